@@ -1,0 +1,1 @@
+"""The benchmark: protocol, runner, report and command line."""
