@@ -6,3 +6,46 @@ if __name__ != "contractive_gnn.datasets":
         "install the project (pip install -e .) and import contractive_gnn.datasets. If you wanted Hugging Face's "
         "`datasets`, run Python from another folder."
     )
+
+from contractive_gnn.datasets.digits import digits
+from contractive_gnn.datasets.errors import (
+    AlteredFileError,
+    DatasetError,
+    DownloadError,
+    InvalidGraphError,
+    MissingFileError,
+    UnknownAttackError,
+    UnknownBudgetError,
+    UnknownDatasetError,
+    UnknownSplitError,
+    UnreadableFileError,
+)
+from contractive_gnn.datasets.noise import add_random_edges
+from contractive_gnn.datasets.protocol import random_split, validate
+from contractive_gnn.datasets.published import has_published
+from contractive_gnn.datasets.registry import DATASETS, DatasetStatus, load, load_attacked, status
+from contractive_gnn.datasets.sbm import contextual_sbm
+
+__all__ = [
+    "DATASETS",
+    "AlteredFileError",
+    "DatasetError",
+    "DatasetStatus",
+    "DownloadError",
+    "InvalidGraphError",
+    "MissingFileError",
+    "UnknownAttackError",
+    "UnknownBudgetError",
+    "UnknownDatasetError",
+    "UnknownSplitError",
+    "UnreadableFileError",
+    "add_random_edges",
+    "contextual_sbm",
+    "digits",
+    "has_published",
+    "load",
+    "load_attacked",
+    "random_split",
+    "status",
+    "validate",
+]
