@@ -1,0 +1,292 @@
+r"""Flows of the adjacency matrix: the published one and three corrected ones, dense and in O(|E| + n)."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from contractive_gnn.activations import Activation, LeakyReLU, activation
+from contractive_gnn.graph import Graph
+
+Form = Literal["published", "l1-inside", "l1-outside", "max-outside", "unconstrained"]
+
+FORMS: tuple[Form, ...] = ("published", "l1-inside", "l1-outside", "max-outside", "unconstrained")
+
+
+@dataclass(frozen=True, eq=False)
+class Adjacency:
+    r"""A symmetric matrix ``A = S + diag(v) + u1ᵀ + 1uᵀ + c11ᵀ`` in O(|E| + n) numbers.
+
+    S lives on the edges of a graph. The equivariant linear map M of the adjacency flow keeps this form exactly.
+
+    Attributes:
+        edge_index: ``[2, E]``, both orientations, no self-loops.
+        on_edges: S, ``[E]``.
+        diagonal: v, ``[n]``.
+        offset: u, ``[n]``.
+        constant: c, ``[]``.
+        error: bound of the distance to the matrix that this one stands for, in the norm of the flow that made it
+            (0 where every step was exact).
+    """
+
+    edge_index: Tensor
+    on_edges: Tensor
+    diagonal: Tensor
+    offset: Tensor
+    constant: Tensor
+    error: float = 0.0
+
+    @classmethod
+    def of(cls, graph: Graph) -> Adjacency:
+        """The adjacency matrix of a graph, without its self-loops."""
+        weight = torch.where(graph.source == graph.target, torch.zeros_like(graph.edge_weight), graph.edge_weight)
+        zeros = weight.new_zeros(graph.num_nodes)
+        return cls(graph.edge_index, weight, zeros, zeros, weight.new_zeros(()))
+
+    @property
+    def num_nodes(self) -> int:
+        """n."""
+        return self.diagonal.size(0)
+
+    def background(self) -> Tensor:
+        """``u_i + u_j + c`` on the edges, ``[E]``: what S adds to."""
+        source, target = self.edge_index
+        return self.offset[source] + self.offset[target] + self.constant
+
+    def edge_weight(self) -> Tensor:
+        """The entries of A on the edges, ``[E]``."""
+        loops = self.edge_index[0] == self.edge_index[1]
+        return (self.on_edges + self.background()).masked_fill(loops, 0.0)
+
+    def graph(self) -> Graph:
+        """The graph of the entries on the edges; what lies off the edges is bounded by :meth:`off_support`."""
+        return Graph(self.edge_index, self.edge_weight(), self.num_nodes)
+
+    def off_support(self) -> float:
+        """An upper bound of the sum of ``|A_ij|`` over the pairs that are no edge: ``2n‖u‖₁ + n²|c|``."""
+        n = self.num_nodes
+        return float(2 * n * self.offset.detach().abs().sum() + n * n * self.constant.detach().abs())
+
+    def dense(self) -> Tensor:
+        """The matrix itself, ``[n, n]``."""
+        background = self.offset.unsqueeze(1) + self.offset.unsqueeze(0) + self.constant
+        source, target = self.edge_index
+        return background.index_put((target, source), self.on_edges, accumulate=True) + torch.diag(self.diagonal)
+
+    def plus(self, other: Adjacency, scale: Tensor | float) -> Adjacency:
+        """``self + scale · other`` (same edges); ``error`` stays self's."""
+        return dataclasses.replace(
+            self,
+            on_edges=self.on_edges + scale * other.on_edges,
+            diagonal=self.diagonal + scale * other.diagonal,
+            offset=self.offset + scale * other.offset,
+            constant=self.constant + scale * other.constant,
+        )
+
+    def activate(self, sigma: Activation) -> tuple[Adjacency, float, float]:
+        """Apply σ to every entry.
+
+        The entries on the edges and the diagonal are exact. Off them, ``σ(z)`` is replaced by ``s z`` with s the
+        midpoint of the secant slopes of σ over the values that occur: exact for a linear σ, and for a LeakyReLU where
+        those values have one sign.
+
+        Returns:
+            the activated matrix, and bounds of what the replacement changed: the sum over all entries and the largest.
+        """
+        u, c = self.offset, self.constant
+        ends = torch.stack([2 * u.detach().min() + c.detach(), 2 * u.detach().max() + c.detach()])
+        low, high = (float(end) for end in ends)
+        flat = low == 0.0 and high == 0.0
+        bottom, top = (1.0, 1.0) if flat else sigma.secants(low, high)
+        slope, spread = (bottom + top) / 2, (top - bottom) / 2
+        background, own = self.background(), 2 * u + c
+        activated = dataclasses.replace(
+            self,
+            on_edges=sigma(self.on_edges + background) - slope * background,
+            diagonal=sigma(self.diagonal + own) - slope * own,
+            offset=slope * u,
+            constant=slope * c,
+        )
+        return activated, spread * self.off_support(), spread * max(abs(low), abs(high))
+
+
+class AdjacencyFlow(nn.Module):
+    r"""One explicit Euler step of a permutation-equivariant flow of a symmetric matrix.
+
+    .. math::
+        M(A) = k_1A + k_2\,\mathrm{diag}(\mathrm{diag} A) + \tfrac{k_3}{2n}(A11^\top + 11^\top A) + k_4\,\mathrm{diag}(A1)
+        + \tfrac{k_5}{n^2}(1^\top A1)11^\top + \tfrac{k_6}{n}(1^\top A1)I \\
+        + \tfrac{k_7}{n^2}(1^\top\mathrm{diag}A)11^\top + \tfrac{k_8}{n}(1^\top\mathrm{diag}A)I
+        + \tfrac{k_9}{2n}(\mathrm{diag}(A)1^\top + 1\,\mathrm{diag}(A)^\top)
+
+    with ``k₂…k₉`` learned, ``K = Σ_{i≥2} |k_i|`` and α ≤ 0. The forms:
+
+    ================== ===================== ============================ ===================== ===================
+    form               step                  k₁                           h at most             non-expansive in
+    ================== ===================== ============================ ===================== ===================
+    ``published``      ``A + hσ(M(A))``      ``α − K``                    ``2/(2K − α)``        nothing: refuted
+    ``l1-inside``      ``A + hM(σ(A))``      ``α − K``                    ``2/(2K − α)``        ``Σ|A_ij|``
+    ``l1-outside``     ``A + hσ(M(A))``      ``α − K/s_min``              ``2/(|k₁| + K)``      ``Σ|A_ij|``
+    ``max-outside``    ``A + hσ(M(A))``,     ``α − K``                    ``2/(2K − α)``        ``max|A_ij|``
+                       k₄ by n, k₆ by n²
+    ``unconstrained``  ``A + hσ(M(A))``      learned                      given                 nothing
+    ================== ===================== ============================ ===================== ===================
+
+    ``published`` is the form of Eliasof et al. (arXiv 2311.06942): its claim of non-expansiveness in the vectorised ℓ1
+    norm fails for a nonlinear σ, because σ' then multiplies the rows of M while the ℓ1 norm sums its columns: a column
+    can keep its off-diagonal mass and lose its diagonal. ``unconstrained`` is their ECSGNN ablation. The proofs of the
+    other three: column j of ``vec(I + hMD)``, ``0 ≤ D ≤ 1``, sums to at most ``|1 + h d_j k₁| + h d_j K ≤ 1``; column j
+    of ``I + hDM``, ``s_min ≤ D ≤ 1``, to at most ``|1 + h d_j k₁| + hK ≤ 1``; row i of ``I + hDM`` to at most
+    ``|1 + h d_i k₁| + h d_i K ≤ 1``, since after the division every term of M has row sums of at most 1.
+
+    Args:
+        form: one of the table's.
+        sigma: an elementwise :class:`Activation` with slopes in [0, 1], or its name; ``l1-outside`` needs
+            ``s_min > 0``.
+        alpha: α ≤ 0, the decay that is left in the worst case.
+        step: h > 0; at most the table's bound is taken (the bound follows the learned k).
+        scale: ``k₂…k₉`` start uniform in ``±scale``.
+
+    Raises:
+        ValueError: if an argument is outside what the form allows.
+    """
+
+    def __init__(
+        self,
+        *,
+        form: Form = "l1-inside",
+        sigma: str | Activation | None = None,
+        alpha: float = -1.0,
+        step: float = 0.1,
+        scale: float = 0.05,
+    ) -> None:
+        super().__init__()
+        if form not in FORMS:
+            raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
+        if alpha > 0:
+            raise ValueError(f"alpha must be at most 0, got {alpha!r}")
+        if step <= 0:
+            raise ValueError(f"step must be positive, got {step!r}")
+        self.sigma = LeakyReLU(0.2) if sigma is None else activation(sigma)
+        if self.sigma.group or self.sigma.slopes[0] < 0 or self.sigma.slopes[1] > 1:
+            raise ValueError(
+                f"the adjacency flow needs an elementwise activation with slopes in [0, 1], got {self.sigma} with "
+                f"slopes {self.sigma.slopes}"
+            )
+        if form == "l1-outside" and self.sigma.slopes[0] <= 0:
+            raise ValueError(
+                f"the form 'l1-outside' needs an activation whose smallest slope is positive, got {self.sigma} with "
+                f"slopes {self.sigma.slopes}; use LeakyReLU, or the form 'l1-inside'"
+            )
+        self.form = form
+        self.alpha = float(alpha)
+        self.step = float(step)
+        self.scale = float(scale)
+        self.k = nn.Parameter(torch.empty(9 if form == "unconstrained" else 8))
+        self.reset_parameters()
+
+    @property
+    def norm(self) -> str:
+        """The norm of the claim: ``"vec-l1"`` (sum of all entries' sizes) or ``"vec-linf"`` (largest entry)."""
+        return "vec-linf" if self.form == "max-outside" else "vec-l1"
+
+    @property
+    def certified(self) -> bool:
+        """Whether the step is proved non-expansive in :attr:`norm`."""
+        linear = self.sigma.slopes == (1.0, 1.0)
+        return self.form.startswith(("l1", "max")) or (self.form == "published" and linear)
+
+    def reset_parameters(self) -> None:
+        """Draw the free coefficients uniformly in ``±scale``."""
+        nn.init.uniform_(self.k, -self.scale, self.scale)
+
+    def coefficients(self) -> Tensor:
+        """``k₁…k₉``, ``[9]``, with k₁ from the table."""
+        if self.form == "unconstrained":
+            return self.k
+        spread = self.k.abs().sum()
+        if self.form == "l1-outside":
+            spread = spread / self.sigma.slopes[0]
+        return torch.cat([(self.alpha - spread).unsqueeze(0), self.k])
+
+    def step_size(self) -> Tensor:
+        """The step that is taken: ``step`` or the table's bound, whichever is smaller; a scalar tensor."""
+        wanted = self.k.new_tensor(self.step)
+        if self.form == "unconstrained":
+            return wanted
+        k = self.coefficients()
+        mass = k.abs().sum().clamp(min=torch.finfo(k.dtype).tiny)  # = |k₁| + K = 2K − α where k₁ = α − K
+        return torch.minimum(wanted, 2.0 / mass)
+
+    def linear(self, a: Adjacency) -> Adjacency:
+        """M(A), exact in O(|E| + n)."""
+        k, n = self.coefficients(), a.num_nodes
+        own = a.diagonal + 2 * a.offset + a.constant  # diag A
+        loops = a.edge_index[0] == a.edge_index[1]
+        row = a.diagonal + n * a.offset + a.offset.sum() + n * a.constant  # A1
+        row = row.index_add(0, a.edge_index[1], a.on_edges.masked_fill(loops, 0.0))
+        total, trace = row.sum(), own.sum()
+        k4, k6 = self._mass_terms(n)
+        return dataclasses.replace(
+            a,
+            on_edges=k[0] * a.on_edges,
+            diagonal=k[0] * a.diagonal + k[1] * own + k4 * row + k6 * total + k[7] / n * trace,
+            offset=k[0] * a.offset + k[2] / (2 * n) * row + k[8] / (2 * n) * own,
+            constant=k[0] * a.constant + k[4] / n**2 * total + k[6] / n**2 * trace,
+        )
+
+    def linear_dense(self, a: Tensor) -> Tensor:
+        """M(A) for a dense symmetric ``[n, n]`` matrix, term by term as printed."""
+        k, n = self.coefficients(), a.size(0)
+        ones, eye = a.new_ones(n, n), torch.eye(n, dtype=a.dtype, device=a.device)
+        own, row = a.diagonal(), a.sum(1)
+        total, trace = a.sum(), a.trace()
+        k4, k6 = self._mass_terms(n)
+        return (
+            k[0] * a
+            + k[1] * torch.diag(own)
+            + k[2] / (2 * n) * (a @ ones + ones @ a)
+            + k4 * torch.diag(row)
+            + k[4] / n**2 * total * ones
+            + k6 * total * eye
+            + k[6] / n**2 * trace * ones
+            + k[7] / n * trace * eye
+            + k[8] / (2 * n) * (own.unsqueeze(1) + own.unsqueeze(0))
+        )
+
+    def _mass_terms(self, n: int) -> tuple[Tensor, Tensor]:
+        k = self.coefficients()
+        if self.form == "max-outside":
+            return k[3] / n, k[5] / n**2
+        return k[3], k[5] / n
+
+    def forward(self, a: Adjacency) -> Adjacency:
+        """One step in O(|E| + n); ``error`` of the result bounds the distance to :meth:`forward_dense`.
+
+        The bound adds up over steps: an earlier error grows at most by the Lipschitz constant of the step.
+        """
+        h = self.step_size()
+        inside = self.form == "l1-inside"
+        activated, total, largest = (a if inside else self.linear(a)).activate(self.sigma)
+        moved = self.linear(activated) if inside else activated
+        mass = float(self.coefficients().detach().abs().sum())
+        missed = float(h.detach()) * (largest if self.norm == "vec-linf" else total) * (mass if inside else 1.0)
+        lipschitz = 1.0 if self.certified else 1.0 + float(h.detach()) * mass
+        return dataclasses.replace(a.plus(moved, h), error=lipschitz * a.error + missed)
+
+    def forward_dense(self, a: Tensor) -> Tensor:
+        """One step of a dense symmetric ``[n, n]`` matrix: the reference, for n up to a few thousand."""
+        if a.dim() != 2 or a.size(0) != a.size(1):
+            raise ValueError(f"expected a square matrix, got shape {tuple(a.shape)}")
+        h = self.step_size()
+        if self.form == "l1-inside":
+            return a + h * self.linear_dense(self.sigma(a))
+        return a + h * self.sigma(self.linear_dense(a))
+
+    def extra_repr(self) -> str:
+        """Show what was chosen."""
+        return f"form={self.form!r}, alpha={self.alpha}, step={self.step}"

@@ -1,0 +1,72 @@
+"""A weighted undirected graph, as the vector fields see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch_geometric.utils import to_edge_index
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A weighted undirected graph on ``num_nodes`` nodes.
+
+    Attributes:
+        edge_index: ``[2, E]`` int64, every undirected edge in both orientations; self-loops carry no information here
+            (an edge difference across them is zero) and are ignored by every field.
+        edge_weight: ``[E]``, the same value for both orientations.
+        num_nodes: n.
+    """
+
+    edge_index: Tensor
+    edge_weight: Tensor
+    num_nodes: int
+
+    @classmethod
+    def of(cls, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Graph:
+        """Build the graph from what a PyG layer is given.
+
+        Args:
+            x: ``[n, channels]``, gives n, dtype and device.
+            edge_index: ``[2, E]``, or a square ``torch.sparse`` adjacency matrix (symmetric).
+            edge_weight: ``[E]`` or None for ones; must be None where ``edge_index`` is a sparse matrix.
+
+        Raises:
+            ValueError: if the shapes do not fit together.
+        """
+        if edge_index.layout != torch.strided:
+            if edge_weight is not None:
+                raise ValueError("edge_weight must be None where edge_index is a sparse matrix: its values are the weights")
+            edge_index, edge_weight = to_edge_index(edge_index)
+        if edge_index.dim() != 2 or edge_index.size(0) != 2:
+            raise ValueError(
+                f"edge_index must have shape [2, E] or be a sparse [n, n] matrix, got shape {tuple(edge_index.shape)}"
+            )
+        if edge_weight is None:
+            edge_weight = x.new_ones(edge_index.size(1), dtype=_floating(x.dtype))
+        elif edge_weight.dim() != 1 or edge_weight.size(0) != edge_index.size(1):
+            raise ValueError(
+                f"edge_weight must have shape [{edge_index.size(1)}] to match edge_index, got {tuple(edge_weight.shape)}"
+            )
+        return cls(edge_index, edge_weight, x.size(0))
+
+    @property
+    def source(self) -> Tensor:
+        """Index j of the node an edge comes from, ``[E]``."""
+        return self.edge_index[0]
+
+    @property
+    def target(self) -> Tensor:
+        """Index i of the node an edge goes to, ``[E]``."""
+        return self.edge_index[1]
+
+    def row_sum(self, values: Tensor) -> Tensor:
+        """Sum edge values (``[E]``, self-loops excluded) over the edges into every node, ``[n]``."""
+        values = torch.where(self.source == self.target, torch.zeros_like(values), values)
+        return values.new_zeros(self.num_nodes).index_add(0, self.target, values)
+
+
+def _floating(dtype: torch.dtype) -> torch.dtype:
+    return dtype if dtype.is_floating_point else torch.get_default_dtype()

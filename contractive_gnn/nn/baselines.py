@@ -1,0 +1,157 @@
+"""The undefended models that everything is compared with, from PyG's own layers."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch_geometric.nn import APPNP as APPNPConv
+from torch_geometric.nn import GATConv, GCNConv
+from torch_geometric.utils import scatter, softmax
+
+from contractive_gnn.nn.sparse import Linear, dropout
+
+
+class MLP(nn.Module):
+    """Linear, ReLU, linear: features only, so no edge flip can touch it.
+
+    Args:
+        in_channels: number of features.
+        out_channels: number of classes.
+        hidden: width.
+        dropout: probability of dropping a feature, and a hidden unit.
+
+    Shapes:
+        ``x`` ``[n, in_channels]`` dense or ``sparse_csr``, output ``[n, out_channels]``.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, hidden: int = 64, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.encoder = Linear(in_channels, hidden)
+        self.decoder = Linear(hidden, out_channels)
+        self.dropout = dropout
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew."""
+        self.encoder.reset_parameters()
+        self.decoder.reset_parameters()
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+        """Class scores; the graph is not looked at."""
+        x = self.encoder(dropout(x, self.dropout, training=self.training)).relu()
+        return self.decoder(dropout(x, self.dropout, training=self.training))  # type: ignore[no-any-return]
+
+
+class APPNP(MLP):
+    """MLP, then K steps of personalised PageRank with teleport ``alpha`` (Gasteiger et al., ICLR 2019)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        hidden: int = 64,
+        num_steps: int = 10,
+        alpha: float = 0.1,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__(in_channels, out_channels, hidden=hidden, dropout=dropout)
+        self.conv = APPNPConv(num_steps, alpha)
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+        """Class scores."""
+        return self.conv(super().forward(x, edge_index), edge_index, edge_weight)  # type: ignore[no-any-return]
+
+
+class GCN(nn.Module):
+    """Two ``GCNConv`` layers with a ReLU between them (Kipf and Welling, ICLR 2017).
+
+    The defaults, 16 hidden units and dropout on them alone, are those of DeepRobust and of Pro-GNN's tables.
+
+    Args:
+        in_channels: number of features.
+        out_channels: number of classes.
+        hidden: width.
+        dropout: probability of dropping a hidden unit.
+
+    Shapes:
+        ``x`` ``[n, in_channels]`` dense or ``sparse_csr``, output ``[n, out_channels]``.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, hidden: int = 16, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.conv1 = GCNConv(in_channels, hidden)
+        self.conv1.lin = Linear(in_channels, hidden, bias=False, weight_initializer="glorot")
+        self.conv2 = GCNConv(hidden, out_channels)
+        self.dropout = dropout
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew."""
+        self.conv1.reset_parameters()
+        self.conv2.reset_parameters()
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+        """Class scores."""
+        x = self.conv1(x, edge_index, edge_weight).relu()
+        return self.conv2(dropout(x, self.dropout, training=self.training), edge_index, edge_weight)  # type: ignore[no-any-return]
+
+
+class WeightedGATConv(GATConv):  # type: ignore[misc]
+    r"""PyG's ``GATConv`` with a weight per edge in its softmax, ``α_ij = w_ij exp(e_ij) / Σ_k w_ik exp(e_ik)``.
+
+    A weight of 0 is an absent edge, ones give ``GATConv`` itself, and the weights are differentiable, so an attacker can
+    take gradients through them. The self-loop has weight 1.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, heads: int, dropout: float, concat: bool = True) -> None:
+        super().__init__(in_channels, out_channels, heads=heads, dropout=dropout, concat=concat, fill_value=1.0)
+
+    def edge_update(
+        self,
+        alpha_j: Tensor,
+        alpha_i: Tensor,
+        edge_attr: Tensor | None,
+        index: Tensor,
+        ptr: Tensor | None,
+        dim_size: int | None,
+    ) -> Tensor:
+        """Attention per edge and head, ``[E, heads]``; ``edge_attr`` ``[E]`` holds the weights."""
+        alpha = softmax(nn.functional.leaky_relu(alpha_i + alpha_j, self.negative_slope), index, ptr, dim_size)
+        if edge_attr is not None:
+            alpha = alpha * edge_attr.view(-1, 1)
+            # The self-loop's own share keeps the sum away from zero.
+            alpha = alpha / scatter(alpha, index, dim=0, dim_size=dim_size, reduce="sum")[index]
+        return nn.functional.dropout(alpha, p=self.dropout, training=self.training)
+
+
+class GAT(nn.Module):
+    """Two ``GATConv`` layers with an ELU between them (Veličković et al., ICLR 2018), see :class:`WeightedGATConv`.
+
+    Args:
+        in_channels: number of features.
+        out_channels: number of classes.
+        hidden: units per head.
+        heads: heads of the first layer (the second has one).
+        dropout: probability of dropping a feature, a hidden unit and an attention coefficient.
+
+    Shapes:
+        ``x`` ``[n, in_channels]`` dense or ``sparse_csr``, output ``[n, out_channels]``.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, hidden: int = 8, heads: int = 8, dropout: float = 0.6
+    ) -> None:
+        super().__init__()
+        self.conv1 = WeightedGATConv(in_channels, hidden, heads=heads, dropout=dropout)
+        self.conv1.lin = Linear(in_channels, heads * hidden, bias=False, weight_initializer="glorot")
+        self.conv2 = WeightedGATConv(heads * hidden, out_channels, heads=1, concat=False, dropout=dropout)
+        self.dropout = dropout
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew."""
+        self.conv1.reset_parameters()
+        self.conv2.reset_parameters()
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+        """Class scores."""
+        x = self.conv1(dropout(x, self.dropout, training=self.training), edge_index, edge_weight)
+        x = nn.functional.elu(x)
+        return self.conv2(dropout(x, self.dropout, training=self.training), edge_index, edge_weight)  # type: ignore[no-any-return]

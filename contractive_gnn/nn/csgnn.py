@@ -1,0 +1,180 @@
+r"""CSGNN: features and adjacency evolve together (Eliasof, Murari, Sherry, Schönlieb, arXiv 2311.06942)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+from contractive_gnn.activations import Activation
+from contractive_gnn.dynamics import Adjacency, AdjacencyFlow, GradientFlow
+from contractive_gnn.dynamics.adjacency import Form
+from contractive_gnn.dynamics.gradient_flow import Normalization, Placement
+from contractive_gnn.graph import Graph
+from contractive_gnn.nn.sparse import Linear, dropout
+
+Condition = Literal["corrected", "printed"]
+
+
+class CoupledConv(GradientFlow):
+    r"""One step of the coupled flow: the features on the current adjacency, then the adjacency itself.
+
+    .. math::
+        F \leftarrow F - h\,G(A)^\top\sigma(G(A) F W) W^\top, \qquad A \leftarrow A + h\,\sigma_A(M(A))
+
+    F at a layer uses the A that enters it, and A never depends on F. The feature step acts on the edges of the given
+    graph; what the adjacency flow puts elsewhere stays in the state (see :class:`Adjacency`) and enters no difference.
+
+    Args:
+        channels: number of feature channels.
+        step: h. At most the condition's bound is taken.
+        condition: ``"corrected"``: ``h ≤ 2/(s_max ‖W‖₂² ‖G(A)‖²)``, the feature step is provably non-expansive for a
+            fixed A; ``"printed"``: ``h ≤ 2/‖W‖₂²`` as in the paper, which does not suffice.
+        adjacency_flow: the flow of A, or None to keep A (the paper's ``noAdj``).
+        **flow: arguments of :class:`GradientFlow`.
+
+    Shapes:
+        ``x`` ``[n, c]``; the adjacency in O(|E| + n).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        step: float = 0.5,
+        condition: Condition = "corrected",
+        adjacency_flow: AdjacencyFlow | None = None,
+        sigma: str | Activation = "tanh",
+        placement: Placement = "inside",
+        normalization: Normalization = "none",
+        **flow: Any,
+    ) -> None:
+        super().__init__(channels, sigma=sigma, placement=placement, normalization=normalization, **flow)
+        if condition not in ("corrected", "printed"):
+            raise ValueError(f"condition must be 'corrected' or 'printed', got {condition!r}")
+        if step <= 0:
+            raise ValueError(f"step must be positive, got {step!r}")
+        self.step = float(step)
+        self.condition = condition
+        self.adjacency_flow = adjacency_flow
+
+    @property
+    def certified(self) -> bool:
+        """Whether both steps are proved non-expansive, each in its norm."""
+        flow = self.adjacency_flow
+        return self.condition == "corrected" and self.sigma.slopes[0] >= 0 and (flow is None or flow.certified)
+
+    def step_size(self, graph: Graph) -> float:
+        """The feature step that is taken on ``graph``."""
+        limit = self.max_step(graph) if self.condition == "corrected" else 2.0 / self.weight_norm() ** 2
+        return min(self.step, limit)
+
+    def forward(self, x: Tensor, adjacency: Adjacency) -> tuple[Tensor, Adjacency]:
+        """One coupled step; returns the new features ``[n, c]`` and the new adjacency."""
+        graph = adjacency.graph()
+        x = x + self.step_size(graph) * self.field(x, graph, anchor=None)
+        return x, adjacency if self.adjacency_flow is None else self.adjacency_flow(adjacency)
+
+
+class CSGNN(nn.Module):
+    r"""The coupled contractive network: ``F⁽⁰⁾ = K(X)``, L coupled steps, a linear decoder.
+
+    Args:
+        in_channels: number of features, -1 to infer it.
+        out_channels: number of classes.
+        hidden: c, the width.
+        num_layers: L.
+        step: h of both flows.
+        dropout: probability of dropping a feature, and a hidden unit.
+        shared: one set of weights for all layers.
+        adjacency: form of the adjacency flow (:class:`AdjacencyFlow`), or ``"fixed"`` for none (the ablation
+            ``noAdj``); ``"unconstrained"`` is the ablation ECSGNN, ``"published"`` the paper's own form, not certified.
+        alpha: α ≤ 0 of the adjacency flow.
+        sigma: activation of the feature flow.
+        condition: step condition of the feature flow, ``"corrected"`` or ``"printed"``.
+        **flow: arguments of :class:`~contractive_gnn.dynamics.GradientFlow`.
+
+    Shapes:
+        ``x`` ``[n, in_channels]`` dense or ``sparse_csr``, ``edge_index`` ``[2, E]`` with both orientations or a sparse
+        ``[n, n]`` matrix, ``edge_weight`` ``[E]`` (differentiable), output ``[n, out_channels]``.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        hidden: int = 64,
+        num_layers: int = 3,
+        step: float = 0.5,
+        dropout: float = 0.5,
+        shared: bool = False,
+        adjacency: Form | Literal["fixed"] = "l1-inside",
+        alpha: float = -1.0,
+        sigma: str | Activation = "tanh",
+        condition: Condition = "corrected",
+        **flow: Any,
+    ) -> None:
+        super().__init__()
+        if num_layers < 1:
+            raise ValueError(f"num_layers must be at least 1, got {num_layers!r}")
+        self.encoder = Linear(in_channels, hidden)
+        blocks = [
+            CoupledConv(
+                hidden,
+                step=step,
+                condition=condition,
+                sigma=sigma,
+                adjacency_flow=None if adjacency == "fixed" else AdjacencyFlow(form=adjacency, alpha=alpha, step=step),
+                **flow,
+            )
+            for _ in range(1 if shared else num_layers)
+        ]
+        self.blocks = nn.ModuleList(blocks)
+        self.decoder = Linear(hidden, out_channels)
+        self.num_layers = num_layers
+        self.dropout = dropout
+
+    @property
+    def certified(self) -> bool:
+        """Whether every step is proved non-expansive, the features' for a fixed adjacency."""
+        return all(block.certified for block in self.blocks)
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew."""
+        self.encoder.reset_parameters()
+        self.decoder.reset_parameters()
+        for block in self.blocks:
+            block.reset_parameters()
+            if block.adjacency_flow is not None:
+                block.adjacency_flow.reset_parameters()
+
+    def layers(self) -> list[CoupledConv]:
+        """The L blocks in the order they are applied (the same object L times where weights are shared)."""
+        return [self.blocks[layer % len(self.blocks)] for layer in range(self.num_layers)]  # type: ignore[misc]
+
+    def parameter_groups(self) -> dict[str, list[Parameter]]:
+        """Parameters by role, for separate learning rates: ``encoder`` (and decoder), ``node``, ``adjacency``."""
+        groups: dict[str, list[Parameter]] = {"encoder": [], "node": [], "adjacency": []}
+        for name, parameter in self.named_parameters():
+            role = "adjacency" if "adjacency_flow" in name else "node" if name.startswith("blocks") else "encoder"
+            groups[role].append(parameter)
+        return groups
+
+    def adjacencies(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> list[Adjacency]:
+        """``A⁽⁰⁾ … A⁽ᴸ⁾``; :attr:`Adjacency.error` and :meth:`Adjacency.off_support` bound what is not in the edges."""
+        states = [Adjacency.of(Graph.of(x, edge_index, edge_weight))]
+        for block in self.layers():
+            states.append(states[-1] if block.adjacency_flow is None else block.adjacency_flow(states[-1]))
+        return states
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+        """Class scores, ``[n, out_channels]``."""
+        x = self.encoder(dropout(x, self.dropout, training=self.training)).relu()
+        adjacency = Adjacency.of(Graph.of(x, edge_index, edge_weight))
+        for block in self.layers():
+            x, adjacency = block(x, adjacency)
+            x = torch.nn.functional.dropout(x, self.dropout, training=self.training)
+        return self.decoder(x)  # type: ignore[no-any-return]

@@ -1,0 +1,173 @@
+"""A contractive vector field as a layer, and the models around one."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from contractive_gnn.dynamics import Diffusion, Dynamics, GradientFlow
+from contractive_gnn.graph import Graph
+from contractive_gnn.nn.sparse import Linear, dropout
+
+
+class FlowConv(nn.Module):
+    r"""A vector field as a layer: K explicit Euler steps ``x ← x + h X(x)`` from ``x⁽⁰⁾``, which is also the anchor.
+
+    The layer keeps the number of channels, like PyG's ``APPNP`` and ``AntiSymmetricConv``. With a step within the
+    field's condition it is ``Π (1 − hκ)``-Lipschitz in the field's norm for a fixed anchor.
+
+    Args:
+        dynamics: the vector field.
+        num_steps: K ≥ 1.
+        step: h > 0, or None for the field's own largest contractive step on the graph at hand. A larger h than that is
+            cut down to it, unless ``constrained`` is False.
+        constrained: keep the step within the field's condition.
+
+    Shapes:
+        ``x`` ``[n, c]``, ``edge_index`` ``[2, E]`` (both orientations) or a sparse ``[n, n]`` matrix, ``edge_weight``
+        ``[E]`` (differentiable), output ``[n, c]``.
+
+    Raises:
+        ValueError: where the field has no contractive step on the graph and ``constrained`` is True.
+    """
+
+    def __init__(
+        self, dynamics: Dynamics, *, num_steps: int = 8, step: float | None = None, constrained: bool = True
+    ) -> None:
+        super().__init__()
+        if num_steps < 1:
+            raise ValueError(f"num_steps must be at least 1, got {num_steps!r}")
+        if step is not None and step <= 0:
+            raise ValueError(f"step must be positive, got {step!r}")
+        if step is None and not constrained:
+            raise ValueError("an unconstrained layer needs a step: give step, or leave constrained=True")
+        self.dynamics = dynamics
+        self.num_steps = num_steps
+        self.step = step
+        self.constrained = constrained
+
+    def reset_parameters(self) -> None:
+        """Draw the field's parameters anew."""
+        reset = getattr(self.dynamics, "reset_parameters", None)
+        if reset is not None:
+            reset()
+
+    def step_size(self, graph: Graph) -> float:
+        """The step that is taken on ``graph``."""
+        if not self.constrained:
+            assert self.step is not None
+            return self.step
+        limit = self.dynamics.max_step(graph)
+        if limit <= 0:
+            raise ValueError(
+                f"{self.dynamics} has no contractive step on this graph (rate {self.dynamics.rate(graph):.3g}); "
+                "raise its mu, use a monotone activation, or pass constrained=False with a step"
+            )
+        return limit if self.step is None else min(self.step, limit)
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+        """Integrate from ``x``; shape ``[n, c]``."""
+        graph = Graph.of(x, edge_index, edge_weight)
+        anchor, h = x, self.step_size(graph)
+        for k in range(self.num_steps):
+            x = x + h * self.dynamics.field(x, graph, anchor=anchor, t=k * h)
+        return x
+
+    def extra_repr(self) -> str:
+        """Show the integration."""
+        return f"num_steps={self.num_steps}, step={self.step}, constrained={self.constrained}"
+
+
+class FlowGNN(nn.Module):
+    r"""Encoder, contractive flow, decoder.
+
+    ``space="hidden"``: linear map to ``hidden`` channels, ReLU, flow, linear map to the classes. ``space="class"``: a
+    two-layer perceptron to the classes, then the flow on the class scores themselves, which is what the certificates
+    read.
+
+    Args:
+        in_channels: number of features, -1 to infer it.
+        out_channels: number of classes.
+        conv: the flow layer, on ``hidden`` or ``out_channels`` channels.
+        hidden: width of the hidden layer.
+        space: where the flow runs.
+        dropout: probability of dropping a feature, and a hidden unit.
+
+    Shapes:
+        ``x`` ``[n, in_channels]`` dense or ``sparse_csr``, output ``[n, out_channels]``.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        conv: FlowConv,
+        *,
+        hidden: int = 64,
+        space: Literal["hidden", "class"] = "hidden",
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if space not in ("hidden", "class"):
+            raise ValueError(f"space must be 'hidden' or 'class', got {space!r}")
+        self.encoder = Linear(in_channels, hidden)
+        self.conv = conv
+        self.decoder = Linear(hidden, out_channels)
+        self.space = space
+        self.dropout = dropout
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew."""
+        for module in (self.encoder, self.conv, self.decoder):
+            module.reset_parameters()
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+        """Class scores, ``[n, out_channels]``."""
+        x = self.encoder(dropout(x, self.dropout, training=self.training)).relu()
+        if self.space == "hidden":
+            x = self.conv(x, edge_index, edge_weight)
+            return self.decoder(dropout(x, self.dropout, training=self.training))  # type: ignore[no-any-return]
+        x = self.decoder(dropout(x, self.dropout, training=self.training))
+        return self.conv(x, edge_index, edge_weight)  # type: ignore[no-any-return]
+
+
+def gradient_flow(
+    in_channels: int,
+    out_channels: int,
+    *,
+    hidden: int = 64,
+    num_steps: int = 8,
+    step: float | None = None,
+    dropout: float = 0.5,
+    sigma: str = "group-huber",
+    threshold: float = 1.0,
+    mu: float = 0.1,
+    weight: bool = False,
+    **flow: Any,
+) -> FlowGNN:
+    """The ℓ2 gradient flow with the edge weights outside σ (:class:`GradientFlow`) as a model, on hidden channels."""
+    sigma_arguments = {} if sigma == "identity" else {"threshold": threshold}
+    from contractive_gnn.activations import activation
+
+    dynamics = GradientFlow(hidden, sigma=activation(sigma, **sigma_arguments), mu=mu, weight=weight, **flow)
+    conv = FlowConv(dynamics, num_steps=num_steps, step=step)
+    return FlowGNN(in_channels, out_channels, conv, hidden=hidden, dropout=dropout)
+
+
+def linf_diffusion(
+    in_channels: int,
+    out_channels: int,
+    *,
+    hidden: int = 64,
+    num_steps: int = 10,
+    step: float | None = None,
+    dropout: float = 0.5,
+    sigma: str = "huber",
+    threshold: float = 1.0,
+    mu: float = 0.3,
+    space: Literal["hidden", "class"] = "class",
+) -> FlowGNN:
+    """The ℓ∞ diffusion (:class:`Diffusion`) as a model, by default on the class scores."""
+    conv = FlowConv(Diffusion(sigma=sigma, mu=mu, threshold=threshold), num_steps=num_steps, step=step)
+    return FlowGNN(in_channels, out_channels, conv, hidden=hidden, space=space, dropout=dropout)

@@ -1,0 +1,163 @@
+"""Fit a model on one graph, with the best epoch chosen on the validation nodes."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from contractive_gnn.nn.sparse import compress
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a fit did.
+
+    Attributes:
+        val_accuracy: accuracy on the validation nodes at the epoch that was kept, in percent.
+        val_loss: mean cross-entropy there.
+        best_epoch: that epoch, from 0 (-1 for a model that trains itself).
+        epochs: how many were run (0 for a model that trains itself).
+        seconds: wall time.
+    """
+
+    val_accuracy: float
+    val_loss: float
+    best_epoch: int
+    epochs: int
+    seconds: float
+
+
+def fit(
+    model: nn.Module,
+    data: Data,
+    *,
+    seed: int = 0,
+    epochs: int = 200,
+    lr: float | Mapping[str, float] = 0.01,
+    weight_decay: float | Mapping[str, float] = 5e-4,
+    patience: int | None = None,
+    select: Literal["accuracy", "loss"] = "accuracy",
+    on_epoch: Callable[[int, float], None] | None = None,
+) -> FitResult:
+    """Draw the parameters anew under ``seed`` and train them with Adam on ``data.train_mask``.
+
+    Full-batch cross-entropy. The weights of the best validation epoch are restored at the end. A model that defines
+    ``fit_data(data, *, seed)`` trains itself.
+
+    Args:
+        model: a module with ``forward(x, edge_index, edge_weight=None)`` and ``reset_parameters()``.
+        data: one graph with ``x``, ``edge_index``, ``y``, ``train_mask``, ``val_mask``.
+        seed: of the parameters and of dropout; the global random state is left as it was.
+        epochs: the most epochs to run.
+        lr: learning rate, one for all or one for each of the roles of ``model.parameter_groups()``.
+        weight_decay: likewise.
+        patience: stop after this many epochs without a better one; None runs them all.
+        select: ``"accuracy"`` keeps the epoch of the best validation accuracy (of equals, the least loss);
+            ``"loss"`` the one of the least validation loss.
+        on_epoch: called with the epoch and its validation accuracy in percent.
+
+    Raises:
+        ValueError: if a mask is missing or empty, or a role of ``lr`` is not one of the model's.
+        FloatingPointError: if the training loss is not finite.
+    """
+    for mask in ("train_mask", "val_mask"):
+        if data.get(mask) is None or not bool(data[mask].any()):
+            raise ValueError(f"data.{mask} must select at least one node; load the graph with a split")
+    start = time.perf_counter()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        fit_data = getattr(model, "fit_data", None)
+        if fit_data is not None:
+            fit_data(data, seed=seed)
+            accuracy, loss = _score(predict(model, data), data.y, data.val_mask)
+            return FitResult(accuracy, loss, -1, 0, time.perf_counter() - start)
+        return _fit(model, data, epochs, lr, weight_decay, patience, select, on_epoch, start)
+
+
+def _fit(
+    model: nn.Module,
+    data: Data,
+    epochs: int,
+    lr: float | Mapping[str, float],
+    weight_decay: float | Mapping[str, float],
+    patience: int | None,
+    select: str,
+    on_epoch: Callable[[int, float], None] | None,
+    start: float,
+) -> FitResult:
+    model.reset_parameters()  # type: ignore[operator]
+    optimizer = torch.optim.Adam(_parameter_groups(model, lr, weight_decay))
+    x, y = compress(data.x), data.y
+    best_key, best_epoch, best_state = (-math.inf, -math.inf), -1, copy.deepcopy(model.state_dict())
+    accuracy = loss = math.nan
+    epoch = -1
+    for epoch in range(epochs):
+        model.train()
+        optimizer.zero_grad()
+        objective = nn.functional.cross_entropy(model(x, data.edge_index)[data.train_mask], y[data.train_mask])
+        if not torch.isfinite(objective):
+            raise FloatingPointError(
+                f"the training loss is {float(objective)} at epoch {epoch}; lower the learning rate or the step"
+            )
+        objective.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        model.eval()
+        with torch.no_grad():
+            accuracy, loss = _score(model(x, data.edge_index), y, data.val_mask)
+        key = (accuracy, -loss) if select == "accuracy" else (-loss, accuracy)
+        if key > best_key:
+            best_key, best_epoch, best_state = key, epoch, copy.deepcopy(model.state_dict())
+        if on_epoch is not None:
+            on_epoch(epoch, accuracy)
+        if patience is not None and epoch - best_epoch >= patience:
+            break
+    model.load_state_dict(best_state)
+    model.eval()
+    accuracy, loss = best_key if select == "accuracy" else best_key[::-1]
+    return FitResult(accuracy, -loss, best_epoch, epoch + 1, time.perf_counter() - start)
+
+
+def predict(model: nn.Module, data: Data) -> Tensor:
+    """Class scores of the model in evaluation mode, ``[n, classes]``, without a gradient."""
+    model.eval()
+    with torch.no_grad():
+        return model(compress(data.x), data.edge_index)  # type: ignore[no-any-return]
+
+
+def evaluate(model: nn.Module, data: Data, mask: Tensor) -> float:
+    """Accuracy in percent on the nodes of ``mask`` (boolean ``[n]``, or their indices)."""
+    return _score(predict(model, data), data.y, mask)[0]
+
+
+def _score(logits: Tensor, y: Tensor, mask: Tensor) -> tuple[float, float]:
+    logits, y = logits[mask], y[mask]
+    accuracy = 100.0 * float((logits.argmax(dim=-1) == y).float().mean())
+    return accuracy, float(nn.functional.cross_entropy(logits, y))
+
+
+def _parameter_groups(
+    model: nn.Module, lr: float | Mapping[str, float], weight_decay: float | Mapping[str, float]
+) -> list[dict[str, object]]:
+    if not isinstance(lr, Mapping) and not isinstance(weight_decay, Mapping):
+        return [{"params": list(model.parameters()), "lr": lr, "weight_decay": weight_decay}]
+    groups = model.parameter_groups()  # type: ignore[operator]
+    for name, values in (("lr", lr), ("weight_decay", weight_decay)):
+        if isinstance(values, Mapping) and set(values) != set(groups):
+            raise ValueError(f"{name} must name the roles {sorted(groups)}, got {sorted(values)}")
+
+    def of(values: float | Mapping[str, float], role: str) -> float:
+        return values[role] if isinstance(values, Mapping) else values
+
+    return [
+        {"params": parameters, "lr": of(lr, role), "weight_decay": of(weight_decay, role)}
+        for role, parameters in groups.items()  # type: ignore[union-attr]
+        if parameters
+    ]
