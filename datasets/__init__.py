@@ -20,6 +20,7 @@ from contractive_gnn.datasets.errors import (
     UnknownSplitError,
     UnreadableFileError,
 )
+from contractive_gnn.datasets.fetch import FileStatus
 from contractive_gnn.datasets.noise import add_random_edges
 from contractive_gnn.datasets.protocol import random_split, validate
 from contractive_gnn.datasets.published import has_published
@@ -32,6 +33,7 @@ __all__ = [
     "DatasetError",
     "DatasetStatus",
     "DownloadError",
+    "FileStatus",
     "InvalidGraphError",
     "MissingFileError",
     "UnknownAttackError",

@@ -32,8 +32,8 @@ def sources() -> list[Source]:
     return [Source(file=f"planetoid/{name}", url=f"{ADDRESS}/{name}", sha256=None, bytes=None) for name in names]
 
 
-def clean_graph(name: str, *, root: Folder | None, download: bool) -> tuple[Tensor, sp.csr_matrix, IntArray]:
-    """Features float32 ``[19717, 500]``, adjacency and labels of Pubmed, by the protocol; ``name`` is ``"pubmed"``.
+def clean_graph(*, root: Folder | None, download: bool) -> tuple[Tensor, sp.csr_matrix, IntArray]:
+    """Features float32 ``[19717, 500]``, adjacency and labels of Pubmed, by the protocol.
 
     Raises:
         UnreadableFileError: a file holds something other than plain arrays.

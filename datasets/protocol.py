@@ -50,7 +50,8 @@ def random_split(labels: IntArray, *, seed: int) -> dict[str, IntArray]:
     """10 % / 10 % / 80 % of the nodes, stratified by label.
 
     The same indices, in the same order, as DeepRobust's ``get_train_val_test(n, val_size=0.1, test_size=0.8,
-    stratify=labels, seed=seed)``, but without seeding numpy's global generator.
+    stratify=labels, seed=seed)``, but without seeding numpy's global generator. Rounding, as there, may leave a node in
+    none of the three.
 
     Args:
         labels: int ``[n]``.

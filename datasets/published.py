@@ -59,19 +59,27 @@ def targets_file(name: str) -> str:
     return f"nettack/{name}_nettacked_nodes.json"
 
 
-def arrays(content: bytes, names: Sequence[str], *, source: Source) -> Arrays:
-    """The named arrays of an npz file; others (some hold pickled objects) are not touched, and no pickle is loaded."""
+def arrays(content: bytes, required: Sequence[str], optional: Sequence[str] = (), *, source: Source) -> Arrays:
+    """The named arrays of an npz file; others (some hold pickled objects) are not touched, and no pickle is loaded.
+
+    Raises:
+        UnreadableFileError: it is not an npz file, lacks a required array, or would need a pickle to read one.
+    """
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            return {name: archive[name] for name in names if name in archive.files}
-    except (ValueError, zipfile.BadZipFile, OSError) as error:
+            return {name: archive[name] for name in [*required, *(name for name in optional if name in archive.files)]}
+    except (ValueError, KeyError, zipfile.BadZipFile, OSError) as error:
         raise UnreadableFileError(f"{source.file} is not an npz file of plain arrays ({error})") from error
 
 
+def csr_names(prefix: str = "") -> list[str]:
+    """The names of the four arrays that a sparse matrix is stored as."""
+    return [f"{prefix}{part}" for part in ("data", "indices", "indptr", "shape")]
+
+
 def csr(parts: Arrays, prefix: str = "") -> sp.csr_matrix:
-    """The sparse matrix stored as ``data``, ``indices``, ``indptr`` and ``shape``."""
-    keys = (f"{prefix}{part}" for part in ("data", "indices", "indptr", "shape"))
-    data, indices, indptr, shape = (parts[key] for key in keys)
+    """The sparse matrix stored under :func:`csr_names`."""
+    data, indices, indptr, shape = (parts[name] for name in csr_names(prefix))
     return sp.csr_matrix((data, indices, indptr), shape=tuple(shape.tolist()))
 
 
@@ -81,8 +89,8 @@ def clean_graph(name: str, *, root: Folder | None, download: bool) -> tuple[Tens
     A graph without features gets the identity.
     """
     source = known(graph_file(name))
-    names = [f"{kind}_{part}" for kind in ("adj", "attr") for part in ("data", "indices", "indptr", "shape")]
-    parts = arrays(read(source, root=root, download=download), [*names, "labels"], source=source)
+    content = read(source, root=root, download=download)
+    parts = arrays(content, [*csr_names("adj_"), "labels"], csr_names("attr_"), source=source)
     adjacency = simple_graph(csr(parts, "adj_"))
     nodes = largest_component(adjacency)
     if "attr_data" in parts:
@@ -134,8 +142,7 @@ def attacked_graph(clean: Data, attack: str, budget: float, *, root: Folder | No
     """A copy of a clean graph with the published attacked edges, and with ``targets`` for Nettack."""
     name = str(clean.name)
     source = known(attack_file(name, attack, budget))
-    parts = arrays(read(source, root=root, download=download), ["data", "indices", "indptr", "shape"], source=source)
-    adjacency = csr(parts)
+    adjacency = csr(arrays(read(source, root=root, download=download), csr_names(), source=source))
     n = int(clean.x.size(0))
     if adjacency.shape != (n, n):
         raise InvalidGraphError(f"{source.file} has shape {adjacency.shape}, but the clean {name} has {n} nodes")

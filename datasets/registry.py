@@ -10,7 +10,7 @@ from typing import Literal
 from contractive_gnn.datasets import planetoid
 from contractive_gnn.datasets.digits import digits
 from contractive_gnn.datasets.errors import UnknownDatasetError, UnknownSplitError
-from contractive_gnn.datasets.fetch import FileStatus, Folder, file_status, manifest
+from contractive_gnn.datasets.fetch import FileStatus, Folder, file_status, known
 from contractive_gnn.datasets.protocol import assemble, random_split
 from contractive_gnn.datasets.published import (
     ATTACKS,
@@ -108,8 +108,10 @@ def load(
         return digits(split_seed=split_seed)
     if name == "csbm":
         return contextual_sbm(split_seed=split_seed)
-    read_graph = planetoid.clean_graph if name == "pubmed" else clean_graph
-    x, adjacency, y = read_graph(name, root=root, download=download)
+    if name == "pubmed":
+        x, adjacency, y = planetoid.clean_graph(root=root, download=download)
+    else:
+        x, adjacency, y = clean_graph(name, root=root, download=download)
     published = split == "prognn"
     indices = fixed_split(name, root=root, download=download) if published else random_split(y, seed=split_seed)
     return assemble(name=name, split=split, x=x, adjacency=adjacency, y=y, indices=indices)
@@ -151,11 +153,11 @@ def _status(name: str, root: Folder | None) -> DatasetStatus:
     published = {attack: tuple(budgets) for attack, budgets in ATTACKS.items() if has_published(name, attack)}
     sources = []
     if name in PUBLISHED:
-        clean = planetoid.sources() if name == "pubmed" else [manifest()[graph_file(name)]]
+        clean = planetoid.sources() if name == "pubmed" else [known(graph_file(name))]
         files = [attack_file(name, attack, budget) for attack, budgets in published.items() for budget in budgets]
         if "nettack" in published:
             files.append(targets_file(name))
-        sources = [*clean, *(manifest()[file] for file in [split_file(name), *files])]
+        sources = [*clean, *(known(file) for file in [split_file(name), *files])]
     return DatasetStatus(
         name=name,
         description=DATASETS[name],
