@@ -1,5 +1,18 @@
 """Attacks on graphs: one interface over DeepRobust, PyG and our own white-box attacks."""
 
+# imported for their effect: each registers its attacks
+from contractive_gnn.attacks import (  # noqa: F401
+    deeprobust_metattack,
+    dice,
+    fga,
+    integrated_gradients,
+    nettack,
+    node_embedding,
+    noise,
+    rnd,
+    sga,
+    topology,
+)
 from contractive_gnn.attacks.base import (
     ATTACKS,
     Attack,

@@ -258,12 +258,9 @@ class Attack(ABC):
     packages: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, *, seed: int = 0) -> None:
-        given: object = seed
-        if isinstance(given, bool) or not isinstance(given, numbers.Integral):
-            raise TypeError(f"seed is a whole number, given {given!r} ({type(given).__name__})")
-        if not 0 <= int(given) < 2**32:
-            raise ValueError(f"seed must be at least 0 and below 2**32, given {seed}")
-        self.seed: int = int(given)
+        self.seed: int = check_count("seed", seed, least=0)
+        if self.seed >= 2**32:
+            raise ValueError(f"seed must be below 2**32, given {seed}")
 
     @property
     def radius(self) -> float | None:
@@ -318,6 +315,11 @@ class Attack(ABC):
             AttackError: the attack broke its promises (over budget, self-loop, duplicate flip, …) or cannot work here.
         """
         _check_graph(data, "data")
+        if self.kind == "features" and self.radius is None and not is_binary(data.x):
+            raise ValueError(
+                f"attack {self.name!r} flips binary features, but x has entries other than 0 and 1: binarise x first, "
+                "or take an attack on continuous features"
+            )
         allowed = self._resolve(data, budget)
         targets = self._check_targets(data, targets)
         frozen = self._freeze(victim)
@@ -336,10 +338,11 @@ class Attack(ABC):
         _check_graph(current, f"the graph that attack {self.name!r} made")
         if targets is not None:
             current.targets = targets
+        difference = (data.x != current.x).nonzero().t().cpu()
         return AttackResult(
             data=current,
             edge_flips=edge_difference(data.edge_index, current.edge_index),
-            feature_flips=(data.x != current.x).nonzero().t().contiguous(),
+            feature_flips=difference.contiguous(),
             budget=budget,
             seconds=seconds,
             provenance={
@@ -450,11 +453,12 @@ class Attack(ABC):
         if not isinstance(flips, Tensor) or flips.dtype != torch.int64 or flips.dim() != 2 or flips.shape[0] != 2:
             given = f"{flips.dtype} {list(flips.shape)}" if isinstance(flips, Tensor) else type(flips).__name__
             raise self._broken(f"returned {what} as {given}, not as an int64 tensor [2, k]")
+        flips = flips.detach().cpu()
         if flips.numel() and (int(flips.min()) < 0 or bool((flips.amax(dim=1) >= torch.tensor(bounds)).any())):
             raise self._broken(f"returned {what} outside of 0…{bounds[0] - 1} × 0…{bounds[1] - 1}")
         if flips.shape[1] != torch.unique(flips, dim=1).shape[1]:
             raise self._broken(f"returned duplicates in {what}")
-        return flips.detach().cpu()
+        return flips
 
     def _check_features(self, clean: Tensor, x: Tensor, entries: Tensor) -> Tensor:
         if self.radius is None:
@@ -588,6 +592,23 @@ def _check_graph(data: Data, what: str) -> None:
         raise ValueError(f"{what} lists an edge twice: merge them with torch_geometric.utils.coalesce")
     if not np.array_equal(forward, np.sort(_codes(edge_index.flip(0), n))):
         raise ValueError(f"{what} is directed: symmetrise it with torch_geometric.utils.to_undirected")
+
+
+def check_choice(what: str, given: str, allowed: tuple[str, ...]) -> str:
+    """``given``, which must be one of ``allowed``; ValueError otherwise."""
+    if given not in allowed:
+        raise ValueError(f"{what} is one of {', '.join(map(repr, allowed))}, given {given!r}")
+    return given
+
+
+def check_count(what: str, given: int, *, least: int = 1) -> int:
+    """``given``, which must be a whole number ≥ ``least``; TypeError or ValueError otherwise."""
+    number: object = given
+    if isinstance(number, bool) or not isinstance(number, numbers.Integral):
+        raise TypeError(f"{what} is a whole number, given {number!r} ({type(number).__name__})")
+    if int(number) < least:
+        raise ValueError(f"{what} must be at least {least}, given {given}")
+    return int(number)
 
 
 def _parameters(cls: type[Attack]) -> list[str]:

@@ -1,0 +1,70 @@
+"""Uniform random edge flips: the baseline that knows nothing."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from contractive_gnn.attacks.base import (
+    Attack,
+    Kind,
+    Knowledge,
+    Perturbation,
+    Scope,
+    check_choice,
+    register,
+    undirected_edges,
+)
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+
+@register
+class RandomFlips(Attack):
+    """Adds, removes or flips undirected edges, uniformly without replacement.
+
+    Args:
+        edit: "add" draws among the pairs without an edge, "remove" among the edges, "flip" among all pairs.
+        seed: see :class:`Attack`.
+
+    Raises:
+        ValueError: (from ``run``) the budget exceeds the number of such pairs.
+    """
+
+    name: ClassVar[str] = "random"
+    kind: ClassVar[Kind] = "structure"
+    scope: ClassVar[Scope] = "global"
+    knowledge: ClassVar[Knowledge] = "random"
+
+    def __init__(self, *, edit: str = "add", seed: int = 0) -> None:
+        super().__init__(seed=seed)
+        self.edit = check_choice("edit", edit, ("add", "remove", "flip"))
+
+    def _perturb(self, data: Data, n_flips: int, *, victim: nn.Module | None, targets: Tensor | None) -> Perturbation:
+        n = int(data.num_nodes)
+        # pairs u < v in the order (0,1), (0,2), (1,2), (0,3), …: the pair (u, v) has rank v(v−1)/2 + u
+        u, v = undirected_edges(data.edge_index).numpy(force=True)
+        edges = np.sort(v * (v - 1) // 2 + u)
+        pairs = n * (n - 1) // 2
+        available = {"add": pairs - edges.size, "remove": edges.size, "flip": pairs}[self.edit]
+        if n_flips > available:
+            raise ValueError(
+                f"attack 'random' cannot {self.edit} {n_flips} edges: only {available} pairs of nodes allow it"
+            )
+        drawn = np.random.default_rng(self.seed).choice(available, n_flips, replace=False)
+        if self.edit == "remove":
+            drawn = edges[drawn]
+        elif self.edit == "add":
+            # the q-th pair without an edge comes after as many edges as have fewer than q + 1 such pairs before them
+            drawn = drawn + np.searchsorted(edges - np.arange(edges.size), drawn, side="right")
+        return Perturbation(edge_flips=torch.from_numpy(_pairs(np.sort(drawn))))
+
+
+def _pairs(rank: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The pairs (u, v) of these ranks, int64 ``[2, k]``."""
+    v = ((1 + np.sqrt(1 + 8 * rank.astype(np.float64))) / 2).astype(np.int64)
+    # the square root may round across an integer
+    v = np.where(v * (v - 1) // 2 > rank, v - 1, v)
+    v = np.where(v * (v + 1) // 2 <= rank, v + 1, v)
+    return np.stack([rank - v * (v - 1) // 2, v])

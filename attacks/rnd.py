@@ -1,0 +1,28 @@
+"""RND: random edges from a target to training nodes of other classes."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from contractive_gnn.attacks.base import Kind, Scope, register
+from contractive_gnn.attacks.deeprobust import DeepRobustAttack
+
+from contractive_gnn._deeprobust import Arrays, import_deeprobust
+
+
+@register
+class RND(DeepRobustAttack):
+    """DeepRobust's ``RND``: connects the target with random training nodes of other classes.
+
+    The baseline of Zügner, Akbarnejad, Günnemann, *Adversarial Attacks on Neural Networks for Graph Data* (KDD 2018).
+    It knows the target's label, and goes on with unlabelled nodes where there are too few such training nodes.
+    """
+
+    name: ClassVar[str] = "rnd"
+    kind: ClassVar[Kind] = "structure"
+    scope: ClassVar[Scope] = "targeted"
+
+    def _launch(self, arrays: Arrays, n_flips: int, target: int | None) -> Any:
+        attack = import_deeprobust("graph.targeted_attack").RND()
+        attack.attack(arrays.adjacency, arrays.labels, arrays.train, target, n_flips)
+        return attack

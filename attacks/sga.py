@@ -1,0 +1,50 @@
+"""SGA: Nettack's aim on a small subgraph, for large graphs."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import scipy.sparse as sp
+from contractive_gnn.attacks.base import Kind, Scope, check_count, register
+from contractive_gnn.attacks.deeprobust import DeepRobustAttack
+from torch_geometric.data import Data
+
+from contractive_gnn._deeprobust import Arrays, import_deeprobust, replaced
+
+
+@register
+class SGA(DeepRobustAttack):
+    """DeepRobust's ``SGAttack``: gradients of a linear SGC within the target's neighbourhood and a few attacker nodes.
+
+    Li, Xie, Chen, Zheng, *Adversarial Attack on Large Scale Graph* (TKDE 2021). It knows the labels of all
+    nodes, among which it looks for attackers of the best wrong class. The surrogate is trained once, on the clean
+    graph.
+
+    Args:
+        hops: K of the SGC, and radius of the subgraph.
+        seed: see :class:`Attack`.
+    """
+
+    name: ClassVar[str] = "sga"
+    kind: ClassVar[Kind] = "structure"
+    scope: ClassVar[Scope] = "targeted"
+
+    def __init__(self, *, hops: int = 2, seed: int = 0) -> None:
+        super().__init__(seed=seed)
+        self.hops = check_count("hops", hops)
+
+    def _surrogate_for(self, data: Data) -> Any:
+        surrogate = import_deeprobust("graph.defense").SGC(
+            nfeat=data.x.shape[1], nclass=int(data.y.max()) + 1, K=self.hops, lr=0.1, device="cpu"
+        )
+        surrogate.fit([data.cpu()], train_iters=200, patience=200)
+        return surrogate
+
+    def _launch(self, arrays: Arrays, n_flips: int, target: int | None) -> Any:
+        attack = import_deeprobust("graph.targeted_attack").SGAttack(
+            self._surrogate, nnodes=arrays.labels.size, device="cpu"
+        )
+        # scipy no longer spells .toarray() as .A
+        with replaced(sp.spmatrix, A=property(lambda matrix: matrix.toarray())):
+            attack.attack(arrays.features, arrays.adjacency, arrays.labels, target, n_flips)
+        return attack
