@@ -1,0 +1,405 @@
+"""The exact meta-gradient of a two-layer GCN surrogate, without an n×n matrix.
+
+Metattack (Zügner and Günnemann, *Adversarial Attacks on Graph Neural Networks via Meta Learning*, ICLR 2019) asks how
+the loss *after* training changes when an entry of the adjacency or feature matrix changes. Unrolling the training over
+dense n×n matrices answers that, slowly. Here the derivative is worked out by hand and stays factored:
+
+    ∂L/∂S = Σ_k L_k R_kᵀ,        S = D^-½ (A + I) D^-½,
+
+with a few thin dense terms and terms that live on the training nodes and their neighbours.
+
+Notation: n nodes, d features, h hidden units, c classes, m training nodes, T inner steps, X (n×d) features, W (d×h) and
+V (h×c) weights, P_tr (n×m) the columns of the identity that select the training nodes. An adjoint, written with a bar
+in the literature, has a ``b`` in front here: ``bW`` is ∂L/∂W. Everything is float64 NumPy and SciPy; DeepRobust
+computes in float32, whose rounding (6e-7 of the largest entry) is all that separates its gradient from this one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from contractive_gnn.attacks.factored_matrix import BLOCK, Array, FactoredMatrix, Indices, Matrix, Sparse, Term
+
+
+@dataclass(frozen=True, kw_only=True)
+class InnerTraining:
+    """Full-batch gradient descent with momentum on the mean cross-entropy over the training nodes.
+
+    p ← momentum·p + ∇,  W ← W − lr·p, ``steps`` times from p = 0.
+    """
+
+    steps: int = 100
+    lr: float = 0.1
+    momentum: float = 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """What the surrogate is trained and judged on.
+
+    Args:
+        S: CSR ``[n, n]``, the symmetrically normalised adjacency with self-loops.
+        X: ``[n, d]``, CSR or dense.
+        train: int ``[m]``, ascending.
+        train_labels: int ``[m]``.
+        outer_labels: int ``[n]``: the labels in the loss that the attack raises.
+        outer_weights: ``[n]``: the weight of each node in that loss, L = Σ_i w_i CE(logits_i, label_i).
+        classes: c.
+    """
+
+    S: Sparse
+    X: Matrix
+    train: Indices
+    train_labels: Indices
+    outer_labels: Indices
+    outer_weights: Array
+    classes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Weights of logits = S·σ(S X W + b)·V + c, σ = identity or ReLU; b and c are None where there are no biases."""
+
+    W: Array
+    V: Array
+    b: Array | None = None
+    c: Array | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetaGradient:
+    """The loss after training and its derivatives.
+
+    Args:
+        loss: L.
+        propagation: ∂L/∂S ``[n, n]``, every entry of S taken as independent.
+        features: ∂L/∂X ``[n, d]``.
+    """
+
+    loss: float
+    propagation: FactoredMatrix
+    features: FactoredMatrix
+
+
+def normalise(adjacency: Sparse) -> tuple[Sparse, Array]:
+    """S = D^-½ (A + I) D^-½ as CSR, and the diagonal of D, which counts the self-loop."""
+    loops = (adjacency + sp.eye_array(adjacency.shape[0], format="csr")).tocsr()
+    degrees = np.asarray(loops.sum(axis=1), dtype=np.float64).ravel()
+    scale = sp.dia_array((degrees[None] ** -0.5, [0]), shape=loops.shape)
+    return (scale @ loops @ scale).tocsr(), degrees
+
+
+def linear_meta_gradient(problem: Problem, initial: Weights, inner: InnerTraining) -> MetaGradient:
+    """Derivatives of L for logits = S² X W V, with W and V trained by ``inner`` from ``initial``.
+
+    Training sees only B = (S²X)[train] and moves W by BᵀC, so where m ≤ d it runs in m dimensions on K = BBᵀ; otherwise
+    in weight space. With G = ∂L/∂B, V₁ = WV of the trained weights and E* the derivative by the logits,
+
+        ∂L/∂S = E*(S X V₁)ᵀ + (S E*)(X V₁)ᵀ + P_tr G Xᵀ S + S P_tr G Xᵀ,
+        ∂L/∂X = S² (E* V₁ᵀ + P_tr G).
+    """
+    S, X, train = problem.S, problem.X, problem.train
+    n = S.shape[0]
+    B = _dense((S[train] @ S) @ X)
+    if B.shape[0] <= B.shape[1]:
+        run: _KernelRun | _WeightRun = _KernelRun(problem, B, initial, inner)
+    else:
+        run = _WeightRun(problem, B, initial, inner)
+    W, V = run.trained
+
+    XW = X @ W
+    H = S @ (S @ XW)
+    loss, E = _outer(problem, H @ V)
+    SE = S @ E
+    G = run.reverse(bW=X.T @ (S @ SE) @ V.T, bV=H.T @ E)
+
+    XV = XW @ V
+    M2 = np.ascontiguousarray(
+        (X @ np.ascontiguousarray(G.T)).T
+    )  # m×n in row-major order: products with CSR copy nothing
+    M1 = np.ascontiguousarray((S @ M2.T).T)
+    neighbours = np.flatnonzero(np.bincount(S[train].indices, minlength=n))
+    to_train = S[neighbours][:, train]
+    propagation = FactoredMatrix(
+        (
+            Term(E, S @ XV),
+            Term(SE, XV),
+            Term(sp.eye_array(train.size, format="csr"), M1.T, train),
+            Term(to_train, M2.T, neighbours),
+        ),
+        (n, n),
+    )
+    two_hops = (S[:, neighbours] @ to_train).tocsr()
+    features = FactoredMatrix((Term(S @ SE, W @ V), Term(two_hops, G.T)), (n, X.shape[1]))
+    return MetaGradient(loss=loss, propagation=propagation, features=features)
+
+
+class _KernelRun:
+    """Inner training and its reverse in m dimensions: R_t = B W_t and W_t = W₀ − BᵀC_t, through K = BBᵀ."""
+
+    def __init__(self, problem: Problem, B: Array, initial: Weights, inner: InnerTraining) -> None:
+        self._B, self._inner, self._W0 = B, inner, initial.W
+        m, steps, lr, beta = B.shape[0], inner.steps, inner.lr, inner.momentum
+        target = _one_hot(problem.train_labels, problem.classes)
+        self._K = K = B @ B.T
+        RC = np.concatenate([B @ initial.W, np.zeros((m, initial.W.shape[1]))])  # R above −C: they move alike
+        V, pRC, pV = initial.V, np.zeros_like(RC), np.zeros_like(initial.V)
+        self._R, self._V = np.empty((steps, m, V.shape[0])), np.empty((steps, *V.shape))
+        self._P, self._E, self._Q = (np.empty((steps, m, problem.classes)) for _ in range(3))
+        QE = np.empty((2 * m, problem.classes))
+        for t in range(steps):
+            R = RC[:m]
+            P = softmax(R @ V)
+            E = (P - target) / m
+            QE[:m], QE[m:] = K @ E, E
+            self._R[t], self._V[t], self._P[t], self._E[t], self._Q[t] = R, V, P, E, QE[:m]
+            pRC *= beta
+            pRC += QE @ V.T
+            pV = beta * pV + R.T @ E
+            RC -= lr * pRC
+            V = V - lr * pV
+        C = -RC[m:]
+        self._C = C
+        self.trained = (initial.W - B.T @ C, V)
+
+    def reverse(self, *, bW: Array, bV: Array) -> Array:
+        """∂L/∂B, from the derivatives of L by the trained weights with S and X held fixed."""
+        K, B, inner = self._K, self._B, self._inner
+        m, lr, beta = B.shape[0], inner.lr, inner.momentum
+        bC = -B @ bW
+        # what C still receives through the momentum of the steps from t on
+        gamma = lr * (1 - beta ** (inner.steps - np.arange(inner.steps))) / (1 - beta)
+        bE_from_C = (bC @ self._V) * gamma[:, None, None]
+        bV_from_C = (bC.T @ self._E) * gamma[:, None, None]
+        bR, bpR, bpV = np.zeros_like(bC), np.zeros_like(bC), np.zeros_like(bV)
+        stored_bQ = np.empty_like(self._Q)
+        for t in reversed(range(inner.steps)):
+            R, V, P, E, Q = self._R[t], self._V[t], self._P[t], self._E[t], self._Q[t]
+            bpR -= lr * bR
+            bpV = bpV - lr * bV
+            bQ = stored_bQ[t] = bpR @ V
+            bE = K @ bQ + R @ bpV + bE_from_C[t]
+            bZ = _softmax_reverse(P, bE / m)
+            bV = bV + bpR.T @ Q + R.T @ bZ + bV_from_C[t]
+            bR += E @ bpV.T
+            bR += bZ @ V.T
+            bpR *= beta
+            bpV = beta * bpV
+        bK = _stack(stored_bQ) @ _stack(self._E).T
+        gradient: Array = bR @ self._W0.T + (bK + bK.T) @ B - self._C @ bW.T
+        return gradient
+
+
+class _WeightRun:
+    """Inner training and its reverse in the d×h weights themselves: less work than K where m > d."""
+
+    def __init__(self, problem: Problem, B: Array, initial: Weights, inner: InnerTraining) -> None:
+        self._B, self._inner = B, inner
+        m, steps, lr, beta = B.shape[0], inner.steps, inner.lr, inner.momentum
+        target = _one_hot(problem.train_labels, problem.classes)
+        W, V = initial.W, initial.V
+        pW, pV = np.zeros_like(W), np.zeros_like(V)
+        self._W, self._V = np.empty((steps, *W.shape)), np.empty((steps, *V.shape))
+        self._R = np.empty((steps, m, W.shape[1]))
+        self._P, self._E = (np.empty((steps, m, problem.classes)) for _ in range(2))
+        for t in range(steps):
+            R = B @ W
+            P = softmax(R @ V)
+            E = (P - target) / m
+            self._W[t], self._V[t], self._R[t], self._P[t], self._E[t] = W, V, R, P, E
+            pW = beta * pW + (B.T @ E) @ V.T
+            pV = beta * pV + R.T @ E
+            W = W - lr * pW
+            V = V - lr * pV
+        self.trained = (W, V)
+
+    def reverse(self, *, bW: Array, bV: Array) -> Array:
+        """∂L/∂B, from the derivatives of L by the trained weights with S and X held fixed."""
+        B, inner = self._B, self._inner
+        m, lr, beta = B.shape[0], inner.lr, inner.momentum
+        bpW, bpV = np.zeros_like(bW), np.zeros_like(bV)
+        # B enters step t as B W_t and as Bᵀ(E Vᵀ): each adds one product to ∂L/∂B
+        left, right = np.empty((2, *self._R.shape)), np.empty((2, *self._W.shape))
+        for t in reversed(range(inner.steps)):
+            R, V, P, E = self._R[t], self._V[t], self._P[t], self._E[t]
+            bpW = bpW - lr * bW
+            bpV = bpV - lr * bV
+            BbpW = B @ bpW
+            bE = BbpW @ V + R @ bpV
+            bZ = _softmax_reverse(P, bE / m)
+            bR = E @ bpV.T + bZ @ V.T
+            bV = bV + BbpW.T @ E + R.T @ bZ
+            bW = bW + B.T @ bR
+            left[0, t], right[0, t] = E @ V.T, bpW
+            left[1, t], right[1, t] = bR, self._W[t]
+            bpW = beta * bpW
+            bpV = beta * bpV
+        gradient: Array = sum(_stack(left[i]) @ _stack(right[i]).T for i in range(2))
+        return gradient
+
+
+def general_meta_gradient(problem: Problem, initial: Weights, inner: InnerTraining, *, relu: bool) -> MetaGradient:
+    """Derivatives of L for logits = S·σ(S X W + b)·V + c, everything trained by ``inner`` from ``initial``.
+
+    σ is ReLU or the identity. Training sees the hidden layer on the training nodes and their neighbours, N, through
+    B = (S X)[N]; the reverse runs in weight space and keeps, of each step, the thin factors of ∂L/∂B and ∂L/∂S[train].
+    For a linear surrogate without biases :func:`linear_meta_gradient` gives the same, faster.
+    """
+    S, X, train, n = problem.S, problem.X, problem.train, problem.S.shape[0]
+    SX = S @ X
+    neighbours = np.flatnonzero(np.bincount(S[train].indices, minlength=n))
+    run = _HiddenRun(problem, SX[neighbours], S[train][:, neighbours], initial, inner, relu=relu)
+    final = run.trained
+
+    XW = X @ final.W
+    U = S @ XW + final.b
+    H = _activate(U, U, relu=relu)
+    SH = S @ H
+    loss, E = _outer(problem, SH @ final.V + final.c)
+    SE = S @ E
+    bU = _activate(SE @ final.V.T, U, relu=relu)
+    SbU = S @ bU
+    bB, rows = run.reverse(bW=X.T @ SbU, bV=SH.T @ E, bb=bU.sum(axis=0), bc=E.sum(axis=0), SX=SX)
+
+    propagation = FactoredMatrix(
+        (
+            Term(E, H @ final.V),
+            Term(bU, XW),
+            Term(sp.eye_array(train.size, format="csr"), rows.T, train),
+            Term(bB, X, neighbours),
+        ),
+        (n, n),
+    )
+    features = FactoredMatrix((Term(SbU, final.W), Term(S[:, neighbours], np.ascontiguousarray(bB).T)), (n, X.shape[1]))
+    return MetaGradient(loss=loss, propagation=propagation, features=features)
+
+
+class _HiddenRun:
+    """Inner training and its reverse with a hidden layer that cannot be multiplied out.
+
+    One step: U = BW + b; H = σ(U); Y = S_tr H; E = (softmax(YV + c) − Y₁)/m; gU = (S_trᵀ E Vᵀ)∘σ'(U); ∇W = BᵀgU,
+    ∇V = YᵀE, ∇b = 1ᵀgU, ∇c = 1ᵀE.
+    """
+
+    def __init__(
+        self, problem: Problem, B: Matrix, S_train: Sparse, initial: Weights, inner: InnerTraining, *, relu: bool
+    ) -> None:
+        self._B, self._S, self._inner, self._relu = B, S_train, inner, relu
+        self._Bt = B.T.tocsr() if sp.issparse(B) else B.T
+        self._biased = initial.b is not None
+        self._m, self._classes = S_train.shape[0], problem.classes
+        target = _one_hot(problem.train_labels, problem.classes)
+        b0 = np.zeros(initial.W.shape[1]) if initial.b is None else initial.b
+        c0 = np.zeros(problem.classes) if initial.c is None else initial.c
+        weights: tuple[Array, ...] = (initial.W, initial.V, b0, c0)
+        momenta = tuple(np.zeros_like(weight) for weight in weights)
+        self._history: list[tuple[Array, Array, Array]] = []  # W_t, V_t, b_t
+        self._steps: list[tuple[Array, Array, Array, Array]] = []  # U_t, Y_t, P_t, E_t
+        for _ in range(inner.steps):
+            W, V, b, c = weights
+            U = B @ W + b
+            Y = S_train @ _activate(U, U, relu=relu)
+            P = softmax(Y @ V + c)
+            E = (P - target) / self._m
+            self._history.append((W, V, b))
+            self._steps.append((U, Y, P, E))
+            gU = _activate(S_train.T @ (E @ V.T), U, relu=relu)
+            gradients = (self._Bt @ gU, Y.T @ E, *self._bias_parts(gU, E))
+            momenta = tuple(inner.momentum * p + g for p, g in zip(momenta, gradients, strict=True))
+            weights = tuple(w - inner.lr * p for w, p in zip(weights, momenta, strict=True))
+        W, V, b, c = weights
+        self.trained = Weights(W=W, V=V, b=b, c=c)
+
+    def _bias_parts(self, at_hidden: Array, at_logits: Array) -> tuple[Array, Array]:
+        """What reaches b and c; nothing where the surrogate has no biases."""
+        if self._biased:
+            return at_hidden.sum(axis=0), at_logits.sum(axis=0)
+        return np.zeros(at_hidden.shape[1]), np.zeros(at_logits.shape[1])
+
+    def reverse(self, *, bW: Array, bV: Array, bb: Array, bc: Array, SX: Matrix) -> tuple[Array, Array]:
+        """∂L/∂B ``[|N|, d]`` and ∂L/∂S[train] ``[m, n]`` as the training causes them.
+
+        The arguments are the derivatives of L by the trained weights with S and X held fixed, and S X: a possible new
+        neighbour of a training node has a hidden state in each step, too.
+        """
+        B, S, relu = self._B, self._S, self._relu
+        m, lr, beta, steps = self._m, self._inner.lr, self._inner.momentum, self._inner.steps
+        (d, h), nodes = bW.shape, B.shape[0]
+        if not self._biased:
+            bb, bc = np.zeros_like(bb), np.zeros_like(bc)
+        bpW, bpV, bpb, bpc = (np.zeros_like(weight) for weight in (bW, bV, bb, bc))
+        # ∂L/∂B = Σ_t gU bpWᵀ + bU Wᵀ, and ∂L/∂S[train] = Σ_t gY bgHᵀ + bY Hᵀ: two factors each, a stack for either
+        hidden, weights = np.empty((2, steps, nodes, h)), np.empty((2, steps, d, h))
+        logits, biases = np.empty((2, steps, m, h)), np.empty((2, steps, h))
+        for t in reversed(range(steps)):
+            W, V, b = self._history[t]
+            U, Y, P, E = self._steps[t]
+            bpW, bpV, bpb, bpc = bpW - lr * bW, bpV - lr * bV, bpb - lr * bb, bpc - lr * bc
+            gY = E @ V.T
+            bgY = S @ _activate(B @ bpW + bpb, U, relu=relu)
+            bE = bgY @ V + Y @ bpV + bpc
+            bZ = _softmax_reverse(P, bE / m)
+            bY = E @ bpV.T + bZ @ V.T
+            bU = _activate(S.T @ bY, U, relu=relu)
+            hidden[:, t] = _activate(S.T @ gY, U, relu=relu), bU
+            weights[:, t] = bpW, W
+            logits[:, t], biases[:, t] = (gY, bY), (bpb, b)
+            at_b, at_c = self._bias_parts(bU, bZ)
+            bW, bV, bb, bc = bW + self._Bt @ bU, bV + bgY.T @ E + Y.T @ bZ, bb + at_b, bc + at_c
+            bpW, bpV, bpb, bpc = beta * bpW, beta * bpV, beta * bpb, beta * bpc
+
+        stacked = [_stack(weights[i]) for i in range(2)]
+        bB: Array = _stack(hidden[0]) @ stacked[0].T + _stack(hidden[1]) @ stacked[1].T
+        rows = np.empty((m, SX.shape[0]))
+        for start in range(0, SX.shape[0], BLOCK):
+            block = SX[start : start + BLOCK]
+            Us = block @ stacked[1] + biases[1].ravel()
+            bgHs = _activate(block @ stacked[0] + biases[0].ravel(), Us, relu=relu)
+            Hs = _activate(Us, Us, relu=relu)
+            rows[:, start : start + BLOCK] = _stack(logits[0]) @ bgHs.T + _stack(logits[1]) @ Hs.T
+        return bB, rows
+
+
+def softmax(Z: Array) -> Array:
+    """Row-wise softmax."""
+    P: Array = np.exp(Z - Z.max(axis=1, keepdims=True))
+    P /= P.sum(axis=1, keepdims=True)
+    return P
+
+
+def _outer(problem: Problem, logits: Array) -> tuple[float, Array]:
+    """L and E* = ∂L/∂logits."""
+    labels, weights = problem.outer_labels, problem.outer_weights
+    nodes = np.arange(labels.size)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_sums = np.log(np.exp(shifted).sum(axis=1))
+    E = np.exp(shifted - log_sums[:, None])
+    E[nodes, labels] -= 1
+    return float(weights @ (log_sums - shifted[nodes, labels])), E * weights[:, None]
+
+
+def _softmax_reverse(P: Array, bP: Array) -> Array:
+    product = P * bP
+    result: Array = product - P * product.sum(axis=1, keepdims=True)
+    return result
+
+
+def _activate(values: Array, at: Array, *, relu: bool) -> Array:
+    """``values``·σ'(``at``): σ itself where both are the same, and its reverse otherwise."""
+    return values * (at > 0) if relu else values
+
+
+def _one_hot(labels: Indices, classes: int) -> Array:
+    return np.eye(classes)[labels]
+
+
+def _stack(steps: Array) -> Array:
+    """T×m×k to m×(Tk): Σ_t A_t B_tᵀ is one product of two such stacks."""
+    stacked: Array = steps.transpose(1, 0, 2).reshape(steps.shape[1], -1)
+    return stacked
+
+
+def _dense(matrix: Matrix) -> Array:
+    return np.asarray(matrix.todense() if sp.issparse(matrix) else matrix, dtype=np.float64)

@@ -1,0 +1,483 @@
+"""Metattack: poison the graph that a GCN will be trained on, by the exact meta-gradient."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from contractive_gnn.attacks.base import Attack, Kind, Knowledge, Perturbation, Scope, check_count, is_binary, register
+from contractive_gnn.attacks.factored_matrix import BLOCK, Array, FactoredMatrix, Indices, Matrix, Sparse
+from contractive_gnn.attacks.likelihood_ratio import DegreeTest
+from contractive_gnn.attacks.meta_gradient import (
+    InnerTraining,
+    MetaGradient,
+    Problem,
+    Weights,
+    general_meta_gradient,
+    linear_meta_gradient,
+    normalise,
+)
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch_geometric.data import Data
+
+TIE = 1e-9
+"""Scores closer than this share of the largest one count as equal: nodes that are twins tie exactly, and float64 leaves
+about 1e-14 between them. The first in row-major order wins, as in DeepRobust."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlipReport:
+    """What one step of the attack did, for progress bars and logs.
+
+    Args:
+        step: 1…total.
+        total: steps that the budget allows.
+        entry: the edge (u, v), u < v, or the feature entry (node, column).
+        score: first-order increase of ``loss`` that the flip promises.
+        loss: the attacker's loss after training on the graph as it was before the flip.
+    """
+
+    step: int
+    total: int
+    entry: tuple[int, int]
+    score: float
+    loss: float
+
+
+class _MetaGradientAttack(Attack):
+    """What the attacks on edges and on feature entries share: the surrogate, its labels and the loop over flips."""
+
+    scope: ClassVar[Scope] = "global"
+    knowledge: ClassVar[Knowledge] = "transfer"
+    packages: ClassVar[tuple[str, ...]] = ("scipy",)
+
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        lambda_: float = 0.0,
+        hidden: int = 16,
+        train_iters: int = 100,
+        lr: float = 0.1,
+        momentum: float = 0.9,
+        with_relu: bool = False,
+        with_bias: bool = False,
+        self_training_labels: Tensor | None = None,
+        on_flip: Callable[[FlipReport], None] | None = None,
+    ) -> None:
+        super().__init__(seed=seed)
+        if not 0 <= lambda_ <= 1:
+            raise ValueError(f"lambda_ lies between 0 (Meta-Self) and 1 (Meta-Train), given {lambda_!r}")
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum is at least 0 and below 1, given {momentum!r}")
+        if not lr > 0:
+            raise ValueError(f"lr is positive, given {lr!r}")
+        if self_training_labels is not None and (
+            not isinstance(self_training_labels, Tensor)
+            or self_training_labels.dtype != torch.int64
+            or self_training_labels.dim() != 1
+        ):
+            raise TypeError("self_training_labels is an int64 tensor [n]: one class for every node")
+        self.lambda_ = float(lambda_)
+        self.hidden = check_count("hidden", hidden)
+        self.train_iters = check_count("train_iters", train_iters)
+        self.lr = float(lr)
+        self.momentum = float(momentum)
+        self.with_relu = with_relu
+        self.with_bias = with_bias
+        self.self_training_labels = self_training_labels
+        self.on_flip = on_flip
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The attack's own hyperparameters, without the seed and the callback."""
+        params = {**super().params}
+        del params["on_flip"]
+        if self.self_training_labels is not None:
+            params["self_training_labels"] = self.self_training_labels.tolist()
+        return params
+
+    def _prepare(self, data: Data) -> None:
+        n = int(data.num_nodes)
+        train = _nodes(data.train_mask)
+        unlabelled = _nodes(data.val_mask | data.test_mask)
+        if train.size == 0:
+            raise ValueError(f"attack {self.name!r} trains a surrogate: train_mask selects no node")
+        if self.lambda_ < 1 and unlabelled.size == 0:
+            raise ValueError(
+                f"attack {self.name!r} with lambda_={self.lambda_} raises the loss on the nodes of val_mask and "
+                "test_mask: they select no node (lambda_=1 uses the training nodes only)"
+            )
+        labels = data.y.to("cpu", torch.int64)
+        self._classes = int(labels.max()) + 1
+        given = self.self_training_labels
+        if given is None:
+            guessed = self_training_labels(data, hidden=self.hidden, with_relu=self.with_relu, with_bias=self.with_bias)
+        elif given.shape[0] != n or int(given.min()) < 0 or int(given.max()) >= self._classes:
+            raise ValueError(
+                f"self_training_labels has {given.shape[0]} entries in {int(given.min())}…{int(given.max())}; "
+                f"this graph has {n} nodes and the classes 0…{self._classes - 1}"
+            )
+        else:
+            guessed = given.cpu()
+        self._train = train
+        self._train_labels: Indices = labels.numpy()[train]
+        self._outer_labels: Indices = guessed.numpy().copy()
+        self._outer_labels[train] = self._train_labels
+        self._outer_weights: Array = np.zeros(n)
+        if self.lambda_ < 1:
+            self._outer_weights[unlabelled] += (1 - self.lambda_) / unlabelled.size
+        if self.lambda_ > 0:
+            self._outer_weights[train] += self.lambda_ / train.size
+        # DeepRobust draws once in its constructor, and again before every flip
+        self._draw(int(data.x.shape[1]))
+
+    def _draw(self, features: int) -> Weights:
+        """Initial weights, drawn in DeepRobust's order and precision: uniform in ±1/√columns."""
+        width = 1 / math.sqrt(self.hidden), 1 / math.sqrt(self._classes)
+        W = torch.empty(features, self.hidden).uniform_(-width[0], width[0])
+        V = torch.empty(self.hidden, self._classes).uniform_(-width[1], width[1])
+        if not self.with_bias:
+            return Weights(W=W.double().numpy(), V=V.double().numpy())
+        # both biases take the width of the last layer
+        b = torch.empty(self.hidden).uniform_(-width[1], width[1])
+        c = torch.empty(self._classes).uniform_(-width[1], width[1])
+        return Weights(W=W.double().numpy(), V=V.double().numpy(), b=b.double().numpy(), c=c.double().numpy())
+
+    def _gradient(self, S: Sparse, X: Matrix) -> MetaGradient:
+        problem = Problem(
+            S=S,
+            X=X,
+            train=self._train,
+            train_labels=self._train_labels,
+            outer_labels=self._outer_labels,
+            outer_weights=self._outer_weights,
+            classes=self._classes,
+        )
+        initial = self._draw(X.shape[1])
+        inner = InnerTraining(steps=self.train_iters, lr=self.lr, momentum=self.momentum)
+        if self.with_relu or self.with_bias:
+            return general_meta_gradient(problem, initial, inner, relu=self.with_relu)
+        return linear_meta_gradient(problem, initial, inner)
+
+    def _report(self, step: int, total: int, entry: tuple[int, int], score: float, loss: float) -> None:
+        if self.on_flip is not None:
+            self.on_flip(FlipReport(step=step, total=total, entry=entry, score=score, loss=loss))
+
+
+@register
+class Metattack(_MetaGradientAttack):
+    """Metattack on the edges (Zügner and Günnemann, ICLR 2019): the flips of DeepRobust's ``Metattack``, much faster.
+
+    Greedily, flip the edge whose entry of the meta-gradient promises the largest increase of
+
+        (1 − λ)·mean over val and test nodes of CE(logits, self-training labels) + λ·mean over training nodes of CE
+
+    after a two-layer GCN has been trained on the flipped graph. See :mod:`contractive_gnn.attacks.meta_gradient`.
+
+    As in DeepRobust: no self-loop; an edge at a node of degree 1 stays; an edge that has been flipped scores 0, so it
+    is flipped back only where every other flip would lower the loss (the result then has fewer flips than the budget).
+    Unlike there: the surrogate for the self-training labels is trained here, without DeepRobust; float64; and the
+    attack stops where no flip is admissible. Memory is O(nd + nm) for m training nodes.
+
+    Args:
+        seed: of the surrogate and of the initial weights, drawn in DeepRobust's order.
+        lambda_: λ: 0 is Meta-Self, 1 Meta-Train, 0.5 "both".
+        hidden: hidden units of the surrogate.
+        train_iters: inner training steps.
+        lr: inner learning rate.
+        momentum: of the inner training.
+        with_relu: ReLU in the hidden layer; with it, or with biases, a flip takes about ten times as long.
+        with_bias: biases in both layers.
+        self_training_labels: int64 ``[n]``; None trains the surrogate on the clean graph and takes its predictions.
+        on_flip: called after each step with a :class:`FlipReport`; not part of the provenance.
+        ll_constraint: only flips that pass the likelihood-ratio test on the degree distribution.
+        ll_cutoff: its critical value.
+    """
+
+    name: ClassVar[str] = "metattack"
+    kind: ClassVar[Kind] = "structure"
+
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        lambda_: float = 0.0,
+        hidden: int = 16,
+        train_iters: int = 100,
+        lr: float = 0.1,
+        momentum: float = 0.9,
+        with_relu: bool = False,
+        with_bias: bool = False,
+        self_training_labels: Tensor | None = None,
+        on_flip: Callable[[FlipReport], None] | None = None,
+        ll_constraint: bool = False,
+        ll_cutoff: float = 0.004,
+    ) -> None:
+        super().__init__(
+            seed=seed,
+            lambda_=lambda_,
+            hidden=hidden,
+            train_iters=train_iters,
+            lr=lr,
+            momentum=momentum,
+            with_relu=with_relu,
+            with_bias=with_bias,
+            self_training_labels=self_training_labels,
+            on_flip=on_flip,
+        )
+        if not ll_cutoff > 0:
+            raise ValueError(f"ll_cutoff is positive, given {ll_cutoff!r}")
+        self.ll_constraint = ll_constraint
+        self.ll_cutoff = float(ll_cutoff)
+
+    def _perturb(self, data: Data, n_flips: int, *, victim: nn.Module | None, targets: Tensor | None) -> Perturbation:
+        adjacency, X = _adjacency(data), _compact(data.x.numpy(force=True))
+        clean = adjacency.sum(axis=1)
+        flipped: set[tuple[int, int]] = set()
+        for step in range(1, n_flips + 1):
+            S, degrees = normalise(adjacency)
+            gradient = self._gradient(S, X)
+            test = DegreeTest(clean, degrees - 1, cutoff=self.ll_cutoff) if self.ll_constraint else None
+            best = best_edge_flip(gradient.propagation, S, degrees, adjacency, flipped=flipped, test=test)
+            if best is None:
+                break
+            edge, score = best
+            flipped ^= {edge}
+            adjacency = _toggled(adjacency, *edge)
+            self._report(step, n_flips, edge, score, gradient.loss)
+        return Perturbation(edge_flips=_columns(flipped))
+
+
+@register
+class MetattackFeatures(_MetaGradientAttack):
+    """Metattack on binary node features: the same meta-gradient, by the entries of X.
+
+    As in DeepRobust's ``Metattack(attack_features=True, attack_structure=False)`` an entry that has been flipped stays
+    a candidate, and a step that flips it back counts. The arguments are those of :class:`Metattack`.
+    """
+
+    name: ClassVar[str] = "metattack-features-exact"
+    kind: ClassVar[Kind] = "features"
+
+    def _prepare(self, data: Data) -> None:
+        if not is_binary(data.x):
+            raise ValueError(
+                f"attack {self.name!r} flips features of 0 and 1, but x has other entries: binarise x first"
+            )
+        super()._prepare(data)
+
+    def _perturb(self, data: Data, n_flips: int, *, victim: nn.Module | None, targets: Tensor | None) -> Perturbation:
+        S, _ = normalise(_adjacency(data))
+        features = data.x.numpy(force=True).astype(np.float64)
+        flipped: set[tuple[int, int]] = set()
+        for step in range(1, n_flips + 1):
+            gradient = self._gradient(S, _compact(features))
+            entry, score = best_feature_flip(gradient.features, features)
+            flipped ^= {entry}
+            features[entry] = 1 - features[entry]
+            self._report(step, n_flips, entry, score, gradient.loss)
+        return Perturbation(feature_flips=_columns(flipped))
+
+
+def best_edge_flip(
+    propagation: FactoredMatrix,
+    S: Sparse,
+    degrees: Array,
+    adjacency: Sparse,
+    *,
+    flipped: set[tuple[int, int]],
+    test: DegreeTest | None,
+) -> tuple[tuple[int, int], float] | None:
+    """The admissible edge with the largest score (1 − 2a_uv)·∂L/∂a_uv, and that score.
+
+    With Γ = ∂L/∂S and s = d^-½, the derivative by the undirected entry is
+
+        s_u s_v (Γ_uv + Γ_vu) + α_u + α_v,        α = −(rowsum(Γ∘S) + colsum(Γ∘S)) / 2d.
+
+    Args:
+        propagation: Γ.
+        S: the normalised adjacency.
+        degrees: d, with the self-loop.
+        adjacency: A, CSR ``[n, n]``.
+        flipped: edges (u, v), u < v, that score 0.
+        test: which flips the degree distribution allows; None for all.
+
+    Returns:
+        ((u, v), score) with u < v, the first in row-major order of those that tie; None where no edge is admissible.
+    """
+    n = adjacency.shape[0]
+    alpha = -propagation.marginals(S) / (2 * degrees)
+    scaled = propagation.scaled(degrees**-0.5)
+    leaf = degrees == 2
+    best = _Best()
+    for start in range(0, n, BLOCK):
+        stop = min(start + BLOCK, n)
+        scores = scaled.sum_with_transpose(start, stop)
+        scores += alpha[start:stop, None]
+        scores += alpha[start:]
+        edges = sp.triu(adjacency[start:stop], k=start + 1, format="coo")
+        u, v = edges.coords
+        at_edges = -scores[u, v - start]
+        if test is not None:
+            at_edges[~test.may_remove(u + start, v)] = -np.inf
+            scores[~test.may_add(slice(start, stop), slice(start, n))] = -np.inf
+        scores[u, v - start] = at_edges
+        for i, j in flipped:
+            if start <= i < stop and np.isfinite(scores[i - start, j - start]):
+                scores[i - start, j - start] = 0
+        cut = leaf[u + start] | leaf[v]
+        scores[u[cut], v[cut] - start] = -np.inf
+        scores[np.tril_indices(stop - start, m=n - start)] = -np.inf
+        best.look(scores, start, start)
+    return best.first()
+
+
+def best_feature_flip(gradient: FactoredMatrix, features: Array) -> tuple[tuple[int, int], float]:
+    """The entry (node, column) of binary ``features`` with the largest score (1 − 2x)·∂L/∂x, and that score."""
+    best = _Best()
+    for start in range(0, features.shape[0], BLOCK):
+        stop = min(start + BLOCK, features.shape[0])
+        best.look((1 - 2 * features[start:stop]) * gradient.block(start, stop), start, 0)
+    entry = best.first()
+    assert entry is not None  # every finite gradient has a largest entry
+    return entry
+
+
+class _Best:
+    """The largest entry of a matrix that comes in blocks of rows, the first in row-major order of those that tie."""
+
+    def __init__(self) -> None:
+        self._largest = -math.inf
+        self._candidates: list[tuple[tuple[int, int], float]] = []
+
+    def look(self, scores: Array, row: int, column: int) -> None:
+        """Take a block into account, whose first entry is at (``row``, ``column``)."""
+        largest = float(scores.max())
+        if largest < self._threshold or largest == -math.inf:
+            return
+        self._largest = max(self._largest, largest)
+        rows, columns = np.nonzero(scores >= self._threshold)
+        self._candidates += [
+            ((int(i) + row, int(j) + column), float(scores[i, j])) for i, j in zip(rows, columns, strict=True)
+        ]
+
+    def first(self) -> tuple[tuple[int, int], float] | None:
+        """The entry and its value; None where all were −∞."""
+        return next((candidate for candidate in self._candidates if candidate[1] >= self._threshold), None)
+
+    @property
+    def _threshold(self) -> float:
+        return self._largest - TIE * abs(self._largest) if math.isfinite(self._largest) else self._largest
+
+
+def self_training_labels(
+    data: Data,
+    *,
+    hidden: int = 16,
+    with_relu: bool = False,
+    with_bias: bool = False,
+    epochs: int = 200,
+    patience: int = 30,
+) -> Tensor:
+    """Classes that a two-layer GCN predicts for all nodes, int64 ``[n]``: the labels that Meta-Self attacks.
+
+    float32 and torch's global generator, in the order of DeepRobust's ``GCN(…, dropout=0).fit(…, patience=30)``:
+    weights are drawn twice; Adam with lr 0.01 (and weight decay 5e-4 with a ReLU only); the epoch with the lowest
+    validation loss counts, and training stops when that has not fallen for ``patience`` epochs. Without validation
+    nodes, the last epoch counts.
+
+    Args:
+        data: x, edge_index, y, train_mask, val_mask.
+        hidden: hidden units.
+        with_relu: ReLU in the hidden layer.
+        with_bias: biases in both layers.
+        epochs: at most so many.
+        patience: see above.
+    """
+    S = _torch_sparse(normalise(_adjacency(data))[0])
+    X = _torch_sparse(sp.csr_array(data.x.numpy(force=True)))
+    labels = data.y.to("cpu", torch.int64)
+    train, val = data.train_mask.cpu(), data.val_mask.cpu()
+    shapes = (X.shape[1], hidden), (hidden, int(labels.max()) + 1)
+    for _ in range(2):  # DeepRobust's GCN draws in its constructor and again in fit
+        parameters = []
+        for shape in shapes:
+            width = 1 / math.sqrt(shape[1])
+            parameters.append(torch.empty(shape).uniform_(-width, width))
+            if with_bias:
+                parameters.append(torch.empty(shape[1]).uniform_(-width, width))
+    W, b, V, c = parameters if with_bias else (parameters[0], None, parameters[1], None)
+    optimizer = torch.optim.Adam(
+        [parameter.requires_grad_() for parameter in parameters], lr=0.01, weight_decay=5e-4 if with_relu else 0
+    )
+
+    def log_probabilities() -> Tensor:
+        U = torch.sparse.mm(S, torch.sparse.mm(X, W))
+        U = U if b is None else U + b
+        Z = torch.sparse.mm(S, (U.relu() if with_relu else U) @ V)
+        return F.log_softmax(Z if c is None else Z + c, dim=1)
+
+    with torch.enable_grad():
+        best_loss, waited = math.inf, 0
+        output = log_probabilities()
+        chosen = output
+        for epoch in range(epochs):
+            optimizer.zero_grad()
+            F.nll_loss(output[train], labels[train]).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            output = log_probabilities()
+            if not bool(val.any()):
+                chosen = output
+                continue
+            loss = float(F.nll_loss(output[val], labels[val]))
+            if loss < best_loss:
+                best_loss, waited, chosen = loss, 0, output
+            else:
+                waited += 1
+            if epoch > patience and waited >= patience:
+                break
+    return chosen.detach().argmax(dim=1)
+
+
+def _nodes(mask: Tensor) -> Indices:
+    nodes: Indices = mask.nonzero().flatten().numpy(force=True)
+    return nodes
+
+
+def _adjacency(data: Data) -> Sparse:
+    row, column = data.edge_index.numpy(force=True)
+    n = int(data.num_nodes)
+    adjacency = sp.csr_array((np.ones(row.size), (row, column)), shape=(n, n))
+    adjacency.sort_indices()
+    return adjacency
+
+
+def _toggled(adjacency: Sparse, u: int, v: int) -> Sparse:
+    change = 1 - 2 * adjacency[u, v]
+    toggled = adjacency + sp.csr_array(([change, change], ([u, v], [v, u])), shape=adjacency.shape)
+    toggled.eliminate_zeros()
+    return toggled
+
+
+def _compact(features: Array) -> Matrix:
+    """float64, as CSR where that is less work."""
+    features = features.astype(np.float64, copy=False)
+    return sp.csr_array(features) if np.count_nonzero(features) < 0.25 * features.size else features
+
+
+def _columns(entries: set[tuple[int, int]]) -> Tensor:
+    return torch.tensor(sorted(entries), dtype=torch.int64).reshape(-1, 2).t().contiguous()
+
+
+def _torch_sparse(matrix: Sparse) -> Tensor:
+    coo = matrix.tocoo()
+    indices = torch.from_numpy(np.stack(coo.coords).astype(np.int64))
+    values = torch.from_numpy(coo.data.astype(np.float32))
+    return torch.sparse_coo_tensor(indices, values, coo.shape, check_invariants=False).coalesce()
