@@ -6,6 +6,7 @@ from contractive_gnn.attacks import (  # noqa: F401
     dice,
     fga,
     integrated_gradients,
+    metattack,
     nettack,
     node_embedding,
     noise,
