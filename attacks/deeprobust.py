@@ -40,6 +40,9 @@ class DeepRobustAttack(Attack):
         """Train what the attack differentiates; None for attacks that need no model."""
         return None
 
+    def _refuse(self, arrays: _deeprobust.Arrays, n_flips: int) -> None:
+        """Raise, saying why, where DeepRobust would fail, return nonsense or never return."""
+
     @abstractmethod
     def _launch(self, arrays: _deeprobust.Arrays, n_flips: int, target: int | None) -> Any:
         """Run DeepRobust's attack and return it, with its ``modified_adj`` or ``modified_features`` set.
@@ -54,6 +57,7 @@ class DeepRobustAttack(Attack):
     def _perturb(self, data: Data, n_flips: int, *, victim: nn.Module | None, targets: Tensor | None) -> Perturbation:
         arrays = _deeprobust.to_arrays(data)
         target = int(targets) if self.scope == "targeted" and targets is not None else None
+        self._refuse(arrays, n_flips)
         with self._at_the_border():
             attack = self._launch(arrays, n_flips, target)
             if self.kind == "features":

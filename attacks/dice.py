@@ -27,7 +27,7 @@ class DICE(DeepRobustAttack):
     kind: ClassVar[Kind] = "structure"
     scope: ClassVar[Scope] = "global"
 
-    def _launch(self, arrays: Arrays, n_flips: int, target: int | None) -> Any:
+    def _refuse(self, arrays: Arrays, n_flips: int) -> None:
         # DeepRobust draws until it has found enough, and never ends where there are too few
         sizes = np.bincount(arrays.labels)
         row, column = arrays.adjacency.nonzero()
@@ -38,6 +38,8 @@ class DICE(DeepRobustAttack):
                 f"attack 'dice' cannot make {n_flips} flips: there are {within} edges within a class to delete, "
                 f"and {between} pairs of nodes of different classes to connect"
             )
+
+    def _launch(self, arrays: Arrays, n_flips: int, target: int | None) -> Any:
         attack = import_deeprobust("graph.global_attack").DICE()
         attack.attack(arrays.adjacency, arrays.labels, n_perturbations=n_flips)
         return attack

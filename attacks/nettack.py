@@ -23,9 +23,11 @@ class _Nettack(DeepRobustAttack):
     def _surrogate_for(self, data: Data) -> Any:
         return train_gcn(data)
 
-    def _launch(self, arrays: Arrays, n_flips: int, target: int | None) -> Any:
+    def _refuse(self, arrays: Arrays, n_flips: int) -> None:
         # its numba code takes the k-th node that has edges for node k
         self._refuse_isolated(arrays)
+
+    def _launch(self, arrays: Arrays, n_flips: int, target: int | None) -> Any:
         attack = import_deeprobust("graph.targeted_attack").Nettack(
             self._surrogate,
             nnodes=arrays.labels.size,
@@ -33,17 +35,23 @@ class _Nettack(DeepRobustAttack):
             attack_features=self.kind == "features",
             device="cpu",
         )
-        attack.attack(
-            arrays.features,
-            arrays.adjacency,
-            arrays.labels,
-            target,
-            n_flips,
-            direct=self.influencers == 0,
-            n_influencers=self.influencers,
-            ll_cutoff=self.cutoff,
-            verbose=False,
-        )
+        try:
+            attack.attack(
+                arrays.features,
+                arrays.adjacency,
+                arrays.labels,
+                target,
+                n_flips,
+                direct=self.influencers == 0,
+                n_influencers=self.influencers,
+                ll_cutoff=self.cutoff,
+                verbose=False,
+            )
+        except IndexError as error:
+            # So it ends when no edge is left that passes the test on the degrees: what it has flipped until then
+            # stands.
+            if "too many indices" not in str(error):
+                raise
         return attack
 
 
@@ -52,7 +60,8 @@ class Nettack(_Nettack):
     """DeepRobust's ``Nettack``: greedy flips that lower the margin of the target in a linear two-layer GCN.
 
     Zügner, Akbarnejad, Günnemann, *Adversarial Attacks on Neural Networks for Graph Data* (KDD 2018). Flips that would
-    leave a node without edges, or make the degrees look less like the power law that they had, are not considered. It
+    leave a node without edges, or make the degrees look less like the power law that they had, are not considered, and
+    it may undo its own flips, so that fewer than the budget remain. It
     knows the target's label. The surrogate is trained once, on the clean graph.
 
     Args:

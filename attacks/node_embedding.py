@@ -39,8 +39,11 @@ class NodeEmbedding(DeepRobustAttack):
         self.window = check_count("window", window)
         self.candidates = check_count("candidates", candidates)
 
-    def _launch(self, arrays: Arrays, n_flips: int, target: int | None) -> Any:
+    def _refuse(self, arrays: Arrays, n_flips: int) -> None:
+        # the generalised eigenproblem has the degrees on its right-hand side
         self._refuse_isolated(arrays)
+
+    def _launch(self, arrays: Arrays, n_flips: int, target: int | None) -> Any:
         attack = import_deeprobust("graph.global_attack").NodeEmbeddingAttack()
         try:
             attack.attack(
@@ -51,9 +54,10 @@ class NodeEmbedding(DeepRobustAttack):
                 attack_type=self.edit.replace("-", "_"),
                 n_candidates=self.candidates,
             )
-        except AssertionError as error:
-            raise AttackError(
-                f"attack {self.name!r} found fewer edges to {self.edit} than the budget of {n_flips} flips, or "
-                f"fewer than candidates={self.candidates}; lower the budget, or raise (or lower) candidates"
-            ) from error
+        except (AssertionError, AttributeError) as error:  # AttributeError: not a single candidate
+            if self.edit == "remove":
+                reason = f"fewer than {n_flips} edges can go if each node keeps one of its own"
+            else:
+                reason = f"it takes candidates={self.candidates} non-edges, at least the {n_flips} of the budget"
+            raise AttackError(f"attack {self.name!r} cannot {self.edit} {n_flips} edges: {reason}") from error
         return attack

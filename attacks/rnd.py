@@ -24,5 +24,10 @@ class RND(DeepRobustAttack):
 
     def _launch(self, arrays: Arrays, n_flips: int, target: int | None) -> Any:
         attack = import_deeprobust("graph.targeted_attack").RND()
-        attack.attack(arrays.adjacency, arrays.labels, arrays.train, target, n_flips)
+        # A loop at the target keeps it from choosing the target as its own new neighbour, which it does where training
+        # nodes of other classes run out.
+        looped = arrays.adjacency.tolil()
+        looped[target, target] = 1.0
+        attack.attack(looped.tocsr(), arrays.labels, arrays.train, target, n_flips)
+        attack.modified_adj[target, target] = 0.0
         return attack

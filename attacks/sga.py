@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import scipy.sparse as sp
-from contractive_gnn.attacks.base import Kind, Scope, check_count, register
+from contractive_gnn.attacks.base import AttackError, Kind, Scope, check_count, register
 from contractive_gnn.attacks.deeprobust import DeepRobustAttack
 from torch_geometric.data import Data
 
@@ -46,5 +46,13 @@ class SGA(DeepRobustAttack):
         )
         # scipy no longer spells .toarray() as .A
         with replaced(sp.spmatrix, A=property(lambda matrix: matrix.toarray())):
-            attack.attack(arrays.features, arrays.adjacency, arrays.labels, target, n_flips)
+            try:
+                attack.attack(arrays.features, arrays.adjacency, arrays.labels, target, n_flips)
+            except RuntimeError as error:
+                if "out of range" not in str(error):
+                    raise
+                raise AttackError(
+                    f"attack {self.name!r} needs, for {n_flips} flips, {n_flips + 1} nodes of the class that it wants "
+                    f"node {target} to be taken for and that are not its neighbours; there are fewer: lower the budget"
+                ) from error
         return attack
