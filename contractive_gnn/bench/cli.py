@@ -1,0 +1,360 @@
+"""The command line. PyTorch is imported inside the commands only, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+import contractive_gnn
+from contractive_gnn.bench import quiet_dependencies
+
+if TYPE_CHECKING:
+    from contractive_gnn.bench.protocol import Protocol
+    from contractive_gnn.bench.runner import Failure, Plan
+
+#: what `bench` runs when it is asked for nothing in particular
+MODELS = "gcn,csgnn,linf-diffusion"
+EMBEDDED_ATTACKS = (
+    "clean,random:0.2,random:0.5,dice:0.1,dice:0.2,pgd:0.05,pgd:0.1,nettack:3,whitebox-pgd:0.05,whitebox-pgd:0.1"
+)
+PUBLISHED_ATTACKS = (
+    "clean,metattack:0.05,metattack:0.1,metattack:0.15,metattack:0.2,metattack:0.25,nettack:1,nettack:3,nettack:5"
+)
+MOST_JOBS = 8
+INSTALL_ATTACKS = "pip install 'contractive-gnn[attacks]'"
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Adversarially robust graph neural networks from contractive ODEs: benchmark, attack and report.",
+)
+
+Dataset = Annotated[str, typer.Option(help="Name of a data set; `contractive-gnn datasets` lists them.")]
+Split = Annotated[str, typer.Option(help="prognn (published, fixed) or random; always random for digits and csbm.")]
+SplitSeed = Annotated[int, typer.Option(help="Seed of a random split.")]
+Root = Annotated[Path | None, typer.Option(help="Folder with the data, looked into before the usual places.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="A hyperparameter over the preset: training.epochs=50, csgnn.model.step_size=0.1, pgd.attack.epochs=20. "
+        "May be given again and again.",
+    ),
+]
+Targets = Annotated[int, typer.Option(help="Number of nodes that a live targeted attack aims at.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")]
+SpecHelp = (
+    r"NAME[:BUDGET]\[@evasion|@poisoning]. BUDGET: a fraction with a decimal point (0.05) or 50flips for a global "
+    "attack, a whole number per target (5) for a targeted one."
+)
+
+
+@app.callback(invoke_without_command=True)
+def main(version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False) -> None:
+    """Options of the program itself."""
+    if version:
+        typer.echo(contractive_gnn.__version__)
+        raise typer.Exit
+
+
+@app.command()
+def bench(
+    dataset: Dataset = "digits",
+    models: Annotated[str, typer.Option(help="Comma-separated names of models.")] = MODELS,
+    attacks: Annotated[
+        str | None,
+        typer.Option(help=f"Comma-separated attacks, each {SpecHelp} Default: what suits the data set."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds: 0, 1, …")] = 3,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"Processes; one a core, at most {MOST_JOBS}, if not given."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the results, where a stopped run resumes; runs/DATASET if not given."),
+    ] = None,
+    split: Split = "prognn",
+    split_seed: SplitSeed = 0,
+    attack_seed: Annotated[
+        int, typer.Option(help="Seed of the attacks and of the choice of targets; every model sees the same graph.")
+    ] = 0,
+    targets: Targets = 20,
+    overrides: Overrides = None,
+    anchors: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV of published numbers to show beside (dataset, attack, budget, model, accuracy, std, source)."
+        ),
+    ] = None,
+    root: Root = None,
+    debug: Debug = False,
+) -> None:
+    """Train models, attack them and report how they hold.
+
+    Without options it runs on embedded data, with no network, in under two minutes.
+    """
+    with _errors_in_one_line(debug):
+        out = out if out is not None else Path("runs") / dataset
+        protocol = _protocol(
+            dataset=dataset, models=models, attacks=attacks, seeds=seeds, split=split, split_seed=split_seed,
+            attack_seed=attack_seed, targets=targets, overrides=overrides, root=root,
+        )  # fmt: skip
+        command = _command(protocol, overrides=overrides, anchors=anchors, out=out)
+        n_results, failures = _bench(protocol, out=out, jobs=jobs, command=command)
+        if n_results:
+            _report(out, anchors)
+        if failures:
+            _say(f"[bold red]{sum(failure.cells for failure in failures)} number(s) are missing:[/]")
+            for failure in failures:
+                _say(f"  {failure.what}: {failure.reason}", markup=False)
+            _say(
+                f"Tracebacks are in {out / 'errors.log'}; the same command tries the missing ones again.", markup=False
+            )
+            raise typer.Exit(1)
+
+
+@app.command()
+def attack(
+    attack: Annotated[str, typer.Option(help=SpecHelp, show_default=False)],
+    out: Annotated[Path, typer.Option(help="The attacked graph is written to this .npz file.", show_default=False)],
+    dataset: Dataset = "digits",
+    model: Annotated[
+        str | None,
+        typer.Option(help="The model to train on the clean graph and attack; needed by white-box attacks only."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the attack, of the choice of targets and of the model.")] = 0,
+    split: Split = "prognn",
+    split_seed: SplitSeed = 0,
+    targets: Targets = 20,
+    overrides: Overrides = None,
+    root: Root = None,
+    debug: Debug = False,
+) -> None:
+    """Attack one graph and save it (AttackResult.load reads it again)."""
+    with _errors_in_one_line(debug):
+        if out.suffix != ".npz":
+            raise ValueError(f"--out: expected a file name that ends in .npz, got {str(out)!r}")
+        protocol = _protocol(
+            dataset=dataset, models=model or "", attacks=attack, seeds=1, split=split, split_seed=split_seed,
+            attack_seed=seed, targets=targets, overrides=overrides, root=root,
+        )  # fmt: skip
+        from contractive_gnn.bench.runner import attack_once
+
+        result, effect = attack_once(protocol, seed=seed)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        result.save(out)
+        typer.echo(f"{protocol.attacks[0]}: {result.n_flips} flips in {result.seconds:.1f} s, saved to {out}")
+        if effect is not None:
+            typer.echo(
+                f"{model}, trained on the clean graph and frozen, on the {effect.evaluated_on}"
+                f"{' nodes' if effect.evaluated_on == 'test' else ''}: "
+                f"{effect.clean_accuracy:.1f} % before, {effect.accuracy:.1f} % after"
+            )
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with results.jsonl.", show_default=False)],
+    anchors: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV of published numbers to show beside (dataset, attack, budget, model, accuracy, std, source)."
+        ),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Table, plots and a self-contained HTML page from DIR/results.jsonl."""
+    with _errors_in_one_line(debug):
+        _report(folder, anchors)
+
+
+@app.command()
+def datasets(root: Root = None, debug: Debug = False) -> None:
+    """What data is here, and what can be fetched."""
+    with _errors_in_one_line(debug):
+        from contractive_gnn.datasets import status
+
+        table = Table()
+        for column in ("name", "what it is", "state", "to fetch", "published attacks"):
+            table.add_column(column, overflow="fold")
+        for entry in status(root):
+            missing = f"{entry.bytes_to_fetch / 1e6:.1f} MB" if entry.bytes_to_fetch else "–"
+            published = "; ".join(
+                f"{name} {', '.join(format(budget, 'g') for budget in budgets)}"
+                for name, budgets in entry.published.items()
+            )
+            table.add_row(entry.name, entry.description, entry.state, missing, published or "–")
+        Console().print(table)
+
+
+def _protocol(
+    *,
+    dataset: str,
+    models: str,
+    attacks: str | None,
+    seeds: int,
+    split: str,
+    split_seed: int,
+    attack_seed: int,
+    targets: int,
+    overrides: list[str] | None,
+    root: Path | None,
+) -> Protocol:
+    """The protocol that the options describe."""
+    from contractive_gnn.bench.protocol import Override, Protocol, check_names, missing_packages
+    from contractive_gnn.bench.spec import parse_attacks
+    from contractive_gnn.datasets import DATASETS, has_published
+
+    check_names("dataset", [dataset], DATASETS)
+    default = PUBLISHED_ATTACKS if has_published(dataset, "metattack") else EMBEDDED_ATTACKS
+    specs = parse_attacks(default if attacks is None else attacks, dataset=dataset)
+    lacking = {spec: packages for spec in specs if (packages := missing_packages(spec))}
+    if lacking:
+        names = ", ".join(dict.fromkeys(spec.name for spec in lacking))
+        absent = ", ".join(dict.fromkeys(package for packages in lacking.values() for package in packages))
+        if attacks is not None:
+            raise ModuleNotFoundError(f"{names}: {absent} is not installed; {INSTALL_ATTACKS}")
+        _say(f"Left out, because {absent} is not installed: {names}. To have them: {INSTALL_ATTACKS}", markup=False)
+        specs = tuple(spec for spec in specs if spec not in lacking)
+    if split not in ("prognn", "random"):
+        raise ValueError(f"--split: expected prognn or random, got {split!r}")
+    return Protocol(
+        dataset=dataset,
+        models=tuple(dict.fromkeys(name.strip() for name in models.split(",") if name.strip())),
+        attacks=specs,
+        seeds=tuple(range(seeds)),
+        split="prognn" if split == "prognn" else "random",
+        split_seed=split_seed,
+        attack_seed=attack_seed,
+        n_targets=targets,
+        overrides=tuple(Override.parse(text) for text in overrides or ()),
+        root=root,
+    )
+
+
+def _command(protocol: Protocol, *, overrides: list[str] | None, anchors: Path | None, out: Path) -> str:
+    """The command line that repeats a benchmark: its defaults spelled out, since they may change."""
+    given: list[tuple[str, object]] = [
+        ("--dataset", protocol.dataset),
+        ("--models", ",".join(protocol.models)),
+        ("--attacks", ",".join(map(str, protocol.attacks))),
+        ("--seeds", len(protocol.seeds)),
+        ("--split", protocol.split),
+        ("--split-seed", protocol.split_seed),
+        ("--attack-seed", protocol.attack_seed),
+        ("--targets", protocol.n_targets),
+        *(("--set", text) for text in overrides or ()),
+        ("--anchors", anchors),
+        ("--root", protocol.root),
+        ("--out", out),
+    ]
+    words = (word for name, value in given if value is not None for word in (name, str(value)))
+    return shlex.join(["contractive-gnn", "bench", *words])
+
+
+def _bench(protocol: Protocol, *, out: Path, jobs: int | None, command: str) -> tuple[int, list[Failure]]:
+    from contractive_gnn.bench.results import RESULTS, ResultsFile
+    from contractive_gnn.bench.runner import Failure, execute, plan
+
+    with ResultsFile(out / RESULTS) as results:
+        todo = plan(protocol, out=out, finished=results.finished)
+        with (out / "commands.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"command": command}) + "\n")
+        if todo.n_finished:
+            _say(f"{todo.n_finished} of {todo.n_cells} numbers are in {out} already.", markup=False)
+        failures = []
+        before = signal.signal(signal.SIGTERM, _interrupt)
+        try:
+            processes = jobs or _default_jobs()
+            with _progress(todo) as step, contextlib.closing(execute(todo, results, processes=processes)) as messages:
+                for message in messages:
+                    step(message.cells if isinstance(message, Failure) else 1)
+                    if isinstance(message, Failure):
+                        failures.append(message)
+        except KeyboardInterrupt:
+            _say(f"\nStopped. {len(results.finished)} numbers are kept in {out}. To resume:\n{command}", markup=False)
+            raise typer.Exit(130) from None
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        return len(results.finished), failures
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _default_jobs() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST_JOBS)
+
+
+@contextlib.contextmanager
+def _progress(todo: Plan) -> Iterator[Any]:
+    """A bar with the time left, on a terminal; nothing anywhere else."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("attacking and training", total=todo.n_steps)
+        yield lambda steps: progress.advance(task, steps)
+
+
+def _report(folder: Path, anchors: Path | None) -> None:
+    from contractive_gnn.bench.report import Report
+
+    made = Report.of(folder, anchors=anchors)
+    made.print(Console())
+    written = made.write(folder)
+    typer.echo(f"Written: {', '.join(map(str, written))} and the pictures beside them.")
+
+
+def _say(text: str, *, markup: bool = True) -> None:
+    Console(stderr=True).print(text, markup=markup, highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _errors_in_one_line(debug: bool) -> Iterator[None]:
+    quiet_dependencies()
+    try:
+        yield
+    except typer.Exit:
+        raise
+    except KeyboardInterrupt:
+        _say("Stopped.")
+        raise typer.Exit(130) from None
+    except Exception as error:
+        if debug:
+            raise
+        text = " ".join(str(error).split()) or type(error).__name__
+        expected = isinstance(error, ValueError | TypeError | ImportError | OSError | RuntimeError)
+        hint = "" if expected else f" ({type(error).__name__}; --debug shows where)"
+        Console(stderr=True).print("[bold red]error:[/] ", end="")
+        _say(text + hint, markup=False)
+        raise typer.Exit(2) from error
+
+
+if __name__ == "__main__":
+    sys.exit(app())

@@ -1,0 +1,50 @@
+"""Hyperparameters of each model on each data set, from the packaged ``presets/<model>.json``.
+
+A preset file is ``{"default": {"model": {…}, "training": {…}}, "cora": {…}, …}``: the arguments of
+:func:`contractive_gnn.nn.build` and of :func:`contractive_gnn.training.fit`. "default" serves every data set without an
+entry of its own; an entry stands for itself and inherits nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from typing import Any
+
+Preset = dict[str, dict[str, Any]]
+
+SECTIONS = ("model", "training")
+
+
+class PresetError(ValueError):
+    """A preset that is missing or malformed."""
+
+
+def load_preset(model: str, dataset: str) -> Preset:
+    """The hyperparameters of ``model`` on ``dataset``: ``{"model": {…}, "training": {…}}``.
+
+    A model without a preset file runs with the defaults of its constructor and of the training.
+
+    Raises:
+        PresetError: the file has neither an entry for the data set nor "default", or an entry of another form.
+    """
+    file = resources.files("contractive_gnn.bench") / "presets" / f"{model}.json"
+    if not file.is_file():
+        return {section: {} for section in SECTIONS}
+    try:
+        entries = json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise PresetError(f"the preset file {file} is not JSON: {error}") from error
+    entry = entries.get(dataset, entries.get("default")) if isinstance(entries, dict) else None
+    if entry is None:
+        raise PresetError(f"the preset file {file} has neither {dataset!r} nor 'default'; add one of them")
+    if (
+        not isinstance(entry, dict)
+        or set(entry) - set(SECTIONS)
+        or not all(isinstance(v, dict) for v in entry.values())
+    ):
+        raise PresetError(
+            f"the preset file {file}, entry for {dataset!r}: expected {{'model': {{…}}, 'training': {{…}}}}"
+            f", got {entry!r}"
+        )
+    return {section: dict(entry.get(section, {})) for section in SECTIONS}

@@ -1,0 +1,234 @@
+"""What a benchmark measures: which models, attacked how, on which nodes, with which hyperparameters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.utils import degree
+
+from contractive_gnn import attacks, datasets
+from contractive_gnn.attacks import Attack
+from contractive_gnn.bench.presets import load_preset
+from contractive_gnn.bench.results import Cell, EvaluatedOn
+from contractive_gnn.bench.spec import CLEAN, RANDOM, AttackSpec
+from contractive_gnn.datasets.registry import Split
+
+#: Pro-GNN attacks the test nodes with more neighbours than this
+TARGET_DEGREE = 10
+
+
+class ProtocolError(ValueError):
+    """A benchmark that cannot be run as asked; the text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Override:
+    """One hyperparameter set by hand.
+
+    ``[NAME.]model.KEY=VALUE``, ``[NAME.]training.KEY=VALUE`` or ``NAME.attack.KEY=VALUE``.
+
+    Attributes:
+        subject: the model or attack it is for; None for every model.
+        section: "model", "training" or "attack".
+        key: the argument.
+        value: its value, read as JSON where it is JSON and as text otherwise.
+    """
+
+    subject: str | None
+    section: str
+    key: str
+    value: Any
+
+    @classmethod
+    def parse(cls, text: str) -> Override:
+        """Read one override.
+
+        Raises:
+            ProtocolError: it has another form.
+        """
+        path, equals, value = text.partition("=")
+        *subject, section, key = ["", *path.strip().split(".")]
+        subject = [part for part in subject if part]
+        known = section in ("model", "training") or (section == "attack" and subject)
+        if not (equals and known and key and len(subject) <= 1):
+            raise ProtocolError(
+                f"--set {text!r}: expected [MODEL.]training.KEY=VALUE, [MODEL.]model.KEY=VALUE or "
+                "ATTACK.attack.KEY=VALUE, like training.epochs=50 or csgnn.model.step_size=0.1"
+            )
+        try:
+            parsed = json.loads(value)
+        except json.JSONDecodeError:
+            parsed = value.strip()
+        return cls(subject[0] if subject else None, section, key, parsed)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A benchmark.
+
+    Attributes:
+        dataset: name of the data set.
+        models: names of the models.
+        attacks: the attacks; a clean cell only where CLEAN is among them.
+        seeds: seeds of initialisation and training; a cell each.
+        split: name of the split; a data set without published splits draws a random one, whichever is asked for.
+        split_seed: seed of a random split.
+        attack_seed: seed of the attacks and of the choice of targets. One graph serves all models and seeds, so the
+            spread over seeds is that of the training.
+        n_targets: how many nodes a live targeted attack aims at.
+        overrides: hyperparameters set by hand, over the presets; later ones win.
+        root: folder with the data; None for the usual places.
+        download: whether missing data may be fetched.
+    """
+
+    dataset: str
+    models: tuple[str, ...]
+    attacks: tuple[AttackSpec, ...]
+    seeds: tuple[int, ...]
+    split: Split = "prognn"
+    split_seed: int = 0
+    attack_seed: int = 0
+    n_targets: int = 20
+    overrides: tuple[Override, ...] = ()
+    root: Path | None = None
+    download: bool = True
+
+    def load(self) -> Data:
+        """The clean graph."""
+        return datasets.load(
+            self.dataset, split=self.split, split_seed=self.split_seed, root=self.root, download=self.download
+        )
+
+    def model_hyperparameters(self, model: str) -> dict[str, dict[str, Any]]:
+        """``{"model": {…}, "training": {…}}``: the preset, with the overrides over it."""
+        preset = load_preset(model, self.dataset)
+        for override in self.overrides:
+            if override.section in preset and override.subject in (None, model):
+                preset[override.section][override.key] = override.value
+        return preset
+
+    def attack(self, spec: AttackSpec) -> Attack:
+        """The attack object of a live specification.
+
+        Raises:
+            TypeError: an override that the attack does not take.
+            ImportError: the attack needs an extra that is not installed.
+        """
+        name = spec.attack.name
+        own = {o.key: o.value for o in self.overrides if o.section == "attack" and o.subject in (name, spec.name)}
+        return attacks.get(name, seed=self.attack_seed, **own)
+
+    def attack_hyperparameters(self, spec: AttackSpec) -> dict[str, Any]:
+        """What, beside its budget, decides the graph that an attack makes."""
+        if spec.name == CLEAN or spec.source == "published":
+            return {}
+        if spec.name == RANDOM:
+            return {"seed": self.attack_seed}
+        own: dict[str, Any] = {"seed": self.attack_seed, "params": self.attack(spec).params}
+        return {**own, "targets": self.n_targets} if spec.targeted else own
+
+    def cells(self, *, split: str, model: str, seed: int) -> Iterator[tuple[AttackSpec, Cell]]:
+        """The cells of one model and seed, each with its attack.
+
+        Args:
+            split: the split that the loaded data names.
+            model: name of the model.
+            seed: of the model.
+        """
+        for spec in self.attacks:
+            yield (
+                spec,
+                Cell(
+                    dataset=self.dataset,
+                    split=split,
+                    split_seed=self.split_seed,
+                    model=model,
+                    attack=spec.name,
+                    threat=spec.threat,
+                    budget=spec.amount,
+                    budget_unit=spec.unit,
+                    seed=seed,
+                    hyperparameters={**self.model_hyperparameters(model), "attack": self.attack_hyperparameters(spec)},
+                ),
+            )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The nodes that an accuracy is taken over.
+
+    Attributes:
+        on: "test" or "targets".
+        mask: bool ``[n]``.
+    """
+
+    on: EvaluatedOn
+    mask: Tensor = field(repr=False)
+
+
+def evaluation(data: Data) -> Evaluation:
+    """The targets of an attacked graph that has some (``data.targets``), and the test mask of any other."""
+    targets = data.get("targets")
+    if targets is None:
+        return Evaluation("test", data.test_mask)
+    mask = torch.zeros(data.num_nodes, dtype=torch.bool)
+    mask[targets] = True
+    return Evaluation("targets", mask)
+
+
+def choose_targets(data: Data, *, count: int, seed: int) -> Tensor:
+    """Target nodes for a live targeted attack, by a rule that no model has a part in: int64 ``[count]``, ascending.
+
+    A seeded sample of the test nodes with more than :data:`TARGET_DEGREE` neighbours, which are the nodes that Pro-GNN
+    attacks. Where there are fewer than ``count`` of them, the ``count`` test nodes with the most neighbours (of equal
+    ones, those with the smaller index). Whether a model classifies them correctly does not matter: the clean accuracy
+    on the same nodes is reported beside the attacked one.
+
+    Raises:
+        ProtocolError: ``count`` is below 1, or the test mask has fewer nodes.
+    """
+    test = data.test_mask.nonzero().flatten()
+    if not 1 <= count <= test.numel():
+        raise ProtocolError(f"expected 1 to {test.numel()} targets (the test nodes of {data.name}), got {count}")
+    degrees = degree(data.edge_index[0], num_nodes=data.num_nodes)[test]
+    candidates = test[degrees > TARGET_DEGREE]
+    if candidates.numel() < count:
+        chosen = test[degrees.argsort(descending=True, stable=True)[:count]]
+    else:
+        generator = torch.Generator().manual_seed(seed)
+        chosen = candidates[torch.randperm(candidates.numel(), generator=generator)[:count]]
+    ascending: Tensor = chosen.sort().values
+    return ascending
+
+
+def missing_packages(spec: AttackSpec) -> tuple[str, ...]:
+    """The packages that a live attack needs and that are not installed."""
+    if spec.source != "live":
+        return ()
+    missing = []
+    for package in spec.attack.packages:
+        try:
+            metadata.version(package)
+        except metadata.PackageNotFoundError:
+            missing.append(package)
+    return tuple(missing)
+
+
+def check_names(kind: str, given: Sequence[str], known: Mapping[str, Any]) -> None:
+    """Raise an error that lists what there is, unless every name given is known.
+
+    Raises:
+        ProtocolError: a name is unknown, or none is given.
+    """
+    unknown = [name for name in given if name not in known]
+    if unknown or not given:
+        what = f"no {kind} is called {', '.join(map(repr, unknown))}" if unknown else f"no {kind} given"
+        raise ProtocolError(f"{what}; there are: {', '.join(sorted(known))}")

@@ -1,0 +1,266 @@
+"""What a benchmark measured: one JSON object a line, appended to ``results.jsonl`` and never changed.
+
+A cell is identified by what was asked for (:attr:`Cell.key`); a result is a cell with what came out. A line is handed
+to the system in one write and flushed to the disk, so a run that is killed leaves at most one unfinished line, at the
+end: readers pass over it and :class:`ResultsFile` cuts it away before it appends.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+try:
+    import fcntl
+except ImportError:  # Windows has no advisory locks of this kind: two benchmarks in one folder are not caught there
+    fcntl = None  # type: ignore[assignment]
+
+Threat = Literal["poisoning", "evasion"]
+EvaluatedOn = Literal["test", "targets"]
+Source = Literal["published", "live", "generated"]
+BudgetUnit = Literal[
+    "none",
+    "fraction of edges",
+    "edges",
+    "edges per target",
+    "fraction of feature entries",
+    "feature entries",
+    "feature entries per target",
+    "edges and feature entries",
+    "edges and feature entries per target",
+]
+Key = tuple[str | int | float, ...]
+
+RESULTS = "results.jsonl"
+PACKAGES = ("torch", "torch_geometric", "numpy", "deeprobust", "contractive_gnn")
+
+
+class ResultsError(ValueError):
+    """A results file that cannot be read, or that another run is writing to."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One number that a benchmark is asked for.
+
+    Attributes:
+        dataset: name of the data set.
+        split: name of the split ("prognn", "random").
+        split_seed: seed of a random split (0 for a fixed one).
+        model: name of the model.
+        attack: name of the attack as in the attack specification; "clean" for none.
+        threat: "poisoning" (the model is retrained on the attacked graph) or "evasion" (the model is frozen). "clean"
+            is an evasion attack of budget 0.
+        budget: size of the attack, in ``budget_unit``.
+        budget_unit: what the budget counts.
+        seed: seed of the initial weights and of the training.
+        hyperparameters: everything else that decides the number: ``{"model": …, "training": …, "attack": …}``.
+    """
+
+    dataset: str
+    split: str
+    split_seed: int
+    model: str
+    attack: str
+    threat: Threat
+    budget: float | int
+    budget_unit: BudgetUnit
+    seed: int
+    hyperparameters: Mapping[str, Any]
+
+    @property
+    def key(self) -> Key:
+        """What makes this cell another cell than the next; two results with one key measure the same thing."""
+        return (
+            self.dataset,
+            self.split,
+            self.split_seed,
+            self.model,
+            self.attack,
+            self.threat,
+            self.budget,
+            self.budget_unit,
+            self.seed,
+            digest(self.hyperparameters),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Result(Cell):
+    """A finished cell.
+
+    Attributes:
+        accuracy: percent (0–100) of the evaluated nodes that the attacked model gets right.
+        clean_accuracy: the same, of the same nodes, for the model trained and evaluated on the clean graph.
+        evaluated_on: "test" (the test mask) or "targets" (the nodes that a targeted attack aims at).
+        n_evaluated: number of these nodes.
+        attack_source: "published" graph, "live" attack, or "generated" (random noise, or no attack).
+        flips: undirected edges or feature entries that the attack changed.
+        train_s: seconds of the training that gave the attacked model (wall clock).
+        attack_s: seconds that the attack took when its graph was made; 0 for a published graph.
+        commit: ``git rev-parse HEAD`` when run from a checkout, else None.
+        uncommitted_changes: whether the checkout's tracked files differed from that commit (False without a checkout).
+        versions: of Python and of the packages that matter.
+    """
+
+    accuracy: float
+    clean_accuracy: float
+    evaluated_on: EvaluatedOn
+    n_evaluated: int
+    attack_source: Source
+    flips: int
+    train_s: float
+    attack_s: float
+    commit: str | None
+    uncommitted_changes: bool
+    versions: Mapping[str, str | None]
+
+    def __post_init__(self) -> None:
+        for name in ("accuracy", "clean_accuracy"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and 0 <= value <= 100):
+                raise ResultsError(f"{name} must be a percentage in [0, 100], got {value!r}")
+
+    def to_line(self) -> str:
+        """The result as one line of JSON, with its newline."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_line(cls, line: str) -> Result:
+        """Read one line. Fields that this version does not know are passed over.
+
+        Raises:
+            ResultsError: the line is not a JSON object, or lacks a field.
+        """
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ResultsError(f"not JSON ({error})") from error
+        if not isinstance(record, dict):
+            raise ResultsError(f"expected a JSON object, got {type(record).__name__}")
+        names = [field.name for field in dataclasses.fields(cls)]
+        missing = [name for name in names if name not in record]
+        if missing:
+            raise ResultsError(f"lacks the field(s) {', '.join(missing)}")
+        return cls(**{name: record[name] for name in names})
+
+
+def digest(hyperparameters: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits that change when any hyperparameter does; the order of the keys does not matter."""
+    canonical = json.dumps(hyperparameters, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def read_results(path: Path) -> list[Result]:
+    """Every finished line of ``path``, in order; an unfinished last line (no newline) is passed over.
+
+    Raises:
+        ResultsError: the file is missing, or a finished line is not a result.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise ResultsError(f"no results at {path}: run `contractive-gnn bench --out {path.parent}` first") from error
+    results = []
+    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
+        try:
+            results.append(Result.from_line(line.decode()))
+        except (ResultsError, UnicodeDecodeError) as error:
+            raise ResultsError(f"{path}, line {number}: {error}; remove or repair that line") from error
+    return results
+
+
+class ResultsFile:
+    """``results.jsonl`` open for appending, by one run at a time.
+
+    Opening cuts an unfinished last line away and reads the rest; ``finished`` are the results by their key.
+
+    Raises:
+        ResultsError: another run has the file open, or a line in it is not a result.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab", buffering=0)
+        try:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise ResultsError(
+                        f"another run is writing to {path}; wait for it, stop it, or choose another --out"
+                    ) from error
+            content = path.read_bytes()
+            self._file.truncate(content.rfind(b"\n") + 1)
+            self.finished: dict[Key, Result] = {}
+            for result in read_results(path):
+                self.finished.setdefault(result.key, result)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __contains__(self, cell: Cell) -> bool:
+        return cell.key in self.finished
+
+    def append(self, result: Result) -> None:
+        """Write one result so that it is on the disk, whole, when this returns.
+
+        Raises:
+            ResultsError: the cell is already finished.
+        """
+        if result in self:
+            raise ResultsError(f"{self.path} already holds {result.key}")
+        self._file.write(result.to_line().encode())
+        os.fsync(self._file.fileno())
+        self.finished[result.key] = result
+
+    def close(self) -> None:
+        """Close the file and let other runs have it."""
+        self._file.close()
+
+    def __enter__(self) -> ResultsFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def current_commit() -> tuple[str | None, bool]:
+    """The commit of the checkout that this code is in, and whether its tracked files differ; or (None, False)."""
+    folder = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        # Installed in an environment that lies inside someone else's checkout, that commit says nothing about us.
+        git("ls-files", "--error-unmatch", "__init__.py")
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return None, False
+
+
+def current_versions() -> dict[str, str | None]:
+    """Versions of Python and of :data:`PACKAGES`; None for what is not installed."""
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    return versions

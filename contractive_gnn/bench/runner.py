@@ -1,0 +1,433 @@
+"""Run a benchmark: train, attack, measure, and write each number down as soon as it is there.
+
+For each model and seed the model is trained once on the clean graph. An evasion attack is measured on that model,
+frozen; a poisoning attack by training a new model, of the same hyperparameters and seed, on the attacked graph with the
+same split. Graphs that do not depend on the model are made once, kept in ``OUT/graphs`` and given to all.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import traceback
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from contractive_gnn import datasets, training
+from contractive_gnn.attacks import AttackResult, Budget
+from contractive_gnn.attacks.base import edge_difference, undirected_edges
+from contractive_gnn.bench.protocol import Protocol, ProtocolError, check_names, choose_targets, evaluation
+from contractive_gnn.bench.results import (
+    Cell,
+    EvaluatedOn,
+    Key,
+    Result,
+    ResultsFile,
+    current_commit,
+    current_versions,
+    digest,
+)
+from contractive_gnn.bench.spec import CLEAN, RANDOM, AttackSpec
+from contractive_gnn.bench.workers import Job, run_jobs
+from contractive_gnn.nn import MODELS, build
+
+GRAPHS = "graphs"
+ERRORS = "errors.log"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Something that could not be done.
+
+    Attributes:
+        what: model, seed and attack in words.
+        reason: one line.
+        traceback: all of it.
+        cells: how many numbers are missing because of it.
+    """
+
+    what: str
+    reason: str
+    traceback: str
+    cells: int
+
+
+@dataclass(frozen=True)
+class GraphMade:
+    """An attacked graph that is now in OUT/graphs."""
+
+    path: Path
+
+
+Message = Result | GraphMade | Failure
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """The state of the software that a result comes from."""
+
+    commit: str | None
+    uncommitted_changes: bool
+    versions: Mapping[str, str | None]
+
+    @classmethod
+    def now(cls) -> Stamp:
+        """Of this process."""
+        return cls(*current_commit(), current_versions())
+
+
+@dataclass(frozen=True)
+class Task:
+    """One cell to measure: its attack, and where the attacked graph lies if it does not depend on the model."""
+
+    cell: Cell
+    spec: AttackSpec
+    graph: Path | None
+
+
+@dataclass(frozen=True)
+class GraphJob:
+    """Make one attacked graph and keep it."""
+
+    protocol: Protocol
+    spec: AttackSpec
+    path: Path
+
+    def run(self) -> Iterator[Message]:
+        """Yields the graph, or the failure. The cells that miss it are counted by the units that need it."""
+        try:
+            make_graph(self.protocol, self.spec, self.protocol.load()).save(self.path)
+        except Exception as error:
+            yield _failure(f"attack {self.spec}", error, cells=0)
+        else:
+            yield GraphMade(self.path)
+
+    def died(self, reason: str) -> Message:
+        """See :class:`~contractive_gnn.bench.workers.Job`."""
+        return Failure(f"attack {self.spec}", reason, reason, cells=0)
+
+
+@dataclass(frozen=True)
+class UnitJob:
+    """Everything that is to be measured for one model and seed.
+
+    Attributes:
+        clean_accuracy: on the test mask, where an earlier run measured it.
+    """
+
+    protocol: Protocol
+    model: str
+    seed: int
+    tasks: tuple[Task, ...]
+    clean_accuracy: float | None
+    stamp: Stamp
+
+    def run(self) -> Iterator[Message]:
+        """Yields a result or a failure for each task."""
+        try:
+            unit = _Unit(self, self.protocol.load())
+        except Exception as error:
+            yield _failure(str(self), error, cells=len(self.tasks))
+            return
+        for task in self.tasks:
+            try:
+                yield unit.measure(task)
+            except Exception as error:
+                yield _failure(f"{self}, {task.spec}", error, cells=1)
+
+    def died(self, reason: str) -> Message:
+        """See :class:`~contractive_gnn.bench.workers.Job`."""
+        return Failure(str(self), reason, reason, cells=len(self.tasks))
+
+    def __str__(self) -> str:
+        return f"{self.model}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class _Trained:
+    model: nn.Module
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """One model and seed at work; the clean model is trained when it is first needed, and once."""
+
+    job: UnitJob
+    data: Data
+
+    @functools.cached_property
+    def clean(self) -> _Trained:
+        return self._train(self.data)
+
+    def _train(self, data: Data) -> _Trained:
+        return _train(self.job.protocol, self.job.model, data, seed=self.job.seed)
+
+    def measure(self, task: Task) -> Result:
+        """One number.
+
+        Raises:
+            FileNotFoundError: the attacked graph could not be made.
+        """
+        if task.spec.name == CLEAN:
+            attacked = _given(self.data, self.data, Budget(flips=0), {"attack": CLEAN})
+        else:
+            attacked = self._attacked(task)
+        nodes = evaluation(attacked.data)
+        trained = self.clean if task.spec.threat == "evasion" else self._train(attacked.data)
+        if nodes.on == "test" and self.job.clean_accuracy is not None:
+            clean_accuracy = self.job.clean_accuracy
+        else:
+            clean_accuracy = training.evaluate(self.clean.model, self.data, nodes.mask)
+        stamp = self.job.stamp
+        return Result(
+            **{name: getattr(task.cell, name) for name in Cell.__dataclass_fields__},
+            accuracy=training.evaluate(trained.model, attacked.data, nodes.mask),
+            clean_accuracy=clean_accuracy,
+            evaluated_on=nodes.on,
+            n_evaluated=int(nodes.mask.sum()),
+            attack_source=task.spec.source,
+            flips=attacked.n_flips,
+            train_s=round(trained.seconds, 3),
+            attack_s=round(attacked.seconds, 3),
+            commit=stamp.commit,
+            uncommitted_changes=stamp.uncommitted_changes,
+            versions=stamp.versions,
+        )
+
+    def _attacked(self, task: Task) -> AttackResult:
+        if task.graph is not None:
+            if not task.graph.exists():
+                raise FileNotFoundError(f"its attacked graph {task.graph.name} could not be made (see above)")
+            return AttackResult.load(task.graph)
+        return make_graph(self.job.protocol, task.spec, self.data, victim=self.clean.model)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is left to do of a benchmark.
+
+    Attributes:
+        graphs: attacked graphs to make first.
+        units: then the measurements.
+        n_cells: numbers that the benchmark consists of.
+        n_finished: numbers that earlier runs have measured.
+    """
+
+    graphs: tuple[GraphJob, ...]
+    units: tuple[UnitJob, ...]
+    n_cells: int
+    n_finished: int
+
+    @property
+    def n_steps(self) -> int:
+        """Graphs and numbers still to come."""
+        return len(self.graphs) + self.n_cells - self.n_finished
+
+
+def plan(protocol: Protocol, *, out: Path, finished: Mapping[Key, Result]) -> Plan:
+    """Check a benchmark and find what is left to do.
+
+    Args:
+        protocol: what to measure.
+        out: folder of the results.
+        finished: results that are there, by their key.
+
+    Raises:
+        ProtocolError: an unknown model, hyperparameters that a model or the training does not take, …
+        DatasetError: the data set cannot be had.
+    """
+    check_names("model", protocol.models, MODELS)
+    data = protocol.load()
+    _check(protocol, data)
+    stamp = Stamp.now()
+    units, graphs, n_cells, n_finished = [], {}, 0, 0
+    for seed in protocol.seeds:
+        for model in protocol.models:
+            tasks, clean_accuracy = [], None
+            for spec, cell in protocol.cells(split=data.split, model=model, seed=seed):
+                n_cells += 1
+                if result := finished.get(cell.key):
+                    n_finished += 1
+                    if result.evaluated_on == "test":
+                        clean_accuracy = result.clean_accuracy
+                    continue
+                graph = None
+                if spec.name != CLEAN and not spec.needs_victim:
+                    graph = out / GRAPHS / _graph_name(protocol, spec, data.split)
+                    if not graph.exists():
+                        graphs[graph] = GraphJob(protocol, spec, graph)
+                tasks.append(Task(cell, spec, graph))
+            if tasks:
+                units.append(UnitJob(protocol, model, seed, tuple(tasks), clean_accuracy, stamp))
+    return Plan(tuple(graphs.values()), tuple(units), n_cells, n_finished)
+
+
+def execute(todo: Plan, results: ResultsFile, *, processes: int) -> Generator[Message, None, None]:
+    """Do what is left, write it down, and tell.
+
+    Results go to ``results``, failures with their tracebacks to ``errors.log`` beside it. Stopping the iteration at any
+    point leaves both whole.
+
+    Args:
+        todo: of :func:`plan`.
+        results: open results file.
+        processes: number of processes over the models and seeds.
+    """
+    out = results.path.parent
+    (out / GRAPHS).mkdir(parents=True, exist_ok=True)
+    stages: list[Sequence[Job[Message]]] = [todo.graphs, todo.units]
+    with closing(run_jobs(stages, processes=processes)) as messages:
+        for message in messages:
+            if isinstance(message, Result):
+                results.append(message)
+            elif isinstance(message, Failure):
+                with (out / ERRORS).open("a", encoding="utf-8") as log:
+                    log.write(f"== {message.what}\n{message.traceback.rstrip()}\n\n")
+            yield message
+
+
+def make_graph(protocol: Protocol, spec: AttackSpec, clean: Data, *, victim: nn.Module | None = None) -> AttackResult:
+    """The graph of one attack.
+
+    Args:
+        protocol: data set, seeds and hyperparameters.
+        spec: any attack but "clean".
+        clean: the clean graph, of ``protocol.load()``.
+        victim: the model, for an adaptive attack.
+
+    Raises:
+        DatasetError: a published graph cannot be had.
+        AttackError: the attack failed.
+    """
+    budget = spec.budget
+    assert budget is not None
+    if spec.source == "published":
+        attacked = datasets.load_attacked(
+            protocol.dataset, spec.name, spec.amount, root=protocol.root, download=protocol.download
+        )
+        return _given(clean, attacked, budget, {"attack": spec.name, "source": "published"})
+    if spec.name == RANDOM:
+        m = undirected_edges(clean.edge_index).shape[1]
+        fraction = budget.fraction if budget.flips is None else budget.flips / m
+        assert fraction is not None
+        noisy = datasets.add_random_edges(clean, fraction=fraction, seed=protocol.attack_seed)
+        return _given(clean, noisy, budget, {"attack": RANDOM, "source": "generated", "seed": protocol.attack_seed})
+    targets = _targets(protocol, spec, clean)
+    return protocol.attack(spec).run(clean, budget, victim=victim, targets=targets)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What an attack did to one frozen model: accuracies in percent on the same nodes."""
+
+    evaluated_on: EvaluatedOn
+    clean_accuracy: float
+    accuracy: float
+
+
+def attack_once(protocol: Protocol, *, seed: int) -> tuple[AttackResult, Effect | None]:
+    """Make one attacked graph, outside of any benchmark, and measure its effect where there is a model.
+
+    Args:
+        protocol: with one attack, and one model or none.
+        seed: of the model.
+
+    Raises:
+        ProtocolError: not one attack, not at most one model, or no model for an attack that needs one.
+    """
+    if len(protocol.attacks) != 1 or protocol.attacks[0].name == CLEAN:
+        given = ", ".join(map(str, protocol.attacks))
+        raise ProtocolError(f"expected one attack, like pgd:0.05 or nettack:3, got {given}")
+    if len(protocol.models) > 1:
+        raise ProtocolError(f"expected one model, got {', '.join(protocol.models)}")
+    spec = protocol.attacks[0]
+    if spec.needs_victim and not protocol.models:
+        raise ProtocolError(f"attack {spec} is white-box: say which model it attacks with --model")
+    data = protocol.load()
+    if protocol.models:
+        check_names("model", protocol.models, MODELS)
+    _check(protocol, data)
+    if not protocol.models:
+        return make_graph(protocol, spec, data), None
+    model = _train(protocol, protocol.models[0], data, seed=seed).model
+    result = make_graph(protocol, spec, data, victim=model)
+    nodes = evaluation(result.data)
+    before, after = (training.evaluate(model, graph, nodes.mask) for graph in (data, result.data))
+    return result, Effect(nodes.on, before, after)
+
+
+def _train(protocol: Protocol, name: str, data: Data, *, seed: int) -> _Trained:
+    hyperparameters = protocol.model_hyperparameters(name)
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        model = _build(name, data, hyperparameters["model"])
+        fitted = training.fit(model, data, seed=seed, **hyperparameters["training"])
+    return _Trained(model, fitted.seconds)
+
+
+def _given(clean: Data, attacked: Data, budget: Budget, provenance: dict[str, Any]) -> AttackResult:
+    return AttackResult(
+        data=attacked,
+        edge_flips=edge_difference(clean.edge_index, attacked.edge_index),
+        feature_flips=(clean.x != attacked.x).nonzero().t().contiguous(),
+        budget=budget,
+        seconds=0.0,
+        provenance={**provenance, "versions": current_versions()},
+    )
+
+
+def _targets(protocol: Protocol, spec: AttackSpec, data: Data) -> Tensor | None:
+    if not spec.targeted:
+        return None
+    return choose_targets(data, count=protocol.n_targets, seed=protocol.attack_seed)
+
+
+def _build(model: str, data: Data, hyperparameters: Mapping[str, Any]) -> nn.Module:
+    return build(model, data.x.shape[1], int(data.y.max()) + 1, **hyperparameters)
+
+
+def _check(protocol: Protocol, data: Data) -> None:
+    """Find out now what would otherwise fail in every cell."""
+    for spec in protocol.attacks:
+        if spec.source == "published" and data.split != "prognn":
+            raise ProtocolError(
+                f"attack {spec}: the published graphs attack the split 'prognn', and this is {data.split!r}; "
+                f"drop --split, or attack it here with {spec.name}-live"
+            )
+        if spec.targeted and spec.source == "live":
+            _targets(protocol, spec, data)
+    for model in protocol.models:
+        hyperparameters = protocol.model_hyperparameters(model)
+        try:
+            built = _build(model, data, hyperparameters["model"])
+            inspect.signature(training.fit).bind(built, data, seed=0, **hyperparameters["training"])
+        except TypeError as error:
+            raise ProtocolError(f"model {model!r} with {hyperparameters}: {error}") from error
+    subjects = {*protocol.models, *(spec.name for spec in protocol.attacks)}
+    for override in protocol.overrides:
+        if override.subject is not None and override.subject not in subjects:
+            raise ProtocolError(
+                f"--set {override.subject}.{override.section}.{override.key}: {override.subject!r} is not in this "
+                f"benchmark; it has {', '.join(sorted(subjects))}"
+            )
+
+
+def _graph_name(protocol: Protocol, spec: AttackSpec, split: str) -> str:
+    """A readable file name, with a digest of everything that decides the graph."""
+    own = protocol.attack_hyperparameters(spec)
+    identity = digest({"split": split, "split_seed": protocol.split_seed, "attack": str(spec), **own})
+    number = str(spec).partition(":")[2].partition("@")[0]
+    return f"{protocol.dataset}-{spec.name}-{number}-{identity}.npz"
+
+
+def _failure(what: str, error: Exception, *, cells: int) -> Failure:
+    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    return Failure(what, reason, "".join(traceback.format_exception(error)), cells)

@@ -1,0 +1,204 @@
+"""Attack specifications: ``NAME[:BUDGET][@evasion|@poisoning]``, as written on the command line.
+
+    clean  metattack:0.05  metattack:0.25@poisoning  nettack:5  random:1.0  pgd:50flips  whitebox-pgd:0.1
+
+BUDGET is a fraction with a decimal point (``0.05``, ``1.0``: of the clean graph's undirected edges, or of its non-zero
+feature entries) or a number of flips (``50flips``) for a global attack, and a whole number of flips per target (``5``)
+for a targeted one. ``1`` and ``1.0`` are never taken for each other.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final, get_args
+
+from contractive_gnn.attacks import ATTACKS, Attack, Budget
+from contractive_gnn.bench.results import BudgetUnit, Source, Threat
+from contractive_gnn.datasets import UnknownBudgetError, has_published
+from contractive_gnn.datasets.published import checked_budget
+
+CLEAN: Final = "clean"
+RANDOM: Final = "random"
+#: attacks whose graphs others published; their bare names mean those graphs where the dataset has them
+PUBLISHED: Final = ("metattack", "nettack")
+_LIVE: Final = "-live"
+
+_GRAMMAR: Final = re.compile(r"(?P<name>[^:@]+)(:(?P<budget>[^:@]*))?(@(?P<threat>[^:@]*))?", re.ASCII)
+_FRACTION: Final = re.compile(r"\d+\.\d+", re.ASCII)
+_FLIPS: Final = re.compile(r"(\d+)flips", re.ASCII)
+_PER_TARGET: Final = re.compile(r"\d+", re.ASCII)
+
+
+class SpecError(ValueError):
+    """An attack specification that cannot be understood; the text says what was given and what was expected."""
+
+
+@dataclass(frozen=True)
+class AttackSpec:
+    """One attack at one budget.
+
+    Attributes:
+        name: as written: "clean", "random", "metattack-live", …
+        budget: how much it may change; None for "clean".
+        threat: whether the model is frozen ("evasion") or retrained on the attacked graph ("poisoning").
+        source: "published" graphs, a "live" attack, or "generated" (random edges, or nothing for "clean").
+    """
+
+    name: str
+    budget: Budget | None
+    threat: Threat
+    source: Source
+
+    @property
+    def attack(self) -> type[Attack]:
+        """The class of a live attack, or the one that the published graphs were made by."""
+        return ATTACKS[self.name.removesuffix(_LIVE)]
+
+    @property
+    def targeted(self) -> bool:
+        """Whether it aims at single nodes."""
+        return self.name not in (CLEAN, RANDOM) and self.attack.scope == "targeted"
+
+    @property
+    def needs_victim(self) -> bool:
+        """Whether its graph depends on the model that is attacked."""
+        return self.source == "live" and self.attack.knowledge == "adaptive"
+
+    @property
+    def amount(self) -> float | int:
+        """The number in the budget; 0 for "clean"."""
+        return 0 if self.budget is None else amount(self.budget)
+
+    @property
+    def unit(self) -> BudgetUnit:
+        """What the number in the budget counts."""
+        if self.budget is None:
+            return "none"
+        kind = "structure" if self.name == RANDOM else self.attack.kind
+        if self.budget.fraction is not None:
+            return "fraction of feature entries" if kind == "features" else "fraction of edges"
+        if kind == "both":
+            return "edges and feature entries per target" if self.targeted else "edges and feature entries"
+        if kind == "features":
+            return "feature entries per target" if self.targeted else "feature entries"
+        return "edges per target" if self.targeted else "edges"
+
+    def __str__(self) -> str:
+        if self.budget is None:
+            return self.name
+        if self.budget.fraction is not None:
+            budget = format(Decimal(repr(self.budget.fraction)), "f")
+        else:
+            budget = str(self.budget.flips) if self.targeted else f"{self.budget.flips}flips"
+        return f"{self.name}:{budget}@{self.threat}"
+
+
+def amount(budget: Budget) -> float | int:
+    """The number in a budget: flips (int) or fraction (float)."""
+    if budget.flips is not None:
+        return budget.flips
+    assert budget.fraction is not None
+    return budget.fraction
+
+
+def attack_names() -> list[str]:
+    """Every name that a specification can begin with."""
+    live = [name + _LIVE for name in PUBLISHED if name in ATTACKS]
+    return [CLEAN, *sorted({RANDOM, *ATTACKS, *live})]
+
+
+def parse_attacks(text: str, *, dataset: str) -> tuple[AttackSpec, ...]:
+    """Comma-separated specifications, each kept once, in their order.
+
+    Raises:
+        SpecError: one of them cannot be understood, or there is none.
+    """
+    specs = [parse_attack(part, dataset=dataset) for part in text.split(",") if part.strip()]
+    if not specs:
+        raise SpecError(f"expected attacks like clean,metattack:0.25,nettack:5, got {text!r}")
+    return tuple(dict.fromkeys(specs))
+
+
+def parse_attack(text: str, *, dataset: str) -> AttackSpec:
+    """One specification; ``dataset`` decides whether "metattack" and "nettack" mean published graphs.
+
+    The threat, where none is given: evasion for adaptive attacks, feature attacks and pgd / minmax, whose loss is that
+    of a frozen model; poisoning for the others.
+
+    Raises:
+        SpecError: it cannot be understood.
+    """
+    text = text.strip()
+    match = _GRAMMAR.fullmatch(text)
+    if match is None:
+        raise SpecError(
+            f"attack {text!r}: expected NAME[:BUDGET][@evasion|@poisoning], like metattack:0.25 or nettack:5"
+        )
+    name, budget, threat = match["name"], match["budget"], match["threat"]
+    if threat is not None and threat not in get_args(Threat):
+        raise SpecError(f"attack {text!r}: after @ expected evasion or poisoning, got {threat!r}")
+    if name not in attack_names():
+        close = difflib.get_close_matches(name, attack_names(), n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise SpecError(f"attack {text!r}: no attack is called {name!r}.{hint} There are: {', '.join(attack_names())}")
+    if name == CLEAN:
+        if budget is not None or threat is not None:
+            raise SpecError(f"attack {text!r}: clean is no attack and takes no budget and no threat; write clean")
+        return AttackSpec(CLEAN, None, "evasion", "generated")
+
+    source: Source = "live"
+    if name == RANDOM:
+        source = "generated"
+    elif name in PUBLISHED and has_published(dataset, name):
+        source = "published"
+    undecided = AttackSpec(name, None, "poisoning", source)
+    return AttackSpec(
+        name,
+        _parse_budget(text, budget, undecided, dataset),
+        threat or _default_threat(undecided),  # type: ignore[arg-type]  # its words were checked above
+        source,
+    )
+
+
+def _parse_budget(text: str, budget: str | None, spec: AttackSpec, dataset: str) -> Budget:
+    if spec.targeted:
+        expected = f"a whole number of flips per target, like {spec.name}:5"
+    else:
+        expected = (
+            f"a fraction with a decimal point, like {spec.name}:0.05, or a number of flips, like {spec.name}:50flips"
+        )
+    if budget is None:
+        raise SpecError(f"attack {text!r} lacks a budget: expected {expected}")
+    parsed: Budget | None = None
+    if spec.targeted:
+        if _PER_TARGET.fullmatch(budget):
+            parsed = Budget(flips=int(budget))
+    elif _FRACTION.fullmatch(budget):
+        parsed = Budget(fraction=float(budget))
+    elif flips := _FLIPS.fullmatch(budget):
+        parsed = Budget(flips=int(flips[1]))
+    if parsed is None:
+        raise SpecError(f"attack {text!r}: {budget!r} is no budget of it; expected {expected}")
+    if parsed.fraction is not None and spec.source == "live" and spec.attack.kind == "both":
+        raise SpecError(
+            f"attack {text!r}: a fraction of edges and feature entries together has no one meaning; "
+            f"expected a number of flips, like {spec.name}:50flips"
+        )
+    if not (parsed.flips or parsed.fraction):
+        raise SpecError(f"attack {text!r}: the budget must be above 0; without an attack, write clean")
+    if spec.source == "published":
+        try:
+            checked_budget(dataset, spec.name, amount(parsed))
+        except UnknownBudgetError as error:
+            raise SpecError(f"attack {text!r}: {error}; to attack {dataset} here, write {spec.name}-live") from error
+    return parsed
+
+
+def _default_threat(spec: AttackSpec) -> Threat:
+    if spec.source != "live":
+        return "poisoning"
+    frozen = spec.attack.knowledge == "adaptive" or spec.attack.kind == "features" or spec.name in ("pgd", "minmax")
+    return "evasion" if frozen else "poisoning"

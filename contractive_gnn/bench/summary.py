@@ -1,0 +1,323 @@
+"""Statistics over seeds: from results to the rows and columns of a table, and what its reader must be told."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import statistics
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from contractive_gnn.bench.results import BudgetUnit, EvaluatedOn, Result, Source, Threat, digest
+
+CLEAN = "clean"
+
+
+class AnchorError(ValueError):
+    """A file of published numbers that cannot be read."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Accuracies (percent) of one model under one attack, over seeds.
+
+    Attributes:
+        values: attacked accuracy, a seed each.
+        clean: accuracy on the same nodes without the attack, a seed each.
+    """
+
+    values: tuple[float, ...]
+    clean: tuple[float, ...]
+
+    @property
+    def n(self) -> int:
+        """Number of seeds."""
+        return len(self.values)
+
+    @property
+    def mean(self) -> float:
+        """Mean over seeds."""
+        return statistics.fmean(self.values)
+
+    @property
+    def std(self) -> float | None:
+        """Sample standard deviation over seeds (divisor n − 1); None for a single seed."""
+        return spread(self.values)
+
+
+def spread(values: Sequence[float]) -> float | None:
+    """Sample standard deviation; None for fewer than two values."""
+    return statistics.stdev(values) if len(values) > 1 else None
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One attack at one budget: a row of the table."""
+
+    attack: str
+    threat: Threat
+    budget: float | int
+    budget_unit: BudgetUnit
+    evaluated_on: EvaluatedOn
+    n_evaluated: int
+    source: Source
+
+    @property
+    def budget_text(self) -> str:
+        """The budget with its unit, such as "5 % of edges"."""
+        if self.budget_unit == "none":
+            return "–"
+        if self.budget_unit.startswith("fraction"):
+            return f"{100 * self.budget:g} % {self.budget_unit.removeprefix('fraction ')}"
+        return f"{self.budget} {self.budget_unit}"
+
+    @property
+    def short(self) -> str:
+        """Attack and budget, such as "metattack 5 %"."""
+        if self.budget_unit == "none":
+            return self.attack
+        return (
+            f"{self.attack} {100 * self.budget:g} %"
+            if "fraction" in self.budget_unit
+            else f"{self.attack} {self.budget}"
+        )
+
+    @property
+    def nodes_text(self) -> str:
+        """The nodes that the accuracy is of."""
+        return f"{self.n_evaluated} {'test nodes' if self.evaluated_on == 'test' else 'targets'}"
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A number that others published."""
+
+    dataset: str
+    attack: str
+    budget: float
+    model: str
+    accuracy: float
+    std: float | None
+    source: str
+
+    def matches(self, dataset: str, condition: Condition) -> bool:
+        """Whether it was measured under this attack and budget (the split and the rest were others')."""
+        return (
+            self.dataset == dataset
+            and self.attack == condition.attack
+            and math.isclose(self.budget, condition.budget, abs_tol=1e-12)
+        )
+
+
+@dataclass(frozen=True)
+class Section:
+    """All that may stand in one table: one data set and one split.
+
+    Attributes:
+        models: labels of the models, in the order in which they were first measured.
+        conditions: rows; clean first, then by attack, threat and budget.
+        scores: by condition and model label; a missing pair was not measured.
+        notes: what the reader must be told: what is missing, and what differs that should not.
+    """
+
+    dataset: str
+    split: str
+    split_seed: int
+    models: tuple[str, ...]
+    conditions: tuple[Condition, ...]
+    scores: Mapping[tuple[Condition, str], Score]
+    notes: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """Data set and split in words."""
+        seed = f", seed {self.split_seed}" if self.split == "random" else ""
+        return f"{self.dataset} (split {self.split}{seed})"
+
+    @property
+    def seeds_text(self) -> str:
+        """How many seeds the means are over."""
+        counts = sorted({score.n for score in self.scores.values()})
+        if len(counts) == 1:
+            return f"{counts[0]} seed{'s' if counts[0] > 1 else ''}"
+        return f"{counts[0]} to {counts[-1]} seeds"
+
+    def attacked(self, evaluated_on: EvaluatedOn) -> list[Condition]:
+        """The conditions other than clean that are measured on these nodes."""
+        return [c for c in self.conditions if c.attack != CLEAN and c.evaluated_on == evaluated_on]
+
+    def worst(self, model: str, evaluated_on: EvaluatedOn) -> Condition | None:
+        """The attack with the lowest mean accuracy of ``model`` on these nodes; None without any."""
+        measured = [c for c in self.attacked(evaluated_on) if (c, model) in self.scores]
+        return min(measured, key=lambda c: self.scores[c, model].mean, default=None)
+
+    def complete(self, model: str, evaluated_on: EvaluatedOn) -> bool:
+        """Whether ``model`` was measured under every attack, so that its worst may be compared with the others'."""
+        return all((c, model) in self.scores for c in self.attacked(evaluated_on))
+
+
+Identity = TypeVar("Identity", bound=Hashable)
+
+
+def summarise(results: Sequence[Result]) -> tuple[Section, ...]:
+    """One section per data set and split. Results of different hyperparameters never share a mean.
+
+    Where a model (or an attack) was run with several sets of hyperparameters, each set gets its own column (row),
+    marked (a), (b), …, and a note says in what they differ.
+    """
+    groups: dict[tuple[str, str, int], list[Result]] = {}
+    for result in results:
+        groups.setdefault((result.dataset, result.split, result.split_seed), []).append(result)
+    return tuple(_section(*key, group) for key, group in groups.items())
+
+
+def _section(dataset: str, split: str, split_seed: int, results: Sequence[Result]) -> Section:
+    unique = {result.key: result for result in reversed(results)}
+    repeated = len(results) - len(unique)
+    results = [result for result in results if unique.pop(result.key, None) is not None]
+
+    notes = []
+    if repeated:
+        notes.append(f"{repeated} repeated line(s) were left out: of each cell the first line counts.")
+    model_labels, model_notes = _labels((r.model, _without_attack(r.hyperparameters)) for r in results)
+    attack_labels, attack_notes = _labels((r.attack, r.hyperparameters.get("attack", {})) for r in results)
+    notes += [f"Model {note}" for note in model_notes] + [f"Attack {note}" for note in attack_notes]
+
+    cells: dict[tuple[Condition, str], list[Result]] = {}
+    for result in results:
+        model = model_labels[result.model, digest(_without_attack(result.hyperparameters))]
+        attack = attack_labels[result.attack, digest(result.hyperparameters.get("attack", {}))]
+        condition = Condition(
+            attack,
+            result.threat,
+            result.budget,
+            result.budget_unit,
+            result.evaluated_on,
+            result.n_evaluated,
+            result.attack_source,
+        )
+        cells.setdefault((condition, model), []).append(result)
+    models = tuple(dict.fromkeys(model for _, model in cells))
+    attacks = list(dict.fromkeys((c.attack, c.threat) for c, _ in cells))
+    conditions = sorted(
+        dict.fromkeys(condition for condition, _ in cells),
+        key=lambda c: (c.attack != CLEAN, c.evaluated_on == "targets", attacks.index((c.attack, c.threat)), c.budget),
+    )
+    scores = {
+        key: Score(tuple(r.accuracy for r in cell), tuple(r.clean_accuracy for r in cell))
+        for key, cell in cells.items()
+    }
+    notes += _gaps(models, conditions, cells) + _provenance(results)
+    return Section(dataset, split, split_seed, models, tuple(conditions), scores, tuple(notes))
+
+
+def _without_attack(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in hyperparameters.items() if key != "attack"}
+
+
+def _labels(runs: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[dict[tuple[str, str], str], list[str]]:
+    """A label for each name and digest of hyperparameters, and a note for each name that has several."""
+    variants: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for name, hyperparameters in runs:
+        variants.setdefault(name, {})[digest(hyperparameters)] = hyperparameters
+    labels, notes = {}, []
+    for name, sets in variants.items():
+        for index, key in enumerate(sets):
+            labels[name, key] = name if len(sets) == 1 else f"{name} ({_letters(index)})"
+        if len(sets) > 1:
+            flat = [_flatten(hyperparameters) for hyperparameters in sets.values()]
+            keys = [
+                key
+                for key in dict.fromkeys(k for f in flat for k in f)
+                if len({json.dumps(f.get(key)) for f in flat}) > 1
+            ]
+            described = "; ".join(
+                f"({_letters(i)}) " + ", ".join(f"{key} = {f.get(key, 'not set')}" for key in keys)
+                for i, f in enumerate(flat)
+            )
+            notes.append(f"{name} was run with {len(sets)} sets of hyperparameters, which are kept apart: {described}.")
+    return labels, notes
+
+
+def _letters(index: int) -> str:
+    return (_letters(index // 26 - 1) if index >= 26 else "") + chr(ord("a") + index % 26)
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _gaps(
+    models: Sequence[str],
+    conditions: Sequence[Condition],
+    cells: Mapping[tuple[Condition, str], Sequence[Result]],
+) -> list[str]:
+    notes = []
+    missing = {model: [c.short for c in conditions if (c, model) not in cells] for model in models}
+    notes += [f"{model} was not measured under {', '.join(gaps)}." for model, gaps in missing.items() if gaps]
+    seeds = {key: frozenset(result.seed for result in cell) for key, cell in cells.items()}
+    if len(set(seeds.values())) > 1:
+        everything = frozenset().union(*seeds.values())
+        fewer = ", ".join(
+            f"{model} under {condition.short} {len(own)}"
+            for (condition, model), own in seeds.items()
+            if own != everything
+        )
+        notes.append(f"Not every number is a mean over the same {len(everything)} seed(s): {fewer}.")
+    return notes
+
+
+def _provenance(results: Sequence[Result]) -> list[str]:
+    notes = []
+    commits = list(dict.fromkeys(result.commit for result in results))
+    if len(commits) > 1:
+        notes.append(f"The numbers come from {len(commits)} commits: {', '.join(map(str, commits))}.")
+    if any(result.uncommitted_changes for result in results):
+        notes.append("Some numbers come from a checkout with uncommitted changes.")
+    versions = {json.dumps(dict(result.versions), sort_keys=True) for result in results}
+    if len(versions) > 1:
+        notes.append(f"The numbers come from {len(versions)} sets of package versions.")
+    return notes
+
+
+def read_anchors(path: Path) -> tuple[Anchor, ...]:
+    """Published numbers, from a CSV file with the columns dataset, attack, budget, model, accuracy, std, source.
+
+    Raises:
+        AnchorError: the file is missing, lacks a column, or has an entry that is no number.
+    """
+    columns = ("dataset", "attack", "budget", "model", "accuracy", "std", "source")
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            missing = [column for column in columns if column not in (reader.fieldnames or ())]
+            if missing:
+                raise AnchorError(f"{path} lacks the column(s) {', '.join(missing)}; expected {','.join(columns)}")
+            anchors = []
+            for row in reader:
+                try:
+                    anchors.append(
+                        Anchor(
+                            dataset=row["dataset"],
+                            attack=row["attack"],
+                            budget=float(row["budget"]),
+                            model=row["model"],
+                            accuracy=float(row["accuracy"]),
+                            std=float(row["std"]) if row["std"] else None,
+                            source=row["source"],
+                        )
+                    )
+                except (TypeError, ValueError) as error:
+                    raise AnchorError(f"{path}, line {reader.line_num}: {error}") from error
+            return tuple(anchors)
+    except OSError as error:
+        raise AnchorError(f"cannot read the published numbers: {error}") from error
