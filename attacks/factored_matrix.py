@@ -78,6 +78,10 @@ class FactoredMatrix:
             total += _row_dots(S[:, rows] @ term.left, term.right)
         return total
 
+    def plus(self, term: Term) -> FactoredMatrix:
+        """The sum with one more term."""
+        return FactoredMatrix((*self.terms, term), self.shape)
+
     def scaled(self, s: Array) -> FactoredMatrix:
         """diag(s) M diag(s)."""
         terms = []

@@ -116,18 +116,18 @@ def linear_meta_gradient(problem: Problem, initial: Weights, inner: InnerTrainin
     G = run.reverse(bW=X.T @ (S @ SE) @ V.T, bV=H.T @ E)
 
     XV = XW @ V
-    M2 = np.ascontiguousarray(
-        (X @ np.ascontiguousarray(G.T)).T
-    )  # m×n in row-major order: products with CSR copy nothing
-    M1 = np.ascontiguousarray((S @ M2.T).T)
+    m = train.size
+    XG = X @ np.ascontiguousarray(G.T)
+    local = np.empty((2 * m, n))  # G Xᵀ S above G Xᵀ, in row-major order: SciPy's products with CSR then copy nothing
+    local[:m], local[m:] = (S @ XG).T, XG.T
     neighbours = np.flatnonzero(np.bincount(S[train].indices, minlength=n))
     to_train = S[neighbours][:, train]
+    selection = sp.csr_array((np.ones(m), (np.searchsorted(neighbours, train), np.arange(m))), shape=to_train.shape)
     propagation = FactoredMatrix(
         (
             Term(E, S @ XV),
             Term(SE, XV),
-            Term(sp.eye_array(train.size, format="csr"), M1.T, train),
-            Term(to_train, M2.T, neighbours),
+            Term(sp.hstack([selection, to_train], format="csr"), local.T, neighbours),
         ),
         (n, n),
     )

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from contractive_gnn.attacks.base import Attack, Kind, Knowledge, Perturbation, Scope, check_count, is_binary, register
-from contractive_gnn.attacks.factored_matrix import BLOCK, Array, FactoredMatrix, Indices, Matrix, Sparse
+from contractive_gnn.attacks.factored_matrix import BLOCK, Array, FactoredMatrix, Indices, Matrix, Sparse, Term
 from contractive_gnn.attacks.likelihood_ratio import DegreeTest
 from contractive_gnn.attacks.meta_gradient import (
     InnerTraining,
@@ -314,27 +314,27 @@ def best_edge_flip(
     """
     n = adjacency.shape[0]
     alpha = -propagation.marginals(S) / (2 * degrees)
-    scaled = propagation.scaled(degrees**-0.5)
+    scores_of_insertion = propagation.scaled(degrees**-0.5).plus(Term(alpha[:, None], np.ones((n, 1))))
+    u, v = _upper_edges(adjacency)
     leaf = degrees == 2
+    bound_to_leaf = leaf[u] | leaf[v]
+    done = np.array(sorted(flipped), dtype=np.int64).reshape(-1, 2).T
+    lower = np.tril(np.ones((BLOCK, BLOCK), dtype=bool))
     best = _Best()
     for start in range(0, n, BLOCK):
         stop = min(start + BLOCK, n)
-        scores = scaled.sum_with_transpose(start, stop)
-        scores += alpha[start:stop, None]
-        scores += alpha[start:]
-        edges = sp.triu(adjacency[start:stop], k=start + 1, format="coo")
-        u, v = edges.coords
-        at_edges = -scores[u, v - start]
+        scores = scores_of_insertion.sum_with_transpose(start, stop)
+        here = slice(*np.searchsorted(u, [start, stop]))
+        at_edges = -scores[u[here] - start, v[here] - start]
         if test is not None:
-            at_edges[~test.may_remove(u + start, v)] = -np.inf
             scores[~test.may_add(slice(start, stop), slice(start, n))] = -np.inf
-        scores[u, v - start] = at_edges
-        for i, j in flipped:
-            if start <= i < stop and np.isfinite(scores[i - start, j - start]):
-                scores[i - start, j - start] = 0
-        cut = leaf[u + start] | leaf[v]
-        scores[u[cut], v[cut] - start] = -np.inf
-        scores[np.tril_indices(stop - start, m=n - start)] = -np.inf
+            at_edges[~test.may_remove(u[here], v[here])] = -np.inf
+        scores[u[here] - start, v[here] - start] = at_edges
+        i, j = done[:, slice(*np.searchsorted(done[0], [start, stop]))] - start
+        scores[i, j] = np.where(np.isfinite(scores[i, j]), 0, -np.inf)
+        forbidden = u[here][bound_to_leaf[here]] - start, v[here][bound_to_leaf[here]] - start
+        scores[forbidden] = -np.inf
+        scores[:, : stop - start][lower[: stop - start, : stop - start]] = -np.inf
         best.look(scores, start, start)
     return best.first()
 
@@ -363,10 +363,9 @@ class _Best:
         if largest < self._threshold or largest == -math.inf:
             return
         self._largest = max(self._largest, largest)
-        rows, columns = np.nonzero(scores >= self._threshold)
-        self._candidates += [
-            ((int(i) + row, int(j) + column), float(scores[i, j])) for i, j in zip(rows, columns, strict=True)
-        ]
+        for place in np.flatnonzero(scores >= self._threshold):
+            i, j = divmod(int(place), scores.shape[1])
+            self._candidates.append(((i + row, j + column), float(scores[i, j])))
 
     def first(self) -> tuple[tuple[int, int], float] | None:
         """The entry and its value; None where all were −∞."""
@@ -457,6 +456,13 @@ def _adjacency(data: Data) -> Sparse:
     adjacency = sp.csr_array((np.ones(row.size), (row, column)), shape=(n, n))
     adjacency.sort_indices()
     return adjacency
+
+
+def _upper_edges(adjacency: Sparse) -> tuple[Indices, Indices]:
+    """The undirected edges (u, v), u < v, in row-major order."""
+    row = np.repeat(np.arange(adjacency.shape[0]), np.diff(adjacency.indptr))
+    upper = adjacency.indices > row
+    return row[upper], adjacency.indices[upper].astype(np.int64)
 
 
 def _toggled(adjacency: Sparse, u: int, v: int) -> Sparse:
