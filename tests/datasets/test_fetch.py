@@ -18,10 +18,12 @@ from contractive_gnn.datasets import (
     AlteredFileError,
     DatasetError,
     DownloadError,
+    InvalidGraphError,
     MissingFileError,
     UnreadableFileError,
     fetch,
     load,
+    load_attacked,
     published,
 )
 from contractive_gnn.datasets.fetch import Source
@@ -247,6 +249,15 @@ def test_another_file_at_the_address_is_refused_and_not_kept(cache: Path, server
     assert not (cache / FILE).exists()
 
 
+def test_what_lands_in_the_cache_is_checked_again_before_use(
+    cache: Path, unreachable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = put(cache, altered(CONTENT), "elsewhere.npz")
+    monkeypatch.setattr(fetch, "_download", lambda source: path)  # as if another process had written in between
+    with pytest.raises(AlteredFileError, match=r"is altered.*delete it and try again"):
+        fetch.read(source(unreachable))
+
+
 def test_a_download_cut_short_is_an_error_and_not_kept(cache: Path, server: Server) -> None:
     server.cut = True
     with pytest.raises((DownloadError, AlteredFileError)):
@@ -350,3 +361,16 @@ def test_a_real_file_altered_by_one_bit_is_refused(tmp_path: Path, monkeypatch: 
         load("polblogs", root=tmp_path)
     (entry,) = (entry for entry in datasets.status(tmp_path) if entry.name == "polblogs")
     assert entry.state == "altered"
+
+
+def test_an_attacked_graph_of_another_size_is_refused(
+    tmp_path: Path, unreachable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    larger = sp.identity(41, format="csr")
+    attacked = npz(data=larger.data, indices=larger.indices, indptr=larger.indptr, shape=np.array(larger.shape))
+    split = json.dumps({f"idx_{part}": [i] for i, part in enumerate(("train", "val", "test"))}).encode()
+    attack = "metattack/cora_ml_meta_adj_0.05.npz"
+    files = {"graphs/cora_ml.npz": raw_graph(), "splits/cora_ml_prognn_splits.json": split, attack: attacked}
+    publish(monkeypatch, tmp_path, unreachable, files)
+    with pytest.raises(InvalidGraphError, match=r"has shape \(41, 41\), but the clean cora_ml has 40 nodes"):
+        load_attacked("cora_ml", "metattack", 0.05, root=tmp_path)
