@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from rich.console import Console
+
+from contractive_gnn.bench.report import CSV_COLUMNS, Report, ReportError
+from contractive_gnn.bench.results import Result, ResultsFile
+
+Make = Callable[..., Result]
+
+TARGETS: dict[str, Any] = {
+    "attack": "nettack",
+    "budget": 5,
+    "budget_unit": "edges per target",
+    "evaluated_on": "targets",
+    "n_evaluated": 83,
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, make_result: Make) -> Path:
+    """Two models, two seeds, clean and three attacks, with published numbers and the command beside them."""
+    accuracies = {
+        ("gcn", "clean", 0): (83.0, 84.0),
+        ("gcn", "metattack", 0.05): (76.0, 77.0),
+        ("gcn", "metattack", 0.25): (47.0, 49.0),
+        ("gcn", "nettack", 5): (56.0, 58.0),
+        ("csgnn", "clean", 0): (82.0, 84.0),
+        ("csgnn", "metattack", 0.05): (81.0, 82.0),
+        ("csgnn", "metattack", 0.25): (74.0, 75.0),
+        ("csgnn", "nettack", 5): (82.0, 84.0),
+    }
+    with ResultsFile(tmp_path / "results.jsonl") as file:
+        for (model, attack, budget), values in accuracies.items():
+            for seed, accuracy in enumerate(values):
+                changes = {"attack": attack, "budget": budget} if attack != "nettack" else TARGETS
+                file.append(make_result(model=model, seed=seed, accuracy=accuracy, clean_accuracy=83.0, **changes))
+    (tmp_path / "commands.jsonl").write_text(json.dumps({"command": "contractive-gnn bench --dataset cora"}) + "\n")
+    (tmp_path / "anchors.csv").write_text(
+        "dataset,attack,budget,model,accuracy,std,source\n"
+        "cora,metattack,0.25,GCN,47.53,1.96,Pro-GNN Table 2\n"
+        "cora,metattack,0.25,Pro-GNN,69.72,1.69,Pro-GNN Table 2\n"
+        "cora,metattack,0.10,GCN,70.39,1.28,Pro-GNN Table 2\n"
+        "citeseer,metattack,0.25,GCN,56.94,2.09,Pro-GNN Table 2\n"
+    )
+    return tmp_path
+
+
+def test_markdown_has_exactly_these_numbers(folder: Path) -> None:
+    table = [line for line in Report.of(folder).markdown().splitlines() if line.startswith("|")]
+    assert table == [
+        "| attack | budget | threat | accuracy on | gcn | csgnn |",
+        "| --- | --- | --- | --- | ---: | ---: |",
+        "| clean | – | – | 1988 test nodes | **83.5 ± 0.7** | 83.0 ± 1.4 |",
+        "| metattack (published) | 5 % of edges | poisoning | 1988 test nodes | 76.5 ± 0.7 | **81.5 ± 0.7** |",
+        "| metattack (published) | 25 % of edges | poisoning | 1988 test nodes | 48.0 ± 1.4 | **74.5 ± 0.7** |",
+        "| nettack (published) | 5 edges per target | poisoning | 83 targets | 57.0 ± 1.4 | **83.0 ± 1.4** |",
+        "| worst of these |  |  | test nodes | 48.0 ± 1.4 (metattack 25 %) | **74.5 ± 0.7 (metattack 25 %)** |",
+    ]
+
+
+def test_markdown_says_how_it_was_made(folder: Path) -> None:
+    text = Report.of(folder).markdown()
+    assert "- Command: `contractive-gnn bench --dataset cora`" in text
+    assert "- Commit: `c0ffee`" in text
+    assert "- Versions: `python 3.11, torch 2.14`" in text
+    assert "over 2 seeds" in text
+
+
+def test_csv_has_exactly_these_numbers(folder: Path) -> None:
+    rows = list(csv.DictReader(StringIO(Report.of(folder, anchors=folder / "anchors.csv").csv())))
+    assert list(rows[0]) == list(CSV_COLUMNS)
+    assert len(rows) == 8 + 2
+    found = [
+        (row["model"], row["origin"], row["accuracy"], row["std"], row["n_seeds"], row["source"])
+        for row in rows
+        if (row["attack"], row["budget"]) == ("metattack", "0.25")
+    ]
+    assert found == [
+        ("gcn", "measured", "48.0000", "1.4142", "2", ""),
+        ("csgnn", "measured", "74.5000", "0.7071", "2", ""),
+        ("GCN", "published", "47.53", "1.96", "", "Pro-GNN Table 2"),
+        ("Pro-GNN", "published", "69.72", "1.69", "", "Pro-GNN Table 2"),
+    ]
+
+
+def test_published_numbers_stand_beside_and_are_marked(folder: Path) -> None:
+    text = Report.of(folder, anchors=folder / "anchors.csv").markdown()
+    assert "| attack | budget | threat | accuracy on | gcn | gcn, published | csgnn |" in text
+    assert "| 83 targets | 57.0 ± 1.4 | – | **83.0 ± 1.4** |" in text
+    assert "| 48.0 ± 1.4 | 47.5 ± 2.0 | **74.5 ± 0.7** |" in text
+    assert "Published by others, on their own splits and settings; not measured here:" in text
+    assert "| metattack | 25 % of edges | Pro-GNN | Pro-GNN Table 2 | 69.7 ± 1.7 |" in text
+    assert "70.4" not in text  # a budget that was not measured
+    assert "56.9" not in text  # another data set
+
+
+def test_a_worst_over_fewer_attacks_is_marked_and_not_compared(folder: Path, make_result: Make) -> None:
+    with ResultsFile(folder / "results.jsonl") as file:
+        for seed in range(2):
+            file.append(make_result(model="gat", seed=seed, accuracy=99.0, budget=0.05))
+    worst = Report.of(folder).markdown().split("| worst of these |")[1].splitlines()[0]
+    assert "99.0 ± 0.0 (metattack 5 %, not all attacks)" in worst
+    assert "**" not in worst
+
+
+def test_the_terminal_shows_the_same_table(folder: Path) -> None:
+    file = StringIO()
+    Report.of(folder, anchors=folder / "anchors.csv").print(Console(file=file, width=160))
+    shown = file.getvalue()
+    for text in ("cora (split prognn)", "74.5 ± 0.7", "worst of these", "47.5 ± 2.0", "Pro-GNN Table 2"):
+        assert text in shown
+
+
+class Page(HTMLParser):
+    """Collects what a page would load from elsewhere, its ids and the cells of its tables."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.ids: list[str] = []
+        self.references: list[str] = []
+        self.open: list[str] = []
+        self.cells: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        values = {key: value or "" for key, value in attributes}
+        self.loads += [values[key] for key in ("src", "data", "action") if key in values]
+        for key, value in values.items():
+            if key.endswith("href"):
+                (self.references if value.startswith("#") else self.loads).append(value)
+            self.references += re.findall(r"url\((#[^)]+)\)", value)
+        self.ids += [values["id"]] if "id" in values else []
+        if tag not in ("meta", "link", "br"):
+            self.open.append(tag)
+        if tag in ("td", "th"):
+            self.cells.append("")
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attributes)
+        self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, text: str) -> None:
+        if self.open and self.open[-1] in ("td", "th"):
+            self.cells[-1] += text
+
+
+def test_the_page_needs_no_other_file(folder: Path) -> None:
+    written = Report.of(folder).write(folder)
+    assert written == [folder / "table.md", folder / "table.csv", folder / "report.html"]
+    text = written[2].read_text(encoding="utf-8")
+    page = Page()
+    page.feed(text)
+    assert page.open == []
+    assert page.loads == []
+    assert "@import" not in text
+    assert len(page.ids) == len(set(page.ids))
+    assert {reference.removeprefix("#") for reference in page.references} <= set(page.ids)
+    assert "74.5 ± 0.7" in page.cells
+    assert text.count("<figure>") == 3  # the overview, metattack and nettack
+    for told in ("contractive-gnn bench --dataset cora", "c0ffee", "torch 2.14", "over 2 seeds"):
+        assert told in text
+
+
+def test_text_from_the_results_is_escaped_in_the_page(tmp_path: Path, make_result: Make) -> None:
+    with ResultsFile(tmp_path / "results.jsonl") as file:
+        file.append(make_result(model="<script>alert(1)</script>"))
+    text = Report.of(tmp_path).write(tmp_path)[2].read_text(encoding="utf-8")
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+
+
+def test_a_picture_for_each_attack_and_one_for_all(folder: Path) -> None:
+    Report.of(folder, anchors=folder / "anchors.csv").write(folder)
+    names = {"overview", "accuracy_metattack", "accuracy_nettack"}
+    assert {path.stem for path in folder.glob("*.png")} == names
+    assert {path.stem for path in folder.glob("*.svg")} == names
+    assert not list(folder.glob(".*"))
+    for name in names:
+        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert ElementTree.parse(folder / f"{name}.svg").getroot().tag.endswith("svg")
+
+
+def test_pictures_are_the_same_when_drawn_again(folder: Path) -> None:
+    drawn = []
+    for _ in range(2):
+        Report.of(folder).write(folder)
+        drawn.append({path.name: path.read_bytes() for path in folder.glob("*.svg")})
+    assert drawn[0] == drawn[1]
+
+
+def test_threats_units_and_data_sets_get_pictures_of_their_own(tmp_path: Path, make_result: Make) -> None:
+    with ResultsFile(tmp_path / "results.jsonl") as file:
+        file.append(make_result())
+        file.append(make_result(threat="evasion"))
+        file.append(make_result(threat="evasion", budget=50, budget_unit="edges"))
+        file.append(make_result(dataset="citeseer"))
+    Report.of(tmp_path).write(tmp_path)
+    assert {path.stem for path in tmp_path.glob("*.png")} == {
+        "cora-prognn-0_overview",
+        "cora-prognn-0_accuracy_metattack_poisoning",
+        "cora-prognn-0_accuracy_metattack_evasion_fraction-of-edges",
+        "cora-prognn-0_accuracy_metattack_evasion_edges",
+        "citeseer-prognn-0_overview",
+        "citeseer-prognn-0_accuracy_metattack",
+    }
+
+
+def test_nothing_to_report_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "results.jsonl").touch()
+    with pytest.raises(ReportError, match="no finished result"):
+        Report.of(tmp_path)

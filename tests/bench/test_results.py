@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from contractive_gnn.bench.results import (
+    Result,
+    ResultsError,
+    ResultsFile,
+    current_commit,
+    current_versions,
+    digest,
+    read_results,
+)
+
+Make = Callable[..., Result]
+
+
+def test_results_are_read_back_as_they_were_written(tmp_path: Path, make_result: Make) -> None:
+    results = [make_result(seed=seed, accuracy=50.0 + seed, commit=None) for seed in range(3)]
+    with ResultsFile(tmp_path / "sub" / "results.jsonl") as file:
+        for result in results:
+            file.append(result)
+    assert read_results(file.path) == results
+    lines = file.path.read_text().splitlines()
+    assert [json.loads(line)["accuracy"] for line in lines] == [50.0, 51.0, 52.0]
+
+
+def test_a_finished_cell_is_known_and_never_written_twice(tmp_path: Path, make_result: Make) -> None:
+    with ResultsFile(tmp_path / "results.jsonl") as file:
+        file.append(make_result())
+    with ResultsFile(tmp_path / "results.jsonl") as file:
+        assert make_result(accuracy=51.0) in file
+        with pytest.raises(ResultsError, match="already holds"):
+            file.append(make_result(accuracy=51.0))
+    assert len(read_results(file.path)) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dataset": "citeseer"},
+        {"split": "random"},
+        {"split_seed": 1},
+        {"model": "gat"},
+        {"attack": "nettack"},
+        {"threat": "evasion"},
+        {"budget": 0.2},
+        {"budget": 1, "budget_unit": "edges"},
+        {"seed": 1},
+        {"hyperparameters": {"model": {"hidden_channels": 17}, "training": {"epochs": 200}, "attack": {}}},
+        {"hyperparameters": {"model": {"hidden_channels": 16}, "training": {"epochs": 200}, "attack": {"seed": 1}}},
+    ],
+)
+def test_a_cell_with_one_difference_is_another_cell(change: dict[str, object], make_result: Make) -> None:
+    assert make_result(**change).key != make_result().key
+
+
+def test_one_flip_and_as_many_flips_as_edges_are_different_cells(make_result: Make) -> None:
+    one = make_result(budget=1, budget_unit="edges")
+    all_of_them = make_result(budget=1.0, budget_unit="fraction of edges")
+    assert one.key != all_of_them.key
+    assert {type(Result.from_line(result.to_line()).budget) for result in (one, all_of_them)} == {int, float}
+
+
+@pytest.mark.parametrize("change", [{"accuracy": 1.0}, {"train_s": 9.0}, {"commit": None}, {"versions": {}}])
+def test_what_was_measured_does_not_make_another_cell(change: dict[str, object], make_result: Make) -> None:
+    assert make_result(**change).key == make_result().key
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(data=st.data())
+def test_a_file_cut_anywhere_loses_only_the_line_it_was_cut_in(
+    data: st.DataObject, tmp_path: Path, make_result: Make
+) -> None:
+    results = [make_result(seed=seed, model="gcn-é") for seed in range(3)]  # more than one byte in a letter
+    whole = "".join(result.to_line() for result in results).encode()
+    cut = data.draw(st.integers(0, len(whole)))
+    path = tmp_path / "results.jsonl"
+    path.write_bytes(whole[:cut])
+    intact = whole[:cut].count(b"\n")
+    assert read_results(path) == results[:intact]
+    with ResultsFile(path) as file:
+        assert list(file.finished.values()) == results[:intact]
+        for result in results:
+            if result not in file:
+                file.append(result)
+    assert path.read_bytes() == whole
+
+
+def test_a_damaged_line_in_the_middle_is_an_error_that_names_it(tmp_path: Path, make_result: Make) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_text(make_result().to_line() + '{"dataset": "cora"\n' + make_result(seed=1).to_line())
+    for read in (read_results, ResultsFile):
+        with pytest.raises(ResultsError, match=r"results.jsonl, line 2: not JSON"):
+            read(path)
+    path.write_text('{"dataset": "cora"}\n')
+    with pytest.raises(ResultsError, match=r"line 1: lacks the field\(s\) split, split_seed, model"):
+        read_results(path)
+    path.write_text("[]\n")
+    with pytest.raises(ResultsError, match="expected a JSON object, got list"):
+        read_results(path)
+
+
+def test_a_missing_file_is_an_error_that_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match="contractive-gnn bench --out"):
+        read_results(tmp_path / "results.jsonl")
+
+
+def test_two_runs_cannot_write_to_one_file(tmp_path: Path) -> None:
+    with ResultsFile(tmp_path / "results.jsonl"):
+        with pytest.raises(ResultsError, match="another run is writing"):
+            ResultsFile(tmp_path / "results.jsonl")
+    ResultsFile(tmp_path / "results.jsonl").close()
+
+
+@pytest.mark.parametrize("accuracy", [float("nan"), -0.1, 100.1, float("inf")])
+def test_an_accuracy_is_a_percentage(accuracy: float, make_result: Make) -> None:
+    with pytest.raises(ResultsError, match="percentage"):
+        make_result(accuracy=accuracy)
+
+
+def test_a_line_of_a_later_version_can_be_read(make_result: Make) -> None:
+    record = {**json.loads(make_result().to_line()), "new_field": 1}
+    assert Result.from_line(json.dumps(record)) == make_result()
+
+
+def test_the_digest_does_not_depend_on_the_order_of_keys() -> None:
+    assert digest({"a": 1, "b": {"c": 2, "d": 3}}) == digest({"b": {"d": 3, "c": 2}, "a": 1})
+    assert digest({"a": 1}) != digest({"a": 1.5})
+
+
+def test_versions_and_commit_are_those_of_this_process() -> None:
+    versions = current_versions()
+    assert versions["torch"] is not None
+    assert list(versions) == ["python", "torch", "torch_geometric", "numpy", "deeprobust", "contractive_gnn"]
+    commit, _ = current_commit()
+    here = Path(__file__).parent
+    head = subprocess.run(["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    assert commit in (None, head.stdout.strip())

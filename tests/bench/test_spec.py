@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contractive_gnn.attacks import ATTACKS, Budget
+from contractive_gnn.bench.spec import AttackSpec, SpecError, attack_names, parse_attack, parse_attacks
+
+fractions = st.integers(1, 10**6).map(lambda n: n / 10**6)
+counts = st.integers(1, 10**9)
+threats = st.sampled_from(["evasion", "poisoning"])
+# digits has no published graphs, so that every name means a live attack there
+global_names = st.sampled_from([n for n, a in ATTACKS.items() if a.scope == "global" and a.kind != "both"])
+targeted_names = st.sampled_from([n for n, a in ATTACKS.items() if a.scope == "targeted"])
+
+
+@given(name=global_names, fraction=fractions, threat=threats)
+def test_a_fraction_is_written_and_read_back(name: str, fraction: float, threat: str) -> None:
+    spec = AttackSpec(name, Budget(fraction=fraction), threat, "generated" if name == "random" else "live")  # type: ignore[arg-type]
+    assert parse_attack(str(spec), dataset="digits") == spec
+
+
+@given(name=global_names, flips=counts, threat=threats)
+def test_a_number_of_flips_is_written_and_read_back(name: str, flips: int, threat: str) -> None:
+    spec = parse_attack(f"{name}:{flips}flips@{threat}", dataset="digits")
+    assert (spec.budget, spec.threat) == (Budget(flips=flips), threat)
+    assert parse_attack(str(spec), dataset="digits") == spec
+
+
+@given(name=targeted_names, flips=counts, threat=threats)
+def test_a_number_per_target_is_written_and_read_back(name: str, flips: int, threat: str) -> None:
+    spec = parse_attack(f"{name}:{flips}@{threat}", dataset="digits")
+    assert (spec.budget, spec.threat) == (Budget(flips=flips), threat)
+    assert parse_attack(str(spec), dataset="digits") == spec
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_a_specification_or_an_error_that_quotes_it(text: str) -> None:
+    try:
+        spec = parse_attack(text, dataset="cora")
+    except SpecError as error:
+        assert repr(text.strip()) in str(error)
+    else:
+        assert str(spec).partition(":")[0] == text.strip().partition(":")[0].partition("@")[0]
+
+
+def test_one_and_one_point_zero_are_different_budgets() -> None:
+    assert parse_attack("random:1.0", dataset="cora").budget == Budget(fraction=1.0)
+    assert parse_attack("random:1flips", dataset="cora").budget == Budget(flips=1)
+    with pytest.raises(SpecError, match="decimal point"):
+        parse_attack("random:1", dataset="cora")
+    with pytest.raises(SpecError, match="whole number of flips per target"):
+        parse_attack("nettack:1.0", dataset="cora")
+
+
+@pytest.mark.parametrize(
+    ("text", "dataset", "threat", "source", "amount", "unit"),
+    [
+        ("clean", "cora", "evasion", "generated", 0, "none"),
+        ("metattack:0.05", "cora", "poisoning", "published", 0.05, "fraction of edges"),
+        ("metattack:0.05@evasion", "cora", "evasion", "published", 0.05, "fraction of edges"),
+        ("metattack:0.07", "digits", "poisoning", "live", 0.07, "fraction of edges"),
+        ("metattack-live:0.07", "cora", "poisoning", "live", 0.07, "fraction of edges"),
+        ("nettack:5", "cora", "poisoning", "published", 5, "edges per target"),
+        ("nettack:7", "digits", "poisoning", "live", 7, "edges per target"),
+        ("nettack-live:7", "cora", "poisoning", "live", 7, "edges per target"),
+        ("nettack-features:7", "cora", "evasion", "live", 7, "feature entries per target"),
+        ("random:1.0", "cora", "poisoning", "generated", 1.0, "fraction of edges"),
+        ("dice:9flips", "cora", "poisoning", "live", 9, "edges"),
+        ("pgd:0.1", "cora", "evasion", "live", 0.1, "fraction of edges"),
+        ("minmax:0.1", "cora", "evasion", "live", 0.1, "fraction of edges"),
+        (" pgd:0.1@poisoning ", "cora", "poisoning", "live", 0.1, "fraction of edges"),
+    ],
+)
+def test_what_a_specification_means(
+    text: str, dataset: str, threat: str, source: str, amount: float, unit: str
+) -> None:
+    spec = parse_attack(text, dataset=dataset)
+    assert (spec.threat, spec.source, spec.amount, spec.unit) == (threat, source, amount, unit)
+    assert type(spec.amount) is type(amount)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "expected NAME"),
+        ("metattack:0.05:3", "expected NAME"),
+        ("metatack:0.05", "Did you mean 'metattack'"),
+        ("dice", "lacks a budget"),
+        ("dice:", "'' is no budget"),
+        ("dice:5%", "'5%' is no budget"),
+        ("dice:-0.1", "'-0.1' is no budget"),
+        ("dice:0.0", "above 0"),
+        ("dice:0flips", "above 0"),
+        ("dice:0.1@later", "expected evasion or poisoning, got 'later'"),
+        ("clean:0.1", "takes no budget"),
+        ("clean@evasion", "no threat"),
+        ("metattack:0.07", "metattack-live"),
+        ("nettack:6", "nettack-live"),
+        ("nettack:5flips", "'5flips' is no budget"),
+        ("dice-live:0.1", "no attack is called 'dice-live'"),
+        ("dice:٣.٥", "is no budget"),
+    ],
+)
+def test_errors_say_what_was_given_and_what_was_expected(text: str, complaint: str) -> None:
+    with pytest.raises(SpecError) as error:
+        parse_attack(text, dataset="cora")
+    assert complaint in str(error.value)
+    assert repr(text) in str(error.value)
+
+
+def test_an_unknown_name_lists_every_name() -> None:
+    with pytest.raises(SpecError) as error:
+        parse_attack("nothing:1", dataset="cora")
+    assert all(name in str(error.value) for name in attack_names())
+
+
+def test_a_list_keeps_its_order_and_each_attack_once() -> None:
+    specs = parse_attacks("nettack:5, clean,metattack:0.05,clean,", dataset="cora")
+    assert [str(spec) for spec in specs] == ["nettack:5@poisoning", "clean", "metattack:0.05@poisoning"]
+    with pytest.raises(SpecError, match="expected attacks like"):
+        parse_attacks(" , ", dataset="cora")
+
+
+def test_only_adaptive_attacks_need_the_victim() -> None:
+    needing = {
+        name
+        for name in ATTACKS
+        if parse_attack(f"{name}:{'3' if ATTACKS[name].scope == 'targeted' else '3flips'}", dataset="digits").needs_victim
+    }
+    assert needing == {name for name, attack in ATTACKS.items() if attack.knowledge == "adaptive"}
