@@ -18,7 +18,6 @@ import numbers
 import os
 import platform
 import random
-import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -188,13 +187,13 @@ class AttackResult:
             "provenance": self.provenance,
         }
         path = Path(path)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with temporary.open("wb") as file:
                 np.savez_compressed(file, header=np.array(json.dumps(header)), **arrays)  # type: ignore[arg-type]
             os.replace(temporary, path)
         except BaseException:
-            os.unlink(temporary)
+            temporary.unlink(missing_ok=True)
             raise
 
     @classmethod
@@ -244,7 +243,7 @@ class Attack(ABC):
         name: what it is called on the command line.
         kind: "structure", "features" or "both": what it may flip.
         scope: "global" (one budget for the graph) or "targeted" (one budget per target node).
-        knowledge: "random", "transfer" (trains its own surrogate, never sees the victim) or "adaptive" (needs one).
+        knowledge: "random" (no model), "transfer" (a surrogate of its own, never the victim) or "adaptive" (the victim).
         packages: distributions, beyond PyTorch, PyG and NumPy, whose versions belong in the provenance.
 
     Args:

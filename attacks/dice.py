@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-from contractive_gnn.attacks.base import Kind, Scope, register
+from contractive_gnn.attacks.base import Kind, Knowledge, Scope, register
 from contractive_gnn.attacks.deeprobust import DeepRobustAttack
 
 from contractive_gnn._deeprobust import Arrays, import_deeprobust
@@ -26,6 +26,7 @@ class DICE(DeepRobustAttack):
     name: ClassVar[str] = "dice"
     kind: ClassVar[Kind] = "structure"
     scope: ClassVar[Scope] = "global"
+    knowledge: ClassVar[Knowledge] = "random"
 
     def _refuse(self, arrays: Arrays, n_flips: int) -> None:
         # DeepRobust draws until it has found enough, and never ends where there are too few

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from contractive_gnn.attacks.base import Kind, Scope, register
+from contractive_gnn.attacks.base import Kind, Knowledge, Scope, register
 from contractive_gnn.attacks.deeprobust import DeepRobustAttack
 
 from contractive_gnn._deeprobust import Arrays, import_deeprobust
@@ -21,6 +21,7 @@ class RND(DeepRobustAttack):
     name: ClassVar[str] = "rnd"
     kind: ClassVar[Kind] = "structure"
     scope: ClassVar[Scope] = "targeted"
+    knowledge: ClassVar[Knowledge] = "random"
 
     def _launch(self, arrays: Arrays, n_flips: int, target: int | None) -> Any:
         attack = import_deeprobust("graph.targeted_attack").RND()

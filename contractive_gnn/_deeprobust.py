@@ -58,7 +58,7 @@ def _stand_ins() -> Iterator[None]:
     for name, contents in (("torch_sparse", sparse), ("torch_scatter", {"scatter_add": _scatter_add})):
         try:
             importlib.import_module(name)
-        except (ImportError, OSError):  # OSError: compiled for another PyTorch
+        except (ImportError, OSError, RuntimeError):  # the last two: compiled for another PyTorch or CUDA
             placed[name] = ModuleType(name)
             vars(placed[name]).update(contents)
     sys.modules.update(placed)

@@ -1,0 +1,460 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from contractive_gnn.attacks import ATTACKS, Attack, AttackError, AttackResult, Budget, Perturbation
+from contractive_gnn.attacks.base import edge_difference, flip_edges, register, undirected_edges
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from contractive_gnn import attacks
+
+
+def flips(*pairs: tuple[int, int]) -> Tensor:
+    return torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).t()
+
+
+class Proposes(Attack):
+    """Returns whatever it was built with."""
+
+    name, kind, scope, knowledge = "proposes", "both", "global", "random"
+    allowed_radius: float | None = None
+
+    def __init__(self, *, proposal: Any = None, seed: int = 0) -> None:
+        super().__init__(seed=seed)
+        self.proposal = proposal
+
+    @property
+    def radius(self) -> float | None:
+        return self.allowed_radius
+
+    def _perturb(self, data: Data, n_flips: int, *, victim: nn.Module | None, targets: Tensor | None) -> Perturbation:
+        return self.proposal(data) if callable(self.proposal) else self.proposal
+
+
+class ProposesEdges(Proposes):
+    name, kind = "proposes-edges", "structure"
+
+
+class ProposesFeatures(Proposes):
+    name, kind = "proposes-features", "features"
+
+
+class ProposesContinuous(Proposes):
+    name, kind, allowed_radius = "proposes-continuous", "features", 0.5
+
+
+class Draws(Attack):
+    """Connects its target (or node 0) with nodes drawn from all three global random generators."""
+
+    name, kind, scope, knowledge = "draws", "structure", "global", "random"
+
+    def _perturb(self, data: Data, n_flips: int, *, victim: nn.Module | None, targets: Tensor | None) -> Perturbation:
+        drawn = {int(np.random.randint(1, 30)), random.randrange(30, 60), int(torch.randint(60, 90, ()))}  # noqa: NPY002
+        return Perturbation(edge_flips=flips(*((0, node) for node in sorted(drawn)[:n_flips])))
+
+
+class Targeted(Attack):
+    """Flips the edges from its target to the next nodes, and notes what it was given."""
+
+    name, kind, scope, knowledge = "targeted", "structure", "targeted", "random"
+
+    def __init__(self, *, seen: list[Any], seed: int = 0) -> None:
+        super().__init__(seed=seed)
+        self.seen = seen
+
+    def _perturb(self, data: Data, n_flips: int, *, victim: nn.Module | None, targets: Tensor | None) -> Perturbation:
+        assert targets is not None
+        self.seen.append((targets.tolist(), undirected_edges(data.edge_index).shape[1], victim))
+        target, n = int(targets), data.num_nodes
+        ends = [(target, (target + step) % n) for step in range(1, n_flips + 1)]
+        return Perturbation(edge_flips=flips(*((min(pair), max(pair)) for pair in ends)))
+
+
+class Adaptive(Attack):
+    """Tries to change the victim, and notes the state it found it in."""
+
+    name, kind, scope, knowledge = "adaptive", "structure", "global", "adaptive"
+
+    def __init__(self, *, seen: list[Any], seed: int = 0) -> None:
+        super().__init__(seed=seed)
+        self.seen = seen
+
+    def _perturb(self, data: Data, n_flips: int, *, victim: nn.Module | None, targets: Tensor | None) -> Perturbation:
+        assert victim is not None
+        self.seen.append((victim, victim.training, any(p.requires_grad for p in victim.parameters())))
+        with torch.no_grad():
+            for parameter in victim.parameters():
+                parameter.fill_(7.0)
+        victim.train()
+        data.x.zero_()
+        data.y.zero_()
+        return Perturbation()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        ({}, ValueError, "exactly one"),
+        ({"flips": 1, "fraction": 0.5}, ValueError, "exactly one"),
+        ({"flips": 1.0}, TypeError, "whole number"),
+        ({"flips": True}, TypeError, "whole number"),
+        ({"flips": "3"}, TypeError, "whole number"),
+        ({"flips": -1}, ValueError, "at least 0"),
+        ({"fraction": 1}, TypeError, "fraction=1.0"),
+        ({"fraction": "0.5"}, TypeError, "is a float"),
+        ({"fraction": -0.1}, ValueError, "at least 0"),
+        ({"fraction": float("nan")}, ValueError, "finite"),
+        ({"fraction": float("inf")}, ValueError, "finite"),
+    ],
+)
+def test_budget_refuses(arguments: dict[str, Any], error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        Budget(**arguments)
+
+
+def test_budget_resolves_to_a_whole_number(graph: Data) -> None:
+    graph.edge_index = torch.cat(
+        [flips(*((0, v) for v in range(1, 90))), flips(*((v, 0) for v in range(1, 90)))], dim=1
+    )
+    extra = flips(*((1, v) for v in range(2, 13)))
+    graph.edge_index = torch.cat([graph.edge_index, extra, extra.flip(0)], dim=1)
+    assert undirected_edges(graph.edge_index).shape[1] == 100
+    assert Budget(flips=np.int64(3)).resolve(graph, "structure") == 3
+    assert Budget(fraction=0.29).resolve(graph, "structure") == 29  # int(0.29 * 100) is 28
+    assert Budget(fraction=0.299).resolve(graph, "structure") == 29
+    assert Budget(fraction=1.0).resolve(graph, "structure") == 100
+    assert Budget(fraction=0.5).resolve(graph, "features") == int(graph.x.sum()) // 2
+    with pytest.raises(ValueError, match="no meaning"):
+        Budget(fraction=0.5).resolve(graph, "both")
+
+
+def test_the_base_class_applies_the_flips(graph: Data) -> None:
+    before = graph.clone()
+    present = tuple(undirected_edges(graph.edge_index)[:, 0].tolist())
+    result = Proposes(proposal=Perturbation(edge_flips=flips(present, (0, 1)), feature_flips=flips((5, 2)))).run(
+        graph, Budget(flips=3)
+    )
+    assert {*map(tuple, result.edge_flips.t().tolist())} == {present, (0, 1)}
+    assert result.feature_flips.tolist() == [[5], [2]]
+    assert result.n_flips == 3
+    edges = {*map(tuple, result.data.edge_index.t().tolist())}
+    assert present not in edges
+    assert {(0, 1), (1, 0)} <= edges
+    assert result.data.x[5, 2] == 1 - before.x[5, 2]
+    for key in before.keys():  # noqa: SIM118  (a Data iterates over pairs)
+        assert_same(graph[key], before[key])
+        if key not in ("x", "edge_index"):
+            assert_same(result.data[key], before[key])
+    assert result.provenance["allowed_flips"] == 3
+    assert result.provenance["versions"]["torch"] == torch.__version__.split("+")[0]
+
+
+def assert_same(one: Any, other: Any) -> None:
+    if isinstance(one, Tensor):
+        assert torch.equal(one, other)
+    else:
+        assert one == other
+
+
+@pytest.mark.parametrize(
+    ("attack", "proposal", "says"),
+    [
+        (Proposes, Perturbation(edge_flips=flips((0, 1), (0, 2), (0, 4))), "made 3 flips where 2 are allowed"),
+        (
+            Proposes,
+            Perturbation(edge_flips=flips((0, 1), (0, 2)), feature_flips=flips((0, 0))),
+            "made 3 flips where 2 are allowed",
+        ),
+        (Proposes, Perturbation(edge_flips=flips((4, 4))), "made 1 self-loops"),
+        (Proposes, Perturbation(edge_flips=flips((0, 1), (0, 1))), "duplicates in edge_flips"),
+        (Proposes, Perturbation(feature_flips=flips((0, 1), (0, 1))), "duplicates in feature_flips"),
+        (Proposes, Perturbation(edge_flips=flips((1, 0))), "u < v"),
+        (Proposes, Perturbation(edge_flips=flips((0, 90))), "outside of"),
+        (Proposes, Perturbation(edge_flips=flips((-1, 3))), "outside of"),
+        (Proposes, Perturbation(feature_flips=flips((0, 40))), "outside of"),
+        (Proposes, Perturbation(edge_flips=flips((0, 1)).float()), "int64"),
+        (Proposes, Perturbation(edge_flips=flips((0, 1)).t()[:1, :1]), "int64 tensor"),
+        (Proposes, None, "not a Perturbation"),
+        (ProposesEdges, Perturbation(feature_flips=flips((0, 1))), "attacks the structure, but changed features"),
+        (ProposesFeatures, Perturbation(edge_flips=flips((0, 1))), "attacks the features, but flipped 1 edges"),
+        (ProposesFeatures, lambda data: Perturbation(x=data.x + 1.0), "without declaring a radius"),
+        (ProposesContinuous, lambda data: Perturbation(x=data.x[:5]), "of shape"),
+        (ProposesContinuous, lambda data: Perturbation(x=data.x * torch.nan), "not finite"),
+        (ProposesContinuous, lambda data: Perturbation(x=bumped(data, 2, 0.51)), "where 0.5 is allowed"),
+        (ProposesContinuous, lambda data: Perturbation(x=bumped(data, 3, 0.5)), "made 3 flips where 2 are allowed"),
+        (
+            ProposesContinuous,
+            lambda data: Perturbation(x=bumped(data, 1, 0.5), feature_flips=flips((0, 1))),
+            "both feature_flips and x",
+        ),
+    ],
+)
+def test_a_cheating_attack_is_caught(graph: Data, attack: type[Proposes], proposal: Any, says: str) -> None:
+    with pytest.raises(AttackError, match=says) as caught:
+        attack(proposal=proposal).run(graph, Budget(flips=2))
+    assert repr(attack.name) in str(caught.value)
+
+
+def bumped(data: Data, entries: int, amount: float) -> Tensor:
+    x: Tensor = data.x.clone()
+    x[0, :entries] += amount
+    return x
+
+
+def test_continuous_features_count_by_entry(graph: Data) -> None:
+    graph.x = graph.x + 0.25
+    result = ProposesContinuous(proposal=lambda data: Perturbation(x=bumped(data, 2, -0.5))).run(graph, Budget(flips=2))
+    assert result.feature_flips.tolist() == [[0, 0], [0, 1]]
+    assert torch.allclose(result.data.x[0, :2], graph.x[0, :2] - 0.5)
+    assert result.n_flips == 2
+
+
+def test_flips_of_features_that_are_not_binary_are_refused(graph: Data) -> None:
+    graph.x = graph.x + 0.25
+    with pytest.raises(ValueError, match="binarise x first"):
+        ProposesFeatures(proposal=Perturbation()).run(graph, Budget(flips=2))
+    with pytest.raises(AttackError, match="binarise x first"):
+        Proposes(proposal=Perturbation(feature_flips=flips((0, 0)))).run(graph, Budget(flips=2))
+
+
+def directed(data: Data) -> None:
+    data.edge_index = data.edge_index[:, 1:]
+
+
+def looped(data: Data) -> None:
+    data.edge_index = torch.cat([data.edge_index, flips((3, 3))], dim=1)
+
+
+def doubled(data: Data) -> None:
+    data.edge_index = torch.cat([data.edge_index, data.edge_index[:, :1]], dim=1)
+
+
+def outside(data: Data) -> None:
+    data.edge_index = torch.cat([data.edge_index, flips((0, 90), (90, 0))], dim=1)
+
+
+def weighted(data: Data) -> None:
+    data.edge_weight = torch.ones(data.edge_index.shape[1])
+
+
+def unmasked(data: Data) -> None:
+    del data.val_mask
+
+
+def sparse(data: Data) -> None:
+    data.x = data.x.to_sparse_csr()
+
+
+def not_finite(data: Data) -> None:
+    data.x[0, 0] = torch.nan
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (directed, "is directed: symmetrise it"),
+        (looped, "has self-loops"),
+        (doubled, "lists an edge twice"),
+        (outside, "names nodes outside of 0…89"),
+        (weighted, "has edge_weight"),
+        (unmasked, "lacks val_mask"),
+        (sparse, "dense float tensor"),
+        (not_finite, "not finite"),
+    ],
+)
+def test_graphs_that_cannot_be_attacked_are_refused(graph: Data, spoil: Callable[[Data], None], says: str) -> None:
+    spoil(graph)
+    with pytest.raises(ValueError, match=says):
+        Draws().run(graph, Budget(flips=1))
+
+
+@pytest.mark.parametrize(
+    ("targets", "error", "says"),
+    [
+        (None, ValueError, "is targeted: give the nodes"),
+        ([1, 2], TypeError, "given list"),
+        (torch.zeros(90, dtype=torch.bool), TypeError, "bool mask"),
+        (torch.tensor([1.0]), TypeError, "float32"),
+        (torch.tensor([[1]]), TypeError, r"shape \[1, 1\]"),
+        (torch.tensor([], dtype=torch.int64), ValueError, "empty"),
+        (torch.tensor([3, 3]), ValueError, "distinct"),
+        (torch.tensor([3, 90]), ValueError, "0…89"),
+        (torch.tensor([-1]), ValueError, "0…89"),
+    ],
+)
+def test_targets_that_make_no_sense_are_refused(graph: Data, targets: Any, error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        Targeted(seen=[]).run(graph, Budget(flips=1), targets=targets)
+
+
+def test_other_arguments_that_make_no_sense_are_refused(graph: Data) -> None:
+    with pytest.raises(TypeError, match="the budget is a Budget"):
+        Draws().run(graph, 0.05)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="number of flips per target"):
+        Targeted(seen=[]).run(graph, Budget(fraction=0.1), targets=torch.tensor([1]))
+    with pytest.raises(ValueError, match="needs the model that it attacks"):
+        Adaptive(seen=[]).run(graph, Budget(flips=1))
+    with pytest.raises(TypeError, match=r"torch\.nn\.Module"):
+        Adaptive(seen=[]).run(graph, Budget(flips=1), victim=lambda x: x)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="given dict"):
+        Draws().run({}, Budget(flips=1))
+    for seed, error in ((1.0, TypeError), (True, TypeError), (-1, ValueError), (2**32, ValueError)):
+        with pytest.raises(error, match="seed"):
+            Draws(seed=seed)  # type: ignore[arg-type]
+
+
+def test_a_victim_that_cannot_be_copied_is_named(graph: Data) -> None:
+    victim = nn.Linear(40, 3)
+    victim.kept = victim.weight * 2
+    with pytest.raises(AttackError, match="Linear cannot be copied"):
+        Adaptive(seen=[]).run(graph, Budget(flips=1), victim=victim)
+
+
+def test_random_state_is_put_back(graph: Data) -> None:
+    def state() -> tuple[Any, ...]:
+        return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # noqa: NPY002
+
+    before = state()
+    first = Draws(seed=3).run(graph, Budget(flips=3))
+    assert state() == before
+    with pytest.raises(AttackError):
+        Proposes(proposal=lambda _: random.random() + np.random.rand() + float(torch.rand(()))).run(  # noqa: NPY002
+            graph, Budget(flips=3)
+        )
+    assert state() == before
+    random.seed(99)
+    torch.manual_seed(99)
+    assert torch.equal(first.edge_flips, Draws(seed=3).run(graph, Budget(flips=3)).edge_flips)
+    assert not torch.equal(first.edge_flips, Draws(seed=4).run(graph, Budget(flips=3)).edge_flips)
+
+
+def test_the_victim_is_a_frozen_copy(graph: Data) -> None:
+    victim = nn.Sequential(nn.Linear(40, 3), nn.Dropout())
+    weights = {key: value.clone() for key, value in victim.state_dict().items()}
+    seen: list[Any] = []
+    result = Adaptive(seen=seen).run(graph, Budget(flips=1), victim=victim)
+    ((copy, training, requires_grad),) = seen
+    assert copy is not victim
+    assert not training
+    assert not requires_grad
+    assert victim.training
+    assert all(parameter.requires_grad for parameter in victim.parameters())
+    assert all(torch.equal(value, weights[key]) for key, value in victim.state_dict().items())
+    assert torch.equal(result.data.x, graph.x)  # what it does to its copy of the graph is lost too
+    assert graph.y.any()
+
+
+def test_an_attack_that_is_not_adaptive_never_sees_the_victim(graph: Data) -> None:
+    seen: list[Any] = []
+    Targeted(seen=seen).run(graph, Budget(flips=1), victim=nn.Linear(40, 3), targets=torch.tensor([0]))
+    assert seen[0][2] is None
+
+
+def test_targets_are_attacked_one_after_another(graph: Data) -> None:
+    graph.edge_index = flips((0, 50), (50, 0))
+    seen: list[Any] = []
+    result = Targeted(seen=seen).run(graph, Budget(flips=2), targets=torch.tensor([10, 20]))
+    assert [(target, edges) for target, edges, _ in seen] == [([10], 1), ([20], 3)]
+    assert result.edge_flips.tolist() == [[10, 10, 20, 20], [11, 12, 21, 22]]
+    assert result.data.targets.tolist() == [10, 20]
+    assert result.provenance["allowed_flips"] == 2
+    assert result.provenance["targets"] == [10, 20]
+
+
+def test_what_a_later_target_undoes_is_gone(graph: Data) -> None:
+    class BackAndForth(Targeted):
+        def _perturb(self, data: Data, n_flips: int, **_: Any) -> Perturbation:
+            return Perturbation(edge_flips=flips((0, 1)))
+
+    result = BackAndForth(seen=[]).run(graph, Budget(flips=1), targets=torch.tensor([0, 1]))
+    assert result.n_flips == 0
+    assert torch.equal(result.data.edge_index, graph.edge_index)
+
+
+def test_a_budget_of_nothing_changes_nothing(graph: Data) -> None:
+    for budget in (Budget(flips=0), Budget(fraction=0.0), Budget(fraction=0.001)):
+        result = Draws().run(graph, budget)
+        assert result.n_flips == 0
+        assert torch.equal(result.data.edge_index, graph.edge_index)
+
+
+def test_results_survive_saving(graph: Data, tmp_path: Path) -> None:
+    result = attacks.get("random", edit="flip").run(graph, Budget(flips=4), targets=torch.tensor([10, 20]))
+    path = tmp_path / "attacked.npz"
+    result.save(path)
+    result.save(path)  # overwrites
+    assert [entry.name for entry in tmp_path.iterdir()] == ["attacked.npz"]
+    loaded = AttackResult.load(path)
+    assert loaded.budget == result.budget
+    assert loaded.seconds == result.seconds
+    assert loaded.provenance == result.provenance
+    assert torch.equal(loaded.edge_flips, result.edge_flips)
+    assert torch.equal(loaded.feature_flips, result.feature_flips)
+    assert sorted(loaded.data.keys()) == sorted(result.data.keys())
+    for key in result.data.keys():  # noqa: SIM118
+        assert_same(loaded.data[key], result.data[key])
+        if isinstance(result.data[key], Tensor):
+            assert loaded.data[key].dtype == result.data[key].dtype
+
+
+def test_what_cannot_be_saved_is_named(graph: Data, tmp_path: Path) -> None:
+    graph.names = ["a", "b"]
+    result = Draws().run(graph, Budget(flips=1))
+    with pytest.raises(TypeError, match=r"data\.names is a list"):
+        result.save(tmp_path / "attacked.npz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_files_are_not_taken_for_results(graph: Data, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        AttackResult.load(tmp_path / "none.npz")
+    (tmp_path / "text.npz").write_text("no archive")
+    np.savez(tmp_path / "other.npz", x=np.zeros(3))
+    np.savez(tmp_path / "pickle.npz", header=np.array([{"format": 1}], dtype=object))
+    for name in ("text.npz", "other.npz", "pickle.npz"):
+        with pytest.raises(ValueError, match=r"not a graph saved by AttackResult\.save"):
+            AttackResult.load(tmp_path / name)
+
+
+def test_the_registry_helps() -> None:
+    with pytest.raises(ValueError, match=r"no attack is called 'nettak'\. Did you mean 'nettack'\? There are: .*dice"):
+        attacks.get("nettak")
+    with pytest.raises(TypeError, match="attack 'pgd' takes no steps; it takes: epochs, loss, seed"):
+        attacks.get("pgd", steps=3)
+    attack = attacks.get("pgd", epochs=3, seed=5)
+    assert attack.params == {"epochs": 3, "loss": "CE"}
+    assert attack.seed == 5
+
+
+def test_registration_checks_what_an_attack_says_of_itself() -> None:
+    with pytest.raises(TypeError, match="knowledge is one of"):
+        register(type("Unsure", (Draws,), {"name": "unsure", "knowledge": "guess"}))
+    with pytest.raises(ValueError, match="'dice' is taken by DICE"):
+        register(type("Double", (Draws,), {"name": "dice"}))
+    assert "unsure" not in ATTACKS
+    assert ATTACKS["dice"].__name__ == "DICE"
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    n=st.integers(2, 12),
+    edges=st.sets(st.tuples(st.integers(0, 11), st.integers(0, 11))),
+    chosen=st.sets(st.tuples(st.integers(0, 11), st.integers(0, 11))),
+)
+def test_flipping_is_its_own_inverse(n: int, edges: set[tuple[int, int]], chosen: set[tuple[int, int]]) -> None:
+    upper = sorted((u, v) for u, v in edges if u < v < n)
+    flipped = sorted((u, v) for u, v in chosen if u < v < n)
+    both = flips(*sorted(upper + [(v, u) for u, v in upper]))
+    after = flip_edges(both, flips(*flipped), num_nodes=n)
+    assert torch.equal(edge_difference(both, after), flips(*flipped))
+    assert {*map(tuple, undirected_edges(after).t().tolist())} == set(upper) ^ set(flipped)
+    assert torch.equal(flip_edges(after, flips(*flipped), num_nodes=n), both)
