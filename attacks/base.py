@@ -243,7 +243,7 @@ class Attack(ABC):
         name: what it is called on the command line.
         kind: "structure", "features" or "both": what it may flip.
         scope: "global" (one budget for the graph) or "targeted" (one budget per target node).
-        knowledge: "random" (no model), "transfer" (a surrogate of its own, never the victim) or "adaptive" (the victim).
+        knowledge: "random" (no model), "transfer" (its own surrogate, never the victim) or "adaptive" (the victim).
         packages: distributions, beyond PyTorch, PyG and NumPy, whose versions belong in the provenance.
 
     Args:
