@@ -39,7 +39,13 @@ def make_result() -> Callable[..., Result]:
         unknown = set(changes) - set(values)
         assert not unknown, f"no such field: {unknown}"
         if changes.get("attack") == "clean":
-            values |= {"threat": "evasion", "budget": 0, "budget_unit": "none", "attack_source": "generated", "flips": 0}
+            values |= {
+                "threat": "evasion",
+                "budget": 0,
+                "budget_unit": "none",
+                "attack_source": "generated",
+                "flips": 0,
+            }
         return Result(**{**values, **changes})
 
     return make

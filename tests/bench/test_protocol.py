@@ -73,9 +73,11 @@ def test_overrides_are_read(text: str, override: Override) -> None:
     assert Override.parse(text) == override
 
 
-@pytest.mark.parametrize("text", ["", "epochs=50", "training.epochs", "attack.epochs=5", "a.b.model.c=1", "gcn.data.x=1", "model.=1"])
+@pytest.mark.parametrize(
+    "text", ["", "epochs=50", "training.epochs", "attack.epochs=5", "a.b.model.c=1", "gcn.data.x=1", "model.=1"]
+)
 def test_overrides_of_another_form_are_errors_that_show_the_form(text: str) -> None:
-    with pytest.raises(ProtocolError, match="like training.epochs=50"):
+    with pytest.raises(ProtocolError, match=r"like training\.epochs=50"):
         Override.parse(text)
 
 
@@ -86,7 +88,10 @@ def test_overrides_reach_the_cells_they_are_for() -> None:
         attacks=parse_attacks("clean,random:0.1,pgd:0.1,nettack:2", dataset="digits"),
         seeds=(0,),
         overrides=tuple(
-            map(Override.parse, ["training.epochs=3", "mlp.training.epochs=4", "gcn.model.dropout=0.1", "pgd.attack.epochs=7"])
+            map(
+                Override.parse,
+                ["training.epochs=3", "mlp.training.epochs=4", "gcn.model.dropout=0.1", "pgd.attack.epochs=7"],
+            )
         ),
         attack_seed=5,
         n_targets=6,
@@ -95,7 +100,9 @@ def test_overrides_reach_the_cells_they_are_for() -> None:
     assert protocol.model_hyperparameters("gcn")["model"]["dropout"] == 0.1
     assert protocol.model_hyperparameters("mlp")["training"]["epochs"] == 4
     assert "dropout" not in protocol.model_hyperparameters("mlp")["model"]
-    attacks = {spec.name: cell.hyperparameters["attack"] for spec, cell in protocol.cells(split="random", model="gcn", seed=0)}
+    attacks = {
+        spec.name: cell.hyperparameters["attack"] for spec, cell in protocol.cells(split="random", model="gcn", seed=0)
+    }
     assert attacks["clean"] == {}
     assert attacks["random"] == {"seed": 5}
     assert attacks["pgd"]["seed"] == 5
@@ -107,7 +114,7 @@ def test_an_attack_that_takes_no_such_hyperparameter_says_what_it_takes() -> Non
     override = Override.parse("pgd.attack.epoch=7")
     spec = parse_attack("pgd:0.1", dataset="digits")
     protocol = Protocol(dataset="digits", models=("gcn",), attacks=(spec,), seeds=(0,), overrides=(override,))
-    with pytest.raises(TypeError, match="takes no epoch; it takes: .*epochs"):
+    with pytest.raises(TypeError, match=r"takes no epoch; it takes: .*epochs"):
         protocol.attack(spec)
 
 

@@ -114,9 +114,8 @@ def test_a_missing_file_is_an_error_that_says_how_to_get_one(tmp_path: Path) -> 
 
 
 def test_two_runs_cannot_write_to_one_file(tmp_path: Path) -> None:
-    with ResultsFile(tmp_path / "results.jsonl"):
-        with pytest.raises(ResultsError, match="another run is writing"):
-            ResultsFile(tmp_path / "results.jsonl")
+    with ResultsFile(tmp_path / "results.jsonl"), pytest.raises(ResultsError, match="another run is writing"):
+        ResultsFile(tmp_path / "results.jsonl")
     ResultsFile(tmp_path / "results.jsonl").close()
 
 

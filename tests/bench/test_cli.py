@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from contractive_gnn.attacks import AttackResult
+from typer.testing import CliRunner
+
+import contractive_gnn
+from contractive_gnn import datasets, training
+from contractive_gnn.bench.cli import EMBEDDED_ATTACKS, MODELS, PUBLISHED_ATTACKS, app
+from contractive_gnn.bench.results import Result, ResultsFile, read_results
+from contractive_gnn.bench.spec import parse_attacks
+from contractive_gnn.nn import MODELS as REGISTERED
+
+QUICK = ("--dataset", "csbm", "--models", "gcn", "--seeds", "1", "--jobs", "1", "--set", "training.epochs=3")
+
+
+class Outcome:
+    def __init__(self, *arguments: str | Path) -> None:
+        # a narrow terminal would break the lines that the tests look for
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+        self.code, self.out, self.err = result.exit_code, result.stdout, result.stderr
+
+
+def error_of(*arguments: str | Path) -> str:
+    """The one line that a user's mistake is answered with."""
+    outcome = Outcome(*arguments)
+    assert outcome.code == 2
+    assert outcome.out == ""
+    (line,) = outcome.err.splitlines()
+    assert line.startswith("error: ")
+    assert "Traceback" not in line
+    return line.removeprefix("error: ")
+
+
+def test_help_names_every_command_and_does_not_wait_for_torch() -> None:
+    code = "import sys; from contractive_gnn.bench.cli import app; app(['--help'], standalone_mode=False); "
+    code += "assert not {'torch', 'numpy', 'matplotlib'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for command in ("bench", "attack", "report", "datasets"):
+        assert command in done.stdout
+
+
+def test_the_grammar_in_the_help_is_whole() -> None:
+    for command in ("bench", "attack"):
+        shown = "".join(Outcome(command, "--help").out.replace("│", "").split())
+        assert "NAME[:BUDGET][@evasion|@poisoning]." in shown
+
+
+def test_version() -> None:
+    assert Outcome("--version").out.strip() == contractive_gnn.__version__
+
+
+def test_the_defaults_name_what_exists() -> None:
+    assert set(MODELS.split(",")) <= set(REGISTERED)
+    assert len(parse_attacks(EMBEDDED_ATTACKS, dataset="digits")) == EMBEDDED_ATTACKS.count(",") + 1
+    assert {spec.source for spec in parse_attacks(PUBLISHED_ATTACKS, dataset="cora")} == {"generated", "published"}
+
+
+def test_bench_writes_results_table_pictures_and_page(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    outcome = Outcome("bench", *QUICK, "--attacks", "clean,random:0.5", "--out", out)
+    assert (outcome.code, outcome.err) == (0, "")  # not a terminal: no progress
+    assert "csbm (split random, seed 0)" in outcome.out
+    files = {path.name for path in out.iterdir()}
+    assert {
+        "results.jsonl",
+        "commands.jsonl",
+        "graphs",
+        "table.md",
+        "table.csv",
+        "report.html",
+        "overview.png",
+    } <= files
+    command = json.loads((out / "commands.jsonl").read_text())["command"]
+    assert command.startswith("contractive-gnn bench --dataset csbm --models gcn --attacks clean,random:0.5@poisoning ")
+    assert command in (out / "report.html").read_text(encoding="utf-8")
+
+    again = Outcome(*command.removeprefix("contractive-gnn ").split())
+    assert again.code == 0
+    assert again.err == f"2 of 2 numbers are in {out} already.\n"
+    assert len(read_results(out / "results.jsonl")) == 2
+
+
+def test_a_failing_cell_gives_exit_code_1_and_a_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = training.fit
+
+    def unlucky(model: torch.nn.Module, data: Any, **options: Any) -> Any:
+        if data.edge_index.shape[1] > 11_000:  # the graph with random edges
+            raise FloatingPointError("the training loss is nan")
+        return fit(model, data, **options)
+
+    monkeypatch.setattr(training, "fit", unlucky)
+    outcome = Outcome("bench", *QUICK, "--attacks", "clean,random:0.5", "--out", tmp_path)
+    assert outcome.code == 1
+    assert outcome.err.splitlines() == [
+        "1 number(s) are missing:",
+        "  gcn, seed 0, random:0.5@poisoning: FloatingPointError: the training loss is nan",
+        f"Tracebacks are in {tmp_path / 'errors.log'}; the same command tries the missing ones again.",
+    ]
+    assert "clean" in outcome.out
+
+
+def test_ctrl_c_says_how_to_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit, calls = training.fit, []
+
+    def stop_at_the_second(*arguments: Any, **options: Any) -> Any:
+        calls.append(options["seed"])
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return fit(*arguments, **options)
+
+    monkeypatch.setattr(training, "fit", stop_at_the_second)
+    outcome = Outcome("bench", *QUICK, "--attacks", "clean,random:0.5", "--out", tmp_path)
+    assert outcome.code == 130
+    assert f"Stopped. 1 numbers are kept in {tmp_path}. To resume:\ncontractive-gnn bench --dataset csbm" in outcome.err
+    assert len(read_results(tmp_path / "results.jsonl")) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--models", "gcn,gnn"), f"no model is called 'gnn'; there are: {', '.join(sorted(REGISTERED))}"),
+        (("--models", ""), "no model given; there are: "),
+        (("--dataset", "coral"), "no dataset is called 'coral'; there are: citeseer, cora, "),
+        (
+            ("--attacks", "random:1"),
+            "attack 'random:1': '1' is no budget of it; expected a fraction with a decimal point",
+        ),
+        (("--attacks", "nettack:0.1"), "expected a whole number of flips per target, like nettack:5"),
+        (("--attacks", "nettak:1"), "no attack is called 'nettak'. Did you mean 'nettack'?"),
+        (("--set", "epochs=3"), "--set 'epochs=3': expected [MODEL.]training.KEY=VALUE"),
+        (("--set", "training.epoch=3"), "unexpected keyword argument 'epoch'"),
+        (("--split", "fixed"), "--split: expected prognn or random, got 'fixed'"),
+        (("--targets", "0", "--attacks", "rnd:3"), "expected 1 to 800 targets (the test nodes of csbm), got 0"),
+        (("--root", "nowhere", "--dataset", "cora"), "root is 'nowhere', which is not a folder"),
+    ],
+)
+def test_mistakes_are_answered_in_one_line(tmp_path: Path, arguments: tuple[str, ...], complaint: str) -> None:
+    assert complaint in error_of("bench", *QUICK, "--attacks", "clean", "--out", tmp_path, *arguments)
+
+
+def test_debug_shows_where(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["bench", *QUICK, "--out", str(tmp_path), "--attacks", "random:1", "--debug"])
+    assert type(result.exception).__name__ == "SpecError"
+
+
+def test_two_benchmarks_cannot_share_a_folder(tmp_path: Path) -> None:
+    with ResultsFile(tmp_path / "results.jsonl"):
+        assert "another run is writing" in error_of("bench", *QUICK, "--attacks", "clean", "--out", tmp_path)
+
+
+class TestWithoutTheExtra:
+    @pytest.fixture(autouse=True)
+    def absent(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        version = metadata.version
+
+        def without_deeprobust(package: str) -> str:
+            if package == "deeprobust":
+                raise metadata.PackageNotFoundError(package)
+            return version(package)
+
+        monkeypatch.setattr(metadata, "version", without_deeprobust)
+
+    def test_an_attack_that_needs_it_is_answered_with_the_command(self, tmp_path: Path) -> None:
+        line = error_of("bench", *QUICK, "--attacks", "clean,dice:0.1,nettack:1", "--out", tmp_path)
+        assert line == "dice, nettack: deeprobust is not installed; pip install 'contractive-gnn[attacks]'"
+
+    def test_the_defaults_go_on_without_it_and_say_so(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("contractive_gnn.bench.cli.EMBEDDED_ATTACKS", "clean,dice:0.1,random:0.1")
+        outcome = Outcome("bench", *QUICK, "--out", tmp_path)
+        assert outcome.code == 0
+        told = "Left out, because deeprobust is not installed: dice. To have them: "
+        told += "pip install 'contractive-gnn[attacks]'\n"
+        assert outcome.err == told
+        assert {result.attack for result in read_results(tmp_path / "results.jsonl")} == {"clean", "random"}
+
+
+def test_attack_saves_one_graph(tmp_path: Path) -> None:
+    path = tmp_path / "sub" / "noisy.npz"
+    outcome = Outcome("attack", "--dataset", "csbm", "--attack", "random:10flips", "--seed", "3", "--out", path)
+    assert outcome.code == 0
+    assert outcome.out.startswith("random:10flips@poisoning: 10 flips in ")
+    assert AttackResult.load(path).n_flips == 10
+
+
+def test_attack_with_a_model_tells_its_accuracy(tmp_path: Path) -> None:
+    path = tmp_path / "attacked.npz"
+    outcome = Outcome(
+        "attack", "--dataset", "csbm", "--attack", "rnd:3", "--model", "gcn", "--targets", "4", "--out", path,
+        "--set", "training.epochs=3",
+    )  # fmt: skip
+    assert outcome.code == 0
+    assert "gcn, trained on the clean graph and frozen, on the targets: " in outcome.out
+    assert AttackResult.load(path).data.targets.numel() == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--attack", "random:0.1", "--out", "noisy.pt"), "expected a file name that ends in .npz, got 'noisy.pt'"),
+        (("--attack", "clean", "--out", "a.npz"), "expected one attack, like pgd:0.05 or nettack:3, got clean"),
+        (("--attack", "random:0.1", "--out", "a.npz", "--model", "gnn"), "no model is called 'gnn'; there are: "),
+    ],
+)
+def test_mistakes_in_attack_are_answered_in_one_line(arguments: tuple[str, ...], complaint: str) -> None:
+    assert complaint in error_of("attack", "--dataset", "csbm", *arguments)
+
+
+def test_report_of_a_folder(tmp_path: Path, make_result: Callable[..., Result]) -> None:
+    assert "run `contractive-gnn bench --out" in error_of("report", tmp_path)
+    with ResultsFile(tmp_path / "results.jsonl") as file:
+        file.append(make_result(accuracy=47.5))
+    outcome = Outcome("report", tmp_path)
+    assert outcome.code == 0
+    assert "47.5" in outcome.out
+    assert (tmp_path / "report.html").exists()
+    assert "cannot read the published numbers" in error_of("report", tmp_path, "--anchors", tmp_path / "none.csv")
+
+
+def test_datasets_lists_what_there_is() -> None:
+    outcome = Outcome("datasets")
+    assert outcome.code == 0
+    for name in datasets.DATASETS:
+        assert name in outcome.out

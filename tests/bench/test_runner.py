@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from contractive_gnn.attacks import AttackResult
+from torch_geometric.data import Data
+
+from contractive_gnn import attacks, training
+from contractive_gnn.bench import runner
+from contractive_gnn.bench.protocol import Override, Protocol, ProtocolError
+from contractive_gnn.bench.results import RESULTS, Result, ResultsFile, read_results
+from contractive_gnn.bench.runner import Failure, GraphMade, Message, attack_once, execute, plan
+from contractive_gnn.bench.spec import parse_attacks
+
+
+def protocol(specs: str, **changes: Any) -> Protocol:
+    """Quick: the embedded block model and ten epochs."""
+    values: dict[str, Any] = {
+        "dataset": "csbm",
+        "models": ("gcn", "mlp"),
+        "attacks": parse_attacks(specs, dataset="csbm"),
+        "seeds": (0, 1),
+        "overrides": (Override.parse("training.epochs=10"),),
+    }
+    return Protocol(**{**values, **changes})
+
+
+def run(benchmark: Protocol, out: Path, *, processes: int = 1) -> list[Message]:
+    with ResultsFile(out / RESULTS) as results:
+        return list(execute(plan(benchmark, out=out, finished=results.finished), results, processes=processes))
+
+
+def results_of(messages: Sequence[Message]) -> list[Result]:
+    return [message for message in messages if isinstance(message, Result)]
+
+
+def test_a_benchmark_measures_every_cell_once(tmp_path: Path) -> None:
+    benchmark = protocol("clean,random:0.5,random:0.5@evasion,dice:0.2@evasion")
+    messages = run(benchmark, tmp_path)
+    results = read_results(tmp_path / RESULTS)
+    assert results == results_of(messages)
+    assert len(results) == len({result.key for result in results}) == 2 * 2 * 4
+    assert sum(isinstance(message, GraphMade) for message in messages) == 3
+    assert not (tmp_path / "errors.log").exists()
+
+    first = results[0]
+    assert (first.dataset, first.split, first.model, first.attack, first.threat) == (
+        "csbm",
+        "random",
+        "gcn",
+        "clean",
+        "evasion",
+    )
+    assert first.accuracy == first.clean_accuracy > 60
+    assert first.flips == 0
+    assert first.hyperparameters["training"]["epochs"] == 10
+    assert first.train_s > 0
+    m = benchmark.load().edge_index.shape[1] // 2
+    for result in results:
+        clean = next(r for r in results if (r.model, r.seed, r.attack) == (result.model, result.seed, "clean"))
+        assert result.clean_accuracy == clean.accuracy
+        assert result.n_evaluated == 800
+        assert result.flips == {"clean": 0, "random": round(0.5 * m), "dice": int(0.2 * m)}[result.attack]
+    # it does not look at edges: no evasion attack on them can change it
+    assert all(r.accuracy == r.clean_accuracy for r in results if r.model == "mlp")
+    assert any(r.accuracy < r.clean_accuracy for r in results if r.model == "gcn")
+
+
+def test_a_number_is_what_training_by_hand_gives(tmp_path: Path) -> None:
+    benchmark = protocol("random:0.5,random:0.5@evasion", models=("gcn",), seeds=(1,))
+    poisoned, evaded = results_of(run(benchmark, tmp_path))
+    clean = benchmark.load()
+    noisy = AttackResult.load(next((tmp_path / "graphs").glob("*random*"))).data
+    model = runner.build("gcn", 32, 4, **benchmark.model_hyperparameters("gcn")["model"])
+    training.fit(model, clean, seed=1, **benchmark.model_hyperparameters("gcn")["training"])
+    assert evaded.clean_accuracy == training.evaluate(model, clean, clean.test_mask)
+    assert evaded.accuracy == training.evaluate(model, noisy, clean.test_mask)
+    training.fit(model, noisy, seed=1, **benchmark.model_hyperparameters("gcn")["training"])
+    assert poisoned.accuracy == training.evaluate(model, noisy, clean.test_mask)
+
+
+def test_a_second_run_does_nothing_and_a_larger_one_does_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(protocol("clean,random:0.5"), tmp_path)
+    before = (tmp_path / RESULTS).read_bytes()
+    graph = next((tmp_path / "graphs").iterdir())
+    made = graph.stat().st_mtime_ns
+    assert run(protocol("clean,random:0.5"), tmp_path) == []
+
+    trained: list[int] = []
+    fit = training.fit
+    monkeypatch.setattr(training, "fit", lambda model, data, **kw: trained.append(kw["seed"]) or fit(model, data, **kw))  # type: ignore[func-returns-value]
+    larger = run(protocol("clean,random:0.5,random:0.2", seeds=(0, 1, 2), models=("gcn",)), tmp_path)
+    # seeds 0 and 1 lack random:0.2 only, whose clean accuracy is known: nothing clean is trained again
+    assert Counter(trained) == {0: 1, 1: 1, 2: 3}
+    assert len(results_of(larger)) == 5
+    assert (tmp_path / RESULTS).read_bytes().startswith(before)
+    assert graph.stat().st_mtime_ns == made
+
+
+def test_other_hyperparameters_are_other_cells(tmp_path: Path) -> None:
+    run(protocol("clean", models=("gcn",), seeds=(0,)), tmp_path)
+    more = protocol("clean", models=("gcn",), seeds=(0,), overrides=(Override.parse("training.epochs=11"),))
+    assert len(results_of(run(more, tmp_path))) == 1
+    assert len(read_results(tmp_path / RESULTS)) == 2
+
+
+def test_a_targeted_attack_is_measured_on_its_targets(tmp_path: Path) -> None:
+    (result,) = results_of(run(protocol("rnd:3", models=("gcn",), seeds=(0,), n_targets=5), tmp_path))
+    assert (result.evaluated_on, result.n_evaluated, result.budget, result.attack_source) == ("targets", 5, 3, "live")
+    assert 0 < result.flips <= 15
+    graph = AttackResult.load(next((tmp_path / "graphs").iterdir()))
+    assert graph.data.targets.numel() == 5
+    data = protocol("clean").load()
+    assert bool(data.test_mask[graph.data.targets].all())
+
+
+def test_a_cell_that_fails_is_logged_and_the_rest_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = training.fit
+
+    def unlucky(model: torch.nn.Module, data: Data, *, seed: int, **options: Any) -> Any:
+        if type(model).__name__ == "MLP" and seed == 1:
+            raise FloatingPointError("the training loss is nan")
+        return fit(model, data, seed=seed, **options)
+
+    monkeypatch.setattr(training, "fit", unlucky)
+    messages = run(protocol("clean,random:0.5"), tmp_path)
+    failures = [message for message in messages if isinstance(message, Failure)]
+    assert [failure.what for failure in failures] == ["mlp, seed 1, clean", "mlp, seed 1, random:0.5@poisoning"]
+    assert all(failure.reason == "FloatingPointError: the training loss is nan" for failure in failures)
+    assert len(results_of(messages)) == 6
+    log = (tmp_path / "errors.log").read_text()
+    assert "== mlp, seed 1, clean\nTraceback" in log
+    assert "in unlucky" in log
+
+    monkeypatch.setattr(training, "fit", fit)
+    assert len(results_of(run(protocol("clean,random:0.5"), tmp_path))) == 2
+
+
+def test_a_graph_that_cannot_be_made_costs_its_own_cells_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: attacks.Attack, *arguments: Any, **options: Any) -> Any:
+        raise attacks.AttackError("no such luck")
+
+    monkeypatch.setattr(attacks.ATTACKS["dice"], "_perturb", broken)
+    messages = run(protocol("clean,dice:0.2,random:0.5", models=("gcn",), seeds=(0, 1)), tmp_path)
+    failures = [message for message in messages if isinstance(message, Failure)]
+    assert [(failure.what, failure.cells) for failure in failures] == [
+        ("attack dice:0.2@poisoning", 0),
+        ("gcn, seed 0, dice:0.2@poisoning", 1),
+        ("gcn, seed 1, dice:0.2@poisoning", 1),
+    ]
+    assert len(results_of(messages)) == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"models": ("gnn", "gcn")}, "no model is called 'gnn'; there are: .*csgnn.*gcn"),
+        ({"models": ()}, "no model given"),
+        ({"overrides": (Override.parse("training.epoch=3"),)}, "unexpected keyword argument 'epoch'"),
+        ({"overrides": (Override.parse("gcn.model.widht=3"),)}, "unexpected keyword argument 'widht'"),
+        ({"overrides": (Override.parse("gat.model.x=3"),)}, "'gat' is not in this benchmark; it has clean, gcn, mlp"),
+        ({"attacks": parse_attacks("rnd:3", dataset="csbm"), "n_targets": 0}, "expected 1 to 800 targets"),
+        ({"attacks": parse_attacks("metattack:0.05", dataset="cora")}, "split 'prognn', and this is 'random'"),
+    ],
+)
+def test_what_cannot_work_is_found_before_anything_runs(
+    tmp_path: Path, changes: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(ProtocolError, match=complaint):
+        plan(protocol("clean", **changes), out=tmp_path, finished={})
+
+
+def test_published_graphs_are_measured_as_published(tmp_path: Path, real_data: None) -> None:
+    benchmark = Protocol(
+        dataset="cora",
+        models=("gcn",),
+        attacks=parse_attacks("metattack:0.25,nettack:5", dataset="cora"),
+        seeds=(0,),
+        overrides=(Override.parse("training.epochs=2"),),
+    )
+    metattack, nettack = results_of(run(benchmark, tmp_path))
+    assert (metattack.split, metattack.attack_source, metattack.flips, metattack.n_evaluated) == (
+        "prognn",
+        "published",
+        1267,
+        1988,
+    )
+    assert (nettack.evaluated_on, nettack.n_evaluated, nettack.flips, nettack.attack_s) == ("targets", 83, 415, 0.0)
+
+
+def test_attack_once_measures_the_effect_where_there_is_a_model() -> None:
+    assert attack_once(protocol("random:0.5", models=()), seed=0)[1] is None
+    _, effect = attack_once(protocol("random:0.5", models=("gcn",)), seed=0)
+    assert effect is not None
+    assert effect.evaluated_on == "test"
+    assert effect.accuracy < effect.clean_accuracy
+    for specs, models, complaint in (
+        ("clean", (), "expected one attack"),
+        ("random:0.5,random:0.2", (), "expected one attack"),
+        ("random:0.5", ("gcn", "mlp"), "expected one model"),
+    ):
+        with pytest.raises(ProtocolError, match=complaint):
+            attack_once(protocol(specs, models=models), seed=0)
+
+
+def test_a_killed_benchmark_resumes_with_nothing_lost_and_nothing_done_twice(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [
+        sys.executable, "-m", "contractive_gnn.bench.cli", "bench", "--dataset", "csbm", "--models", "gcn,mlp",
+        "--attacks", "clean,random:0.2,random:0.5@evasion", "--seeds", "4", "--out", str(out),
+        "--set", "training.epochs=40", "--jobs",
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen([*command, "2"], env=environment, stdout=subprocess.DEVNULL) as killed:
+        deadline = time.monotonic() + 120
+        while not (out / RESULTS).exists() or (out / RESULTS).read_bytes().count(b"\n") < 3:
+            assert killed.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        killed.send_signal(signal.SIGKILL)
+    before = (out / RESULTS).read_bytes()
+    n_before = before.count(b"\n")
+    assert 3 <= n_before < 24
+    with (out / RESULTS).open("ab") as file:
+        file.write(before.splitlines()[-1][:100])  # as if it had been killed while it wrote the next line
+
+    resumed = subprocess.run([*command, "1"], env=environment, capture_output=True, text=True, check=True, timeout=300)
+    after = (out / RESULTS).read_bytes()
+    whole = before[: before.rfind(b"\n") + 1]
+    assert after.startswith(whole)
+    assert f"{n_before} of 24 numbers are in {out} already." in resumed.stderr
+    cells = Counter(
+        (line["model"], line["seed"], line["attack"]) for line in map(json.loads, after.decode().splitlines())
+    )
+    assert cells == {(m, s, a): 1 for m in ("gcn", "mlp") for s in range(4) for a in ("clean", "random")} | {
+        (m, s, "random"): 2 for m in ("gcn", "mlp") for s in range(4)
+    }
+    assert len(read_results(out / RESULTS)) == 24
+    assert (out / "report.html").exists()
