@@ -7,6 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 from torch_geometric.nn import MessagePassing
 
+from contractive_gnn import kernels
 from contractive_gnn.activations import Activation, activation
 from contractive_gnn.dynamics.base import Dynamics
 from contractive_gnn.graph import Graph
@@ -58,8 +59,11 @@ class Diffusion(Dynamics, MessagePassing):  # type: ignore[misc]
 
     def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: float = 0.0) -> Tensor:
         """Evaluate the right-hand side of the class's equation; shape ``[n, c]``."""
-        p = self.transition(graph).unsqueeze(-1)
-        pull = self.propagate(graph.edge_index, x=x, p=p, size=(x.size(0), x.size(0)))
+        p = self.transition(graph)
+        if kernels.available(x, p, self.sigma) and not self.explain:
+            pull = kernels.edge_sum(x, p, graph.edge_index, self.sigma, inside=False)
+        else:
+            pull = self.propagate(graph.edge_index, x=x, p=p.unsqueeze(-1), size=(len(x), len(x)))
         if self.mu:
             pull = pull + self.mu * (x if anchor is None else x - anchor)
         return -pull  # type: ignore[no-any-return]

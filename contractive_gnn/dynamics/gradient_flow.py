@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 
+from contractive_gnn import kernels
 from contractive_gnn.activations import Activation, activation
 from contractive_gnn.dynamics.base import Dynamics
 from contractive_gnn.graph import Graph
@@ -105,7 +106,11 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         if self.normalization == "sym":
             scale = self.degree(graph).rsqrt().unsqueeze(-1)
             z = z * scale
-        pull = self.propagate(graph.edge_index, z=z, a=graph.edge_weight.unsqueeze(-1), size=(x.size(0), x.size(0)))
+        if kernels.available(z, graph.edge_weight, self.sigma) and not self.explain:
+            inside = self.placement == "inside"
+            pull = kernels.edge_sum(z, graph.edge_weight, graph.edge_index, self.sigma, inside=inside)
+        else:
+            pull = self.propagate(graph.edge_index, z=z, a=graph.edge_weight.unsqueeze(-1), size=(len(x), len(x)))
         if self.normalization == "sym":
             pull = pull * scale
         elif self.normalization == "degree":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
@@ -71,10 +70,13 @@ class CoupledConv(GradientFlow):
         limit = self.max_step(graph) if self.condition == "corrected" else 2.0 / self.weight_norm() ** 2
         return min(self.step, limit)
 
-    def forward(self, x: Tensor, adjacency: Adjacency) -> tuple[Tensor, Adjacency]:
-        """One coupled step; returns the new features ``[n, c]`` and the new adjacency."""
+    def forward(self, x: Tensor, adjacency: Adjacency, *, anchor: Tensor | None = None) -> tuple[Tensor, Adjacency]:
+        """One coupled step; returns the new features ``[n, c]`` and the new adjacency.
+
+        ``anchor`` is F⁽⁰⁾, which a fidelity term (``mu > 0``, not in the paper) pulls back to.
+        """
         graph = adjacency.graph()
-        x = x + self.step_size(graph) * self.field(x, graph, anchor=None)
+        x = x + self.step_size(graph) * self.field(x, graph, anchor=anchor)
         return x, adjacency if self.adjacency_flow is None else self.adjacency_flow(adjacency)
 
 
@@ -173,8 +175,7 @@ class CSGNN(nn.Module):
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Class scores, ``[n, out_channels]``."""
         x = self.encoder(dropout(x, self.dropout, training=self.training)).relu()
-        adjacency = Adjacency.of(Graph.of(x, edge_index, edge_weight))
+        anchor, adjacency = x, Adjacency.of(Graph.of(x, edge_index, edge_weight))
         for block in self.layers():
-            x, adjacency = block(x, adjacency)
-            x = torch.nn.functional.dropout(x, self.dropout, training=self.training)
-        return self.decoder(x)  # type: ignore[no-any-return]
+            x, adjacency = block(x, adjacency, anchor=anchor)
+        return self.decoder(dropout(x, self.dropout, training=self.training))  # type: ignore[no-any-return]
