@@ -177,7 +177,8 @@ def _budget_axis(condition: Condition) -> str:
         )
     if unit == "fraction of feature entries":
         return "feature entries changed (% of the non-zero ones)"
-    return {"edges": "edges flipped", "feature entries": "feature entries changed"}.get(unit, f"{unit}, changed")
+    counted, _, per = unit.partition(" per ")
+    return f"{counted} {'flipped' if counted == 'edges' else 'changed'}" + (f" per {per}" if per else "")
 
 
 def _label_ends(axes: Axes, ends: list[tuple[float, float, str, str]]) -> None:

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from contractive_gnn.bench.plots import Picture, pictures
 from contractive_gnn.bench.results import RESULTS, EvaluatedOn, Result, read_results
-from contractive_gnn.bench.summary import CLEAN, Anchor, Condition, Score, Section, read_anchors, summarise
+from contractive_gnn.bench.summary import CLEAN, DOUBT, Anchor, Condition, Score, Section, read_anchors, summarise
 
 COMMANDS = "commands.jsonl"
 CSV_COLUMNS = (
@@ -154,7 +154,8 @@ class Report:
         body.append("<h2>Pictures</h2><div class='pictures'>")
         for picture in drawn:
             svg = _inline((folder / f"{picture.name}.svg").read_text(encoding="utf-8"), picture.name)
-            body.append(f"<figure>{svg}<figcaption>{html.escape(picture.caption)}</figcaption></figure>")
+            wide = " class='wide'" if picture.name.endswith("overview") else ""
+            body.append(f"<figure{wide}>{svg}<figcaption>{html.escape(picture.caption)}</figcaption></figure>")
         body.append("</div><h2>How it was made</h2><dl>")
         for label, values in self._origin():
             body.append(f"<dt>{html.escape(label)}</dt>")
@@ -214,7 +215,8 @@ class Report:
             else:
                 score = scores[model]
                 partial = "" if section.complete(model, on) else ", not all attacks"
-                text = f"{_number(score.mean, score.std)} ({condition.short}{partial})"
+                doubt = DOUBT if score.unreliable else ""
+                text = f"{_number(score.mean, score.std)}{doubt} ({condition.short}{partial})"
                 row.append(_Cell(text, best=best is not None and round(score.mean, 1) == best))
             if published[model]:
                 row.append(_Cell("", published=True))
@@ -289,7 +291,7 @@ def _best(scores: object) -> float | None:
 def _score_cell(score: Score | None, best: float | None, several: bool) -> _Cell:
     if score is None:
         return _Cell("–")
-    text = _number(score.mean, score.std) + (f" (n={score.n})" if several else "")
+    text = _number(score.mean, score.std) + (f" (n={score.n})" if several else "") + (DOUBT if score.unreliable else "")
     return _Cell(text, best=best is not None and round(score.mean, 1) == best)
 
 
@@ -360,7 +362,8 @@ td.published {{ color: #666; font-style: italic; }}
 tr.worst td {{ background: #f6f6f6; white-space: normal; }}
 .pictures {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(30rem, 1fr)); gap: 2rem;
   align-items: start; }}
-figure {{ margin: 0; }} figure svg {{ width: 100%; height: auto; }}
+figure {{ margin: 0; }} figure.wide {{ grid-column: 1 / -1; max-width: 50rem; }}
+figure svg {{ width: 100%; height: auto; }}
 figcaption, ul, dl {{ color: #444; font-size: .9rem; }}
 dt {{ font-weight: 600; margin-top: .6rem; }} dd {{ margin: 0; overflow-wrap: anywhere; }}
 @media (max-width: 34rem) {{ .pictures {{ grid-template-columns: 1fr; }} }}

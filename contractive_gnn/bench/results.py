@@ -14,7 +14,7 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -106,6 +106,8 @@ class Result(Cell):
         n_evaluated: number of these nodes.
         attack_source: "published" graph, "live" attack, or "generated" (random noise, or no attack).
         flips: undirected edges or feature entries that the attack changed.
+        unreliable: reasons, given by the attack itself, why a stronger one may exist (masked gradients, random
+            flips that did better, …); empty where it has none.
         train_s: seconds of the training that gave the attacked model (wall clock).
         attack_s: seconds that the attack took when its graph was made; 0 for a published graph.
         commit: ``git rev-parse HEAD`` when run from a checkout, else None.
@@ -119,6 +121,7 @@ class Result(Cell):
     n_evaluated: int
     attack_source: Source
     flips: int
+    unreliable: Sequence[str]
     train_s: float
     attack_s: float
     commit: str | None

@@ -195,6 +195,7 @@ class _Unit:
             n_evaluated=int(nodes.mask.sum()),
             attack_source=task.spec.source,
             flips=attacked.n_flips,
+            unreliable=attacked.provenance.get("params", {}).get("diagnosis", {}).get("unreliable", []),
             train_s=round(trained.seconds, 3),
             attack_s=round(attacked.seconds, 3),
             commit=stamp.commit,

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 from contractive_gnn.bench.results import BudgetUnit, EvaluatedOn, Result, Source, Threat, digest
 
 CLEAN = "clean"
+#: marks a number that the attack itself does not trust
+DOUBT = "†"
 
 
 class AnchorError(ValueError):
@@ -27,10 +29,12 @@ class Score:
     Attributes:
         values: attacked accuracy, a seed each.
         clean: accuracy on the same nodes without the attack, a seed each.
+        unreliable: what the attack said against its own strength, each reason once.
     """
 
     values: tuple[float, ...]
     clean: tuple[float, ...]
+    unreliable: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:
@@ -207,10 +211,14 @@ def _section(dataset: str, split: str, split_seed: int, results: Sequence[Result
         key=lambda c: (c.attack != CLEAN, c.evaluated_on == "targets", attacks.index((c.attack, c.threat)), c.budget),
     )
     scores = {
-        key: Score(tuple(r.accuracy for r in cell), tuple(r.clean_accuracy for r in cell))
+        key: Score(
+            tuple(r.accuracy for r in cell),
+            tuple(r.clean_accuracy for r in cell),
+            tuple(dict.fromkeys(reason for r in cell for reason in r.unreliable)),
+        )
         for key, cell in cells.items()
     }
-    notes += _gaps(models, conditions, cells) + _provenance(results)
+    notes += _gaps(models, conditions, cells) + _doubts(scores) + _provenance(results)
     return Section(dataset, split, split_seed, models, tuple(conditions), scores, tuple(notes))
 
 
@@ -274,6 +282,15 @@ def _gaps(
         )
         notes.append(f"Not every number is a mean over the same {len(everything)} seed(s): {fewer}.")
     return notes
+
+
+def _doubts(scores: Mapping[tuple[Condition, str], Score]) -> list[str]:
+    return [
+        f"{DOUBT} {model} under {condition.short}: by the attack's own diagnosis a stronger one may exist "
+        f"({'; '.join(score.unreliable)})."
+        for (condition, model), score in scores.items()
+        if score.unreliable
+    ]
 
 
 def _provenance(results: Sequence[Result]) -> list[str]:

@@ -30,6 +30,7 @@ def make_result() -> Callable[..., Result]:
             "n_evaluated": 1988,
             "attack_source": "published",
             "flips": 1267,
+            "unreliable": [],
             "train_s": 1.5,
             "attack_s": 0.0,
             "commit": "c0ffee",

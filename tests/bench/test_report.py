@@ -114,6 +114,20 @@ def test_a_worst_over_fewer_attacks_is_marked_and_not_compared(folder: Path, mak
     assert "**" not in worst
 
 
+def test_an_attack_that_doubts_itself_is_marked(folder: Path, make_result: Make) -> None:
+    with ResultsFile(folder / "results.jsonl") as file:
+        for seed in range(2):
+            doubts = ["the gradient is masked"]
+            file.append(make_result(attack="prbcd", model="csgnn", seed=seed, accuracy=60.0, unreliable=doubts))
+    text = Report.of(folder).markdown()
+    assert "| – | 60.0 ± 0.0† |" in text
+    assert "60.0 ± 0.0† (prbcd 25 %)" in text
+    told = (
+        "- † csgnn under prbcd 25 %: by the attack's own diagnosis a stronger one may exist (the gradient is masked)."
+    )
+    assert told in text
+
+
 def test_the_terminal_shows_the_same_table(folder: Path) -> None:
     file = StringIO()
     Report.of(folder, anchors=folder / "anchors.csv").print(Console(file=file, width=160))
@@ -170,7 +184,7 @@ def test_the_page_needs_no_other_file(folder: Path) -> None:
     assert len(page.ids) == len(set(page.ids))
     assert {reference.removeprefix("#") for reference in page.references} <= set(page.ids)
     assert "74.5 ± 0.7" in page.cells
-    assert text.count("<figure>") == 3  # the overview, metattack and nettack
+    assert text.count("<figure") == 3  # the overview, metattack and nettack
     for told in ("contractive-gnn bench --dataset cora", "c0ffee", "torch 2.14", "over 2 seeds"):
         assert told in text
 
