@@ -326,8 +326,8 @@ def _report(folder: Path, anchors: Path | None) -> None:
     from contractive_gnn.bench.report import Report
 
     made = Report.of(folder, anchors=anchors)
+    written = made.write(folder)  # before anything is printed: whoever reads the output may stop doing so
     made.print(Console())
-    written = made.write(folder)
     typer.echo(f"Written: {', '.join(map(str, written))} and the pictures beside them.")
 
 

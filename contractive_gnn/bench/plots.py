@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -253,10 +254,11 @@ def _overview(section: Section, prefix: str) -> Picture:
     axes.grid(axis="x", color="#e5e5e5", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(axis="y", length=0)
-    axes.set_title(f"Robustness on {section.dataset}", pad=30)
+    columns = 5
+    axes.set_title(f"Robustness on {section.dataset}", pad=12 + 16 * math.ceil(len(section.models) / columns))
     axes.legend(
-        loc="lower left", bbox_to_anchor=(0, 1.0), ncols=min(5, len(section.models)), frameon=False, handletextpad=0.2,
-        borderaxespad=0.2, columnspacing=1.2,
+        loc="lower left", bbox_to_anchor=(0, 1.0), ncols=min(columns, len(section.models)), frameon=False,
+        handletextpad=0.2, borderaxespad=0.2, columnspacing=1.2,
     )  # fmt: skip
     caption = f"Every attack of {section.title}: mean over {section.seeds_text}, a mark a model."
     return Picture(f"{prefix}overview", caption, figure)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -92,11 +93,15 @@ class Report:
     def print(self, console: Console) -> None:
         """The tables, on a terminal."""
         for section in self.sections:
-            console.print(_rich(self._grid(section), title=section.title, caption=_caption(section)))
+            console.print(Text(section.title, style="bold"))
+            for block in _blocks(self._compact_grid(section), words=_COMPACT_WORDS, width=console.width):
+                console.print(_rich(block, words=_COMPACT_WORDS))
+            console.print(Text(_caption(section), style="dim"))
             for note in section.notes:
                 console.print(Text(note, style="dim"))
             if published := self._published_grid(section):
-                console.print(_rich(published, title=_PUBLISHED, caption=""))
+                console.print(Text(f"{_PUBLISHED}:"))
+                console.print(_rich(published, words=_WORDS))
             console.print()
 
     def csv(self) -> str:
@@ -149,14 +154,17 @@ class Report:
             body.append(_html(self._grid(section)))
             if section.notes:
                 body.append("<ul>" + "".join(f"<li>{html.escape(note)}</li>" for note in section.notes) + "</ul>")
-            if published := self._published_grid(section):
-                body.append(f"<h3>{_PUBLISHED}</h3>{_html(published)}")
         body.append("<h2>Pictures</h2><div class='pictures'>")
         for picture in drawn:
             svg = _inline((folder / f"{picture.name}.svg").read_text(encoding="utf-8"), picture.name)
             wide = " class='wide'" if picture.name.endswith("overview") else ""
             body.append(f"<figure{wide}>{svg}<figcaption>{html.escape(picture.caption)}</figcaption></figure>")
-        body.append("</div><h2>How it was made</h2><dl>")
+        body.append("</div>")
+        for section in self.sections:
+            if published := self._published_grid(section):
+                body.append(f"<h2>{html.escape(section.dataset)}: numbers published by others</h2>")
+                body.append(f"<p>Measured on their own splits and settings, not here.</p>{_html(published)}")
+        body.append("<h2>How it was made</h2><dl>")
         for label, values in self._origin():
             body.append(f"<dt>{html.escape(label)}</dt>")
             body += [f"<dd><code>{html.escape(value)}</code></dd>" for value in values]
@@ -166,6 +174,16 @@ class Report:
 
     def _published(self, section: Section, condition: Condition) -> list[Anchor]:
         return [anchor for anchor in self.anchors if anchor.matches(section.dataset, condition)]
+
+    def _compact_grid(self, section: Section) -> list[list[_Cell]]:
+        """The table for a terminal: three columns of words in place of four, and no published numbers beside."""
+        head, *rows = Report(self.sections, (), (), ())._grid(section)
+        compact = [[_Cell("attack"), *head[2:]]]
+        for row, condition in zip(rows, [*section.conditions, None, None], strict=False):
+            name = row[0] if condition is None else _Cell(condition.short)
+            nodes = _Cell(row[3].text.replace(" nodes", ""))
+            compact.append([name, row[2], nodes, *row[4:]])
+        return compact
 
     def _grid(self, section: Section) -> list[list[_Cell]]:
         """The table: a head, a row a condition, and the worst rows."""
@@ -268,6 +286,9 @@ class _Cell:
 _WORST = "worst of these"
 #: columns at the left that hold words; numbers follow
 _WORDS = 4
+_COMPACT_WORDS = 3
+#: characters between two columns on a terminal
+_PADDING = 3
 _PUBLISHED = "Published by others, on their own splits and settings; not measured here"
 
 
@@ -295,17 +316,37 @@ def _score_cell(score: Score | None, best: float | None, several: bool) -> _Cell
     return _Cell(text, best=best is not None and round(score.mean, 1) == best)
 
 
-def _rich(grid: list[list[_Cell]], *, title: str, caption: str) -> Table:
+def _rich(grid: list[list[_Cell]], *, words: int) -> Table:
     head, *rows = grid
-    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
+    table = Table(box=box.SIMPLE_HEAD)
     for index, cell in enumerate(head):
-        table.add_column(cell.text, justify="left" if index < _WORDS else "right", overflow="fold")
+        table.add_column(_narrow(cell.text), justify="left" if index < words else "right", overflow="fold")
     for row, following in zip(rows, [*rows[1:], None], strict=True):
         styles = ["bold" if cell.best else "italic dim" if cell.published else "" for cell in row]
-        cells = [Text(cell.text, style=style) for cell, style in zip(row, styles, strict=True)]
+        cells = [Text(_narrow(cell.text), style=style) for cell, style in zip(row, styles, strict=True)]
         worst_next = following is not None and following[0].text == _WORST and row[0].text != _WORST
         table.add_row(*cells, end_section=worst_next)
     return table
+
+
+def _blocks(grid: list[list[_Cell]], *, words: int, width: int) -> list[list[list[_Cell]]]:
+    """A table as several narrower ones, each with the columns of words, that fit ``width`` characters."""
+    texts = [[_narrow(cell.text).split("\n") for cell in row] for row in grid]
+    columns = [_PADDING + max(len(line) for row in texts for line in row[i]) for i in range(len(grid[0]))]
+    blocks: list[list[int]] = [[]]
+    for index in range(words, len(columns)):
+        if blocks[-1] and sum(columns[i] for i in (*range(words), *blocks[-1], index)) > width:
+            blocks.append([])
+        blocks[-1].append(index)
+    return [[[row[i] for i in (*range(words), *block)] for row in grid] for block in blocks]
+
+
+def _narrow(text: str) -> str:
+    """Broken where a cell may be: before a bracket, and behind the hyphen of a long name."""
+    if " (" in text:
+        return re.sub(r" \((\S+) ", r"\n(\1\n", text)
+    name, hyphen, rest = text.partition("-")
+    return f"{name}-\n{rest}" if hyphen and " " not in text and len(text) > 10 else text
 
 
 def _markdown(grid: list[list[_Cell]]) -> list[str]:
@@ -354,12 +395,13 @@ body {{ font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max
 h1 {{ font-size: 1.6rem; }} h2 {{ font-size: 1.2rem; margin-top: 2.2rem; }}
 .table {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .35rem .9rem .35rem 0; text-align: left; border-bottom: 1px solid #e5e5e5; vertical-align: top; }}
-th {{ border-bottom: 2px solid #888; white-space: nowrap; }}
-td.number, th.number {{ white-space: nowrap; text-align: right; }}
+th, td {{ padding: .35rem .9rem .35rem 0; white-space: nowrap; text-align: left; vertical-align: top;
+  border-bottom: 1px solid #e5e5e5; }}
+th {{ border-bottom: 2px solid #888; }}
+td.number, th.number {{ text-align: right; }}
 td.best {{ font-weight: 700; }}
 td.published {{ color: #666; font-style: italic; }}
-tr.worst td {{ background: #f6f6f6; white-space: normal; }}
+tr.worst td {{ background: #f6f6f6; }} tr.worst td.number {{ white-space: normal; }}
 .pictures {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(30rem, 1fr)); gap: 2rem;
   align-items: start; }}
 figure {{ margin: 0; }} figure.wide {{ grid-column: 1 / -1; max-width: 50rem; }}

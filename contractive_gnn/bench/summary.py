@@ -76,7 +76,12 @@ class Condition:
             return "–"
         if self.budget_unit.startswith("fraction"):
             return f"{100 * self.budget:g} % {self.budget_unit.removeprefix('fraction ')}"
-        return f"{self.budget} {self.budget_unit}"
+        unit = (
+            self.budget_unit.replace("edges", "edge").replace("entries", "entry")
+            if self.budget == 1
+            else self.budget_unit
+        )
+        return f"{self.budget} {unit}"
 
     @property
     def short(self) -> str:

@@ -138,6 +138,7 @@ def test_budgets_are_written_with_their_units(make_result: Make) -> None:
         ("fraction of feature entries", 0.125): "12.5 % of feature entries",
         ("edges", 50): "50 edges",
         ("edges per target", 5): "5 edges per target",
+        ("feature entries per target", 1): "1 feature entry per target",
     }
     for (unit, budget), text in cases.items():
         (condition,) = only([make_result(budget=budget, budget_unit=unit)]).conditions
