@@ -25,7 +25,8 @@ class _IntegratedGradients(Attack):
 
     The scores are those of DeepRobust's ``IGAttack`` (which differentiates by the *normalised* adjacency); it
     computes the path, which is one for all entries that are there and one for all that are not, anew for each entry:
-    n·steps gradients where 2·steps do. So this is our own code, on DeepRobust's surrogate.
+    n·steps gradients where 2·steps do. So this is our own code, on DeepRobust's surrogate. It inherits a weakness: a
+    row of ones is far from any normalised row, so that much of the path for absent edges lies where the loss saturates.
     """
 
     scope: ClassVar[Scope] = "targeted"
