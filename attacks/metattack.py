@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import scipy.sparse as sp
 import torch
-from contractive_gnn.attacks.base import Attack, Kind, Knowledge, Perturbation, Scope, check_count, is_binary, register
+from contractive_gnn.attacks.base import Attack, Kind, Knowledge, Perturbation, Scope, check_count, register
 from contractive_gnn.attacks.factored_matrix import BLOCK, Array, FactoredMatrix, Indices, Matrix, Sparse, Term
 from contractive_gnn.attacks.likelihood_ratio import DegreeTest
 from contractive_gnn.attacks.meta_gradient import (
@@ -183,8 +183,10 @@ class Metattack(_MetaGradientAttack):
 
     As in DeepRobust: no self-loop; an edge at a node of degree 1 stays; an edge that has been flipped scores 0, so it
     is flipped back only where every other flip would lower the loss (the result then has fewer flips than the budget).
-    Unlike there: the surrogate for the self-training labels is trained here, without DeepRobust; float64; and the
-    attack stops where no flip is admissible. Memory is O(nd + nm) for m training nodes.
+    Unlike there: the surrogate for the self-training labels is trained here, without DeepRobust; float64, so that the
+    flips differ where DeepRobust's float32 cannot tell the best two apart (with λ = 1, once the surrogate fits its
+    training nodes perfectly); and the attack stops where no flip is admissible. Memory is O(nd + nm) for m training
+    nodes.
 
     Args:
         seed: of the surrogate and of the initial weights, drawn in DeepRobust's order.
@@ -265,13 +267,6 @@ class MetattackFeatures(_MetaGradientAttack):
 
     name: ClassVar[str] = "metattack-features-exact"
     kind: ClassVar[Kind] = "features"
-
-    def _prepare(self, data: Data) -> None:
-        if not is_binary(data.x):
-            raise ValueError(
-                f"attack {self.name!r} flips features of 0 and 1, but x has other entries: binarise x first"
-            )
-        super()._prepare(data)
 
     def _perturb(self, data: Data, n_flips: int, *, victim: nn.Module | None, targets: Tensor | None) -> Perturbation:
         S, _ = normalise(_adjacency(data))
@@ -435,7 +430,7 @@ def self_training_labels(
             if not bool(val.any()):
                 chosen = output
                 continue
-            loss = float(F.nll_loss(output[val], labels[val]))
+            loss = float(F.nll_loss(output[val].detach(), labels[val]))
             if loss < best_loss:
                 best_loss, waited, chosen = loss, 0, output
             else:
