@@ -148,7 +148,9 @@ def _parameter_groups(
 ) -> list[dict[str, object]]:
     if not isinstance(lr, Mapping) and not isinstance(weight_decay, Mapping):
         return [{"params": list(model.parameters()), "lr": lr, "weight_decay": weight_decay}]
-    groups = model.parameter_groups()  # type: ignore[operator]
+    if not hasattr(model, "parameter_groups"):
+        raise ValueError(f"{type(model).__name__} has no roles of parameters: give lr and weight_decay as one number each")
+    groups = model.parameter_groups()
     for name, values in (("lr", lr), ("weight_decay", weight_decay)):
         if isinstance(values, Mapping) and set(values) != set(groups):
             raise ValueError(f"{name} must name the roles {sorted(groups)}, got {sorted(values)}")
@@ -158,6 +160,6 @@ def _parameter_groups(
 
     return [
         {"params": parameters, "lr": of(lr, role), "weight_decay": of(weight_decay, role)}
-        for role, parameters in groups.items()  # type: ignore[union-attr]
+        for role, parameters in groups.items()
         if parameters
     ]

@@ -36,12 +36,16 @@ class Dynamics(nn.Module, ABC):
         """
 
     @abstractmethod
-    def rate(self, graph: Graph) -> float:
+    def rate(self, graph: Graph) -> Tensor | float:
         """Contraction rate κ in :attr:`norm` for a fixed graph and anchor (0: non-expansive; negative: expansive)."""
 
     @abstractmethod
-    def max_step(self, graph: Graph) -> float:
-        """Largest Euler step h that contracts by ``1 − h·rate`` in :attr:`norm` (0 where the field is expansive)."""
+    def max_step(self, graph: Graph) -> Tensor | float:
+        """Largest Euler step h that contracts by ``1 − h·rate`` in :attr:`norm` (0 where the field is expansive).
+
+        A scalar tensor where it depends on learned weights or on the graph: a layer that takes this step must let an
+        attacker's gradient through it.
+        """
 
     @property
     def certified(self) -> bool:

@@ -126,35 +126,32 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         d = z_i - z_j
         return a * self.sigma.antisymmetric(a * d if self.placement == "inside" else d)
 
-    def gradient_norm_squared(self, graph: Graph) -> float:
+    def gradient_norm_squared(self, graph: Graph) -> Tensor:
         """A certified upper bound of ‖G‖² in :attr:`norm`: 2 when normalised, else the Anderson–Morley bound."""
-        if self.normalization != "none":
-            return 2.0
-        degree = self.degree(graph).detach() - self.epsilon
-        loops = graph.source == graph.target
-        ends = (degree[graph.source] + degree[graph.target]).masked_fill(loops, 0.0)
-        return float(ends.max()) if ends.numel() else 0.0
+        if self.normalization != "none" or graph.edge_weight.numel() == 0:
+            return graph.edge_weight.new_tensor(2.0)
+        degree = self.degree(graph) - self.epsilon
+        return torch.where(graph.source == graph.target, 0.0, degree[graph.source] + degree[graph.target]).max()
 
-    def smoothness(self, graph: Graph) -> float:
-        """``ν = s_max ‖W‖₂² ‖G‖²`` of the potential without its fidelity term."""
-        s_max = max(abs(s) for s in self.sigma.slopes)
-        return s_max * self.weight_norm() ** 2 * self.gradient_norm_squared(graph)
-
-    def weight_norm(self) -> float:
+    def weight_norm(self) -> Tensor | float:
         """An upper bound of ‖W‖₂: the largest singular value, plus the rounding error of the decomposition."""
         if self.weight is None:
             return 1.0
         slack = 1.0 + 4 * self.channels * torch.finfo(self.weight.dtype).eps
-        return slack * float(torch.linalg.matrix_norm(self.weight.detach(), 2))
+        return slack * torch.linalg.matrix_norm(self.weight, 2)
 
-    def rate(self, graph: Graph) -> float:
+    def smoothness(self, graph: Graph) -> Tensor:
+        """``ν = s_max ‖W‖₂² ‖G‖²`` of the potential without its fidelity term."""
+        return max(abs(s) for s in self.sigma.slopes) * self.weight_norm() ** 2 * self.gradient_norm_squared(graph)
+
+    def rate(self, graph: Graph) -> Tensor | float:
         """``μ − max(0, −s_min) ‖W‖² ‖G‖²``: μ for a monotone σ, less for a redescending one."""
         dip = max(0.0, -self.sigma.slopes[0])
-        return self.mu - dip * self.weight_norm() ** 2 * self.gradient_norm_squared(graph)
+        return self.mu - dip * self.weight_norm() ** 2 * self.gradient_norm_squared(graph) if dip else self.mu
 
-    def max_step(self, graph: Graph) -> float:
+    def max_step(self, graph: Graph) -> Tensor:
         """``2/(ν + μ + κ)``; 0 where the rate κ is negative: a redescending σ that the fidelity does not outweigh."""
-        rate = self.rate(graph)
+        smoothness, rate = self.smoothness(graph), self.rate(graph)
         if rate < 0:
-            return 0.0
-        return 2.0 / max(self.smoothness(graph) + self.mu + rate, torch.finfo(torch.float32).tiny)
+            return torch.zeros_like(smoothness)
+        return 2.0 / (smoothness + self.mu + rate).clamp(min=torch.finfo(smoothness.dtype).tiny)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
@@ -31,6 +32,10 @@ class CoupledConv(GradientFlow):
         step: h. At most the condition's bound is taken.
         condition: ``"corrected"``: ``h ≤ 2/(s_max ‖W‖₂² ‖G(A)‖²)``, the feature step is provably non-expansive for a
             fixed A; ``"printed"``: ``h ≤ 2/‖W‖₂²`` as in the paper, which does not suffice.
+        sigma: see :class:`GradientFlow`.
+        placement: see :class:`GradientFlow`; ``"inside"`` in the paper.
+        normalization: see :class:`GradientFlow`; ``"none"`` in the paper. With ``"degree"`` the corrected condition does
+            not depend on the graph, where the largest degree of an unnormalised one would slow every node.
         adjacency_flow: the flow of A, or None to keep A (the paper's ``noAdj``).
         **flow: arguments of :class:`GradientFlow`.
 
@@ -47,7 +52,7 @@ class CoupledConv(GradientFlow):
         adjacency_flow: AdjacencyFlow | None = None,
         sigma: str | Activation = "tanh",
         placement: Placement = "inside",
-        normalization: Normalization = "none",
+        normalization: Normalization = "degree",
         **flow: Any,
     ) -> None:
         super().__init__(channels, sigma=sigma, placement=placement, normalization=normalization, **flow)
@@ -65,10 +70,10 @@ class CoupledConv(GradientFlow):
         flow = self.adjacency_flow
         return self.condition == "corrected" and self.sigma.slopes[0] >= 0 and (flow is None or flow.certified)
 
-    def step_size(self, graph: Graph) -> float:
-        """The feature step that is taken on ``graph``."""
+    def step_size(self, graph: Graph) -> Tensor:
+        """The feature step that is taken on ``graph``, a scalar tensor."""
         limit = self.max_step(graph) if self.condition == "corrected" else 2.0 / self.weight_norm() ** 2
-        return min(self.step, limit)
+        return torch.as_tensor(limit, dtype=graph.edge_weight.dtype, device=graph.edge_weight.device).clamp(max=self.step)
 
     def forward(self, x: Tensor, adjacency: Adjacency, *, anchor: Tensor | None = None) -> tuple[Tensor, Adjacency]:
         """One coupled step; returns the new features ``[n, c]`` and the new adjacency.

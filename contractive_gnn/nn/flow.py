@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from contractive_gnn.activations import activation
 from contractive_gnn.dynamics import Diffusion, Dynamics, GradientFlow
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn.sparse import Linear, dropout
@@ -53,7 +54,7 @@ class FlowConv(nn.Module):
         if reset is not None:
             reset()
 
-    def step_size(self, graph: Graph) -> float:
+    def step_size(self, graph: Graph) -> Tensor | float:
         """The step that is taken on ``graph``."""
         if not self.constrained:
             assert self.step is not None
@@ -61,17 +62,19 @@ class FlowConv(nn.Module):
         limit = self.dynamics.max_step(graph)
         if limit <= 0:
             raise ValueError(
-                f"{self.dynamics} has no contractive step on this graph (rate {self.dynamics.rate(graph):.3g}); "
+                f"{self.dynamics} has no contractive step on this graph (rate {float(self.dynamics.rate(graph)):.3g}); "
                 "raise its mu, use a monotone activation, or pass constrained=False with a step"
             )
-        return limit if self.step is None else min(self.step, limit)
+        if self.step is None:
+            return limit
+        return limit.clamp(max=self.step) if isinstance(limit, Tensor) else min(limit, self.step)
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Integrate from ``x``; shape ``[n, c]``."""
         graph = Graph.of(x, edge_index, edge_weight)
         anchor, h = x, self.step_size(graph)
         for k in range(self.num_steps):
-            x = x + h * self.dynamics.field(x, graph, anchor=anchor, t=k * h)
+            x = x + h * self.dynamics.field(x, graph, anchor=anchor, t=k * float(h))
         return x
 
     def extra_repr(self) -> str:
@@ -148,8 +151,6 @@ def gradient_flow(
 ) -> FlowGNN:
     """The ℓ2 gradient flow with the edge weights outside σ (:class:`GradientFlow`) as a model, on hidden channels."""
     sigma_arguments = {} if sigma == "identity" else {"threshold": threshold}
-    from contractive_gnn.activations import activation
-
     dynamics = GradientFlow(hidden, sigma=activation(sigma, **sigma_arguments), mu=mu, weight=weight, **flow)
     conv = FlowConv(dynamics, num_steps=num_steps, step=step)
     return FlowGNN(in_channels, out_channels, conv, hidden=hidden, dropout=dropout)

@@ -20,7 +20,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "csgnn": CSGNN,
     "csgnn-noadj": partial(CSGNN, adjacency="fixed"),
     "ecsgnn": partial(CSGNN, adjacency="unconstrained"),
-    "csgnn-published": partial(CSGNN, adjacency="published", condition="printed"),
+    "csgnn-published": partial(CSGNN, adjacency="published", condition="printed", normalization="none"),
     "gradient-flow": gradient_flow,
     "linf-diffusion": linf_diffusion,
 }

@@ -41,7 +41,7 @@ def test_the_step_expands_beyond_its_condition() -> None:
     change[0] = 1.0
     h = flow.max_step(graph)
     assert float((change + h * flow.field(change, graph)).abs().max()) <= 1.0
-    # The hub takes part in h = 1.2: |1 − 1.2·200/201| + 1.2·200/201 > 1.
+    # At 1.2 h the hub moves to |1 − 1.2·200/201| + 1.2·200/201 = 1.39 times its size.
     assert float((change + 1.2 * h * flow.field(change, graph)).abs().max()) > 1.3
 
 

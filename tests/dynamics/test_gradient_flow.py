@@ -72,13 +72,13 @@ def test_the_step_contracts_at_the_edge_of_its_condition(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         flow = GradientFlow(3, sigma=sigma, placement=placement, normalization=normalization, mu=mu, epsilon=0.01).double()  # fmt: skip
-    h = flow.max_step(graph)
+    h = float(flow.max_step(graph))
     if not math.isfinite(h) or h > 1e6:  # no edge was drawn
         return
     assert flow.certified
     x = torch.randn(8, 3, dtype=torch.float64, generator=generator)
     y = x + torch.randn(8, 3, dtype=torch.float64, generator=generator) * 10 ** float(torch.randn(1, generator=generator))
-    assert step_ratio(flow, graph, h, x, y) <= 1 - h * flow.rate(graph) + 1e-12
+    assert step_ratio(flow, graph, h, x, y) <= 1 - h * float(flow.rate(graph)) + 1e-12
 
 
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
@@ -87,7 +87,7 @@ def test_the_step_expands_beyond_its_condition(normalization: str) -> None:
     graph = complete_bipartite(3)
     flow = GradientFlow(1, sigma="identity", normalization=normalization, weight=False, epsilon=1e-9).double()
     x = torch.tensor([1.0] * 3 + [-1.0] * 3, dtype=torch.float64).unsqueeze(1)
-    h = flow.max_step(graph)
+    h = float(flow.max_step(graph))
     assert step_ratio(flow, graph, h, x, -x) == pytest.approx(1.0, abs=1e-8)
     assert step_ratio(flow, graph, 1.2 * h, x, -x) > 1.39
 
@@ -97,7 +97,7 @@ def test_the_printed_step_condition_lacks_the_graph() -> None:
     graph = complete_bipartite(3)
     flow = GradientFlow(1, sigma="identity", normalization="none", weight=False).double()
     x = torch.tensor([1.0] * 3 + [-1.0] * 3, dtype=torch.float64).unsqueeze(1)
-    assert step_ratio(flow, graph, 2.0 / flow.weight_norm() ** 2, x, -x) == pytest.approx(11.0)
+    assert step_ratio(flow, graph, 2.0, x, -x) == pytest.approx(11.0)
 
 
 def test_a_redescending_activation_is_declared_expansive_until_the_fidelity_outweighs_it() -> None:
@@ -125,9 +125,6 @@ def test_an_absent_edge_has_a_gradient_only_where_weights_stand_outside() -> Non
     for placement, masked in (("inside", True), ("outside", False)):
         weight = torch.zeros_like(graph.edge_weight, requires_grad=True)
         flow = GradientFlow(2, sigma="tanh", placement=placement, normalization="none", weight=False).double()
-        flow.field(x, Graph(graph.edge_index, weight, 4)).square().sum().backward()
-        flow.field(x, Graph(graph.edge_index, weight, 4)).sum(0)[0].backward()
-        assert weight.grad is not None
         (gradient,) = torch.autograd.grad(flow.field(x, Graph(graph.edge_index, weight, 4))[0, 0], weight)
         assert bool((gradient == 0).all()) == masked
 

@@ -1,0 +1,83 @@
+"""The coupled model: its two steps, its roles of parameters, its certificate flag."""
+
+import pytest
+import torch
+
+from contractive_gnn import datasets
+from contractive_gnn.activations import Huber
+from contractive_gnn.dynamics import Adjacency, AdjacencyFlow
+from contractive_gnn.graph import Graph
+from contractive_gnn.nn import CSGNN, CoupledConv
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    data = datasets.contextual_sbm(40, classes=2, features=4, average_degree=6, seed=1)
+    return Graph.of(data.x, data.edge_index)
+
+
+def test_features_use_the_adjacency_that_enters(graph: Graph) -> None:
+    conv = CoupledConv(4, adjacency_flow=AdjacencyFlow(step=0.5, scale=1.0))
+    x = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
+    adjacency = Adjacency.of(graph)
+    moved, evolved = conv(x, adjacency)
+    torch.testing.assert_close(moved, x + conv.step_size(graph) * conv.field(x, graph))
+    assert not torch.allclose(evolved.edge_weight(), graph.edge_weight)
+
+
+def test_the_adjacency_never_depends_on_the_features(graph: Graph) -> None:
+    model = CSGNN(4, 2)
+    one, other = (model.adjacencies(torch.randn(40, 4), graph.edge_index)[-1] for _ in range(2))
+    torch.testing.assert_close(one.edge_weight(), other.edge_weight(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("normalization", ["none", "sym", "degree"])
+def test_the_corrected_feature_step_is_non_expansive_through_training(graph: Graph, normalization: str) -> None:
+    conv = CoupledConv(4, step=1e9, sigma=Huber(0.5), normalization=normalization).double()  # type: ignore[arg-type]
+    optimizer = torch.optim.SGD(conv.parameters(), lr=0.5)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(5):
+        adjacency = Adjacency.of(Graph(graph.edge_index, graph.edge_weight.double(), 40))
+        x = torch.randn(40, 4, dtype=torch.float64, generator=generator)
+        y = x + torch.randn(40, 4, dtype=torch.float64, generator=generator)
+        with torch.no_grad():
+            fy, _ = conv(y, adjacency)
+        fx, _ = conv(x, adjacency)
+        scale = conv.degree(adjacency.graph()).sqrt().unsqueeze(1) if normalization == "degree" else 1.0
+        assert float((scale * (fx.detach() - fy)).norm()) <= float((scale * (x - y)).norm()) * (1 + 1e-12)
+        optimizer.zero_grad()
+        (-fx.square().sum()).backward()
+        optimizer.step()
+
+
+def test_what_the_sparse_form_leaves_out_is_reported(graph: Graph) -> None:
+    model = CSGNN(4, 2, adjacency="published", condition="printed")
+    states = model.adjacencies(torch.zeros(40, 4), graph.edge_index)
+    assert len(states) == 4
+    assert states[0].error == 0.0
+    assert states[0].off_support() == 0.0
+    assert states[-1].off_support() > 0.0
+    assert states[-1].error >= states[1].error >= 0.0
+
+
+def test_certified_says_which_forms_are_proved() -> None:
+    assert CSGNN(4, 2).certified
+    assert CSGNN(4, 2, adjacency="fixed").certified
+    assert not CSGNN(4, 2, adjacency="published").certified
+    assert not CSGNN(4, 2, adjacency="unconstrained").certified
+    assert not CSGNN(4, 2, condition="printed").certified
+
+
+def test_parameters_by_role() -> None:
+    model = CSGNN(4, 2, num_layers=2)
+    groups = model.parameter_groups()
+    assert {role: len(parameters) for role, parameters in groups.items()} == {"encoder": 4, "node": 2, "adjacency": 2}
+    assert sum(len(parameters) for parameters in groups.values()) == len(list(model.parameters()))
+    assert len(CSGNN(4, 2, num_layers=5, shared=True).blocks) == 1
+
+
+def test_errors_say_what_was_expected() -> None:
+    with pytest.raises(ValueError, match="num_layers must be at least 1, got 0"):
+        CSGNN(4, 2, num_layers=0)
+    with pytest.raises(ValueError, match="condition must be 'corrected' or 'printed', got 'none'"):
+        CSGNN(4, 2, condition="none")  # type: ignore[arg-type]

@@ -1,0 +1,71 @@
+"""Training: reproducible, selected on validation, roles of parameters, errors."""
+
+import pytest
+import torch
+from torch_geometric.data import Data
+
+from contractive_gnn import datasets, nn, training
+
+
+@pytest.fixture(scope="module")
+def data() -> Data:
+    return datasets.contextual_sbm(150, classes=3, features=8, average_degree=6, seed=0, split_seed=0)
+
+
+def test_a_seed_gives_the_same_model_and_leaves_the_global_state(data: Data) -> None:
+    scores = []
+    for noise in (1, 2):
+        torch.manual_seed(noise)
+        before = torch.get_rng_state()
+        model = nn.build("csgnn", data.num_features, 3, hidden=8)
+        torch.set_rng_state(before)
+        result = training.fit(model, data, seed=5, epochs=15)
+        assert torch.equal(torch.get_rng_state(), before)
+        scores.append((result.val_accuracy, result.best_epoch, training.predict(model, data)))
+    assert scores[0][:2] == scores[1][:2]
+    assert torch.equal(scores[0][2], scores[1][2])
+
+
+def test_the_best_validation_epoch_is_kept(data: Data) -> None:
+    model = nn.build("gcn", data.num_features, 3)
+    seen: list[float] = []
+    result = training.fit(model, data, epochs=40, on_epoch=lambda epoch, accuracy: seen.append(accuracy))
+    assert len(seen) == result.epochs == 40
+    assert result.val_accuracy == max(seen) == seen[result.best_epoch]
+    assert training.evaluate(model, data, data.val_mask) == pytest.approx(result.val_accuracy)
+
+
+def test_selection_by_loss(data: Data) -> None:
+    model = nn.build("gcn", data.num_features, 3)
+    by_loss = training.fit(model, data, epochs=40, select="loss")
+    assert by_loss.val_loss <= training.fit(model, data, epochs=40, select="accuracy").val_loss
+
+
+def test_patience_stops_early(data: Data) -> None:
+    result = training.fit(nn.build("mlp", data.num_features, 3), data, epochs=500, patience=5)
+    assert result.epochs == result.best_epoch + 6 < 500
+
+
+def test_roles_have_their_own_rates(data: Data) -> None:
+    model = nn.build("csgnn", data.num_features, 3, hidden=8)
+    training.fit(model, data, epochs=1, lr={"encoder": 0.1, "node": 0.0, "adjacency": 0.0})
+    trained = {name: parameter.clone() for name, parameter in model.state_dict().items()}
+    training.fit(model, data, epochs=0)  # the same seed draws the same parameters and stops there
+    for name, parameter in model.state_dict().items():
+        assert torch.equal(trained[name], parameter) == name.startswith("blocks")
+    with pytest.raises(ValueError, match=r"lr must name the roles \['adjacency', 'encoder', 'node'\], got \['encoder'\]"):
+        training.fit(model, data, lr={"encoder": 0.1})
+    with pytest.raises(ValueError, match="GCN has no roles of parameters"):
+        training.fit(nn.build("gcn", data.num_features, 3), data, lr={"encoder": 0.1})
+
+
+def test_a_diverging_fit_says_so(data: Data) -> None:
+    model = nn.build("gcn", data.num_features, 3)
+    with pytest.raises(FloatingPointError, match="lower the learning rate"):
+        training.fit(model, data, lr=1e30, epochs=10)
+
+
+def test_a_missing_mask_says_so(data: Data) -> None:
+    bare = Data(x=data.x, edge_index=data.edge_index, y=data.y)
+    with pytest.raises(ValueError, match=r"data\.train_mask must select at least one node"):
+        training.fit(nn.build("gcn", data.num_features, 3), bare)
