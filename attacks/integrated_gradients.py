@@ -18,10 +18,11 @@ from contractive_gnn._deeprobust import train_gcn
 class _IntegratedGradients(Attack):
     """Ranks the entries of one row of the adjacency or feature matrix by integrated gradients of a surrogate's loss.
 
-    For an entry z_j of the target's row z and a baseline row b (all ones or all zeros),
-        score_j = ±|z_j − b̄_j| · Σ_{k=0}^{steps} (k/steps) · ∂loss/∂z_j at b + (k/steps)(z − b),
-    with + for an entry that is absent and − for one that is there. Wu et al., *Adversarial Examples on Graph Data: Deep
-    Insights into Attack and Defense* (IJCAI 2019). The flips with the largest positive scores are made.
+    With the target's row z, a baseline row b (all ones or all zeros) and
+        I_j = Σ_{k=0}^{steps} (k/steps) · ∂loss/∂z_j at b + (k/steps)(z − b),
+    the score is −z_j·I_j for an entry that is there and (1 − z_j)·I_j for one that is absent. Wu et al., *Adversarial
+    Examples on Graph Data: Deep Insights into Attack and Defense* (IJCAI 2019). The flips with the largest positive
+    scores are made.
 
     The scores are those of DeepRobust's ``IGAttack`` (which differentiates by the *normalised* adjacency); it
     computes the path, which is one for all entries that are there and one for all that are not, anew for each entry:
