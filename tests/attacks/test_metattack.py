@@ -357,7 +357,28 @@ def test_first_flips_on_cora_are_deeprobusts():
 
 
 # what its own Metattack flips after torch.manual_seed(15) with the surrogate of train_gcn, at half a minute a flip
-DEEPROBUST_ON_CORA = [(206, 1302), (1006, 1416)]
+DEEPROBUST_ON_CORA = [
+    (206, 1302),
+    (1006, 1416),
+    (310, 1755),
+    (166, 816),
+    (1232, 1713),
+    (1942, 2336),
+    (77, 2259),
+    (517, 2167),
+    (695, 1422),
+    (378, 1366),
+    (954, 2168),
+    (592, 1367),
+    (397, 1081),
+    (459, 1711),
+    (17, 591),
+    (1943, 2336),
+    (816, 1083),
+    (234, 517),
+    (206, 2203),
+    (622, 1095),
+]
 
 
 @pytest.mark.parametrize(
