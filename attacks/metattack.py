@@ -10,7 +10,16 @@ from typing import Any, ClassVar
 import numpy as np
 import scipy.sparse as sp
 import torch
-from contractive_gnn.attacks.base import Attack, Kind, Knowledge, Perturbation, Scope, check_count, register
+from contractive_gnn.attacks.base import (
+    Attack,
+    AttackError,
+    Kind,
+    Knowledge,
+    Perturbation,
+    Scope,
+    check_count,
+    register,
+)
 from contractive_gnn.attacks.factored_matrix import BLOCK, Array, FactoredMatrix, Indices, Matrix, Sparse, Term
 from contractive_gnn.attacks.likelihood_ratio import DegreeTest
 from contractive_gnn.attacks.meta_gradient import (
@@ -91,7 +100,7 @@ class _MetaGradientAttack(Attack):
         self.momentum = float(momentum)
         self.with_relu = with_relu
         self.with_bias = with_bias
-        self.self_training_labels = self_training_labels
+        self.self_training_labels = None if self_training_labels is None else self_training_labels.clone()
         self.on_flip = on_flip
 
     @property
@@ -349,26 +358,28 @@ class _Best:
     """The largest entry of a matrix that comes in blocks of rows, the first in row-major order of those that tie."""
 
     def __init__(self) -> None:
-        self._largest = -math.inf
-        self._candidates: list[tuple[tuple[int, int], float]] = []
+        self._candidates: list[tuple[tuple[int, int], float]] = []  # the first in each block that ties with its largest
 
     def look(self, scores: Array, row: int, column: int) -> None:
         """Take a block into account, whose first entry is at (``row``, ``column``)."""
         largest = float(scores.max())
-        if largest < self._threshold or largest == -math.inf:
+        if largest == -math.inf:
             return
-        self._largest = max(self._largest, largest)
-        for place in np.flatnonzero(scores >= self._threshold):
-            i, j = divmod(int(place), scores.shape[1])
-            self._candidates.append(((i + row, j + column), float(scores[i, j])))
+        if not math.isfinite(largest):
+            raise AttackError(
+                "Metattack: the meta-gradient is not finite, because the inner training diverged; lower lr or momentum"
+            )
+        i, j = divmod(int(np.argmax(scores >= _tie(largest))), scores.shape[1])
+        self._candidates.append(((i + row, j + column), float(scores[i, j])))
 
     def first(self) -> tuple[tuple[int, int], float] | None:
         """The entry and its value; None where all were −∞."""
-        return next((candidate for candidate in self._candidates if candidate[1] >= self._threshold), None)
+        threshold = _tie(max((score for _, score in self._candidates), default=-math.inf))
+        return next((candidate for candidate in self._candidates if candidate[1] >= threshold), None)
 
-    @property
-    def _threshold(self) -> float:
-        return self._largest - TIE * abs(self._largest) if math.isfinite(self._largest) else self._largest
+
+def _tie(largest: float) -> float:
+    return largest - TIE * abs(largest) if math.isfinite(largest) else largest
 
 
 def self_training_labels(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from contractive_gnn.attacks import AttackResult, Budget, get
+from contractive_gnn.attacks import AttackError, AttackResult, Budget, get
 from contractive_gnn.attacks.base import edge_difference, flip_edges
 from contractive_gnn.attacks.factored_matrix import FactoredMatrix, Term
 from contractive_gnn.attacks.likelihood_ratio import DegreeTest
@@ -428,6 +428,12 @@ def test_refuses_graphs(name, alter, hyperparameters, text):
     alter(data)
     with pytest.raises(ValueError, match=text):
         get(name, **hyperparameters).run(data, Budget(flips=1))
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning", "ignore:invalid value:RuntimeWarning")
+def test_says_so_where_the_inner_training_diverges():
+    with pytest.raises(AttackError, match="the inner training diverged; lower lr"):
+        get("metattack", lr=1e300).run(hard_graph(15), Budget(flips=1))
 
 
 def test_meta_train_needs_no_unlabelled_nodes():
