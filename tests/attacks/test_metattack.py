@@ -11,7 +11,7 @@ import scipy.sparse as sp
 import torch
 from contractive_gnn.attacks import AttackError, AttackResult, Budget, get
 from contractive_gnn.attacks.base import edge_difference, flip_edges
-from contractive_gnn.attacks.factored_matrix import FactoredMatrix, Term
+from contractive_gnn.attacks.factored_matrix import BLOCK, FactoredMatrix, Term
 from contractive_gnn.attacks.likelihood_ratio import DegreeTest
 from contractive_gnn.attacks.meta_gradient import normalise
 from contractive_gnn.attacks.metattack import FlipReport, best_edge_flip, self_training_labels
@@ -244,6 +244,14 @@ def test_scores_that_differ_by_rounding_tie():
     assert best_on_path(gradient) == (0, 3)
     gradient[0, 4] = 1.0 + 1e-6
     assert best_on_path(gradient) == (0, 4)
+
+
+def test_ties_across_blocks_of_rows_go_to_the_first():
+    gradient = np.zeros((BLOCK + 50, BLOCK + 50))
+    gradient[5, 8], gradient[BLOCK + 9, BLOCK + 12] = 1.0, 1.0 + 1e-14
+    assert best_on_path(gradient) == (5, 8)
+    gradient[BLOCK + 9, BLOCK + 12] = 1.0 + 1e-6
+    assert best_on_path(gradient) == (BLOCK + 9, BLOCK + 12)
 
 
 def test_isolates_no_node():
