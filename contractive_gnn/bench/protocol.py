@@ -47,6 +47,10 @@ class Override:
     key: str
     value: Any
 
+    def __str__(self) -> str:
+        path = ".".join(part for part in (self.subject, self.section, self.key) if part is not None)
+        return f"{path}={json.dumps(self.value, ensure_ascii=False)}"
+
     @classmethod
     def parse(cls, text: str) -> Override:
         """Read one override.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import html
 import io
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -17,11 +16,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from contractive_gnn.bench.invocations import read_invocations
 from contractive_gnn.bench.plots import Picture, pictures
 from contractive_gnn.bench.results import RESULTS, EvaluatedOn, Result, read_results
 from contractive_gnn.bench.summary import CLEAN, DOUBT, Anchor, Condition, Score, Section, read_anchors, summarise
 
-COMMANDS = "commands.jsonl"
 CSV_COLUMNS = (
     "dataset",
     "split",
@@ -69,12 +68,11 @@ class Report:
         results = read_results(folder / RESULTS)
         if not results:
             raise ReportError(f"{folder / RESULTS} holds no finished result yet")
-        commands = folder / COMMANDS
-        lines = commands.read_text(encoding="utf-8").splitlines() if commands.exists() else []
+        invocations = read_invocations(folder)
         return cls(
-            sections=summarise(results),
+            sections=summarise(results, order=[model for run in invocations for model in run.models]),
             anchors=() if anchors is None else read_anchors(anchors),
-            commands=tuple(dict.fromkeys(json.loads(line)["command"] for line in lines)),
+            commands=tuple(run.command for run in invocations),
             results=tuple(results),
         )
 
@@ -96,7 +94,9 @@ class Report:
             console.print(Text(section.title, style="bold"))
             for block in _blocks(self._compact_grid(section), words=_COMPACT_WORDS, width=console.width):
                 console.print(_rich(block, words=_COMPACT_WORDS))
-            console.print(Text(_caption(section), style="dim"))
+            nodes = dict.fromkeys(condition.nodes_text for condition in section.conditions)
+            marked = (f"{_TARGETS} {text}" if text.endswith("targets") else text for text in nodes)
+            console.print(Text(f"{_caption(section)} Over {', '.join(marked)}.", style="dim"))
             for note in section.notes:
                 console.print(Text(note, style="dim"))
             if published := self._published_grid(section):
@@ -176,13 +176,14 @@ class Report:
         return [anchor for anchor in self.anchors if anchor.matches(section.dataset, condition)]
 
     def _compact_grid(self, section: Section) -> list[list[_Cell]]:
-        """The table for a terminal: three columns of words in place of four, and no published numbers beside."""
+        """The table for a terminal: two columns of words in place of four, and no published numbers beside."""
         head, *rows = Report(self.sections, (), (), ())._grid(section)
-        compact = [[_Cell("attack"), *head[2:]]]
+        compact = [[_Cell("attack"), *head[2:3], *head[4:]]]
         for row, condition in zip(rows, [*section.conditions, None, None], strict=False):
-            name = row[0] if condition is None else _Cell(condition.short)
-            nodes = _Cell(row[3].text.replace(" nodes", ""))
-            compact.append([name, row[2], nodes, *row[4:]])
+            name = row[0].text if condition is None else condition.short
+            # the table says what is not the usual: numbers that are of the targets alone
+            name += f" {_TARGETS}" if row[3].text.endswith("targets") else ""
+            compact.append([_Cell(name), row[2], *row[4:]])
         return compact
 
     def _grid(self, section: Section) -> list[list[_Cell]]:
@@ -286,9 +287,13 @@ class _Cell:
 _WORST = "worst of these"
 #: columns at the left that hold words; numbers follow
 _WORDS = 4
-_COMPACT_WORDS = 3
+_COMPACT_WORDS = 2
+#: marks an accuracy over the targets in the terminal's table
+_TARGETS = "*"
 #: characters between two columns on a terminal
 _PADDING = 3
+#: characters of a mean with its standard deviation, the least width of a column
+_NUMBER = 10
 _PUBLISHED = "Published by others, on their own splits and settings; not measured here"
 
 
@@ -342,11 +347,13 @@ def _blocks(grid: list[list[_Cell]], *, words: int, width: int) -> list[list[lis
 
 
 def _narrow(text: str) -> str:
-    """Broken where a cell may be: before a bracket, and behind the hyphen of a long name."""
-    if " (" in text:
-        return re.sub(r" \((\S+) ", r"\n(\1\n", text)
+    """Broken where a cell may be: before and within a bracket, and behind the hyphen of a long name."""
+    number, bracket, rest = text.partition(" (")
+    if bracket:
+        name, _, budget = rest.rstrip(")").partition(" ")
+        return f"{number}\n{name}{' ' if len(rest) <= _NUMBER else chr(10)}{budget}"
     name, hyphen, rest = text.partition("-")
-    return f"{name}-\n{rest}" if hyphen and " " not in text and len(text) > 10 else text
+    return f"{name}-\n{rest}" if hyphen and " " not in text and len(text) > _NUMBER else text
 
 
 def _markdown(grid: list[list[_Cell]]) -> list[str]:

@@ -126,7 +126,7 @@ class Section:
     """All that may stand in one table: one data set and one split.
 
     Attributes:
-        models: labels of the models, in the order in which they were first measured.
+        models: labels of the models: the columns.
         conditions: rows; clean first, then by attack, threat and budget.
         scores: by condition and model label; a missing pair was not measured.
         notes: what the reader must be told: what is missing, and what differs that should not.
@@ -171,22 +171,28 @@ class Section:
 Identity = TypeVar("Identity", bound=Hashable)
 
 
-def summarise(results: Sequence[Result]) -> tuple[Section, ...]:
+def summarise(results: Sequence[Result], *, order: Sequence[str] = ()) -> tuple[Section, ...]:
     """One section per data set and split. Results of different hyperparameters never share a mean.
 
     Where a model (or an attack) was run with several sets of hyperparameters, each set gets its own column (row),
     marked (a), (b), …, and a note says in what they differ.
+
+    Args:
+        results: finished cells, in any order.
+        order: names of models in the order of the columns; those not named follow as they come.
     """
     groups: dict[tuple[str, str, int], list[Result]] = {}
     for result in results:
         groups.setdefault((result.dataset, result.split, result.split_seed), []).append(result)
-    return tuple(_section(*key, group) for key, group in groups.items())
+    ranks = {model: rank for rank, model in reversed(list(enumerate(order)))}
+    return tuple(_section(*key, group, ranks) for key, group in groups.items())
 
 
-def _section(dataset: str, split: str, split_seed: int, results: Sequence[Result]) -> Section:
+def _section(dataset: str, split: str, split_seed: int, results: Sequence[Result], ranks: Mapping[str, int]) -> Section:
     unique = {result.key: result for result in reversed(results)}
     repeated = len(results) - len(unique)
     results = [result for result in results if unique.pop(result.key, None) is not None]
+    results.sort(key=lambda result: ranks.get(result.model, len(ranks)))
 
     notes = []
     if repeated:

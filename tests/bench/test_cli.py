@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from contractive_gnn.attacks import AttackResult
 from typer.testing import CliRunner
 
 import contractive_gnn
 from contractive_gnn import datasets, training
+from contractive_gnn.attacks import AttackResult
 from contractive_gnn.bench.cli import EMBEDDED_ATTACKS, MODELS, PUBLISHED_ATTACKS, app
 from contractive_gnn.bench.results import Result, ResultsFile, read_results
 from contractive_gnn.bench.spec import parse_attacks

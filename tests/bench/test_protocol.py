@@ -71,6 +71,7 @@ def test_accuracy_is_taken_over_the_targets_where_there_are_any(graph: Data) -> 
 )
 def test_overrides_are_read(text: str, override: Override) -> None:
     assert Override.parse(text) == override
+    assert Override.parse(str(override)) == override
 
 
 @pytest.mark.parametrize(

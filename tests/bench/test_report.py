@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -13,6 +12,7 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
+from contractive_gnn.bench.invocations import Invocation
 from contractive_gnn.bench.report import CSV_COLUMNS, Report, ReportError
 from contractive_gnn.bench.results import Result, ResultsFile
 
@@ -45,7 +45,7 @@ def folder(tmp_path: Path, make_result: Make) -> Path:
             for seed, accuracy in enumerate(values):
                 changes = {"attack": attack, "budget": budget} if attack != "nettack" else TARGETS
                 file.append(make_result(model=model, seed=seed, accuracy=accuracy, clean_accuracy=83.0, **changes))
-    (tmp_path / "commands.jsonl").write_text(json.dumps({"command": "contractive-gnn bench --dataset cora"}) + "\n")
+    Invocation("contractive-gnn bench --dataset cora", ["gcn", "csgnn"]).append_to(tmp_path)
     (tmp_path / "anchors.csv").write_text(
         "dataset,attack,budget,model,accuracy,std,source\n"
         "cora,metattack,0.25,GCN,47.53,1.96,Pro-GNN Table 2\n"
@@ -132,8 +132,25 @@ def test_the_terminal_shows_the_same_table(folder: Path) -> None:
     file = StringIO()
     Report.of(folder, anchors=folder / "anchors.csv").print(Console(file=file, width=160))
     shown = file.getvalue()
-    for text in ("cora (split prognn)", "74.5 ± 0.7", "worst of these", "47.5 ± 2.0", "Pro-GNN Table 2"):
+    for text in ("cora (split prognn)", "worst of these", "47.5 ± 2.0", "Pro-GNN Table 2"):
         assert text in shown
+    rows = [" ".join(line.split()) for line in shown.splitlines()]
+    assert "metattack 25 % poisoning 48.0 ± 1.4 74.5 ± 0.7" in rows
+    assert "nettack 5 * poisoning 57.0 ± 1.4 83.0 ± 1.4" in rows
+    assert "Over 1988 test nodes, * 83 targets." in " ".join(rows)
+
+
+@pytest.mark.parametrize("width", [30, 50, 80])
+def test_a_narrow_terminal_gets_several_tables(folder: Path, make_result: Make, width: int) -> None:
+    with ResultsFile(folder / "results.jsonl") as file:
+        for number in range(6):
+            file.append(make_result(model=f"long-name-{number}", accuracy=10.0 + number))
+    file = StringIO()
+    Report.of(folder).print(Console(file=file, width=width))
+    table = file.getvalue().split("Accuracy")[0]
+    assert max(map(len, table.splitlines())) <= max(width, 50)
+    for number in range(6):
+        assert table.count(f"{10 + number}.0") == 2  # in its row and as the worst
 
 
 class Page(HTMLParser):

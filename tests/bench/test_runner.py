@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 import torch
-from contractive_gnn.attacks import AttackResult
 from torch_geometric.data import Data
 
 from contractive_gnn import attacks, training
+from contractive_gnn.attacks import AttackResult
 from contractive_gnn.bench import runner
 from contractive_gnn.bench.protocol import Override, Protocol, ProtocolError
 from contractive_gnn.bench.results import RESULTS, Result, ResultsFile, read_results

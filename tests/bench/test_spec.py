@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from contractive_gnn.attacks import ATTACKS, Budget
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contractive_gnn.attacks import ATTACKS, Budget
 from contractive_gnn.bench.spec import AttackSpec, SpecError, attack_names, parse_attack, parse_attacks
 
 fractions = st.integers(1, 10**6).map(lambda n: n / 10**6)

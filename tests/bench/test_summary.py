@@ -128,6 +128,13 @@ def test_notes_tell_of_gaps_repeats_commits_and_versions(make_result: Make) -> N
     assert "2 sets of package versions" in notes
 
 
+def test_models_stand_in_the_order_asked_for(make_result: Make) -> None:
+    results = [make_result(model=model) for model in ("b", "x", "a", "c")]
+    (section,) = summarise(results, order=["a", "b", "c", "a"])
+    assert section.models == ("a", "b", "c", "x")
+    assert only(results).models == ("b", "x", "a", "c")
+
+
 def test_a_plain_run_has_nothing_to_tell(make_result: Make) -> None:
     assert only(runs(make_result, [1.0, 2.0]) + runs(make_result, [1.0, 2.0], attack="clean")).notes == ()
 

@@ -1,0 +1,43 @@
+"""Which command lines filled a folder of results: one JSON object a line, appended to ``commands.jsonl``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+FILE = "commands.jsonl"
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """One run of the benchmark.
+
+    Attributes:
+        command: the command line that repeats it.
+        models: names of its models, in the order in which they were asked for.
+    """
+
+    command: str
+    models: Sequence[str]
+
+    def append_to(self, folder: Path) -> None:
+        """Add it to the folder's list."""
+        with (folder / FILE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(self), ensure_ascii=False) + "\n")
+
+
+def read_invocations(folder: Path) -> tuple[Invocation, ...]:
+    """The folder's list, each once; empty where there is none. What a killed run left unfinished is passed over."""
+    path = folder / FILE
+    if not path.exists():
+        return ()
+    found: dict[str, Invocation] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+            found[record["command"]] = Invocation(record["command"], tuple(record["models"]))
+        except (ValueError, KeyError, TypeError):
+            continue
+    return tuple(found.values())
