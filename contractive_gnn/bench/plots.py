@@ -90,10 +90,11 @@ def _slug(text: str) -> str:
 
 
 def _style(index: int) -> dict[str, object]:
+    lap = index // len(COLOURS)
     return {
         "color": COLOURS[index % len(COLOURS)],
-        "marker": MARKERS[index % len(MARKERS)],
-        "linestyle": ("-", "--", ":")[index // len(COLOURS) % 3],
+        "marker": MARKERS[(index + lap) % len(MARKERS)],  # a colour that comes again comes with another marker
+        "linestyle": ("-", "--", ":")[lap % 3],
     }
 
 
@@ -223,7 +224,7 @@ def _label_ends(axes: Axes, ends: list[tuple[float, float, str, str]]) -> None:
 def _overview(section: Section, prefix: str) -> Picture:
     """A row an attack and budget, a dot a model: who falls under what, at a glance."""
     rows = section.conditions
-    figure = Figure(figsize=(7.6, 1.4 + 0.34 * len(rows)))
+    figure = Figure(figsize=(7.6, 1.4 + 0.42 * len(rows)))
     axes = figure.add_subplot()
     for position, condition in enumerate(rows):
         accuracies = [section.scores[condition, m].mean for m in section.models if (condition, m) in section.scores]
@@ -231,7 +232,7 @@ def _overview(section: Section, prefix: str) -> Picture:
     for index, model in enumerate(section.models):
         own = [position for position, condition in enumerate(rows) if (condition, model) in section.scores]
         scores = [section.scores[rows[position], model] for position in own]
-        shift = 0.4 * ((index + 0.5) / len(section.models) - 0.5)  # so that equal models do not hide one another
+        shift = 0.6 * ((index + 0.5) / len(section.models) - 0.5)  # so that equal models do not hide one another
         places = [position + shift for position in own]
         style = _style(index)
         axes.errorbar(
@@ -241,7 +242,7 @@ def _overview(section: Section, prefix: str) -> Picture:
             color=str(style["color"]),
             marker=str(style["marker"]),
             linestyle="none",
-            markersize=7,
+            markersize=6,
             markeredgecolor="white",
             elinewidth=1,
             label=model,

@@ -350,7 +350,9 @@ def _narrow(text: str) -> str:
     """Broken where a cell may be: before and within a bracket, and behind the hyphen of a long name."""
     number, bracket, rest = text.partition(" (")
     if bracket:
-        name, _, budget = rest.rstrip(")").partition(" ")
+        name, space, budget = rest.rstrip(")").partition(" ")
+        if not space:
+            return f"{number}\n({rest}"
         return f"{number}\n{name}{' ' if len(rest) <= _NUMBER else chr(10)}{budget}"
     name, hyphen, rest = text.partition("-")
     return f"{name}-\n{rest}" if hyphen and " " not in text and len(text) > _NUMBER else text
@@ -376,7 +378,10 @@ def _html(grid: list[list[_Cell]]) -> str:
 def _html_cell(tag: str, cell: _Cell, index: int) -> str:
     kinds = {"number": index >= _WORDS, "best": cell.best, "published": cell.published}
     classes = " ".join(name for name, on in kinds.items() if on)
-    return f"<{tag}" + (f' class="{classes}"' if classes else "") + f">{html.escape(cell.text)}</{tag}>"
+    text = html.escape(cell.text)
+    if index >= _WORDS and tag == "td":
+        text = text.replace(" (", "<br>(")
+    return f"<{tag}" + (f' class="{classes}"' if classes else "") + f">{text}</{tag}>"
 
 
 def _inline(svg: str, name: str) -> str:
@@ -408,7 +413,7 @@ th {{ border-bottom: 2px solid #888; }}
 td.number, th.number {{ text-align: right; }}
 td.best {{ font-weight: 700; }}
 td.published {{ color: #666; font-style: italic; }}
-tr.worst td {{ background: #f6f6f6; }} tr.worst td.number {{ white-space: normal; }}
+tr.worst td {{ background: #f6f6f6; }}
 .pictures {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(30rem, 1fr)); gap: 2rem;
   align-items: start; }}
 figure {{ margin: 0; }} figure.wide {{ grid-column: 1 / -1; max-width: 50rem; }}
