@@ -10,9 +10,11 @@ from contractive_gnn.attacks import (  # noqa: F401
     nettack,
     node_embedding,
     noise,
+    prbcd,
     rnd,
     sga,
     topology,
+    whitebox,
 )
 from contractive_gnn.attacks.base import (
     ATTACKS,

@@ -77,6 +77,8 @@ def _compiled(kind: int) -> tuple[Any, Any]:
     import numba
 
     group = kind >= GROUP_CLIP
+    # The sums over channels may be reordered, or they would run one entry at a time.
+    reorder = {"reassoc", "contract", "nsz"}
 
     @numba.njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
     def profile(parameter, d):  # type: ignore[no-untyped-def]
@@ -97,7 +99,7 @@ def _compiled(kind: int) -> tuple[Any, Any]:
             return (0.0 if r > 0 else 1.0), 0.0
         return 1.0 - r / parameter, -1.0 / (parameter * r)
 
-    @numba.njit(cache=True)  # type: ignore[untyped-decorator]
+    @numba.njit(cache=True, fastmath=reorder)  # type: ignore[untyped-decorator]
     def forward(z, a, edges, parameter, inside, out):  # type: ignore[no-untyped-def]
         channels = z.shape[1]
         for e in range(edges.shape[1]):
@@ -119,7 +121,7 @@ def _compiled(kind: int) -> tuple[Any, Any]:
                 for c in range(channels):
                     out[i, c] += factor * (z[i, c] - z[j, c])
 
-    @numba.njit(cache=True)  # type: ignore[untyped-decorator]
+    @numba.njit(cache=True, fastmath=reorder)  # type: ignore[untyped-decorator]
     def backward(g, z, a, edges, parameter, inside, grad_z, grad_a):  # type: ignore[no-untyped-def]
         channels = z.shape[1]
         for e in range(edges.shape[1]):

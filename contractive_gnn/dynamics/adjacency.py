@@ -224,45 +224,46 @@ class AdjacencyFlow(nn.Module):
 
     def linear(self, a: Adjacency) -> Adjacency:
         """M(A), exact in O(|E| + n)."""
-        k, n = self.coefficients(), a.num_nodes
+        n = a.num_nodes
+        k1, k2, k3, k4, k5, k6, k7, k8, k9 = self._scaled(n)
         own = a.diagonal + 2 * a.offset + a.constant  # diag A
         loops = a.edge_index[0] == a.edge_index[1]
-        row = a.diagonal + n * a.offset + a.offset.sum() + n * a.constant  # A1
+        row = a.diagonal + n * a.offset + (a.offset.sum() + n * a.constant)  # A1
         row = row.index_add(0, a.edge_index[1], a.on_edges.masked_fill(loops, 0.0))
         total, trace = row.sum(), own.sum()
-        k4, k6 = self._mass_terms(n)
         return dataclasses.replace(
             a,
-            on_edges=k[0] * a.on_edges,
-            diagonal=k[0] * a.diagonal + k[1] * own + k4 * row + k6 * total + k[7] / n * trace,
-            offset=k[0] * a.offset + k[2] / (2 * n) * row + k[8] / (2 * n) * own,
-            constant=k[0] * a.constant + k[4] / n**2 * total + k[6] / n**2 * trace,
+            on_edges=k1 * a.on_edges,
+            diagonal=k1 * a.diagonal + k2 * own + k4 * row + (k6 * total + k8 * trace),
+            offset=k1 * a.offset + k3 * row + k9 * own,
+            constant=k1 * a.constant + k5 * total + k7 * trace,
         )
 
     def linear_dense(self, a: Tensor) -> Tensor:
         """M(A) for a dense symmetric ``[n, n]`` matrix, term by term as printed."""
-        k, n = self.coefficients(), a.size(0)
+        n = a.size(0)
+        k1, k2, k3, k4, k5, k6, k7, k8, k9 = self._scaled(n)
         ones, eye = a.new_ones(n, n), torch.eye(n, dtype=a.dtype, device=a.device)
         own, row = a.diagonal(), a.sum(1)
         total, trace = a.sum(), a.trace()
-        k4, k6 = self._mass_terms(n)
         return (
-            k[0] * a
-            + k[1] * torch.diag(own)
-            + k[2] / (2 * n) * (a @ ones + ones @ a)
+            k1 * a
+            + k2 * torch.diag(own)
+            + k3 * (a @ ones + ones @ a)
             + k4 * torch.diag(row)
-            + k[4] / n**2 * total * ones
+            + k5 * total * ones
             + k6 * total * eye
-            + k[6] / n**2 * trace * ones
-            + k[7] / n * trace * eye
-            + k[8] / (2 * n) * (own.unsqueeze(1) + own.unsqueeze(0))
+            + k7 * trace * ones
+            + k8 * trace * eye
+            + k9 * (own.unsqueeze(1) + own.unsqueeze(0))
         )
 
-    def _mass_terms(self, n: int) -> tuple[Tensor, Tensor]:
-        k = self.coefficients()
+    def _scaled(self, n: int) -> tuple[Tensor, ...]:
+        """k₁…k₉ with the divisions by powers of n that stand in M."""
+        divisors = [1.0, 1.0, 2 * n, 1.0, n**2, n, n**2, n, 2 * n]
         if self.form == "max-outside":
-            return k[3] / n, k[5] / n**2
-        return k[3], k[5] / n
+            divisors[3], divisors[5] = n, n**2
+        return (self.coefficients() / self.k.new_tensor(divisors)).unbind()
 
     def forward(self, a: Adjacency) -> Adjacency:
         """One step in O(|E| + n); ``error`` of the result bounds the distance to :meth:`forward_dense`.
@@ -273,10 +274,12 @@ class AdjacencyFlow(nn.Module):
         inside = self.form == "l1-inside"
         activated, total, largest = (a if inside else self.linear(a)).activate(self.sigma)
         moved = self.linear(activated) if inside else activated
-        mass = float(self.coefficients().detach().abs().sum())
-        missed = float(h.detach()) * (largest if self.norm == "vec-linf" else total) * (mass if inside else 1.0)
-        lipschitz = 1.0 if self.certified else 1.0 + float(h.detach()) * mass
-        return dataclasses.replace(a.plus(moved, h), error=lipschitz * a.error + missed)
+        error, missed = a.error, largest if self.norm == "vec-linf" else total
+        if error or missed:
+            reach = float(h.detach()) * float(self.coefficients().detach().abs().sum())
+            error = (1.0 if self.certified else 1.0 + reach) * error
+            error += missed * (reach if inside else float(h.detach()))
+        return dataclasses.replace(a.plus(moved, h), error=error)
 
     def forward_dense(self, a: Tensor) -> Tensor:
         """One step of a dense symmetric ``[n, n]`` matrix: the reference, for n up to a few thousand."""

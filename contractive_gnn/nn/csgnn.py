@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from contractive_gnn.activations import Activation
+from contractive_gnn.activations import Activation, activation
 from contractive_gnn.dynamics import Adjacency, AdjacencyFlow, GradientFlow
 from contractive_gnn.dynamics.adjacency import Form
 from contractive_gnn.dynamics.gradient_flow import Normalization, Placement
@@ -93,13 +93,15 @@ class CSGNN(nn.Module):
         out_channels: number of classes.
         hidden: c, the width.
         num_layers: L.
-        step: h of both flows.
+        step: h.
         dropout: probability of dropping a feature, and a hidden unit.
         shared: one set of weights for all layers.
         adjacency: form of the adjacency flow (:class:`AdjacencyFlow`), or ``"fixed"`` for none (the ablation
             ``noAdj``); ``"unconstrained"`` is the ablation ECSGNN, ``"published"`` the paper's own form, not certified.
         alpha: α ≤ 0 of the adjacency flow.
+        adjacency_step: h of the adjacency flow, where it is not that of the features as in the paper.
         sigma: activation of the feature flow.
+        threshold: λ of an activation given by name.
         condition: step condition of the feature flow, ``"corrected"`` or ``"printed"``.
         **flow: arguments of :class:`~contractive_gnn.dynamics.GradientFlow`.
 
@@ -120,11 +122,19 @@ class CSGNN(nn.Module):
         shared: bool = False,
         adjacency: Form | Literal["fixed"] = "l1-inside",
         alpha: float = -1.0,
+        adjacency_step: float | None = None,
         sigma: str | Activation = "tanh",
+        threshold: float | None = None,
         condition: Condition = "corrected",
         **flow: Any,
     ) -> None:
         super().__init__()
+        if threshold is not None:
+            if isinstance(sigma, Activation):
+                raise ValueError("threshold belongs to an activation given by name; an Activation object has its own")
+            sigma = activation(sigma, threshold=threshold)
+        if adjacency_step is None:
+            adjacency_step = step
         if num_layers < 1:
             raise ValueError(f"num_layers must be at least 1, got {num_layers!r}")
         self.encoder = Linear(in_channels, hidden)
@@ -134,7 +144,7 @@ class CSGNN(nn.Module):
                 step=step,
                 condition=condition,
                 sigma=sigma,
-                adjacency_flow=None if adjacency == "fixed" else AdjacencyFlow(form=adjacency, alpha=alpha, step=step),
+                adjacency_flow=None if adjacency == "fixed" else AdjacencyFlow(form=adjacency, alpha=alpha, step=adjacency_step),
                 **flow,
             )
             for _ in range(1 if shared else num_layers)

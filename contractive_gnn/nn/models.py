@@ -10,6 +10,7 @@ from torch import nn
 
 from contractive_gnn.nn.baselines import APPNP, GAT, GCN, MLP
 from contractive_gnn.nn.csgnn import CSGNN
+from contractive_gnn.nn.deeprobust import DEEPROBUST_MODELS
 from contractive_gnn.nn.flow import gradient_flow, linf_diffusion
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
@@ -23,6 +24,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "csgnn-published": partial(CSGNN, adjacency="published", condition="printed", normalization="none"),
     "gradient-flow": gradient_flow,
     "linf-diffusion": linf_diffusion,
+    **DEEPROBUST_MODELS,
 }
 
 
