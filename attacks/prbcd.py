@@ -11,6 +11,9 @@ from abc import abstractmethod
 from typing import Any, ClassVar, Final
 
 import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
 from contractive_gnn.attacks.base import (
     AttackError,
     Kind,
@@ -22,8 +25,6 @@ from contractive_gnn.attacks.base import (
     undirected_edges,
 )
 from contractive_gnn.attacks.whitebox import AdaptiveAttack, EdgeFlips, Found, Objective, diagnose, weigh
-from torch import Tensor, nn
-from torch_geometric.data import Data
 
 _LOSSES: Final = {
     "tanh-margin": "tanh_margin",

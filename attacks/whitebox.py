@@ -23,6 +23,10 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final, NamedTuple
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch_geometric.data import Data
+
 from contractive_gnn.attacks.base import (
     Attack,
     AttackError,
@@ -35,9 +39,6 @@ from contractive_gnn.attacks.base import (
     register,
     undirected_edges,
 )
-from torch import Tensor, nn
-from torch.nn import functional
-from torch_geometric.data import Data
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 

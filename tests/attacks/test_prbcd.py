@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from contractive_gnn.attacks.base import AttackError, AttackResult, Budget
-from contractive_gnn.attacks.prbcd import GRBCD, PRBCD
 from torch import Tensor, nn
 from torch_geometric.contrib.nn import GRBCDAttack, PRBCDAttack
 from torch_geometric.data import Data
 from torch_geometric.nn import GCNConv
+
+from contractive_gnn.attacks.base import AttackError, AttackResult, Budget
+from contractive_gnn.attacks.prbcd import GRBCD, PRBCD
 
 ATTACKS = [PRBCD, GRBCD]
 QUICK: dict[str, Any] = {"epochs": 20, "block_size": 1000}

@@ -10,6 +10,12 @@ import numpy as np
 import pytest
 import scipy.optimize
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch_geometric.data import Data
+from torch_geometric.nn import GCNConv
+
 from contractive_gnn.attacks.base import AttackError, AttackResult, Budget, flip_edges, undirected_edges
 from contractive_gnn.attacks.whitebox import (
     LOSSES,
@@ -20,11 +26,6 @@ from contractive_gnn.attacks.whitebox import (
     margin,
     project_onto_budget,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from torch import Tensor, nn
-from torch_geometric.data import Data
-from torch_geometric.nn import GCNConv
 
 QUICK: dict[str, Any] = {"epochs": 15, "fine_epochs": 5, "samples": 5, "swaps": 15}
 
