@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 import numpy as np
 import scipy.sparse as sp
 import torch
-from contractive_gnn.attacks.base import Attack, AttackError, Knowledge, Perturbation
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from contractive_gnn import _deeprobust
+from contractive_gnn.attacks.base import Attack, AttackError, Knowledge, Perturbation
 
 
 class DeepRobustAttack(Attack):

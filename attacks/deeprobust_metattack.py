@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from contractive_gnn.attacks.base import Kind, Scope, check_count, register
-from contractive_gnn.attacks.deeprobust import DeepRobustAttack
 from torch_geometric.data import Data
 
 from contractive_gnn._deeprobust import Arrays, import_deeprobust, train_gcn
+from contractive_gnn.attacks.base import Kind, Scope, check_count, register
+from contractive_gnn.attacks.deeprobust import DeepRobustAttack
 
 
 class _MetaAttack(DeepRobustAttack):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-from contractive_gnn.attacks.base import Kind, Knowledge, Scope, register
-from contractive_gnn.attacks.deeprobust import DeepRobustAttack
 
 from contractive_gnn._deeprobust import Arrays, import_deeprobust
+from contractive_gnn.attacks.base import Kind, Knowledge, Scope, register
+from contractive_gnn.attacks.deeprobust import DeepRobustAttack
 
 
 @register

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
-from contractive_gnn.attacks.base import Attack, Kind, Knowledge, Perturbation, Scope, check_count, register
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch_geometric.data import Data
 
 from contractive_gnn._deeprobust import train_gcn
+from contractive_gnn.attacks.base import Attack, Kind, Knowledge, Perturbation, Scope, check_count, register
 
 
 class _IntegratedGradients(Attack):

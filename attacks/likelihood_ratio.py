@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from contractive_gnn.attacks.factored_matrix import Array, Indices
 from numpy.typing import NDArray
+
+from contractive_gnn.attacks.factored_matrix import Array, Indices
 
 D_MIN: Final = 2
 

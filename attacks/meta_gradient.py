@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
+
 from contractive_gnn.attacks.factored_matrix import BLOCK, Array, FactoredMatrix, Indices, Matrix, Sparse, Term
 
 

@@ -10,6 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 import scipy.sparse as sp
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch_geometric.data import Data
+
 from contractive_gnn.attacks.base import (
     Attack,
     AttackError,
@@ -31,9 +35,6 @@ from contractive_gnn.attacks.meta_gradient import (
     linear_meta_gradient,
     normalise,
 )
-from torch import Tensor, nn
-from torch.nn import functional as F
-from torch_geometric.data import Data
 
 TIE = 1e-9
 """Scores closer than this share of the largest one count as equal: nodes that are twins tie exactly, and float64 leaves

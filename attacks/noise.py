@@ -6,6 +6,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
 from contractive_gnn.attacks.base import (
     Attack,
     Kind,
@@ -16,8 +19,6 @@ from contractive_gnn.attacks.base import (
     register,
     undirected_edges,
 )
-from torch import Tensor, nn
-from torch_geometric.data import Data
 
 
 @register

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import scipy.sparse as sp
-from contractive_gnn.attacks.base import AttackError, Kind, Scope, check_count, register
-from contractive_gnn.attacks.deeprobust import DeepRobustAttack
 from torch_geometric.data import Data
 
 from contractive_gnn._deeprobust import Arrays, import_deeprobust, replaced
+from contractive_gnn.attacks.base import AttackError, Kind, Scope, check_count, register
+from contractive_gnn.attacks.deeprobust import DeepRobustAttack
 
 
 @register

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from contractive_gnn.attacks.base import AttackError, Kind, Scope, check_choice, check_count, register
-from contractive_gnn.attacks.deeprobust import DeepRobustAttack
 from torch_geometric.data import Data
 
 from contractive_gnn._deeprobust import Arrays, import_deeprobust, replaced, train_gcn
+from contractive_gnn.attacks.base import AttackError, Kind, Scope, check_choice, check_count, register
+from contractive_gnn.attacks.deeprobust import DeepRobustAttack
 
 
 class _TopologyAttack(DeepRobustAttack):

@@ -225,5 +225,7 @@ def activation(sigma: str | Activation, **kwargs: float) -> Activation:
     if isinstance(sigma, Activation):
         return sigma
     if sigma not in ACTIVATIONS:
-        raise ValueError(f"unknown activation {sigma!r}; expected one of {', '.join(ACTIVATIONS)} or an Activation object")
+        raise ValueError(
+            f"unknown activation {sigma!r}; expected one of {', '.join(ACTIVATIONS)} or an Activation object"
+        )
     return ACTIVATIONS[sigma](**kwargs)

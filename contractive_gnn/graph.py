@@ -38,7 +38,9 @@ class Graph:
         """
         if edge_index.layout != torch.strided:
             if edge_weight is not None:
-                raise ValueError("edge_weight must be None where edge_index is a sparse matrix: its values are the weights")
+                raise ValueError(
+                    "edge_weight must be None where edge_index is a sparse matrix: its values are the weights"
+                )
             edge_index, edge_weight = to_edge_index(edge_index)
         if edge_index.dim() != 2 or edge_index.size(0) != 2:
             raise ValueError(
@@ -46,9 +48,10 @@ class Graph:
             )
         if edge_weight is None:
             edge_weight = x.new_ones(edge_index.size(1), dtype=_floating(x.dtype))
-        elif edge_weight.dim() != 1 or edge_weight.size(0) != edge_index.size(1):
+        elif edge_weight.shape != edge_index.shape[1:]:
             raise ValueError(
-                f"edge_weight must have shape [{edge_index.size(1)}] to match edge_index, got {tuple(edge_weight.shape)}"
+                f"edge_weight must have shape {list(edge_index.shape[1:])} to match edge_index, "
+                f"got {list(edge_weight.shape)}"
             )
         return cls(edge_index, edge_weight, x.size(0))
 

@@ -2,8 +2,9 @@ r"""The nonlinear edge sum ``y_i = Σ_j a_ij σ(s_ij (z_i − z_j))`` in one pas
 
 Gathering, applying σ and scattering with tensor operations writes several ``[E, c]`` intermediates; a fused loop writes
 none, forward or backward. It is compiled by numba for the CPU and registered as ``torch.ops.contractive_gnn.edge_sum``
-with its gradient with respect to z and a. Where numba is not installed, on other devices, for other activations (tanh: numba has no
-vectorised one), under ``torch.compile`` and under an explainer, the layers use PyG's message passing instead (see :func:`available`).
+with its gradient with respect to z and a. Where numba is not installed, on other devices, for other activations (tanh:
+numba has no vectorised one), under ``torch.compile`` and under an explainer, the layers use PyG's message passing
+instead (see :func:`available`).
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ def code(sigma: Activation) -> tuple[int, float] | None:
         return LINEAR, 1.0
     if type(sigma) is LeakyReLU:
         return LINEAR, (1.0 + sigma.negative_slope) / 2
-    kinds: dict[type, int] = {Huber: CLIP, GroupHuber: GROUP_CLIP, GroupMCP: GROUP_MCP}
-    kind = kinds.get(type(sigma))
-    return None if kind is None else (kind, sigma.threshold)  # type: ignore[attr-defined]
+    for kind, name in ((CLIP, Huber), (GROUP_CLIP, GroupHuber), (GROUP_MCP, GroupMCP)):
+        if type(sigma) is name:
+            return kind, sigma.threshold
+    return None
 
 
 @cache
@@ -80,7 +82,7 @@ def _compiled(kind: int) -> tuple[Any, Any]:
     # The sums over channels may be reordered, or they would run one entry at a time.
     reorder = {"reassoc", "contract", "nsz"}
 
-    @numba.njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+    @numba.njit(cache=True, inline="always")
     def profile(parameter, d):  # type: ignore[no-untyped-def]
         """σ(d) and σ'(d) of an elementwise activation."""
         if kind == LINEAR:
@@ -88,7 +90,7 @@ def _compiled(kind: int) -> tuple[Any, Any]:
         clipped = max(-parameter, min(parameter, d))
         return clipped, type(d)(clipped == d)
 
-    @numba.njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+    @numba.njit(cache=True, inline="always")
     def radial(parameter, r):  # type: ignore[no-untyped-def]
         """w(r) and w'(r)/r of a group activation σ(d) = w(‖d‖) d."""
         if kind == GROUP_CLIP:
@@ -99,7 +101,7 @@ def _compiled(kind: int) -> tuple[Any, Any]:
             return (0.0 if r > 0 else 1.0), 0.0
         return 1.0 - r / parameter, -1.0 / (parameter * r)
 
-    @numba.njit(cache=True, fastmath=reorder)  # type: ignore[untyped-decorator]
+    @numba.njit(cache=True, fastmath=reorder)
     def forward(z, a, edges, parameter, inside, out):  # type: ignore[no-untyped-def]
         channels = z.shape[1]
         for e in range(edges.shape[1]):
@@ -121,7 +123,7 @@ def _compiled(kind: int) -> tuple[Any, Any]:
                 for c in range(channels):
                     out[i, c] += factor * (z[i, c] - z[j, c])
 
-    @numba.njit(cache=True, fastmath=reorder)  # type: ignore[untyped-decorator]
+    @numba.njit(cache=True, fastmath=reorder)
     def backward(g, z, a, edges, parameter, inside, grad_z, grad_a):  # type: ignore[no-untyped-def]
         channels = z.shape[1]
         for e in range(edges.shape[1]):

@@ -149,8 +149,10 @@ def _parameter_groups(
     if not isinstance(lr, Mapping) and not isinstance(weight_decay, Mapping):
         return [{"params": list(model.parameters()), "lr": lr, "weight_decay": weight_decay}]
     if not hasattr(model, "parameter_groups"):
-        raise ValueError(f"{type(model).__name__} has no roles of parameters: give lr and weight_decay as one number each")
-    groups = model.parameter_groups()
+        raise ValueError(
+            f"{type(model).__name__} has no roles of parameters: give lr and weight_decay as one number each"
+        )
+    groups = model.parameter_groups()  # type: ignore[operator]
     for name, values in (("lr", lr), ("weight_decay", weight_decay)):
         if isinstance(values, Mapping) and set(values) != set(groups):
             raise ValueError(f"{name} must name the roles {sorted(groups)}, got {sorted(values)}")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from contractive_gnn.datasets.errors import InvalidGraphError
-from contractive_gnn.datasets.protocol import assemble, random_split, simple_graph
 from sklearn.datasets import load_digits
 from sklearn.neighbors import kneighbors_graph
 from torch_geometric.data import Data
+
+from contractive_gnn.datasets.errors import InvalidGraphError
+from contractive_gnn.datasets.protocol import assemble, random_split, simple_graph
 
 PIXEL_MAXIMUM = 16.0
 

@@ -26,6 +26,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pooch
+
 from contractive_gnn.datasets.errors import AlteredFileError, DatasetError, DownloadError, MissingFileError
 
 ENVIRONMENT_VARIABLE = "CONTRACTIVE_GNN_DATA"

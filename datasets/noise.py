@@ -8,9 +8,10 @@ from numbers import Integral, Real
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch_geometric.data import Data
+
 from contractive_gnn.datasets.errors import InvalidGraphError
 from contractive_gnn.datasets.protocol import validate
-from torch_geometric.data import Data
 
 IntArray = npt.NDArray[np.int64]
 

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import torch
+from torch import Tensor
+
 from contractive_gnn.datasets.errors import UnreadableFileError
 from contractive_gnn.datasets.fetch import Folder, Source, read
 from contractive_gnn.datasets.protocol import IntArray, largest_component, simple_graph
-from torch import Tensor
 
 ADDRESS = "https://github.com/kimiyoung/planetoid/raw/master/data"
 PARTS = ("allx", "tx", "ally", "ty", "graph", "test.index")

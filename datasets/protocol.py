@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 import torch
-from contractive_gnn.datasets.errors import InvalidGraphError, UnknownSplitError
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch_geometric.data import Data
+
+from contractive_gnn.datasets.errors import InvalidGraphError, UnknownSplitError
 
 MASKS = ("train_mask", "val_mask", "test_mask")
 IntArray = npt.NDArray[np.int64]

@@ -19,6 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
 from contractive_gnn.datasets.errors import (
     InvalidGraphError,
     UnknownAttackError,
@@ -27,8 +30,6 @@ from contractive_gnn.datasets.errors import (
 )
 from contractive_gnn.datasets.fetch import Folder, Source, known, manifest, read
 from contractive_gnn.datasets.protocol import IntArray, edge_index, largest_component, simple_graph, validate
-from torch import Tensor
-from torch_geometric.data import Data
 
 PUBLISHED = ("cora", "citeseer", "polblogs", "cora_ml", "pubmed")
 METATTACK_BUDGETS: tuple[float, ...] = (0.05, 0.1, 0.15, 0.2, 0.25)

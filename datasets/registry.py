@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from torch_geometric.data import Data
+
 from contractive_gnn.datasets import planetoid
 from contractive_gnn.datasets.digits import digits
 from contractive_gnn.datasets.errors import UnknownDatasetError, UnknownSplitError
@@ -26,7 +28,6 @@ from contractive_gnn.datasets.published import (
     targets_file,
 )
 from contractive_gnn.datasets.sbm import contextual_sbm
-from torch_geometric.data import Data
 
 DATASETS: Mapping[str, str] = MappingProxyType(
     {

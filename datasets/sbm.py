@@ -7,10 +7,11 @@ import math
 import numpy as np
 import scipy.sparse as sp
 import torch
+from torch_geometric.data import Data
+
 from contractive_gnn.datasets.errors import InvalidGraphError
 from contractive_gnn.datasets.noise import pair_at
 from contractive_gnn.datasets.protocol import IntArray, assemble, random_split, simple_graph
-from torch_geometric.data import Data
 
 
 def contextual_sbm(

@@ -2,9 +2,9 @@
 
     python examples/search_csgnn.py cora --trials 60 --out runs/search_cora.jsonl
 
-Each trial trains one setting on the clean graph and on the 25 % Metattack graph, two seeds each, and is scored by the mean
-validation accuracy over the four runs; the same setting then serves every attack and rate. Test accuracy is not looked at.
-A stopped search goes on where it stopped.
+Each trial trains one setting on the clean graph and on the 25 % Metattack graph, two seeds each, and is scored by the
+mean validation accuracy over the four runs; the same setting then serves every attack and rate. Test accuracy is not
+looked at. A stopped search goes on where it stopped.
 """
 
 from __future__ import annotations

@@ -53,7 +53,9 @@ def test_roles_have_their_own_rates(data: Data) -> None:
     training.fit(model, data, epochs=0)  # the same seed draws the same parameters and stops there
     for name, parameter in model.state_dict().items():
         assert torch.equal(trained[name], parameter) == name.startswith("blocks")
-    with pytest.raises(ValueError, match=r"lr must name the roles \['adjacency', 'encoder', 'node'\], got \['encoder'\]"):
+    with pytest.raises(
+        ValueError, match=r"lr must name the roles \['adjacency', 'encoder', 'node'\], got \['encoder'\]"
+    ):
         training.fit(model, data, lr={"encoder": 0.1})
     with pytest.raises(ValueError, match="GCN has no roles of parameters"):
         training.fit(nn.build("gcn", data.num_features, 3), data, lr={"encoder": 0.1})

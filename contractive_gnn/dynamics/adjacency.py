@@ -49,7 +49,7 @@ class Adjacency:
 
     @property
     def num_nodes(self) -> int:
-        """n."""
+        """N."""
         return self.diagonal.size(0)
 
     def background(self) -> Tensor:
@@ -118,8 +118,8 @@ class AdjacencyFlow(nn.Module):
     r"""One explicit Euler step of a permutation-equivariant flow of a symmetric matrix.
 
     .. math::
-        M(A) = k_1A + k_2\,\mathrm{diag}(\mathrm{diag} A) + \tfrac{k_3}{2n}(A11^\top + 11^\top A) + k_4\,\mathrm{diag}(A1)
-        + \tfrac{k_5}{n^2}(1^\top A1)11^\top + \tfrac{k_6}{n}(1^\top A1)I \\
+        M(A) = k_1A + k_2\,\mathrm{diag}(\mathrm{diag} A) + \tfrac{k_3}{2n}(A11^\top + 11^\top A)
+        + k_4\,\mathrm{diag}(A1) + \tfrac{k_5}{n^2}(1^\top A1)11^\top + \tfrac{k_6}{n}(1^\top A1)I \\
         + \tfrac{k_7}{n^2}(1^\top\mathrm{diag}A)11^\top + \tfrac{k_8}{n}(1^\top\mathrm{diag}A)I
         + \tfrac{k_9}{2n}(\mathrm{diag}(A)1^\top + 1\,\mathrm{diag}(A)^\top)
 
@@ -288,7 +288,7 @@ class AdjacencyFlow(nn.Module):
         h = self.step_size()
         if self.form == "l1-inside":
             return a + h * self.linear_dense(self.sigma(a))
-        return a + h * self.sigma(self.linear_dense(a))
+        return torch.add(a, h * self.sigma(self.linear_dense(a)))
 
     def extra_repr(self) -> str:
         """Show what was chosen."""

@@ -44,7 +44,9 @@ class Diffusion(Dynamics, MessagePassing):  # type: ignore[misc]
         if mu < 0:
             raise ValueError(f"mu must be at least 0, got {mu!r}")
         self.sigma = (
-            activation(sigma, threshold=threshold) if isinstance(sigma, str) and sigma != "identity" else activation(sigma)
+            activation(sigma, threshold=threshold)
+            if isinstance(sigma, str) and sigma != "identity"
+            else activation(sigma)
         )
         if self.sigma.group or self.sigma.slopes[0] < 0 or self.sigma.slopes[1] > 1:
             raise ValueError(
@@ -63,10 +65,11 @@ class Diffusion(Dynamics, MessagePassing):  # type: ignore[misc]
         if kernels.available(x, p, self.sigma) and not self.explain:
             pull = kernels.edge_sum(x, p, graph.edge_index, self.sigma, inside=False)
         else:
-            pull = self.propagate(graph.edge_index, x=x, p=p.unsqueeze(-1), size=(len(x), len(x)))
+            size = (len(x), len(x))
+            pull = self.propagate(graph.edge_index, x=x, p=p.unsqueeze(-1), size=size)  # type: ignore[operator]
         if self.mu:
             pull = pull + self.mu * (x if anchor is None else x - anchor)
-        return -pull  # type: ignore[no-any-return]
+        return -pull
 
     def message(self, x_i: Tensor, x_j: Tensor, p: Tensor) -> Tensor:
         """The pull along one edge, ``p_ij σ(x_i − x_j)``."""

@@ -110,7 +110,8 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
             inside = self.placement == "inside"
             pull = kernels.edge_sum(z, graph.edge_weight, graph.edge_index, self.sigma, inside=inside)
         else:
-            pull = self.propagate(graph.edge_index, z=z, a=graph.edge_weight.unsqueeze(-1), size=(len(x), len(x)))
+            weight = graph.edge_weight.unsqueeze(-1)
+            pull = self.propagate(graph.edge_index, z=z, a=weight, size=(len(x), len(x)))  # type: ignore[operator]
         if self.normalization == "sym":
             pull = pull * scale
         elif self.normalization == "degree":
@@ -119,7 +120,7 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
             pull = pull @ self.weight.t()
         if self.mu:
             pull = pull + self.mu * (x if anchor is None else x - anchor)
-        return -pull  # type: ignore[no-any-return]
+        return -pull
 
     def message(self, z_i: Tensor, z_j: Tensor, a: Tensor) -> Tensor:
         """The force along one edge, ``a σ(a (z_i − z_j))`` or ``a σ(z_i − z_j)``."""
@@ -138,7 +139,8 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         if self.weight is None:
             return 1.0
         slack = 1.0 + 4 * self.channels * torch.finfo(self.weight.dtype).eps
-        return slack * torch.linalg.matrix_norm(self.weight, 2)
+        norm: Tensor = torch.linalg.matrix_norm(self.weight, 2)
+        return slack * norm
 
     def smoothness(self, graph: Graph) -> Tensor:
         """``ν = s_max ‖W‖₂² ‖G‖²`` of the potential without its fidelity term."""

@@ -97,8 +97,8 @@ class GCN(nn.Module):
 class WeightedGATConv(GATConv):  # type: ignore[misc]
     r"""PyG's ``GATConv`` with a weight per edge in its softmax, ``α_ij = w_ij exp(e_ij) / Σ_k w_ik exp(e_ik)``.
 
-    A weight of 0 is an absent edge, ones give ``GATConv`` itself, and the weights are differentiable, so an attacker can
-    take gradients through them. The self-loop has weight 1.
+    A weight of 0 is an absent edge, ones give ``GATConv`` itself, and the weights are differentiable, so an attacker
+    can take gradients through them. The self-loop has weight 1.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, heads: int, dropout: float, concat: bool = True) -> None:

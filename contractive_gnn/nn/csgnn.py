@@ -34,8 +34,8 @@ class CoupledConv(GradientFlow):
             fixed A; ``"printed"``: ``h ≤ 2/‖W‖₂²`` as in the paper, which does not suffice.
         sigma: see :class:`GradientFlow`.
         placement: see :class:`GradientFlow`; ``"inside"`` in the paper.
-        normalization: see :class:`GradientFlow`; ``"none"`` in the paper. With ``"degree"`` the corrected condition does
-            not depend on the graph, where the largest degree of an unnormalised one would slow every node.
+        normalization: see :class:`GradientFlow`; ``"none"`` in the paper. With ``"degree"`` the corrected condition
+            does not depend on the graph, where the largest degree of an unnormalised one would slow every node.
         adjacency_flow: the flow of A, or None to keep A (the paper's ``noAdj``).
         **flow: arguments of :class:`GradientFlow`.
 
@@ -73,7 +73,9 @@ class CoupledConv(GradientFlow):
     def step_size(self, graph: Graph) -> Tensor:
         """The feature step that is taken on ``graph``, a scalar tensor."""
         limit = self.max_step(graph) if self.condition == "corrected" else 2.0 / self.weight_norm() ** 2
-        return torch.as_tensor(limit, dtype=graph.edge_weight.dtype, device=graph.edge_weight.device).clamp(max=self.step)
+        return torch.as_tensor(limit, dtype=graph.edge_weight.dtype, device=graph.edge_weight.device).clamp(
+            max=self.step
+        )
 
     def forward(self, x: Tensor, adjacency: Adjacency, *, anchor: Tensor | None = None) -> tuple[Tensor, Adjacency]:
         """One coupled step; returns the new features ``[n, c]`` and the new adjacency.
@@ -144,7 +146,9 @@ class CSGNN(nn.Module):
                 step=step,
                 condition=condition,
                 sigma=sigma,
-                adjacency_flow=None if adjacency == "fixed" else AdjacencyFlow(form=adjacency, alpha=alpha, step=adjacency_step),
+                adjacency_flow=None
+                if adjacency == "fixed"
+                else AdjacencyFlow(form=adjacency, alpha=alpha, step=adjacency_step),
                 **flow,
             )
             for _ in range(1 if shared else num_layers)
@@ -157,13 +161,13 @@ class CSGNN(nn.Module):
     @property
     def certified(self) -> bool:
         """Whether every step is proved non-expansive, the features' for a fixed adjacency."""
-        return all(block.certified for block in self.blocks)
+        return all(block.certified for block in self.layers())
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew."""
         self.encoder.reset_parameters()
         self.decoder.reset_parameters()
-        for block in self.blocks:
+        for block in self.layers():
             block.reset_parameters()
             if block.adjacency_flow is not None:
                 block.adjacency_flow.reset_parameters()

@@ -19,7 +19,7 @@ class Linear(torch_geometric.nn.Linear):  # type: ignore[misc]
         """Return ``x Wᵀ + b`` of shape ``[n, out_channels]``."""
         if x.layout != torch.sparse_csr:
             return super().forward(x)  # type: ignore[no-any-return]
-        out = torch.sparse.mm(x, self.weight.t())
+        out: Tensor = torch.sparse.mm(x, self.weight.t())
         return out if self.bias is None else out + self.bias
 
 

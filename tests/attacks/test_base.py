@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from contractive_gnn.attacks import ATTACKS, Attack, AttackError, AttackResult, Budget, Perturbation
-from contractive_gnn.attacks.base import edge_difference, flip_edges, register, undirected_edges
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from contractive_gnn import attacks
+from contractive_gnn.attacks import ATTACKS, Attack, AttackError, AttackResult, Budget, Perturbation
+from contractive_gnn.attacks.base import edge_difference, flip_edges, register, undirected_edges
 
 
 def flips(*pairs: tuple[int, int]) -> Tensor:

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from contractive_gnn.attacks import ATTACKS, AttackError, Budget, get
-from contractive_gnn.attacks.base import undirected_edges
-from contractive_gnn.attacks.deeprobust import DeepRobustAttack
 from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import to_undirected
 
 from contractive_gnn import _deeprobust
+from contractive_gnn.attacks import ATTACKS, AttackError, Budget, get
+from contractive_gnn.attacks.base import undirected_edges
+from contractive_gnn.attacks.deeprobust import DeepRobustAttack
 
 TARGETS = torch.tensor([0, 7])
 

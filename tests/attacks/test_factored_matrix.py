@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.sparse as sp
+
 from contractive_gnn.attacks.factored_matrix import BLOCK, FactoredMatrix, Term
 
 N = BLOCK + 45

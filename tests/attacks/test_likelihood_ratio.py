@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from contractive_gnn.attacks.likelihood_ratio import DegreeTest
 
 from contractive_gnn._deeprobust import import_deeprobust
+from contractive_gnn.attacks.likelihood_ratio import DegreeTest
 
 
 def random_adjacency(n: int, p: float, seed: int) -> np.ndarray:

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from torch import Tensor
+from torch.nn import functional as F
+
 from contractive_gnn.attacks.meta_gradient import (
     InnerTraining,
     Problem,
@@ -14,8 +17,6 @@ from contractive_gnn.attacks.meta_gradient import (
     linear_meta_gradient,
     normalise,
 )
-from torch import Tensor
-from torch.nn import functional as F
 
 INNER = InnerTraining(steps=100, lr=0.1, momentum=0.9)
 CLASSES, HIDDEN, FEATURES, NODES = 3, 16, 30, 60

@@ -9,12 +9,6 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from contractive_gnn.attacks import AttackError, AttackResult, Budget, get
-from contractive_gnn.attacks.base import edge_difference, flip_edges
-from contractive_gnn.attacks.factored_matrix import BLOCK, FactoredMatrix, Term
-from contractive_gnn.attacks.likelihood_ratio import DegreeTest
-from contractive_gnn.attacks.meta_gradient import normalise
-from contractive_gnn.attacks.metattack import FlipReport, best_edge_flip, self_training_labels
 from torch import Tensor
 from torch.nn import functional as F
 from torch_geometric.data import Data
@@ -22,6 +16,12 @@ from torch_geometric.utils import degree, to_undirected
 
 from contractive_gnn import datasets
 from contractive_gnn._deeprobust import import_deeprobust, mended, replaced, to_arrays, train_gcn
+from contractive_gnn.attacks import AttackError, AttackResult, Budget, get
+from contractive_gnn.attacks.base import edge_difference, flip_edges
+from contractive_gnn.attacks.factored_matrix import BLOCK, FactoredMatrix, Term
+from contractive_gnn.attacks.likelihood_ratio import DegreeTest
+from contractive_gnn.attacks.meta_gradient import normalise
+from contractive_gnn.attacks.metattack import FlipReport, best_edge_flip, self_training_labels
 
 
 def hard_graph(

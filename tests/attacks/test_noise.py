@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch_geometric.data import Data
+
 from contractive_gnn.attacks import Budget, get
 from contractive_gnn.attacks.base import undirected_edges
-from torch_geometric.data import Data
 
 
 @pytest.mark.parametrize(("edit", "change"), [("add", 20), ("remove", -20), ("flip", None)])

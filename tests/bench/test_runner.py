@@ -127,6 +127,26 @@ def test_a_targeted_attack_is_measured_on_its_targets(tmp_path: Path) -> None:
     assert bool(data.test_mask[graph.data.targets].all())
 
 
+def test_an_adaptive_attack_aims_at_each_model_of_its_own(tmp_path: Path) -> None:
+    quick = ("training.epochs=10", *(f"whitebox-pgd.attack.{key}=2" for key in ("epochs", "fine_epochs", "swaps")))
+    benchmark = protocol(
+        "clean,whitebox-pgd:0.05,whitebox-pgd:0.05@poisoning,random:0.05@evasion",
+        seeds=(0,),
+        overrides=tuple(map(Override.parse, quick)),
+    )
+    messages = run(benchmark, tmp_path)
+    assert not [message for message in messages if isinstance(message, Failure)]
+    accuracy = {(r.model, r.attack, r.threat): r.accuracy for r in results_of(messages)}
+    assert len(accuracy) == 8
+    assert accuracy["gcn", "whitebox-pgd", "evasion"] < accuracy["gcn", "random", "evasion"]
+    assert accuracy["mlp", "whitebox-pgd", "evasion"] == accuracy["mlp", "clean", "evasion"]
+    assert [path.name.split("-")[1] for path in (tmp_path / "graphs").iterdir()] == ["random"]
+    adaptive = next(r for r in results_of(messages) if r.attack == "whitebox-pgd")
+    assert adaptive.attack_source == "live"
+    assert adaptive.hyperparameters["attack"]["params"]["swaps"] == 2
+    assert "diagnosis" not in adaptive.hyperparameters["attack"]["params"]
+
+
 def test_a_cell_that_fails_is_logged_and_the_rest_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fit = training.fit
 

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
+
+from contractive_gnn import datasets
 from contractive_gnn.datasets import (
     AlteredFileError,
     DatasetError,
@@ -27,8 +29,6 @@ from contractive_gnn.datasets import (
     published,
 )
 from contractive_gnn.datasets.fetch import Source
-
-from contractive_gnn import datasets
 
 CONTENT = b"as published" * 100
 FILE = "graphs/some.npz"

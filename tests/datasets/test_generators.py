@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from contractive_gnn.datasets import InvalidGraphError, UnknownSplitError, contextual_sbm, digits, load, validate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_geometric.data import Data
+
+from contractive_gnn.datasets import InvalidGraphError, UnknownSplitError, contextual_sbm, digits, load, validate
 
 
 def homophily(data: Data) -> float:

@@ -3,11 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from contractive_gnn.datasets import InvalidGraphError, add_random_edges, load, validate
-from contractive_gnn.datasets.noise import pair_at, pair_rank
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_geometric.data import Data
+
+from contractive_gnn.datasets import InvalidGraphError, add_random_edges, load, validate
+from contractive_gnn.datasets.noise import pair_at, pair_rank
 
 Edges = set[tuple[int, int]]
 

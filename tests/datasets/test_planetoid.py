@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from torch_geometric.io import read_planetoid_data
+
 from contractive_gnn.datasets import UnreadableFileError, load, planetoid
 from contractive_gnn.datasets.protocol import edge_index
-from torch_geometric.io import read_planetoid_data
 
 
 def python2(value: Any, protocol: int) -> bytes:

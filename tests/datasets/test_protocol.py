@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from torch_geometric.data import Data
+
 from contractive_gnn.datasets import InvalidGraphError, UnknownSplitError, random_split, validate
 from contractive_gnn.datasets.protocol import edge_index, largest_component, simple_graph
-from torch_geometric.data import Data
 
 
 def graph(edges: list[tuple[int, int]], n: int = 4, **fields: torch.Tensor) -> Data:

@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from torch_geometric.data import Data
+
+from contractive_gnn import datasets
 from contractive_gnn.datasets import (
     UnknownAttackError,
     UnknownBudgetError,
@@ -14,9 +17,6 @@ from contractive_gnn.datasets import (
     load_attacked,
 )
 from contractive_gnn.datasets.published import ATTACKS
-from torch_geometric.data import Data
-
-from contractive_gnn import datasets
 
 # DESIGN.md §4: nodes, edges, features, classes, and the sizes of the published split.
 SIZES = {

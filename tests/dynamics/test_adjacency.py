@@ -20,7 +20,9 @@ def symmetric(n: int, generator: torch.Generator) -> Tensor:
     return a + a.T
 
 
-def flow_of(form: Form, seed: int, sigma: Activation | None = None, *, step: float = 1e9, scale: float = 1.0) -> AdjacencyFlow:
+def flow_of(
+    form: Form, seed: int, sigma: Activation | None = None, *, step: float = 1e9, scale: float = 1.0
+) -> AdjacencyFlow:
     """A random flow; the default step is cut down to the edge of the form's condition."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -58,7 +60,9 @@ def largest_ratio(flow: AdjacencyFlow, *, n: int = 6, tries: int = 200, seed: in
 @pytest.mark.parametrize("sigma", [LeakyReLU(0.2), Tanh(), Identity()], ids=["leaky", "tanh", "linear"])
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 2**31))
-def test_a_corrected_flow_is_non_expansive_at_the_edge_of_its_condition(form: Form, sigma: Activation, seed: int) -> None:
+def test_a_corrected_flow_is_non_expansive_at_the_edge_of_its_condition(
+    form: Form, sigma: Activation, seed: int
+) -> None:
     if form == "l1-outside" and sigma.slopes[0] == 0:
         with pytest.raises(ValueError, match="smallest slope is positive"):
             AdjacencyFlow(form=form, sigma=sigma)

@@ -45,7 +45,8 @@ def step_ratio(flow: GradientFlow, graph: Graph, h: float, x: Tensor, y: Tensor)
 def test_the_field_is_minus_the_gradient_of_its_potential(placement: str, normalization: str) -> None:
     generator = torch.Generator().manual_seed(0)
     graph = random_graph(7, generator)
-    flow = GradientFlow(3, sigma=activation("huber", threshold=0.5), placement=placement, normalization=normalization, mu=0.3).double()  # fmt: skip
+    sigma = activation("huber", threshold=0.5)
+    flow = GradientFlow(3, sigma=sigma, placement=placement, normalization=normalization, mu=0.3).double()
     x = torch.randn(7, 3, dtype=torch.float64, generator=generator, requires_grad=True)
     a = graph.edge_weight.unsqueeze(1)
     scale = flow.degree(graph).rsqrt().unsqueeze(1) if normalization == "sym" else torch.ones(7, 1).double()
@@ -71,13 +72,16 @@ def test_the_step_contracts_at_the_edge_of_its_condition(
     graph = random_graph(8, generator)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        flow = GradientFlow(3, sigma=sigma, placement=placement, normalization=normalization, mu=mu, epsilon=0.01).double()  # fmt: skip
+        flow = GradientFlow(3, sigma=sigma, placement=placement, normalization=normalization, mu=mu, epsilon=0.01)
+        flow = flow.double()
     h = float(flow.max_step(graph))
     if not math.isfinite(h) or h > 1e6:  # no edge was drawn
         return
     assert flow.certified
     x = torch.randn(8, 3, dtype=torch.float64, generator=generator)
-    y = x + torch.randn(8, 3, dtype=torch.float64, generator=generator) * 10 ** float(torch.randn(1, generator=generator))
+    y = x + torch.randn(8, 3, dtype=torch.float64, generator=generator) * 10 ** float(
+        torch.randn(1, generator=generator)
+    )
     assert step_ratio(flow, graph, h, x, y) <= 1 - h * float(flow.rate(graph)) + 1e-12
 
 
