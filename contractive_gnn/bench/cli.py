@@ -6,7 +6,6 @@ import contextlib
 import os
 import shlex
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -365,7 +364,3 @@ def _errors_in_one_line(debug: bool) -> Iterator[None]:
         Console(stderr=True).print("[bold red]error:[/] ", end="")
         _say(text + hint, markup=False)
         raise typer.Exit(2) from error
-
-
-if __name__ == "__main__":
-    sys.exit(app())

@@ -239,7 +239,7 @@ def test_attack_once_measures_the_effect_where_there_is_a_model() -> None:
 def test_a_killed_benchmark_resumes_with_nothing_lost_and_nothing_done_twice(tmp_path: Path) -> None:
     out = tmp_path / "run"
     command = [
-        sys.executable, "-m", "contractive_gnn.bench.cli", "bench", "--dataset", "csbm", "--models", "gcn,mlp",
+        sys.executable, "-m", "contractive_gnn", "bench", "--dataset", "csbm", "--models", "gcn,mlp",
         "--attacks", "clean,random:0.2,random:0.5@evasion", "--seeds", "4", "--out", str(out),
         "--set", "training.epochs=40", "--jobs",
     ]  # fmt: skip
