@@ -18,11 +18,13 @@ class Graph:
             (an edge difference across them is zero) and are ignored by every field.
         edge_weight: ``[E]``, the same value for both orientations.
         num_nodes: n.
+        loop_free: whether it is known that there are no self-loops, so that nobody need look for them.
     """
 
     edge_index: Tensor
     edge_weight: Tensor
     num_nodes: int
+    loop_free: bool = False
 
     @classmethod
     def of(cls, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Graph:
@@ -67,7 +69,8 @@ class Graph:
 
     def row_sum(self, values: Tensor) -> Tensor:
         """Sum edge values (``[E]``, self-loops excluded) over the edges into every node, ``[n]``."""
-        values = torch.where(self.source == self.target, torch.zeros_like(values), values)
+        if not self.loop_free:
+            values = values.masked_fill(self.source == self.target, 0.0)
         return values.new_zeros(self.num_nodes).index_add(0, self.target, values)
 
 

@@ -43,9 +43,13 @@ class Adjacency:
     @classmethod
     def of(cls, graph: Graph) -> Adjacency:
         """The adjacency matrix of a graph, without its self-loops."""
-        weight = torch.where(graph.source == graph.target, torch.zeros_like(graph.edge_weight), graph.edge_weight)
+        edge_index, weight = graph.edge_index, graph.edge_weight
+        if not graph.loop_free:
+            proper = graph.source != graph.target
+            if not bool(proper.all()):
+                edge_index, weight = edge_index[:, proper], weight[proper]
         zeros = weight.new_zeros(graph.num_nodes)
-        return cls(graph.edge_index, weight, zeros, zeros, weight.new_zeros(()))
+        return cls(edge_index, weight, zeros, zeros, weight.new_zeros(()))
 
     @property
     def num_nodes(self) -> int:
@@ -59,12 +63,11 @@ class Adjacency:
 
     def edge_weight(self) -> Tensor:
         """The entries of A on the edges, ``[E]``."""
-        loops = self.edge_index[0] == self.edge_index[1]
-        return (self.on_edges + self.background()).masked_fill(loops, 0.0)
+        return self.on_edges + self.background()
 
     def graph(self) -> Graph:
         """The graph of the entries on the edges; what lies off the edges is bounded by :meth:`off_support`."""
-        return Graph(self.edge_index, self.edge_weight(), self.num_nodes)
+        return Graph(self.edge_index, self.edge_weight(), self.num_nodes, loop_free=True)
 
     def off_support(self) -> float:
         """An upper bound of the sum of ``|A_ij|`` over the pairs that are no edge: ``2n‖u‖₁ + n²|c|``."""
@@ -227,9 +230,8 @@ class AdjacencyFlow(nn.Module):
         n = a.num_nodes
         k1, k2, k3, k4, k5, k6, k7, k8, k9 = self._scaled(n)
         own = a.diagonal + 2 * a.offset + a.constant  # diag A
-        loops = a.edge_index[0] == a.edge_index[1]
         row = a.diagonal + n * a.offset + (a.offset.sum() + n * a.constant)  # A1
-        row = row.index_add(0, a.edge_index[1], a.on_edges.masked_fill(loops, 0.0))
+        row = row.index_add(0, a.edge_index[1], a.on_edges)
         total, trace = row.sum(), own.sum()
         return dataclasses.replace(
             a,
