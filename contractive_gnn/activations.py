@@ -216,16 +216,26 @@ ACTIVATIONS: dict[str, Callable[..., Activation]] = {
 }
 
 
-def activation(sigma: str | Activation, **kwargs: float) -> Activation:
-    """Return an activation given by name (with its arguments) or as an object.
+def activation(sigma: str | Activation, *, threshold: float | None = None) -> Activation:
+    """Return an activation given by name or as an object.
+
+    Args:
+        sigma: a key of :data:`ACTIVATIONS`, or an object, which is returned as it is.
+        threshold: λ of a named activation that has one; None takes its default.
 
     Raises:
-        ValueError: if the name is unknown.
+        ValueError: if the name is unknown, or a threshold is given to an activation that takes none.
     """
     if isinstance(sigma, Activation):
+        if threshold is not None:
+            raise ValueError(f"threshold belongs to an activation given by name; {sigma} has its own")
         return sigma
     if sigma not in ACTIVATIONS:
         raise ValueError(
             f"unknown activation {sigma!r}; expected one of {', '.join(ACTIVATIONS)} or an Activation object"
         )
-    return ACTIVATIONS[sigma](**kwargs)
+    if threshold is None:
+        return ACTIVATIONS[sigma]()
+    if sigma in ("identity", "leaky-relu"):
+        raise ValueError(f"the activation {sigma!r} has no threshold, got threshold={threshold!r}")
+    return ACTIVATIONS[sigma](threshold=threshold)

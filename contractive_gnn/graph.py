@@ -14,8 +14,8 @@ class Graph:
     """A weighted undirected graph on ``num_nodes`` nodes.
 
     Attributes:
-        edge_index: ``[2, E]`` int64, every undirected edge in both orientations; self-loops carry no information here
-            (an edge difference across them is zero) and are ignored by every field.
+        edge_index: ``[2, E]`` int64, every undirected edge once in both orientations; self-loops carry no information
+            here (an edge difference across them is zero) and are ignored by every field.
         edge_weight: ``[E]``, the same value for both orientations.
         num_nodes: n.
         loop_free: whether it is known that there are no self-loops, so that nobody need look for them.
@@ -49,7 +49,7 @@ class Graph:
                 f"edge_index must have shape [2, E] or be a sparse [n, n] matrix, got shape {tuple(edge_index.shape)}"
             )
         if edge_weight is None:
-            edge_weight = x.new_ones(edge_index.size(1), dtype=_floating(x.dtype))
+            edge_weight = torch.ones(edge_index.size(1), dtype=_floating(x.dtype), device=x.device)
         elif edge_weight.shape != edge_index.shape[1:]:
             raise ValueError(
                 f"edge_weight must have shape {list(edge_index.shape[1:])} to match edge_index, "

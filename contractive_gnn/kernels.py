@@ -47,8 +47,16 @@ def available(z: Tensor, a: Tensor, sigma: Activation) -> bool:
         and a.dtype == z.dtype
         and code(sigma) is not None
         and not torch.compiler.is_compiling()
+        and not _transformed(z)
+        and not _transformed(a)
         and _installed()
     )
+
+
+def _transformed(tensor: Tensor) -> bool:
+    """Whether torch.func or forward-mode differentiation is at work: the kernel only knows reverse mode."""
+    wrapped: bool = torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    return wrapped or torch.autograd.forward_ad.unpack_dual(tensor).tangent is not None
 
 
 def edge_sum(z: Tensor, a: Tensor, edge_index: Tensor, sigma: Activation, *, inside: bool) -> Tensor:
@@ -87,7 +95,7 @@ def _compiled(kind: int) -> tuple[Any, Any]:
         """σ(d) and σ'(d) of an elementwise activation."""
         if kind == LINEAR:
             return parameter * d, parameter
-        clipped = max(-parameter, min(parameter, d))
+        clipped = parameter if d > parameter else (-parameter if d < -parameter else d)  # NaN stays NaN
         return clipped, type(d)(clipped == d)
 
     @numba.njit(cache=True, inline="always")
@@ -166,6 +174,11 @@ def _compiled(kind: int) -> tuple[Any, Any]:
 
 @torch.library.custom_op("contractive_gnn::edge_sum", mutates_args=())
 def _edge_sum(z: Tensor, a: Tensor, edge_index: Tensor, kind: int, parameter: float, inside: bool) -> Tensor:
+    if edge_index.numel() and (int(edge_index.min()) < 0 or int(edge_index.max()) >= z.size(0)):
+        raise IndexError(
+            f"edge_index must hold node indices from 0 to {z.size(0) - 1}, got {int(edge_index.min())} to "
+            f"{int(edge_index.max())}"
+        )
     out = torch.zeros_like(z, memory_format=torch.contiguous_format)
     arrays = tuple(_array(t) for t in (z, a, edge_index))
     _compiled(kind)[0](*arrays, arrays[0].dtype.type(parameter), inside, out.numpy())
@@ -203,11 +216,13 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(z, a, edge_index)
 
 
-def _gradient(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
+def _gradient(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
     z, a, edge_index = ctx.saved_tensors
     if torch.is_grad_enabled():  # someone asks for the gradient's own graph: differentiate the plain formula
         out = plain_edge_sum(z, a, edge_index, ctx.kind, ctx.parameter, ctx.inside)
-        grad_z, grad_a = torch.autograd.grad(out, (z, a), g, create_graph=True, materialize_grads=True)
+        wanted = [tensor for tensor, needed in zip((z, a), ctx.needs_input_grad, strict=False) if needed]
+        grads = iter(torch.autograd.grad(out, wanted, g, create_graph=True, materialize_grads=True))
+        grad_z, grad_a = (next(grads) if needed else None for needed in ctx.needs_input_grad[:2])
     else:
         arguments = (z, a, edge_index, ctx.kind, ctx.parameter, ctx.inside)
         grad_z, grad_a = torch.ops.contractive_gnn.edge_sum_backward(g, *arguments)

@@ -139,7 +139,9 @@ def evaluate(model: nn.Module, data: Data, mask: Tensor) -> float:
 
 def _score(logits: Tensor, y: Tensor, mask: Tensor) -> tuple[float, float]:
     logits, y = logits[mask], y[mask]
-    accuracy = 100.0 * float((logits.argmax(dim=-1) == y).float().mean())
+    # A score that is not a number is a wrong answer, not class 0.
+    right = (logits.argmax(dim=-1) == y) & logits.isfinite().all(dim=-1)
+    accuracy = 100.0 * float(right.float().mean())
     return accuracy, float(nn.functional.cross_entropy(logits, y))
 
 

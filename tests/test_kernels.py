@@ -49,6 +49,38 @@ def test_second_derivatives(sigma: Activation, inside: bool) -> None:
     assert torch.autograd.gradgradcheck(apply, (z, a))
 
 
+@pytest.mark.parametrize("wanted", ["z", "a"])
+def test_a_second_derivative_in_one_argument_alone(wanted: str) -> None:
+    z, a, edges = problem(torch.float64)
+    z, a = (z, a.detach()) if wanted == "z" else (z.detach(), a)
+    out = kernels.edge_sum(z, a, edges, activation("group-huber"), inside=True)
+    (gradient,) = torch.autograd.grad(out.square().sum(), z if wanted == "z" else a, create_graph=True)
+    gradient.square().sum().backward()
+
+
+def test_forward_mode_takes_the_plain_path() -> None:
+    z, a, _ = problem(torch.float64)
+    sigma = activation("identity")
+    seen: list[bool] = []
+
+    def probe(z: torch.Tensor) -> torch.Tensor:
+        seen.append(kernels.available(z, a, sigma))
+        return z
+
+    torch.func.jvp(probe, (z.detach(),), (torch.ones_like(z),))
+    torch.func.vmap(probe)(z.detach())
+    assert seen == [False, False]
+
+
+def test_nan_is_not_hidden_and_a_wrong_index_is_refused() -> None:
+    z, a, edges = problem(torch.float32)
+    spoilt = z.detach().clone()
+    spoilt[int(edges[0, edges[0] != edges[1]][0])] = float("nan")
+    assert bool(kernels.edge_sum(spoilt, a, edges, activation("huber"), inside=False).isnan().any())
+    with pytest.raises(IndexError, match="node indices from 0 to 8"):
+        kernels.edge_sum(z, a, torch.tensor([[10**9], [0]]), activation("huber"), inside=False)
+
+
 def test_the_operator_is_well_registered() -> None:
     z, a, edges = problem(torch.float32)
     torch.library.opcheck(torch.ops.contractive_gnn.edge_sum, (z, a, edges, kernels.CLIP, 0.5, False))

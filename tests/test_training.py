@@ -47,7 +47,7 @@ def test_patience_stops_early(data: Data) -> None:
 
 
 def test_roles_have_their_own_rates(data: Data) -> None:
-    model = nn.build("csgnn", data.num_features, 3, hidden=8)
+    model = nn.build("csgnn", data.num_features, 3, hidden=8, weight=True)
     training.fit(model, data, epochs=1, lr={"encoder": 0.1, "node": 0.0, "adjacency": 0.0})
     trained = {name: parameter.clone() for name, parameter in model.state_dict().items()}
     training.fit(model, data, epochs=0)  # the same seed draws the same parameters and stops there
@@ -71,3 +71,11 @@ def test_a_missing_mask_says_so(data: Data) -> None:
     bare = Data(x=data.x, edge_index=data.edge_index, y=data.y)
     with pytest.raises(ValueError, match=r"data\.train_mask must select at least one node"):
         training.fit(nn.build("gcn", data.num_features, 3), bare)
+
+
+def test_scores_that_are_not_numbers_are_wrong(data: Data) -> None:
+    class Broken(torch.nn.Module):
+        def forward(self, x: torch.Tensor, edge_index: torch.Tensor) -> torch.Tensor:
+            return torch.full((x.size(0), 3), float("nan"))
+
+    assert training.evaluate(Broken(), data, data.y == 0) == 0.0

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: what `bench` runs when it is asked for nothing in particular
 MODELS = "gcn,csgnn,linf-diffusion"
 EMBEDDED_ATTACKS = (
-    "clean,random:0.5,dice:0.2@evasion,dice:0.4@evasion,pgd:0.1,fga:10@evasion,whitebox-pgd:0.05,whitebox-pgd:0.1"
+    "clean,random:0.5,dice:0.2,pgd:0.1,nettack:5@evasion,nettack-features:10,whitebox-pgd:0.05,whitebox-pgd:0.1"
 )
 #: with them a first look takes a minute; they stand in the command that the report shows, and --set goes over them
 QUICK = (
@@ -37,6 +37,8 @@ QUICK = (
     "whitebox-pgd.attack.samples=3",
     "whitebox-pgd.attack.swaps=5",
 )
+QUICK_TARGETS = 10
+TARGETS = 20
 PUBLISHED_ATTACKS = (
     "clean,metattack:0.05,metattack:0.1,metattack:0.15,metattack:0.2,metattack:0.25,nettack:1,nettack:3,nettack:5"
 )
@@ -64,7 +66,12 @@ Overrides = Annotated[
         "May be given again and again.",
     ),
 ]
-Targets = Annotated[int, typer.Option(help="Number of nodes that a live targeted attack aims at.")]
+Targets = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Number of targets of a live targeted attack; 20 if not given, 10 in a first look."
+    ),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")]
 SpecHelp = (
     r"NAME[:BUDGET]\[@evasion|@poisoning]. BUDGET: a fraction with a decimal point (0.05) or 50flips for a global "
@@ -102,7 +109,7 @@ def bench(
     attack_seed: Annotated[
         int, typer.Option(help="Seed of the attacks and of the choice of targets; every model sees the same graph.")
     ] = 0,
-    targets: Targets = 20,
+    targets: Targets = None,
     overrides: Overrides = None,
     anchors: Annotated[
         Path | None,
@@ -149,7 +156,7 @@ def attack(
     seed: Annotated[int, typer.Option(help="Seed of the attack, of the choice of targets and of the model.")] = 0,
     split: Split = "prognn",
     split_seed: SplitSeed = 0,
-    targets: Targets = 20,
+    targets: Targets = None,
     overrides: Overrides = None,
     root: Root = None,
     debug: Debug = False,
@@ -220,7 +227,7 @@ def _protocol(
     split: str,
     split_seed: int,
     attack_seed: int,
-    targets: int,
+    targets: int | None,
     overrides: list[str] | None,
     root: Path | None,
 ) -> Protocol:
@@ -252,7 +259,7 @@ def _protocol(
         split="prognn" if split == "prognn" else "random",
         split_seed=split_seed,
         attack_seed=attack_seed,
-        n_targets=targets,
+        n_targets=targets or (QUICK_TARGETS if first else TARGETS),
         overrides=(*first, *(Override.parse(text) for text in overrides or ())),
         root=root,
     )

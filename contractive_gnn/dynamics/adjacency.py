@@ -29,8 +29,8 @@ class Adjacency:
         diagonal: v, ``[n]``.
         offset: u, ``[n]``.
         constant: c, ``[]``.
-        error: bound of the distance to the matrix that this one stands for, in the norm of the flow that made it
-            (0 where every step was exact).
+        error: bound of the distance to the matrix that this one stands for (0 where every step was exact).
+        norm: the norm of that bound, ``"vec-l1"`` or ``"vec-linf"``.
     """
 
     edge_index: Tensor
@@ -39,6 +39,7 @@ class Adjacency:
     offset: Tensor
     constant: Tensor
     error: float = 0.0
+    norm: str = "vec-l1"
 
     @classmethod
     def of(cls, graph: Graph) -> Adjacency:
@@ -68,6 +69,10 @@ class Adjacency:
     def graph(self) -> Graph:
         """The graph of the entries on the edges; what lies off the edges is bounded by :meth:`off_support`."""
         return Graph(self.edge_index, self.edge_weight(), self.num_nodes, loop_free=True)
+
+    def error_in(self, norm: str) -> float:
+        """``error`` as a bound in ``norm``: a sum is at least its largest term, and at most n² times it."""
+        return self.error * self.num_nodes**2 if (self.norm, norm) == ("vec-linf", "vec-l1") else self.error
 
     def off_support(self) -> float:
         """An upper bound of the sum of ``|A_ij|`` over the pairs that are no edge: ``2n‖u‖₁ + n²|c|``."""
@@ -276,12 +281,12 @@ class AdjacencyFlow(nn.Module):
         inside = self.form == "l1-inside"
         activated, total, largest = (a if inside else self.linear(a)).activate(self.sigma)
         moved = self.linear(activated) if inside else activated
-        error, missed = a.error, largest if self.norm == "vec-linf" else total
+        error, missed = a.error_in(self.norm), largest if self.norm == "vec-linf" else total
         if error or missed:
             reach = float(h.detach()) * float(self.coefficients().detach().abs().sum())
             error = (1.0 if self.certified else 1.0 + reach) * error
             error += missed * (reach if inside else float(h.detach()))
-        return dataclasses.replace(a.plus(moved, h), error=error)
+        return dataclasses.replace(a.plus(moved, h), error=error, norm=self.norm)
 
     def forward_dense(self, a: Tensor) -> Tensor:
         """One step of a dense symmetric ``[n, n]`` matrix: the reference, for n up to a few thousand."""

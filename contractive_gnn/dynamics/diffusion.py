@@ -28,7 +28,7 @@ class Diffusion(Dynamics, MessagePassing):  # type: ignore[misc]
     Args:
         sigma: an elementwise :class:`Activation` with slopes in [0, 1], or its name.
         mu: μ ≥ 0.
-        threshold: λ of the named σ, in the units of the features.
+        threshold: λ of a named σ, in the units of the features; None takes its default, 1.
 
     Shapes:
         state ``[n, c]``, edge weights ``[E]``, not negative.
@@ -39,15 +39,11 @@ class Diffusion(Dynamics, MessagePassing):  # type: ignore[misc]
 
     norm: ClassVar[str] = "linf"
 
-    def __init__(self, *, sigma: str | Activation = "huber", mu: float = 0.3, threshold: float = 1.0) -> None:
+    def __init__(self, *, sigma: str | Activation = "huber", mu: float = 0.3, threshold: float | None = None) -> None:
         super().__init__(aggr="sum")
         if mu < 0:
             raise ValueError(f"mu must be at least 0, got {mu!r}")
-        self.sigma = (
-            activation(sigma, threshold=threshold)
-            if isinstance(sigma, str) and sigma != "identity"
-            else activation(sigma)
-        )
+        self.sigma = activation(sigma, threshold=threshold)
         if self.sigma.group or self.sigma.slopes[0] < 0 or self.sigma.slopes[1] > 1:
             raise ValueError(
                 f"the ℓ∞ diffusion needs an elementwise activation with slopes in [0, 1], got {self.sigma} with slopes "

@@ -97,8 +97,11 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
 
     def degree(self, graph: Graph) -> Tensor:
         """Degrees of the weights in the potential plus ε, ``[n]``."""
+        return self._weight_sum(graph) + self.epsilon
+
+    def _weight_sum(self, graph: Graph) -> Tensor:
         a = graph.edge_weight
-        return graph.row_sum(a.square() if self.placement == "inside" else a) + self.epsilon
+        return graph.row_sum(a.square() if self.placement == "inside" else a)
 
     def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: float = 0.0) -> Tensor:
         """Evaluate the right-hand side of the class's equation; shape ``[n, c]``."""
@@ -131,7 +134,7 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         """A certified upper bound of ‖G‖² in :attr:`norm`: 2 when normalised, else the Anderson–Morley bound."""
         if self.normalization != "none" or graph.edge_weight.numel() == 0:
             return graph.edge_weight.new_tensor(2.0)
-        degree = self.degree(graph) - self.epsilon
+        degree = self._weight_sum(graph)
         return torch.where(graph.source == graph.target, 0.0, degree[graph.source] + degree[graph.target]).max()
 
     def weight_norm(self) -> Tensor | float:
@@ -152,8 +155,11 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         return self.mu - dip * self.weight_norm() ** 2 * self.gradient_norm_squared(graph) if dip else self.mu
 
     def max_step(self, graph: Graph) -> Tensor:
-        """``2/(ν + μ + κ)``; 0 where the rate κ is negative: a redescending σ that the fidelity does not outweigh."""
+        """``2/(ν + μ + κ)``; 0 where the rate κ is negative: a redescending σ that the fidelity does not outweigh.
+
+        On a graph without edges every step will do; a large one is returned.
+        """
         smoothness, rate = self.smoothness(graph), self.rate(graph)
         if rate < 0:
             return torch.zeros_like(smoothness)
-        return 2.0 / (smoothness + self.mu + rate).clamp(min=torch.finfo(smoothness.dtype).tiny)
+        return 2.0 / (smoothness + self.mu + rate).clamp(min=torch.finfo(smoothness.dtype).eps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch_geometric.nn import APPNP as APPNPConv
 from torch_geometric.nn import GATConv, GCNConv
@@ -117,8 +118,9 @@ class WeightedGATConv(GATConv):  # type: ignore[misc]
         alpha = softmax(nn.functional.leaky_relu(alpha_i + alpha_j, self.negative_slope), index, ptr, dim_size)
         if edge_attr is not None:
             alpha = alpha * edge_attr.view(-1, 1)
-            # The self-loop's own share keeps the sum away from zero.
-            alpha = alpha / scatter(alpha, index, dim=0, dim_size=dim_size, reduce="sum")[index]
+            total = scatter(alpha, index, dim=0, dim_size=dim_size, reduce="sum")
+            # The self-loop of weight 1 keeps the sum positive, but its share may have been rounded to zero.
+            alpha = alpha / total.clamp(min=torch.finfo(alpha.dtype).tiny)[index]
         return nn.functional.dropout(alpha, p=self.dropout, training=self.training)
 
 

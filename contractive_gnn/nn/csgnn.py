@@ -2,6 +2,8 @@ r"""CSGNN: features and adjacency evolve together (Eliasof, Murari, Sherry, Sch�
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from typing import Any, Literal
 
 import torch
@@ -83,6 +85,11 @@ class CoupledConv(GradientFlow):
         ``anchor`` is F⁽⁰⁾, which a fidelity term (``mu > 0``, not in the paper) pulls back to.
         """
         graph = adjacency.graph()
+        if self.placement == "outside":
+            # The potential is convex for weights that are not negative, and a flow may leave them. Not clamp: its
+            # gradient at 0 is 0, and would hide every absent edge.
+            weight = graph.edge_weight.masked_fill(graph.edge_weight < 0, 0.0)
+            graph = dataclasses.replace(graph, edge_weight=weight)
         x = x + self.step_size(graph) * self.field(x, graph, anchor=anchor)
         return x, adjacency if self.adjacency_flow is None else self.adjacency_flow(adjacency)
 
@@ -103,8 +110,12 @@ class CSGNN(nn.Module):
         alpha: α ≤ 0 of the adjacency flow.
         adjacency_step: h of the adjacency flow, where it is not that of the features as in the paper.
         sigma: activation of the feature flow.
-        threshold: λ of an activation given by name.
+        threshold: λ of an activation given by name; None takes its default.
         condition: step condition of the feature flow, ``"corrected"`` or ``"printed"``.
+        placement: of the edge weights, ``"outside"`` σ or ``"inside"`` as in the paper. On a graph of weights 0 and 1
+            whose adjacency is kept the two are the same model, but inside an absent edge has no gradient.
+        mu: strength of the pull to F⁽⁰⁾ (0 in the paper).
+        weight: learn W (as in the paper), or keep W = I.
         **flow: arguments of :class:`~contractive_gnn.dynamics.GradientFlow`.
 
     Shapes:
@@ -118,23 +129,23 @@ class CSGNN(nn.Module):
         out_channels: int,
         *,
         hidden: int = 64,
-        num_layers: int = 3,
+        num_layers: int = 8,
         step: float = 0.5,
         dropout: float = 0.5,
         shared: bool = False,
         adjacency: Form | Literal["fixed"] = "l1-inside",
-        alpha: float = -1.0,
-        adjacency_step: float | None = None,
-        sigma: str | Activation = "tanh",
-        threshold: float | None = None,
+        alpha: float = -0.1,
+        adjacency_step: float | None = 0.02,
+        sigma: str | Activation = "huber",
+        threshold: float | None = 0.3,
         condition: Condition = "corrected",
+        placement: Placement = "outside",
+        mu: float = 0.1,
+        weight: bool = False,
         **flow: Any,
     ) -> None:
         super().__init__()
-        if threshold is not None:
-            if isinstance(sigma, Activation):
-                raise ValueError("threshold belongs to an activation given by name; an Activation object has its own")
-            sigma = activation(sigma, threshold=threshold)
+        sigma = activation(sigma, threshold=None if isinstance(sigma, Activation) else threshold)
         if adjacency_step is None:
             adjacency_step = step
         if num_layers < 1:
@@ -146,6 +157,9 @@ class CSGNN(nn.Module):
                 step=step,
                 condition=condition,
                 sigma=sigma,
+                placement=placement,
+                mu=mu,
+                weight=weight,
                 adjacency_flow=None
                 if adjacency == "fixed"
                 else AdjacencyFlow(form=adjacency, alpha=alpha, step=adjacency_step),
@@ -160,7 +174,11 @@ class CSGNN(nn.Module):
 
     @property
     def certified(self) -> bool:
-        """Whether every step is proved non-expansive, the features' for a fixed adjacency."""
+        """Whether every step is proved non-expansive, each in its own norm, the features' for a fixed adjacency.
+
+        With ``normalization="degree"`` the norm weights a node by its degree, which an adjacency flow changes from
+        layer to layer: the product of the steps is then bounded only up to the ratio of those degrees.
+        """
         return all(block.certified for block in self.layers())
 
     def reset_parameters(self) -> None:
@@ -171,6 +189,18 @@ class CSGNN(nn.Module):
             block.reset_parameters()
             if block.adjacency_flow is not None:
                 block.adjacency_flow.reset_parameters()
+
+    def relaxed(self) -> CSGNN:
+        """A twin with the same parameters whose edge weights stand outside σ, for attackers that need a gradient.
+
+        Inside σ an absent edge has a gradient of (nearly) zero, although adding it moves the output: an attack that
+        follows this model's own gradient is blind to insertions. The twin is the same function where the weights are
+        0 or 1, and its gradient sees every pair.
+        """
+        twin = copy.deepcopy(self)
+        for block in twin.layers():
+            block.placement = "outside"
+        return twin
 
     def layers(self) -> list[CoupledConv]:
         """The L blocks in the order they are applied (the same object L times where weights are shared)."""

@@ -20,7 +20,6 @@ from typing import Any, ClassVar, Final, Literal
 import numpy as np
 import scipy.sparse as sp
 import torch
-from sklearn.metrics.pairwise import cosine_similarity
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
@@ -594,6 +593,8 @@ class SimPGCN(DeepRobustModel):
 def cosine_similarities(x: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Cosines between the supports of the rows of x, float32 ``[n, n]``; 0 where a row is empty."""
     # as DeepRobust computes them, to the last bit: among equal similarities the rounding decides who is a neighbour
+    from sklearn.metrics.pairwise import cosine_similarity  # a second of import time that only this model needs
+
     similarities: np.ndarray[Any, np.dtype[np.float32]] = cosine_similarity(
         (x.numpy(force=True) != 0).astype(np.float32)
     )

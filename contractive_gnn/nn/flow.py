@@ -16,7 +16,9 @@ class FlowConv(nn.Module):
     r"""A vector field as a layer: K explicit Euler steps ``x ← x + h X(x)`` from ``x⁽⁰⁾``, which is also the anchor.
 
     The layer keeps the number of channels, like PyG's ``APPNP`` and ``AntiSymmetricConv``. With a step within the
-    field's condition it is ``Π (1 − hκ)``-Lipschitz in the field's norm for a fixed anchor.
+    field's condition, K steps from a *fixed* anchor are ``q = (1 − hκ)^K``-Lipschitz in the field's norm. Here the
+    anchor is the input and moves with it: a fidelity of strength μ adds at most hμ of the input's change at every step,
+    so the layer is ``q + (1 − q) μ/κ``-Lipschitz, which is 1 where κ = μ (every monotone σ).
 
     Args:
         dynamics: the vector field.
@@ -73,8 +75,9 @@ class FlowConv(nn.Module):
         """Integrate from ``x``; shape ``[n, c]``."""
         graph = Graph.of(x, edge_index, edge_weight)
         anchor, h = x, self.step_size(graph)
+        seconds = float(h.detach()) if isinstance(h, Tensor) else h
         for k in range(self.num_steps):
-            x = x + h * self.dynamics.field(x, graph, anchor=anchor, t=k * float(h))
+            x = x + h * self.dynamics.field(x, graph, anchor=anchor, t=k * seconds)
         return x
 
     def extra_repr(self) -> str:
@@ -144,14 +147,13 @@ def gradient_flow(
     step: float | None = None,
     dropout: float = 0.5,
     sigma: str = "group-huber",
-    threshold: float = 1.0,
+    threshold: float | None = None,
     mu: float = 0.1,
     weight: bool = False,
     **flow: Any,
 ) -> FlowGNN:
     """The ℓ2 gradient flow with the edge weights outside σ (:class:`GradientFlow`) as a model, on hidden channels."""
-    sigma_arguments = {} if sigma == "identity" else {"threshold": threshold}
-    dynamics = GradientFlow(hidden, sigma=activation(sigma, **sigma_arguments), mu=mu, weight=weight, **flow)
+    dynamics = GradientFlow(hidden, sigma=activation(sigma, threshold=threshold), mu=mu, weight=weight, **flow)
     conv = FlowConv(dynamics, num_steps=num_steps, step=step)
     return FlowGNN(in_channels, out_channels, conv, hidden=hidden, dropout=dropout)
 
@@ -165,7 +167,7 @@ def linf_diffusion(
     step: float | None = None,
     dropout: float = 0.5,
     sigma: str = "huber",
-    threshold: float = 1.0,
+    threshold: float | None = None,
     mu: float = 0.3,
     space: Literal["hidden", "class"] = "class",
 ) -> FlowGNN:

@@ -174,3 +174,15 @@ def test_errors_say_what_was_expected() -> None:
         AdjacencyFlow(sigma="group-mcp")
     with pytest.raises(ValueError, match=r"expected a square matrix, got shape \(2, 3\)"):
         AdjacencyFlow().forward_dense(torch.zeros(2, 3))
+
+
+def test_the_error_follows_a_change_of_norm() -> None:
+    """A largest entry of e bounds a sum by n² e: mixing forms keeps the reported error a bound."""
+    sparse = random_adjacency(6, torch.Generator().manual_seed(11))
+    dense = sparse.dense()
+    with torch.no_grad():
+        for seed, form in enumerate(("max-outside", "max-outside", "l1-inside")):
+            flow = flow_of(form, seed, Tanh(0.1), step=0.3)  # type: ignore[arg-type]
+            sparse, dense = flow(sparse), flow.forward_dense(dense)
+    assert sparse.norm == "vec-l1"
+    assert 0 < float((sparse.dense() - dense).abs().sum()) <= sparse.error

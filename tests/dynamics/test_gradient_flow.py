@@ -140,3 +140,12 @@ def test_errors_say_what_was_expected() -> None:
         GradientFlow(2, normalization="row")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="mu must be at least 0"):
         GradientFlow(2, mu=-1)
+
+
+@pytest.mark.parametrize(("placement", "weight"), [("outside", 1e-8), ("inside", 1e-4)])
+def test_tiny_weights_do_not_cancel_against_epsilon(placement: str, weight: float) -> None:
+    graph = Graph(torch.tensor([[0, 1], [1, 0]]), torch.full((2,), weight), 2)
+    flow = GradientFlow(1, sigma="identity", placement=placement, normalization="none", weight=False)
+    x = torch.tensor([[1.0], [-1.0]])
+    moved = x + flow.max_step(graph) * flow.field(x, graph)
+    assert float(moved.norm()) <= float(x.norm()) * (1 + 1e-5)

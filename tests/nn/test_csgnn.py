@@ -51,8 +51,8 @@ def test_the_corrected_feature_step_is_non_expansive_through_training(graph: Gra
 
 
 def test_what_the_sparse_form_leaves_out_is_reported(graph: Graph) -> None:
-    model = CSGNN(4, 2, adjacency="published", condition="printed")
-    states = model.adjacencies(torch.zeros(40, 4), graph.edge_index)
+    model = CSGNN(4, 2, num_layers=3, adjacency="published", condition="printed", adjacency_step=0.5)
+    states = model.adjacencies(torch.zeros(40, 4), graph.edge_index)  # three layers
     assert len(states) == 4
     assert states[0].error == 0.0
     assert states[0].off_support() == 0.0
@@ -69,7 +69,7 @@ def test_certified_says_which_forms_are_proved() -> None:
 
 
 def test_parameters_by_role() -> None:
-    model = CSGNN(4, 2, num_layers=2)
+    model = CSGNN(4, 2, num_layers=2, weight=True)
     groups = model.parameter_groups()
     assert {role: len(parameters) for role, parameters in groups.items()} == {"encoder": 4, "node": 2, "adjacency": 2}
     assert sum(len(parameters) for parameters in groups.values()) == len(list(model.parameters()))
@@ -81,3 +81,24 @@ def test_errors_say_what_was_expected() -> None:
         CSGNN(4, 2, num_layers=0)
     with pytest.raises(ValueError, match="condition must be 'corrected' or 'printed', got 'none'"):
         CSGNN(4, 2, condition="none")  # type: ignore[arg-type]
+
+
+def test_the_relaxed_twin_is_the_same_function_on_binary_graphs_and_sees_absent_edges(graph: Graph) -> None:
+    model = CSGNN(4, 2, adjacency="fixed", placement="inside").eval()
+    twin = model.relaxed()
+    x = torch.randn(40, 4, generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(twin(x, graph.edge_index), model(x, graph.edge_index))
+    absent = torch.zeros(graph.edge_index.size(1), requires_grad=True)
+    blind, seeing = (
+        torch.autograd.grad(m(x, graph.edge_index, absent)[:, 0].square().sum(), absent)[0] for m in (model, twin)
+    )
+    assert bool((blind == 0).all())
+    assert bool((seeing != 0).float().mean() > 0.9)
+
+
+def test_weights_that_a_flow_turned_negative_do_not_expand() -> None:
+    graph = Graph(torch.tensor([[0, 1], [1, 0]]), torch.tensor([-1.0, -1.0]).double(), 2)
+    conv = CoupledConv(1, placement="outside", normalization="none", sigma="identity", step=5.0, weight=False)
+    x = torch.tensor([[1.0], [-1.0]], dtype=torch.float64)
+    moved, _ = conv(x, Adjacency.of(graph))
+    assert float(moved.norm()) <= float(x.norm())
