@@ -56,7 +56,7 @@ def available(z: Tensor, a: Tensor, sigma: Activation) -> bool:
 def _transformed(tensor: Tensor) -> bool:
     """Whether torch.func or forward-mode differentiation is at work: the kernel only knows reverse mode."""
     wrapped: bool = torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-    return wrapped or torch.autograd.forward_ad.unpack_dual(tensor).tangent is not None
+    return wrapped or torch.autograd.forward_ad.unpack_dual(tensor).tangent is not None  # type: ignore[no-untyped-call]
 
 
 def edge_sum(z: Tensor, a: Tensor, edge_index: Tensor, sigma: Activation, *, inside: bool) -> Tensor:

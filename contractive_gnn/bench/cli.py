@@ -68,9 +68,7 @@ Overrides = Annotated[
 ]
 Targets = Annotated[
     int | None,
-    typer.Option(
-        min=1, help="Number of targets of a live targeted attack; 20 if not given, 10 in a first look."
-    ),
+    typer.Option(help="Number of targets of a live targeted attack; 20 if not given, 10 in a first look."),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")]
 SpecHelp = (
@@ -95,10 +93,10 @@ def bench(
         str | None,
         typer.Option(help=f"Comma-separated attacks, each {SpecHelp} Default: what suits the data set."),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds: 0, 1, …")] = 2,
+    seeds: Annotated[int, typer.Option(help="Number of seeds: 0, 1, …")] = 2,
     jobs: Annotated[
         int | None,
-        typer.Option(min=1, help=f"Processes; one a core, at most {MOST_JOBS}, if not given."),
+        typer.Option(help=f"Processes; one a core, at most {MOST_JOBS}, if not given."),
     ] = None,
     out: Annotated[
         Path | None,
@@ -259,7 +257,7 @@ def _protocol(
         split="prognn" if split == "prognn" else "random",
         split_seed=split_seed,
         attack_seed=attack_seed,
-        n_targets=targets or (QUICK_TARGETS if first else TARGETS),
+        n_targets=targets if targets is not None else QUICK_TARGETS if first else TARGETS,
         overrides=(*first, *(Override.parse(text) for text in overrides or ())),
         root=root,
     )

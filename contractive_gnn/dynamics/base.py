@@ -25,7 +25,7 @@ class Dynamics(nn.Module, ABC):
     norm: ClassVar[str]
 
     @abstractmethod
-    def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: float = 0.0) -> Tensor:
+    def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: Tensor | float = 0.0) -> Tensor:
         """Evaluate X at ``x`` (``[n, channels]``).
 
         Args:

@@ -55,7 +55,7 @@ class Diffusion(Dynamics, MessagePassing):  # type: ignore[misc]
         """``p_ij`` per edge, ``[E]``: random walk with a self-loop of weight 1."""
         return graph.edge_weight / (1.0 + graph.row_sum(graph.edge_weight))[graph.target]
 
-    def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: float = 0.0) -> Tensor:
+    def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: Tensor | float = 0.0) -> Tensor:
         """Evaluate the right-hand side of the class's equation; shape ``[n, c]``."""
         p = self.transition(graph)
         if kernels.available(x, p, self.sigma) and not self.explain:

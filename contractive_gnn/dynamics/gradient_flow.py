@@ -103,7 +103,7 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         a = graph.edge_weight
         return graph.row_sum(a.square() if self.placement == "inside" else a)
 
-    def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: float = 0.0) -> Tensor:
+    def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: Tensor | float = 0.0) -> Tensor:
         """Evaluate the right-hand side of the class's equation; shape ``[n, c]``."""
         z = x if self.weight is None else x @ self.weight
         if self.normalization == "sym":

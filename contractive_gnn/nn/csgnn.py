@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
+from torch_geometric.nn import MessagePassing
 
 from contractive_gnn.activations import Activation, activation
 from contractive_gnn.dynamics import Adjacency, AdjacencyFlow, GradientFlow
@@ -44,6 +45,10 @@ class CoupledConv(GradientFlow):
     Shapes:
         ``x`` ``[n, c]``; the adjacency in O(|E| + n).
     """
+
+    # PyG compiles propagate for each class, and keeps the inherited one for explainers: here that would be the compiled
+    # one of GradientFlow, which ignores their masks.
+    propagate = MessagePassing.propagate
 
     def __init__(
         self,

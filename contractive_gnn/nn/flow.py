@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -9,23 +10,28 @@ from torch import Tensor, nn
 from contractive_gnn.activations import activation
 from contractive_gnn.dynamics import Diffusion, Dynamics, GradientFlow
 from contractive_gnn.graph import Graph
+from contractive_gnn.integrators import integrate, solver
 from contractive_gnn.nn.sparse import Linear, dropout
 
 
 class FlowConv(nn.Module):
-    r"""A vector field as a layer: K explicit Euler steps ``x ← x + h X(x)`` from ``x⁽⁰⁾``, which is also the anchor.
+    r"""A vector field as a layer: K steps of an integrator from ``x⁽⁰⁾``, which is also the anchor of the fidelity.
 
-    The layer keeps the number of channels, like PyG's ``APPNP`` and ``AntiSymmetricConv``. With a step within the
-    field's condition, K steps from a *fixed* anchor are ``q = (1 − hκ)^K``-Lipschitz in the field's norm. Here the
-    anchor is the input and moves with it: a fidelity of strength μ adds at most hμ of the input's change at every step,
-    so the layer is ``q + (1 − q) μ/κ``-Lipschitz, which is 1 where κ = μ (every monotone σ).
+    By default the steps are explicit Euler's, ``x ← x + h X(x)``. The layer keeps the number of channels, like PyG's
+    ``APPNP`` and ``AntiSymmetricConv``. With Euler steps within the field's condition, K of them from a *fixed* anchor
+    are ``q = (1 − hκ)^K``-Lipschitz in the field's norm. Here the anchor is the input and moves with it: a fidelity of
+    strength μ adds at most hμ of the input's change at every step, so the layer is ``q + (1 − q) μ/κ``-Lipschitz, which
+    is 1 where κ = μ (every monotone σ).
 
     Args:
         dynamics: the vector field.
         num_steps: K ≥ 1.
         step: h > 0, or None for the field's own largest contractive step on the graph at hand. A larger h than that is
             cut down to it, unless ``constrained`` is False.
-        constrained: keep the step within the field's condition.
+        constrained: keep the step within the field's condition: the scheme's contractivity radius in the field's norm
+            times the largest contractive Euler step.
+        scheme: an explicit row of :data:`contractive_gnn.integrators.SOLVERS`: ``"euler"``, ``"heun"``, ``"ssprk2"``,
+            ``"ssprk3"``, ``"rk4"`` (no contractive step outside ℓ2).
 
     Shapes:
         ``x`` ``[n, c]``, ``edge_index`` ``[2, E]`` (both orientations) or a sparse ``[n, n]`` matrix, ``edge_weight``
@@ -36,7 +42,13 @@ class FlowConv(nn.Module):
     """
 
     def __init__(
-        self, dynamics: Dynamics, *, num_steps: int = 8, step: float | None = None, constrained: bool = True
+        self,
+        dynamics: Dynamics,
+        *,
+        num_steps: int = 8,
+        step: float | None = None,
+        constrained: bool = True,
+        scheme: str = "euler",
     ) -> None:
         super().__init__()
         if num_steps < 1:
@@ -45,7 +57,10 @@ class FlowConv(nn.Module):
             raise ValueError(f"step must be positive, got {step!r}")
         if step is None and not constrained:
             raise ValueError("an unconstrained layer needs a step: give step, or leave constrained=True")
+        if math.isinf(solver(scheme).radius("linf")):
+            raise ValueError(f"scheme must be explicit, got {scheme!r}; integrators.integrate has the implicit one")
         self.dynamics = dynamics
+        self.scheme = scheme
         self.num_steps = num_steps
         self.step = step
         self.constrained = constrained
@@ -61,11 +76,12 @@ class FlowConv(nn.Module):
         if not self.constrained:
             assert self.step is not None
             return self.step
-        limit = self.dynamics.max_step(graph)
+        limit = solver(self.scheme).radius(self.dynamics.norm) * self.dynamics.max_step(graph)
         if limit <= 0:
             raise ValueError(
-                f"{self.dynamics} has no contractive step on this graph (rate {float(self.dynamics.rate(graph)):.3g}); "
-                "raise its mu, use a monotone activation, or pass constrained=False with a step"
+                f"{self.dynamics} has no contractive step with {self.scheme} on this graph "
+                f"(rate {float(self.dynamics.rate(graph)):.3g}, norm {self.dynamics.norm}); raise its mu, use a "
+                "monotone activation or another scheme, or pass constrained=False with a step"
             )
         if self.step is None:
             return limit
@@ -74,15 +90,15 @@ class FlowConv(nn.Module):
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Integrate from ``x``; shape ``[n, c]``."""
         graph = Graph.of(x, edge_index, edge_weight)
-        anchor, h = x, self.step_size(graph)
-        seconds = float(h.detach()) if isinstance(h, Tensor) else h
-        for k in range(self.num_steps):
-            x = x + h * self.dynamics.field(x, graph, anchor=anchor, t=k * seconds)
-        return x
+
+        def field(y: Tensor, t: Tensor | float) -> Tensor:
+            return self.dynamics.field(y, graph, anchor=x, t=t)
+
+        return integrate(field, x, step=self.step_size(graph), num_steps=self.num_steps, scheme=self.scheme)
 
     def extra_repr(self) -> str:
         """Show the integration."""
-        return f"num_steps={self.num_steps}, step={self.step}, constrained={self.constrained}"
+        return f"num_steps={self.num_steps}, step={self.step}, constrained={self.constrained}, scheme={self.scheme!r}"
 
 
 class FlowGNN(nn.Module):
