@@ -74,7 +74,7 @@ def test_the_step_contracts_at_the_edge_of_its_condition(
         torch.manual_seed(seed)
         flow = GradientFlow(3, sigma=sigma, placement=placement, normalization=normalization, mu=mu, epsilon=0.01)
         flow = flow.double()
-    h = float(flow.max_step(graph))
+    h = float(flow.max_step(graph).detach())
     if not math.isfinite(h) or h > 1e6:  # no edge was drawn
         return
     assert flow.certified
@@ -91,7 +91,7 @@ def test_the_step_expands_beyond_its_condition(normalization: str) -> None:
     graph = complete_bipartite(3)
     flow = GradientFlow(1, sigma="identity", normalization=normalization, weight=False, epsilon=1e-9).double()
     x = torch.tensor([1.0] * 3 + [-1.0] * 3, dtype=torch.float64).unsqueeze(1)
-    h = float(flow.max_step(graph))
+    h = float(flow.max_step(graph).detach())
     assert step_ratio(flow, graph, h, x, -x) == pytest.approx(1.0, abs=1e-8)
     assert step_ratio(flow, graph, 1.2 * h, x, -x) > 1.39
 
