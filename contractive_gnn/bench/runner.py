@@ -257,7 +257,9 @@ def plan(protocol: Protocol, *, out: Path, finished: Mapping[Key, Result]) -> Pl
                 n_cells += 1
                 if result := finished.get(cell.key):
                     n_finished += 1
-                    if result.evaluated_on == "test":
+                    # measured by the same code, or measured again: one line must not speak of two versions
+                    same_code = (result.commit, result.versions) == (stamp.commit, stamp.versions)
+                    if same_code and result.evaluated_on == "test":
                         clean_accuracy = result.clean_accuracy
                     continue
                 graph = None
