@@ -117,6 +117,6 @@ class MetattackFeatures(_MetaAttack):
         seed: see :class:`Attack`.
     """
 
-    name: ClassVar[str] = "metattack-features"
+    name: ClassVar[str] = "metattack-features-deeprobust"
     kind: ClassVar[Kind] = "features"
     deeprobust_class: ClassVar[str] = "Metattack"

@@ -275,7 +275,7 @@ class MetattackFeatures(_MetaGradientAttack):
     a candidate, and a step that flips it back counts. The arguments are those of :class:`Metattack`.
     """
 
-    name: ClassVar[str] = "metattack-features-exact"
+    name: ClassVar[str] = "metattack-features"
     kind: ClassVar[Kind] = "features"
 
     def _perturb(self, data: Data, n_flips: int, *, victim: nn.Module | None, targets: Tensor | None) -> Perturbation:

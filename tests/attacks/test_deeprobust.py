@@ -29,7 +29,7 @@ WORKS: list[tuple[str, dict[str, Any], str, str, str]] = [
     ("metattack-deeprobust", {"train_iters": 10}, "structure", "global", "transfer"),
     ("metattack-deeprobust", {"train_iters": 10, "lambda_": 0.5}, "structure", "global", "transfer"),
     ("metattack-approx", {"train_iters": 10}, "structure", "global", "transfer"),
-    ("metattack-features", {"train_iters": 10}, "features", "global", "transfer"),
+    ("metattack-features-deeprobust", {"train_iters": 10}, "features", "global", "transfer"),
     ("node-embedding", {"edit": "remove"}, "structure", "global", "transfer"),
     ("node-embedding", {"edit": "add", "candidates": 100}, "structure", "global", "transfer"),
     ("node-embedding", {"edit": "add-by-remove", "candidates": 100}, "structure", "global", "transfer"),
@@ -111,7 +111,7 @@ def as_is(data: Data) -> Data:
 REFUSES: list[tuple[str, dict[str, Any], Callable[[Data], Data], int, type[Exception], str]] = [
     ("nettack-features", {}, continuous, 1, ValueError, "binarise x first"),
     ("ig-features", {}, continuous, 1, ValueError, "binarise x first"),
-    ("metattack-features", {}, continuous, 1, ValueError, "binarise x first"),
+    ("metattack-features-deeprobust", {}, continuous, 1, ValueError, "binarise x first"),
     ("nettack", {}, isolated, 1, AttackError, r"1 have no edge \(node 5"),
     ("nettack-features", {}, isolated, 1, AttackError, r"1 have no edge \(node 5"),
     ("node-embedding", {}, isolated, 1, AttackError, r"1 have no edge \(node 5"),

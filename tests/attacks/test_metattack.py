@@ -178,7 +178,7 @@ def test_flips_the_feature_entries_that_deeprobust_flips(lambda_):
     torch.manual_seed(5)
     expected = deeprobust_flips(data, 12, surrogate=stand_in(data), lambda_=lambda_, features=True)
     entries, result = our_flips(
-        "metattack-features-exact", data, 12, seed=5, lambda_=lambda_, self_training_labels=guesses(data)
+        "metattack-features", data, 12, seed=5, lambda_=lambda_, self_training_labels=guesses(data)
     )
     assert entries == expected
     assert {*map(tuple, result.feature_flips.t().tolist())} == net(entries)
@@ -428,7 +428,7 @@ def unlabelled(data: Data) -> None:
         ("metattack", empty("train_mask"), {}, "train_mask selects no node"),
         ("metattack", unlabelled, {}, "they select no node"),
         ("metattack", lambda data: None, {"self_training_labels": torch.zeros(3, dtype=torch.int64)}, "has 3 entries"),
-        ("metattack-features-exact", continuous, {}, "binarise x first"),
+        ("metattack-features", continuous, {}, "binarise x first"),
     ],
 )
 def test_refuses_graphs(name, alter, hyperparameters, text):
