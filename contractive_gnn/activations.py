@@ -8,7 +8,6 @@ Jacobian. ``bound`` is ``sup |σ|`` (the row norm for a group activation), ``inf
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -46,12 +45,6 @@ class Activation(nn.Module):
         if self.odd:
             return self(d)  # type: ignore[no-any-return]
         return 0.5 * (self(d) - self(-d))  # type: ignore[no-any-return]
-
-
-def _positive(name: str, value: float) -> float:
-    if not (value > 0 and math.isfinite(value)):
-        raise ValueError(f"{name} must be a positive finite number, got {value!r}")
-    return float(value)
 
 
 class Identity(Activation):
@@ -93,7 +86,29 @@ class LeakyReLU(Activation):
         return f"negative_slope={self.negative_slope}"
 
 
-class Tanh(Activation):
+class ThresholdActivation(Activation):
+    """An activation with one scale λ, from which on it no longer grows; by default also its bound.
+
+    Args:
+        threshold: λ > 0, in the units of ``d`` (of ``‖d‖₂`` for a group activation).
+
+    Raises:
+        ValueError: if λ is not positive and finite.
+    """
+
+    def __init__(self, threshold: float = 1.0) -> None:
+        super().__init__()
+        if not (threshold > 0 and math.isfinite(threshold)):
+            raise ValueError(f"threshold must be a positive finite number, got {threshold!r}")
+        self.threshold = float(threshold)
+        self.bound = self.threshold
+
+    def extra_repr(self) -> str:
+        """Show the threshold."""
+        return f"threshold={self.threshold}"
+
+
+class Tanh(ThresholdActivation):
     r"""``σ(d) = λ tanh(d/λ)``: slopes ``[0, 1]``, bound ``λ``.
 
     Args:
@@ -101,11 +116,6 @@ class Tanh(Activation):
     """
 
     slopes = (0.0, 1.0)
-
-    def __init__(self, threshold: float = 1.0) -> None:
-        super().__init__()
-        self.threshold = _positive("threshold", threshold)
-        self.bound = self.threshold
 
     def forward(self, d: Tensor) -> Tensor:
         """Apply the scaled tanh entry by entry."""
@@ -116,12 +126,8 @@ class Tanh(Activation):
         reach = max(abs(low), abs(high))
         return (self.threshold * math.tanh(reach / self.threshold) / reach if reach > 0 else 1.0, 1.0)
 
-    def extra_repr(self) -> str:
-        """Show the threshold."""
-        return f"threshold={self.threshold}"
 
-
-class Huber(Activation):
+class Huber(ThresholdActivation):
     r"""``σ(d) = clip(d, −λ, λ)``, the gradient of Huber's loss: slopes ``[0, 1]``, bound ``λ``.
 
     Args:
@@ -129,11 +135,6 @@ class Huber(Activation):
     """
 
     slopes = (0.0, 1.0)
-
-    def __init__(self, threshold: float = 1.0) -> None:
-        super().__init__()
-        self.threshold = _positive("threshold", threshold)
-        self.bound = self.threshold
 
     def forward(self, d: Tensor) -> Tensor:
         """Clip entry by entry."""
@@ -144,12 +145,8 @@ class Huber(Activation):
         reach = max(abs(low), abs(high))
         return (min(1.0, self.threshold / reach) if reach > 0 else 1.0, 1.0)
 
-    def extra_repr(self) -> str:
-        """Show the threshold."""
-        return f"threshold={self.threshold}"
 
-
-class GroupHuber(Activation):
+class GroupHuber(ThresholdActivation):
     r"""``σ(d) = d · min(1, λ/‖d‖₂)`` per row, the projection on a ball: slopes ``[0, 1]``, row-norm bound ``λ``.
 
     Args:
@@ -159,21 +156,12 @@ class GroupHuber(Activation):
     slopes = (0.0, 1.0)
     group = True
 
-    def __init__(self, threshold: float = 1.0) -> None:
-        super().__init__()
-        self.threshold = _positive("threshold", threshold)
-        self.bound = self.threshold
-
     def forward(self, d: Tensor) -> Tensor:
         """Shorten every row to length at most λ."""
         return d * (self.threshold / _row_norm(d)).clamp(max=1.0)
 
-    def extra_repr(self) -> str:
-        """Show the threshold."""
-        return f"threshold={self.threshold}"
 
-
-class GroupMCP(Activation):
+class GroupMCP(ThresholdActivation):
     r"""``σ(d) = d (1 − ‖d‖₂/λ)₊`` per row, the gradient of the minimax concave penalty (Zhang 2010).
 
     Redescending: an edge whose ends differ by λ or more has no influence at all. The radial profile
@@ -188,17 +176,12 @@ class GroupMCP(Activation):
     group = True
 
     def __init__(self, threshold: float = 4.0) -> None:
-        super().__init__()
-        self.threshold = _positive("threshold", threshold)
+        super().__init__(threshold)
         self.bound = self.threshold / 4.0
 
     def forward(self, d: Tensor) -> Tensor:
         """Shrink every row by ``(1 − ‖d‖/λ)₊``."""
         return d * (1.0 - _row_norm(d) / self.threshold).clamp(min=0.0)
-
-    def extra_repr(self) -> str:
-        """Show the threshold."""
-        return f"threshold={self.threshold}"
 
 
 def _row_norm(d: Tensor) -> Tensor:
@@ -206,7 +189,7 @@ def _row_norm(d: Tensor) -> Tensor:
     return d.square().sum(dim=-1, keepdim=True).clamp(min=torch.finfo(d.dtype).tiny).sqrt()
 
 
-ACTIVATIONS: dict[str, Callable[..., Activation]] = {
+ACTIVATIONS: dict[str, type[Activation]] = {
     "identity": Identity,
     "leaky-relu": LeakyReLU,
     "tanh": Tanh,
@@ -234,8 +217,9 @@ def activation(sigma: str | Activation, *, threshold: float | None = None) -> Ac
         raise ValueError(
             f"unknown activation {sigma!r}; expected one of {', '.join(ACTIVATIONS)} or an Activation object"
         )
+    factory = ACTIVATIONS[sigma]
     if threshold is None:
-        return ACTIVATIONS[sigma]()
-    if sigma in ("identity", "leaky-relu"):
+        return factory()
+    if not issubclass(factory, ThresholdActivation):
         raise ValueError(f"the activation {sigma!r} has no threshold, got threshold={threshold!r}")
-    return ACTIVATIONS[sigma](threshold=threshold)
+    return factory(threshold)

@@ -190,7 +190,7 @@ class CSGNN(nn.Module):
         """Draw all parameters anew."""
         self.encoder.reset_parameters()
         self.decoder.reset_parameters()
-        for block in self.layers():
+        for block in self.layers()[: len(self.blocks)]:  # shared weights once
             block.reset_parameters()
             if block.adjacency_flow is not None:
                 block.adjacency_flow.reset_parameters()
@@ -199,8 +199,8 @@ class CSGNN(nn.Module):
         """A twin with the same parameters whose edge weights stand outside σ, for attackers that need a gradient.
 
         Inside σ an absent edge has a gradient of (nearly) zero, although adding it moves the output: an attack that
-        follows this model's own gradient is blind to insertions. The twin is the same function where the weights are
-        0 or 1, and its gradient sees every pair.
+        follows this model's own gradient is blind to insertions. The twin is the same function where the weights that
+        enter a layer are 0 or 1 (an adjacency flow moves them a little), and its gradient sees every pair.
         """
         twin = copy.deepcopy(self)
         for block in twin.layers():

@@ -23,7 +23,6 @@ OURS = [
     "gradient-flow",
     "linf-diffusion",
 ]
-BLIND = {"mlp"}
 
 
 @pytest.fixture(scope="module")
