@@ -283,6 +283,43 @@ def estimate_log_norm(
     return _in_weights(estimate, kind, like, norm, weight)
 
 
+@dataclass(frozen=True)
+class SumNorm:
+    r"""``‖(F | A)‖ = ‖F‖ + ω ‖A‖`` of a coupled state ``[n, c + n]``: features beside a square matrix.
+
+    Attributes:
+        first: name of the norm of F.
+        second: name of the norm of A.
+        scale: ω > 0.
+    """
+
+    first: str
+    second: str
+    scale: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The norm, a scalar tensor."""
+        f, a = self._blocks(x)
+        return vector_norm(f, self.first) + self.scale * vector_norm(a, self.second)
+
+    def dual(self, gradient: Tensor) -> Tensor:
+        """A maximiser of ``⟨gradient, d⟩`` over a ball: all of it lies in the block that gains more by its length."""
+        blocks = self._blocks(gradient)
+        steps = [_dual(g, name, None) for g, name in zip(blocks, (self.first, self.second), strict=True)]
+        gains = [
+            float((g * d).sum() / (scale * vector_norm(d, name)).clamp(min=torch.finfo(g.dtype).tiny))
+            for g, d, name, scale in zip(blocks, steps, (self.first, self.second), (1.0, self.scale), strict=True)
+        ]
+        loser = gains.index(min(gains))
+        steps[loser] = torch.zeros_like(steps[loser])
+        return torch.cat(steps, dim=1)
+
+    @staticmethod
+    def _blocks(x: Tensor) -> tuple[Tensor, Tensor]:
+        columns = x.size(1) - x.size(0)
+        return x[:, :columns], x[:, columns:]
+
+
 @dataclass(frozen=True, eq=False)
 class LipschitzBound:
     """A lower bound of a Lipschitz constant, with the pair of points that proves it.
@@ -305,7 +342,7 @@ def lipschitz_sampled(
     f: Map,
     x: Tensor,
     *,
-    norm: str,
+    norm: str | SumNorm,
     weight: Tensor | None = None,
     one_sided: bool = False,
     spread: float = 1.0,
@@ -322,9 +359,9 @@ def lipschitz_sampled(
     Args:
         f: a map that keeps shapes: a vector field, or one step of an integrator.
         x: the point to sample around, floating.
-        norm: a name of the module's table.
-        weight: as in :func:`vector_norm`.
-        one_sided: which constant.
+        norm: a name of the module's table, or a :class:`SumNorm`.
+        weight: as in :func:`vector_norm`; None for a :class:`SumNorm`.
+        one_sided: which constant; the one-sided one needs a name.
         spread: standard deviation of the first point around ``x``, scale of the second one around the first.
         samples: number of pairs.
         project: maps a point into the domain of the claim (symmetric matrices, say); None for the whole space.
@@ -350,7 +387,7 @@ def lipschitz_adversarial(
     f: Map,
     x: Tensor,
     *,
-    norm: str,
+    norm: str | SumNorm,
     weight: Tensor | None = None,
     one_sided: bool = False,
     spread: float = 1.0,
@@ -407,9 +444,9 @@ def lipschitz_adversarial(
                 if not goal.requires_grad:
                     break  # f is constant here: there is nothing to climb
                 move, turn = torch.autograd.grad(goal, (base, delta), allow_unused=True)
-            length = float(vector_norm(delta.detach(), norm, weight=weight))
+            length = float(_size(delta.detach(), norm, weight))
             direction = delta.detach() if turn is None else _dual(turn, norm, weight)
-            reach = float(vector_norm(direction, norm, weight=weight))
+            reach = float(_size(direction, norm, weight))
             if not (reach > 0 and math.isfinite(reach)):
                 break
             u = u.detach()
@@ -612,9 +649,13 @@ def _hager(matvec: Map, adjoint: Map, like: Tensor, kind: Family, iterations: in
 # ------------------------------------------------------------------------------------------------ pairs of points
 
 
-def _check_search(x: Tensor, norm: str, weight: Tensor | None, **positive: float) -> None:
-    family(norm)
-    _entry_weights(x, norm, weight)
+def _check_search(x: Tensor, norm: str | SumNorm, weight: Tensor | None, **positive: float) -> None:
+    if isinstance(norm, SumNorm):
+        if weight is not None:
+            raise ValueError("a SumNorm has its own weight: pass weight=None")
+    else:
+        family(norm)
+        _entry_weights(x, norm, weight)
     if not x.is_floating_point() or x.numel() == 0:
         raise ValueError(f"x must be a floating tensor with entries, got {x.dtype} of shape {list(x.shape)}")
     for name, value in positive.items():
@@ -622,9 +663,19 @@ def _check_search(x: Tensor, norm: str, weight: Tensor | None, **positive: float
             raise ValueError(f"{name} must be positive, got {value!r}")
 
 
+def _name(norm: str | SumNorm) -> str:
+    if isinstance(norm, SumNorm):
+        raise ValueError("a one-sided Lipschitz constant needs a norm of the module's table, got a SumNorm")
+    return norm
+
+
+def _size(x: Tensor, norm: str | SumNorm, weight: Tensor | None) -> Tensor:
+    return norm(x) if isinstance(norm, SumNorm) else vector_norm(x, norm, weight=weight)
+
+
 def _random_pair(
     x: Tensor,
-    norm: str,
+    norm: str | SumNorm,
     weight: Tensor | None,
     spread: float,
     project: Map | None,
@@ -645,38 +696,40 @@ def _random_pair(
         d = gauss
     elif index % 3 == 1:
         d = torch.where(gauss < 0, -1.0, 1.0).to(x)
-        w = _entry_weights(x, norm, weight)
+        w = None if isinstance(norm, SumNorm) else _entry_weights(x, norm, weight)
         d = d if w is None else d / w
     else:
         d = torch.zeros_like(x)
         d.view(-1)[int(torch.randint(x.numel(), (), generator=generator))] = 1.0
     length = spread * 10 ** float(torch.empty(()).uniform_(-2, 1, generator=generator))
-    v = u + d * (length / float(vector_norm(d, norm, weight=weight)))
+    v = u + d * (length / float(_size(d, norm, weight)))
     return (u, v) if project is None else (project(u), project(v))
 
 
-def _ratio(change: Tensor, delta: Tensor, norm: str, weight: Tensor | None, one_sided: bool) -> float:
-    length = float(vector_norm(delta, norm, weight=weight))
+def _ratio(change: Tensor, delta: Tensor, norm: str | SumNorm, weight: Tensor | None, one_sided: bool) -> float:
+    length = float(_size(delta, norm, weight))
     if length == 0.0:
         return -math.inf
     if one_sided:
-        return float(weak_pairing(change, delta, norm, weight=weight)) / length**2
-    return float(vector_norm(change, norm, weight=weight)) / length
+        return float(weak_pairing(change, delta, _name(norm), weight=weight)) / length**2
+    return float(_size(change, norm, weight)) / length
 
 
-def _ascent_goal(change: Tensor, delta: Tensor, norm: str, weight: Tensor | None, one_sided: bool) -> Tensor:
+def _ascent_goal(change: Tensor, delta: Tensor, norm: str | SumNorm, weight: Tensor | None, one_sided: bool) -> Tensor:
     """What δ climbs: convex in δ for a linear f, so that a jump to the dual vector never descends."""
     if not one_sided:
-        return vector_norm(change, norm, weight=weight)
+        return _size(change, norm, weight)
     slope = _ratio(change.detach(), delta.detach(), norm, weight, False)
-    if NORMS[norm] == "l2":
-        shift = slope * vector_norm(delta, norm, weight=weight).square()
-        return weak_pairing(change, delta, norm, weight=weight) + shift
-    return vector_norm(delta + change * (0.1 / max(slope, 1e-12)), norm, weight=weight)
+    if family(_name(norm)) == "l2":
+        shift = slope * _size(delta, norm, weight).square()
+        return weak_pairing(change, delta, _name(norm), weight=weight) + shift
+    return _size(delta + change * (0.1 / max(slope, 1e-12)), norm, weight)
 
 
-def _dual(gradient: Tensor, norm: str, weight: Tensor | None) -> Tensor:
+def _dual(gradient: Tensor, norm: str | SumNorm, weight: Tensor | None) -> Tensor:
     """A maximiser of ``⟨gradient, d⟩`` over a ball of the norm, of any length."""
+    if isinstance(norm, SumNorm):
+        return norm.dual(gradient)
     kind, w = NORMS[norm], _entry_weights(gradient, norm, weight)
     if kind == "l2":
         return gradient if w is None else gradient / w

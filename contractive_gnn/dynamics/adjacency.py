@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from contractive_gnn.activations import Activation, LeakyReLU, activation
+from contractive_gnn.dynamics.base import Dynamics
 from contractive_gnn.graph import Graph
 
 Form = Literal["published", "l1-inside", "l1-outside", "max-outside", "unconstrained"]
@@ -29,7 +30,7 @@ class Adjacency:
         diagonal: v, ``[n]``.
         offset: u, ``[n]``.
         constant: c, ``[]``.
-        error: bound of the distance to the matrix that this one stands for (0 where every step was exact).
+        error: bound of the distance to the matrix that :meth:`AdjacencyFlow.forward_dense` gives, ``[]``.
         norm: the norm of that bound, ``"vec-l1"`` or ``"vec-linf"``.
     """
 
@@ -38,7 +39,7 @@ class Adjacency:
     diagonal: Tensor
     offset: Tensor
     constant: Tensor
-    error: float = 0.0
+    error: Tensor
     norm: str = "vec-l1"
 
     @classmethod
@@ -49,8 +50,8 @@ class Adjacency:
             proper = graph.source != graph.target
             if not bool(proper.all()):
                 edge_index, weight = edge_index[:, proper], weight[proper]
-        zeros = weight.new_zeros(graph.num_nodes)
-        return cls(edge_index, weight, zeros, zeros, weight.new_zeros(()))
+        zeros, zero = weight.new_zeros(graph.num_nodes), weight.new_zeros(())
+        return cls(edge_index, weight, zeros, zeros, zero, error=zero)
 
     @property
     def num_nodes(self) -> int:
@@ -70,14 +71,19 @@ class Adjacency:
         """The graph of the entries on the edges; what lies off the edges is bounded by :meth:`off_support`."""
         return Graph(self.edge_index, self.edge_weight(), self.num_nodes, loop_free=True)
 
-    def error_in(self, norm: str) -> float:
+    def error_in(self, norm: str) -> Tensor:
         """``error`` as a bound in ``norm``: a sum is at least its largest term, and at most n² times it."""
         return self.error * self.num_nodes**2 if (self.norm, norm) == ("vec-linf", "vec-l1") else self.error
 
-    def off_support(self) -> float:
-        """An upper bound of the sum of ``|A_ij|`` over the pairs that are no edge: ``2n‖u‖₁ + n²|c|``."""
+    def largest_off_support(self) -> Tensor:
+        """An upper bound of ``|A_ij|`` over the pairs that are no edge: ``max_{i,j} |u_i + u_j + c|``, ``[]``."""
+        u, c = self.offset.detach(), self.constant.detach()
+        return torch.maximum((2 * u.max() + c).abs(), (2 * u.min() + c).abs())
+
+    def off_support(self) -> Tensor:
+        """An upper bound of the sum of ``|A_ij|`` over the pairs that are no edge: ``2n‖u‖₁ + n²|c|``, ``[]``."""
         n = self.num_nodes
-        return float(2 * n * self.offset.detach().abs().sum() + n * n * self.constant.detach().abs())
+        return 2 * n * self.offset.detach().abs().sum() + n * n * self.constant.detach().abs()
 
     def dense(self) -> Tensor:
         """The matrix itself, ``[n, n]``."""
@@ -95,35 +101,36 @@ class Adjacency:
             constant=self.constant + scale * other.constant,
         )
 
-    def activate(self, sigma: Activation) -> tuple[Adjacency, float, float]:
-        """Apply σ to every entry.
+    def activate(self, sigma: Activation) -> tuple[Adjacency, Tensor, Tensor]:
+        """Apply σ to the entries on the edges and the diagonal, and ``s z`` to the others, s the mean slope at 0.
 
-        The entries on the edges and the diagonal are exact. Off them, ``σ(z)`` is replaced by ``s z`` with s the
-        midpoint of the secant slopes of σ over the values that occur: exact for a linear σ, and for a LeakyReLU where
-        those values have one sign.
+        An activation may differ from entry to entry as long as its slopes lie in ``[s_min, s_max]``: the proofs of
+        :class:`AdjacencyFlow` hold for this one as they do for σ everywhere, and it keeps the form of the matrix.
+        (A slope that follows the values off the edges would make the step discontinuous.)
 
         Returns:
-            the activated matrix, and bounds of what the replacement changed: the sum over all entries and the largest.
+            the activated matrix, and how far it is at most from the one with σ everywhere: the sum over all entries and
+            the largest. Both are 0 for a linear σ.
         """
-        u, c = self.offset, self.constant
-        ends = torch.stack([2 * u.detach().min() + c.detach(), 2 * u.detach().max() + c.detach()])
-        low, high = (float(end) for end in ends)
-        flat = low == 0.0 and high == 0.0
-        bottom, top = (1.0, 1.0) if flat else sigma.secants(low, high)
-        slope, spread = (bottom + top) / 2, (top - bottom) / 2
-        background, own = self.background(), 2 * u + c
+        bottom, top = sigma.secants(-1e-6, 1e-6)
+        slope = (bottom + top) / 2
+        spread = max(sigma.slopes[1] - slope, slope - sigma.slopes[0])
+        background, own = self.background(), 2 * self.offset + self.constant
         activated = dataclasses.replace(
             self,
             on_edges=sigma(self.on_edges + background) - slope * background,
             diagonal=sigma(self.diagonal + own) - slope * own,
-            offset=slope * u,
-            constant=slope * c,
+            offset=slope * self.offset,
+            constant=slope * self.constant,
         )
-        return activated, spread * self.off_support(), spread * max(abs(low), abs(high))
+        return activated, spread * self.off_support(), spread * self.largest_off_support()
 
 
-class AdjacencyFlow(nn.Module):
-    r"""One explicit Euler step of a permutation-equivariant flow of a symmetric matrix.
+class AdjacencyFlow(Dynamics):
+    r"""A permutation-equivariant flow of a symmetric matrix, and its explicit Euler step in O(|E| + n).
+
+    As a vector field its state is the dense matrix, ``[n, n]``, whatever the graph; called, it takes one step of an
+    :class:`Adjacency`.
 
     .. math::
         M(A) = k_1A + k_2\,\mathrm{diag}(\mathrm{diag} A) + \tfrac{k_3}{2n}(A11^\top + 11^\top A)
@@ -198,15 +205,18 @@ class AdjacencyFlow(nn.Module):
         self.reset_parameters()
 
     @property
-    def norm(self) -> str:
+    def norm(self) -> str:  # type: ignore[override]  # it follows the form
         """The norm of the claim: ``"vec-l1"`` (sum of all entries' sizes) or ``"vec-linf"`` (largest entry)."""
         return "vec-linf" if self.form == "max-outside" else "vec-l1"
 
     @property
     def certified(self) -> bool:
         """Whether the step is proved non-expansive in :attr:`norm`."""
-        linear = self.sigma.slopes == (1.0, 1.0)
-        return self.form.startswith(("l1", "max")) or (self.form == "published" and linear)
+        return self.form.startswith(("l1", "max")) or (self.form == "published" and self._linear)
+
+    @property
+    def _linear(self) -> bool:
+        return self.sigma.slopes == (1.0, 1.0)
 
     def reset_parameters(self) -> None:
         """Draw the free coefficients uniformly in ``±scale``."""
@@ -229,6 +239,63 @@ class AdjacencyFlow(nn.Module):
         k = self.coefficients()
         mass = k.abs().sum().clamp(min=torch.finfo(k.dtype).tiny)  # = |k₁| + K = 2K − α where k₁ = α − K
         return torch.minimum(wanted, 2.0 / mass)
+
+    def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: Tensor | float = 0.0) -> Tensor:
+        """``M(σ(A))`` or ``σ(M(A))`` of a dense symmetric matrix, ``[n, n]``; the graph is not read."""
+        if self.form == "l1-inside":
+            return self.linear_dense(self.sigma(x))
+        return self.sigma(self.linear_dense(x))  # type: ignore[no-any-return]
+
+    def rate(self, graph: Graph) -> Tensor | float:
+        """``−α s_min``; as printed, 0, for the published form; minus a bound of the log norm for the unconstrained."""
+        if self.form == "unconstrained":
+            k = self.coefficients()
+            return -(torch.maximum(k[0] * self.sigma.slopes[0], k[0] * self.sigma.slopes[1]) + k[1:].abs().sum())
+        return 0.0 if self.form == "published" and not self._linear else -self.alpha * self.sigma.slopes[0]
+
+    def max_step(self, graph: Graph) -> Tensor | float:
+        """``2/(|k₁| + K + κ)``, the table's bound where κ = 0; 0 where the rate is negative."""
+        rate = self.rate(graph)
+        if float(rate) < 0:
+            return 0.0
+        return 2.0 / (self.coefficients().abs().sum() + rate).clamp(min=torch.finfo(self.k.dtype).tiny)
+
+    def lipschitz(self, graph: Graph, step: Tensor | float) -> Tensor:
+        """A Lipschitz constant of the step in :attr:`norm`, for every step and every form; 1 or less if certified.
+
+        ``max_d |1 + h d k₁| + h d' K`` over the slopes d: with ``d' = d`` where a column (row) of the derivative has
+        one slope, and ``d' = s_max`` in vec-ℓ1 with σ outside, where each of its entries has its own.
+        """
+        return self._step_lipschitz(step, shared=self._one_slope)
+
+    def l1_lipschitz(self, step: Tensor | float) -> Tensor:
+        """A Lipschitz constant of the step in vec-ℓ1, for every step and every form."""
+        return self._step_lipschitz(step, shared=self.form == "l1-inside")
+
+    @property
+    def _one_slope(self) -> bool:
+        return self.form in ("l1-inside", "max-outside")
+
+    def _step_lipschitz(self, step: Tensor | float, *, shared: bool) -> Tensor:
+        k = self.coefficients()
+        spread = k[1:].abs().sum()
+        ends = [
+            (1.0 + step * d * k[0]).abs() + step * (d if shared else self.sigma.slopes[1]) * spread
+            for d in self.sigma.slopes
+        ]
+        return torch.maximum(*ends)
+
+    def state(self, graph: Graph, channels: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """A random symmetric matrix ``[n, n]`` in float64."""
+        return self.project(torch.randn(graph.num_nodes, graph.num_nodes, dtype=torch.float64, generator=generator))
+
+    def project(self, x: Tensor) -> Tensor:
+        """The symmetric part."""
+        return (x + x.mT) / 2
+
+    def permute(self, x: Tensor, order: Tensor) -> Tensor:
+        """Rows and columns."""
+        return x[order][:, order]
 
     def linear(self, a: Adjacency) -> Adjacency:
         """M(A), exact in O(|E| + n)."""
@@ -281,21 +348,20 @@ class AdjacencyFlow(nn.Module):
         inside = self.form == "l1-inside"
         activated, total, largest = (a if inside else self.linear(a)).activate(self.sigma)
         moved = self.linear(activated) if inside else activated
-        error, missed = a.error_in(self.norm), largest if self.norm == "vec-linf" else total
-        if error or missed:
-            reach = float(h.detach()) * float(self.coefficients().detach().abs().sum())
-            error = (1.0 if self.certified else 1.0 + reach) * error
-            error += missed * (reach if inside else float(h.detach()))
+        with torch.no_grad():
+            missed = largest if self.norm == "vec-linf" else total
+            if inside:
+                missed = self.coefficients().abs().sum() * missed
+            growth = self._step_lipschitz(h, shared=self._one_slope)
+            error = growth * a.error_in(self.norm) + h * missed
         return dataclasses.replace(a.plus(moved, h), error=error, norm=self.norm)
 
     def forward_dense(self, a: Tensor) -> Tensor:
         """One step of a dense symmetric ``[n, n]`` matrix: the reference, for n up to a few thousand."""
         if a.dim() != 2 or a.size(0) != a.size(1):
             raise ValueError(f"expected a square matrix, got shape {tuple(a.shape)}")
-        h = self.step_size()
-        if self.form == "l1-inside":
-            return a + h * self.linear_dense(self.sigma(a))
-        return torch.add(a, h * self.sigma(self.linear_dense(a)))
+        no_edges = Graph(torch.zeros(2, 0, dtype=torch.long, device=a.device), a.new_zeros(0), a.size(0))
+        return torch.add(a, self.step_size() * self.field(a, no_edges))
 
     def extra_repr(self) -> str:
         """Show what was chosen."""

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from contractive_gnn.graph import Graph
+from contractive_gnn.norms import SumNorm, vector_norm
 
 
 class Dynamics(nn.Module, ABC):
     r"""A vector field ``ẋ = X(x)`` on node features that declares how it contracts.
 
-    A subclass defines four things, and gets layers, integrators and tests from them:
+    A subclass defines four things, and gets layers, integrators, a row in the benchmark and a test-suite from them:
 
     * :meth:`field`, the vector field itself;
-    * :attr:`norm`, the norm of every claim (``"l2"``: Frobenius; ``"linf"``: largest entry;
-      ``"l2-degree"``: Frobenius with row i weighted by node i's degree);
+    * :attr:`norm`, the norm of every claim, a name of :data:`contractive_gnn.norms.NORMS` (``"l2"``: Frobenius;
+      ``"linf"``: largest entry; ``"l2-degree"``: Frobenius with row i weighted by node i's degree);
     * :meth:`rate`, the contraction rate κ: the log norm of DX is at most −κ (Bullo, *Contraction Theory*, Thm 3.9);
     * :meth:`max_step`, the largest explicit Euler step h that still contracts by ``1 − hκ``.
+
+    What else can be proved is declared by overriding the other methods, whose defaults claim nothing more:
+    :meth:`lipschitz` for steps beyond that, :attr:`anchor_lipschitz` and :meth:`structure_lipschitz` for what moves the
+    field besides its state.
     """
 
-    norm: ClassVar[str]
+    norm: str
 
     @abstractmethod
     def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: Tensor | float = 0.0) -> Tensor:
@@ -49,5 +55,64 @@ class Dynamics(nn.Module, ABC):
 
     @property
     def certified(self) -> bool:
-        """Whether :meth:`rate` and :meth:`max_step` are proved, for the arguments this object was built with."""
+        """Whether everything that is declared is proved, for the arguments this object was built with."""
         return True
+
+    @property
+    def anchor_lipschitz(self) -> float:
+        """Lipschitz constant of the field in its anchor, in :attr:`norm`; ``inf`` where none is known."""
+        return math.inf
+
+    def lipschitz(self, graph: Graph, step: Tensor | float) -> Tensor | float:
+        """A Lipschitz constant of the Euler step ``x ↦ x + hX(x)`` in :attr:`norm`, ``inf`` where none is known.
+
+        By default ``1 − hκ`` up to :meth:`max_step`, and nothing beyond.
+
+        Args:
+            graph: the graph the field lives on.
+            step: h > 0.
+        """
+        # A step that was computed from max_step may have been rounded up.
+        if float(step) <= float(self.max_step(graph)) * (1 + 1e-6):
+            return 1.0 - step * self.rate(graph)
+        return math.inf
+
+    def structure_lipschitz(self, graph: Graph, x: Tensor | None = None) -> float:
+        r"""A constant L with ``‖X(x; Ã) − X(x; A)‖ ≤ L Σ_ij |ã_ij − a_ij|`` for every symmetric Ã ≥ 0 without loops.
+
+        In :attr:`norm` (weighted as on A). The sum runs over both orientations: a flipped edge of weight 1 counts 2.
+
+        Args:
+            graph: A.
+            x: the state to evaluate it at; None for a constant that holds at every state.
+
+        Returns:
+            L, ``inf`` where none is known: the default.
+        """
+        return math.inf
+
+    def norm_weight(self, graph: Graph) -> Tensor | None:
+        """The weights w that belong to :attr:`norm` on this graph, ``[n]``; None for none."""
+        return None
+
+    def state(self, graph: Graph, channels: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """A random state of the field's domain in float64: standard normal, ``[n, channels]``."""
+        return torch.randn(graph.num_nodes, channels, dtype=torch.float64, generator=generator)
+
+    def project(self, x: Tensor) -> Tensor:
+        """The nearest state of the field's domain; here every state is one."""
+        return x
+
+    def permute(self, x: Tensor, order: Tensor) -> Tensor:
+        """The state with the nodes in another order: ``x[order]``."""
+        return x[order]
+
+    def size(self, x: Tensor, graph: Graph) -> Tensor:
+        """``‖x‖`` in the norm of the claims, a scalar tensor."""
+        norm = self.measure
+        return norm(x) if isinstance(norm, SumNorm) else vector_norm(x, norm, weight=self.norm_weight(graph))
+
+    @property
+    def measure(self) -> str | SumNorm:
+        """:attr:`norm` as :mod:`contractive_gnn.norms` takes it: its name, or the norm of a composite state."""
+        return self.norm

@@ -2,8 +2,7 @@ r"""Nonlinear random-walk diffusion, contracting in ℓ∞."""
 
 from __future__ import annotations
 
-from typing import ClassVar
-
+import torch
 from torch import Tensor
 from torch_geometric.nn import MessagePassing
 
@@ -20,13 +19,14 @@ class Diffusion(Dynamics, MessagePassing):  # type: ignore[misc]
         \dot F_i = -\sum_j p_{ij}\,\sigma(F_i - F_j) - \mu (F_i - F^0_i),
         \qquad p_{ij} = \frac{a_{ij}}{1 + \sum_k a_{ik}}
 
-    ``p ≥ 0`` has row sums below 1 and σ acts entry by entry with slopes in [0, 1], so every row of the Jacobian has
-    log norm at most −μ: ``μ_∞(DX) ≤ −μ``, and for ``h ≤ 1/(1 + μ)`` an Euler step contracts by ``1 − hμ`` in the max
-    norm (Davydov, Jafarpour, Bullo, *Non-Euclidean contraction theory*, 2022). One edge moves a node by at most
+    ``p ≥ 0`` has row sums below 1 and σ acts entry by entry with slopes in ``[−ρ, 1]``, so every row of the Jacobian
+    has log norm at most ``−κ``, ``κ = μ − 2ρ``, and for ``h ≤ 2/(2 + μ + κ)`` an Euler step is ``(1 − hκ)``-Lipschitz
+    in the max norm (Davydov, Jafarpour, Bullo, *Non-Euclidean contraction theory*, 2022). For a monotone σ, ρ = 0,
+    κ = μ and ``h ≤ 1/(1 + μ)``; a redescending one needs ``μ ≥ 2ρ``. One edge moves a node by at most
     ``h p_ij sup|σ|`` per step: a bounded σ caps the influence of every neighbour.
 
     Args:
-        sigma: an elementwise :class:`Activation` with slopes in [0, 1], or its name.
+        sigma: an elementwise :class:`Activation` with slopes of at most 1, or its name.
         mu: μ ≥ 0.
         threshold: λ of a named σ, in the units of the features; None takes its default, 1.
 
@@ -34,20 +34,20 @@ class Diffusion(Dynamics, MessagePassing):  # type: ignore[misc]
         state ``[n, c]``, edge weights ``[E]``, not negative.
 
     Raises:
-        ValueError: for a negative μ, a group activation or slopes outside [0, 1].
+        ValueError: for a negative μ, a group activation or slopes above 1.
     """
 
-    norm: ClassVar[str] = "linf"
+    norm = "linf"
 
     def __init__(self, *, sigma: str | Activation = "huber", mu: float = 0.3, threshold: float | None = None) -> None:
         super().__init__(aggr="sum")
         if mu < 0:
             raise ValueError(f"mu must be at least 0, got {mu!r}")
         self.sigma = activation(sigma, threshold=threshold)
-        if self.sigma.group or self.sigma.slopes[0] < 0 or self.sigma.slopes[1] > 1:
+        if self.sigma.group or self.sigma.slopes[1] > 1:
             raise ValueError(
-                f"the ℓ∞ diffusion needs an elementwise activation with slopes in [0, 1], got {self.sigma} with slopes "
-                f"{self.sigma.slopes}; use GradientFlow for group or redescending activations"
+                f"the ℓ∞ diffusion needs an elementwise activation with slopes of at most 1, got {self.sigma} with "
+                f"slopes {self.sigma.slopes}; use GradientFlow for group activations"
             )
         self.mu = float(mu)
 
@@ -72,9 +72,36 @@ class Diffusion(Dynamics, MessagePassing):  # type: ignore[misc]
         return p * self.sigma.antisymmetric(x_i - x_j)
 
     def rate(self, graph: Graph) -> float:
-        """κ = μ."""
-        return self.mu
+        """κ = μ − 2ρ."""
+        return self.mu - 2.0 * max(0.0, -self.sigma.slopes[0])
 
     def max_step(self, graph: Graph) -> float:
-        """``1/(1 + μ)``."""
-        return 1.0 / (1.0 + self.mu)
+        """``2/(2 + μ + κ)``; 0 where the rate is negative: a redescending σ that the fidelity does not outweigh."""
+        rate = self.rate(graph)
+        return 2.0 / (2.0 + self.mu + rate) if rate >= 0 else 0.0
+
+    def lipschitz(self, graph: Graph, step: Tensor | float) -> Tensor | float:
+        """``max(1 − hκ, h(2 + μ) − 1)``, for every step: a row's own entry may change its sign beyond the longest."""
+        if isinstance(step, Tensor):
+            return torch.maximum(1.0 - step * self.rate(graph), step * (2.0 + self.mu) - 1.0)
+        return max(1.0 - step * self.rate(graph), step * (2.0 + self.mu) - 1.0)
+
+    @property
+    def anchor_lipschitz(self) -> float:
+        """``μ``."""
+        return self.mu
+
+    def structure_lipschitz(self, graph: Graph, x: Tensor | None = None) -> float:
+        """``max_i b_i/(1 + d_i)`` with b_i the largest ``|σ|`` of node i's difference to *any* node.
+
+        ``Σ_j |p̃_ij − p_ij| ≤ 2 r_i/(1 + max(d_i, d̃_i))`` for a change r_i of node i's weights, which is at most half of
+        the sum over both orientations.
+        """
+        if graph.num_nodes == 0:
+            return 0.0
+        with torch.no_grad():
+            b = graph.edge_weight.new_full((graph.num_nodes,), self.sigma.bound)
+            if x is not None and x.numel():
+                spread = torch.maximum(x - x.min(dim=0).values, x.max(dim=0).values - x).amax(dim=1)
+                b = torch.minimum(b, max(abs(s) for s in self.sigma.slopes) * spread)
+            return float((b / (1.0 + graph.row_sum(graph.edge_weight))).max())

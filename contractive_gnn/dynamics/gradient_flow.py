@@ -2,7 +2,8 @@ r"""Gradient flows of edge differences, contracting in ℓ2."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,8 +31,16 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
     The right-hand side is minus the gradient of a convex potential whose smoothness is at most
     ``ν = s_max ‖W‖₂² ‖G‖²``, so an Euler step of length ``h ≤ 2/(ν + 2μ)`` contracts by ``1 − hμ`` in ``‖·‖_F``
     (Celledoni et al., SISC 2023, Thm 2.3; Sherry et al. 2023, Prop. 3). ``‖G‖²`` is the largest eigenvalue of the
-    Laplacian with weights ``a_ij²`` (inside) or ``a_ij`` (outside), bounded here by the largest sum of the degrees at
-    the ends of an edge (Anderson and Morley 1985). The printed condition of the paper, ``h ≤ 2/‖W‖₂²``, lacks ‖G‖².
+    Laplacian with weights ``a_ij²`` (inside) or ``a_ij`` (outside), bounded here by twice the largest degree. (The sum
+    of the degrees at the ends of an edge, Anderson and Morley 1985, is less on a star, but jumps when a pair of weight
+    0 is listed: the step would then tell an attacker's candidates from absent pairs.) The printed condition of the
+    paper, ``h ≤ 2/‖W‖₂²``, lacks ‖G‖².
+
+    A redescending σ, slopes down to ``−ρ``, makes the potential weakly convex: the rate is ``μ − ρ‖W‖²‖G‖²``.
+
+    Divided by the degrees on one side, with W = I and an elementwise σ, it is a random-walk diffusion and all of this
+    holds in ℓ∞ too, with the same rate and the same step (see :class:`~contractive_gnn.dynamics.Diffusion`). That norm
+    is declared then: it does not depend on the graph.
 
     Outside, the field is linear in ``a_ij``, so the gradient with respect to an absent edge is neither 0 nor infinite;
     inside, it vanishes at ``a_ij = 0`` and a white-box attacker sees nothing (gradient masking).
@@ -42,8 +51,8 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         placement: where the edge weights stand, ``"inside"`` or ``"outside"`` σ (the
             claims need ``a_ij ≥ 0`` outside).
         normalization: ``"none"``; ``"sym"``: differences of ``F_i/√d_i``, ‖G‖² ≤ 2; ``"degree"``: the gradient is
-            divided by ``d_i`` at node i, ‖G‖² ≤ 2 in the norm that weights node i by ``d_i``. Degrees are those of the
-            weights in the potential (``a²`` inside), plus ``epsilon``.
+            divided by ``d_i`` at node i, ‖G‖² ≤ 2 in the norm that weights node i by ``d_i`` (or in ℓ∞, see above).
+            Degrees are those of the weights in the potential (``a²`` inside), plus ``epsilon``.
         mu: strength μ ≥ 0 of the pull towards the anchor.
         weight: learn W (``[c, c]``, starts near the identity); False sets W = I.
         epsilon: ε > 0, added to every degree.
@@ -55,7 +64,7 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         ValueError: for an unknown name or a negative μ.
     """
 
-    norm: ClassVar[str] = "l2"
+    norm = "l2"
 
     def __init__(
         self,
@@ -85,7 +94,7 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         self.epsilon = float(epsilon)
         self.weight = nn.Parameter(torch.empty(channels, channels)) if weight else None
         if normalization == "degree":
-            self.norm = "l2-degree"  # type: ignore[misc]  # the norm is part of the choice
+            self.norm = "l2-degree" if weight or self.sigma.group else "linf"
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -131,11 +140,10 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         return a * self.sigma.antisymmetric(a * d if self.placement == "inside" else d)
 
     def gradient_norm_squared(self, graph: Graph) -> Tensor:
-        """A certified upper bound of ‖G‖² in :attr:`norm`: 2 when normalised, else the Anderson–Morley bound."""
+        """A certified upper bound of ‖G‖² in :attr:`norm`: 2 when normalised, else twice the largest degree."""
         if self.normalization != "none" or graph.edge_weight.numel() == 0:
             return graph.edge_weight.new_tensor(2.0)
-        degree = self._weight_sum(graph)
-        return torch.where(graph.source == graph.target, 0.0, degree[graph.source] + degree[graph.target]).max()
+        return 2.0 * self._weight_sum(graph).max()
 
     def weight_norm(self) -> Tensor | float:
         """An upper bound of ‖W‖₂: the largest singular value, plus the rounding error of the decomposition."""
@@ -163,3 +171,74 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         if rate < 0:
             return torch.zeros_like(smoothness)
         return 2.0 / (smoothness + self.mu + rate).clamp(min=torch.finfo(smoothness.dtype).eps)
+
+    def lipschitz(self, graph: Graph, step: Tensor | float) -> Tensor | float:
+        """``max(1 − hκ, h(ν + μ) − 1)``, for every step: the eigenvalues of −DX lie in ``[κ, ν + μ]``."""
+        return _larger(1.0 - step * self.rate(graph), step * (self.smoothness(graph) + self.mu) - 1.0)
+
+    @property
+    def anchor_lipschitz(self) -> float:
+        """``μ``."""
+        return self.mu
+
+    def norm_weight(self, graph: Graph) -> Tensor | None:
+        """The degrees, where :attr:`norm` is ``"l2-degree"``."""
+        return self.degree(graph) if self.norm == "l2-degree" else None
+
+    def structure_lipschitz(self, graph: Graph, x: Tensor | None = None) -> float:
+        r"""The field's Lipschitz constant in A, for edge weights outside σ.
+
+        Let b be the largest ``‖σ(d)‖`` of a row difference d (:meth:`force`), r_i the change of node i's weights,
+        ``Σ r_i = δ = Σ|ã_ij − a_ij|``; A and Ã are symmetric, so ``r_i ≤ δ/2`` and ``(Σ r_i²)^½ ≤ δ/√2``.
+
+        * ``none``: the field is linear in A, ``‖W‖ b/√2``.
+        * ``degree``: with ``p_ij = a_ij/(d_i + ε)``, ``Σ_j |p̃_ij − p_ij| ≤ 2r_i/(max(d_i, d̃_i) + ε)``; in ℓ∞
+          ``max_i b_i/(d_i + ε)``, in ℓ2-degree ``√2 ‖W‖ max_i b_i/(d_i + ε)^½``.
+        * ``sym``: ``S = diag(d + ε)^-½`` stands on both sides of ``Bᵀ[a σ(BSFW)]Wᵀ``. Moving one pair by 1 along the
+          way from A to Ã changes the force on it, ``√2 ‖W‖ b/√ε``; the left S, half of that; and the right S,
+          ``2 s_max ‖W‖² · max_i ‖F_i‖/(√2 ε)``, which no bound of σ limits: known at a given state only. Half of
+          their sum, since a pair counts twice in δ.
+
+        Inside σ nothing is claimed.
+        """
+        if self.placement == "inside":
+            return math.inf
+        with torch.no_grad():
+            weight_norm, largest = float(self.weight_norm()), max(abs(s) for s in self.sigma.slopes)
+            if self.normalization == "sym":
+                if x is None:
+                    return math.inf
+                reach = float(torch.linalg.vector_norm(x, dim=1).max()) if x.numel() else 0.0
+                # Scaled by degrees that no one knows yet: two rows differ by at most 2 max‖F_i‖/√ε.
+                b = min(self.force_bound, largest * weight_norm * 2 * reach / math.sqrt(self.epsilon))
+                direct = math.sqrt(2) * 1.5 * weight_norm * b / math.sqrt(self.epsilon)
+                return (direct + math.sqrt(2) * largest * weight_norm**2 * reach / self.epsilon) / 2
+            b_i = self.force(graph, x)
+            if self.normalization == "none":
+                return float(weight_norm * b_i.max() / math.sqrt(2)) if b_i.numel() else 0.0
+            degree = self.degree(graph)
+            if self.norm == "linf":
+                return float((b_i / degree).max()) if b_i.numel() else 0.0
+            return float(math.sqrt(2) * weight_norm * (b_i / degree.sqrt()).max()) if b_i.numel() else 0.0
+
+    @property
+    def force_bound(self) -> float:
+        """``sup ‖σ(d)‖`` of a row d: the largest entry in ℓ∞, else the Euclidean norm."""
+        rows = self.norm != "linf" and not self.sigma.group
+        return self.sigma.bound * (math.sqrt(self.channels) if rows else 1.0)
+
+    def force(self, graph: Graph, x: Tensor | None) -> Tensor:
+        """A bound of ``‖σ((F_i − F_j)W)‖`` over *all* nodes j, ``[n]``: ``min(sup‖σ‖, s ‖(F_i − F_j)W‖)``."""
+        bound = graph.edge_weight.new_full((graph.num_nodes,), self.force_bound)
+        if x is None or x.numel() == 0:
+            return bound
+        z = x if self.weight is None else x @ self.weight
+        spread = torch.maximum(z - z.min(dim=0).values, z.max(dim=0).values - z)  # per channel, to the farthest node
+        spread = spread.amax(dim=1) if self.norm == "linf" else torch.linalg.vector_norm(spread, dim=1)
+        return torch.minimum(bound, max(abs(s) for s in self.sigma.slopes) * spread)
+
+
+def _larger(a: Tensor | float, b: Tensor | float) -> Tensor | float:
+    if isinstance(a, Tensor):
+        return torch.maximum(a, torch.as_tensor(b, dtype=a.dtype, device=a.device))
+    return _larger(b, a) if isinstance(b, Tensor) else max(a, b)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from contractive_gnn.activations import activation
@@ -78,9 +79,10 @@ class FlowConv(nn.Module):
             return self.step
         limit = solver(self.scheme).radius(self.dynamics.norm) * self.dynamics.max_step(graph)
         if limit <= 0:
+            rate = torch.as_tensor(self.dynamics.rate(graph)).detach()
             raise ValueError(
                 f"{self.dynamics} has no contractive step with {self.scheme} on this graph "
-                f"(rate {float(self.dynamics.rate(graph)):.3g}, norm {self.dynamics.norm}); raise its mu, use a "
+                f"(rate {float(rate):.3g}, norm {self.dynamics.norm}); raise its mu, use a "
                 "monotone activation or another scheme, or pass constrained=False with a step"
             )
         if self.step is None:
