@@ -32,7 +32,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from contractive_gnn.norms import family
+from contractive_gnn.norms import family, number
 
 Time = Tensor | float
 Field = Callable[[Tensor, Time], Tensor]
@@ -138,7 +138,7 @@ def num_substeps(total_time: float, max_euler_step: Tensor | float, *, scheme: s
     Raises:
         ValueError: where the scheme has radius 0 in this norm, the field has no contractive step, or T is not positive.
     """
-    method, limit = solver(scheme), _number(max_euler_step)
+    method, limit = solver(scheme), number(max_euler_step)
     if not (total_time > 0 and math.isfinite(total_time)):
         raise ValueError(f"total_time must be a positive finite number, got {total_time!r}")
     if not limit > 0:
@@ -255,7 +255,7 @@ def trajectory(
     if max_euler_step is not None and not max_euler_step > 0:
         raise ValueError(f"max_euler_step must be positive, got {max_euler_step!r}")
     if tolerance is None:
-        relaxation = 0.0 if max_euler_step is None else _number(step) / max_euler_step
+        relaxation = 0.0 if max_euler_step is None else number(step) / max_euler_step
         tolerance = 100 * (1 + relaxation) * torch.finfo(x.dtype).eps
 
     def states() -> Iterator[Tensor]:
@@ -301,6 +301,62 @@ def integrate(
     return x
 
 
+def fixed_point(
+    f: Callable[[Tensor], Tensor], x: Tensor, *, tolerance: float | None = None, max_iterations: int = 500
+) -> Tensor:
+    r"""The fixed point ``x* = f(x*)`` of a contraction, differentiable without storing the iterations.
+
+    The iteration is ``x ← f(x)``. With f q-Lipschitz, ``‖x − x*‖ ≤ ‖f(x) − x‖/(1 − q)``. The gradient is that of the
+    implicit function theorem: for a cotangent g, ``v = g + Df(x*)ᵀ v`` is iterated in the same way (it contracts in the
+    dual norm), and ``v`` is handed to whatever f depends on. It can be taken once, not twice.
+
+    Args:
+        f: a contraction, one Euler step of a contracting field, say.
+        x: the start.
+        tolerance: of ``max|f(x) − x|``, relative to ``max(1, max|x|)``; None for 30 times the dtype's precision.
+        max_iterations: of either iteration.
+
+    Raises:
+        ConvergenceError: where the tolerance is not met.
+    """
+    tolerance = 30 * torch.finfo(x.dtype).eps if tolerance is None else tolerance
+
+    def settle(g: Callable[[Tensor], Tensor], y: Tensor, what: str) -> Tensor:
+        residual = math.inf
+        for _ in range(max_iterations):
+            new = g(y)
+            if not y.numel():
+                return new
+            residual = float((new - y).abs().max()) / max(1.0, float(new.abs().max()))
+            y = new
+            if residual <= tolerance:
+                return y
+            if not math.isfinite(residual):
+                break
+        raise ConvergenceError(
+            f"the {what} was not reached after {max_iterations} iterations: a relative residual of {residual:.3g}, "
+            f"wanted {tolerance:.3g}; raise max_iterations or tolerance, or check that the map contracts"
+        )
+
+    with torch.no_grad():
+        solution = settle(f, x, "fixed point")
+    attached = f(solution)
+    if not (torch.is_grad_enabled() and attached.requires_grad):
+        return attached
+    leaf = solution.detach().requires_grad_()
+    with torch.enable_grad():
+        image = f(leaf)
+
+    def adjoint(g: Tensor) -> Tensor:
+        def pull(v: Tensor) -> Tensor:
+            return g + torch.autograd.grad(image, leaf, v, retain_graph=True, materialize_grads=True)[0]
+
+        return settle(pull, g, "gradient of the fixed point")
+
+    attached.register_hook(adjoint)
+    return attached
+
+
 def integrate_continuous(
     field: Field,
     x: Tensor,
@@ -343,10 +399,6 @@ def integrate_continuous(
     return end
 
 
-def _number(value: Time) -> float:
-    return float(value.detach()) if isinstance(value, Tensor) else value
-
-
 def _explicit_step(method: Scheme, field: Field, x: Tensor, t: Time, h: Time) -> Tensor:
     slopes: list[Tensor] = []
     for row, c in zip(method.a, method.c, strict=True):
@@ -382,6 +434,6 @@ def _implicit_euler_step(
         else "raise max_iterations or tolerance, or check max_euler_step: the field may not be contractive with it"
     )
     raise ConvergenceError(
-        f"implicit Euler with step {_number(h):g} left a residual of {residual:.3g} after {max_iterations} iterations, "
+        f"implicit Euler with step {number(h):g} left a residual of {residual:.3g} after {max_iterations} iterations, "
         f"more than {goal:.3g}; {advice}"
     )

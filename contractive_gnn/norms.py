@@ -51,6 +51,11 @@ def family(norm: str) -> Family:
     return NORMS[norm]
 
 
+def number(value: Tensor | float) -> float:
+    """A constant that may be a scalar tensor, as a number without a gradient."""
+    return float(value.detach()) if isinstance(value, Tensor) else float(value)
+
+
 def vector_norm(x: Tensor, norm: str, *, weight: Tensor | None = None) -> Tensor:
     """``‖x‖`` over all entries of ``x``, a scalar tensor.
 

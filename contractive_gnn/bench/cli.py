@@ -21,7 +21,9 @@ from contractive_gnn.bench import quiet_dependencies
 
 if TYPE_CHECKING:
     from contractive_gnn.bench.protocol import Protocol
-    from contractive_gnn.bench.runner import Failure, Plan
+    from contractive_gnn.bench.runner import Failure
+    from contractive_gnn.bench.verify import Died
+    from contractive_gnn.testing import Verdict
 
 #: what `bench` runs when it is asked for nothing in particular
 MODELS = "gcn,csgnn,linf-diffusion"
@@ -70,6 +72,14 @@ Targets = Annotated[
     int | None,
     typer.Option(help="Number of targets of a live targeted attack; 20 if not given, 10 in a first look."),
 ]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE.py|MODULE",
+        help="Code of yours that registers dynamics; may be given again and again.",
+    ),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")]
 SpecHelp = (
     r"NAME[:BUDGET]\[@evasion|@poisoning]. BUDGET: a fraction with a decimal point (0.05) or 50flips for a global "
@@ -115,6 +125,7 @@ def bench(
             help="CSV of published numbers to show beside (dataset, attack, budget, model, accuracy, std, source)."
         ),
     ] = None,
+    plugins: Plugins = None,
     root: Root = None,
     debug: Debug = False,
 ) -> None:
@@ -123,12 +134,13 @@ def bench(
     Without options it is a first look: embedded data, no network, few epochs, under two minutes.
     """
     with _errors_in_one_line(debug):
+        _use(plugins)
         out = out if out is not None else Path("runs") / dataset
         protocol = _protocol(
             dataset=dataset, models=models, attacks=attacks, seeds=seeds, split=split, split_seed=split_seed,
             attack_seed=attack_seed, targets=targets, overrides=overrides, root=root,
         )  # fmt: skip
-        command = _command(protocol, jobs=jobs, anchors=anchors, out=out)
+        command = _command(protocol, plugins=plugins, jobs=jobs, anchors=anchors, out=out)
         n_results, failures = _bench(protocol, out=out, jobs=jobs, command=command)
         if n_results:
             _report(out, anchors)
@@ -156,6 +168,7 @@ def attack(
     split_seed: SplitSeed = 0,
     targets: Targets = None,
     overrides: Overrides = None,
+    plugins: Plugins = None,
     root: Root = None,
     debug: Debug = False,
 ) -> None:
@@ -163,6 +176,7 @@ def attack(
     with _errors_in_one_line(debug):
         if out.suffix != ".npz":
             raise ValueError(f"--out: expected a file name that ends in .npz, got {str(out)!r}")
+        _use(plugins)
         protocol = _protocol(
             dataset=dataset, models=model or "", attacks=attack, seeds=1, split=split, split_seed=split_seed,
             attack_seed=seed, targets=targets, overrides=overrides, root=root,
@@ -179,6 +193,57 @@ def attack(
                 f"{' nodes' if effect.evaluated_on == 'test' else ''}: "
                 f"{effect.clean_accuracy:.1f} % before, {effect.accuracy:.1f} % after"
             )
+
+
+@app.command()
+def verify(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Dynamics to try; all that are registered if none.")
+    ] = None,
+    tries: Annotated[int, typer.Option(help="Pairs of states for each dynamics, shared out over its claims.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Seed of parameters, states and pairs.")] = 0,
+    jobs: Annotated[int | None, typer.Option(help=f"Processes; one a core, at most {MOST_JOBS}, if not given.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for verify.jsonl: every claim, and the pairs that break one.")
+    ] = None,
+    plugins: Plugins = None,
+    debug: Debug = False,
+) -> None:
+    """Try to break every constant that the registered dynamics declare.
+
+    The exit status is 1 if a claim that calls itself certified is broken.
+    """
+    with _errors_in_one_line(debug):
+        _use(plugins)
+        from contractive_gnn.bench import verify as verification
+        from contractive_gnn.dynamics import registry
+
+        known = registry.names()
+        if unknown := [name for name in names or () if name not in known]:
+            raise ValueError(f"unknown dynamics {', '.join(unknown)}; expected one of {', '.join(known)}")
+        wanted = names or known
+        found: list[Verdict] = []
+        lost: list[Died] = []
+        processes = jobs or _default_jobs()
+        with _bar("trying to break claims", total=len(wanted)) as step:
+            for message in verification.verdicts(wanted, tries=tries, seed=seed, processes=processes):
+                if isinstance(message, verification.Died):
+                    lost.append(message)
+                else:
+                    found.append(message)
+                step(1)
+        found.sort(key=lambda verdict: wanted.index(verdict.name))
+        console = Console()
+        console.print(verification.table(found))
+        for verdict in found:
+            if verdict.broken:
+                console.print(verification.counterexample(verdict), markup=False, highlight=False, soft_wrap=True)
+        if out is not None:
+            typer.echo(f"Written: {verification.write(found, out)}")
+        for died in lost:
+            _say(f"{died.name}: {died.reason}", markup=False)
+        if lost or any(verdict.word == "BROKEN" for verdict in found):
+            raise typer.Exit(1)
 
 
 @app.command()
@@ -214,6 +279,15 @@ def datasets(root: Root = None, debug: Debug = False) -> None:
             )
             table.add_row(entry.name, entry.description, entry.state, missing, published or "–")
         Console().print(table)
+
+
+def _use(plugins: list[str] | None) -> None:
+    """Import the plug-ins, here and in every process that is started."""
+    from contractive_gnn.plugins import add_plugin, load_plugins
+
+    for place in plugins or ():
+        add_plugin(place)
+    load_plugins()
 
 
 def _protocol(
@@ -263,7 +337,9 @@ def _protocol(
     )
 
 
-def _command(protocol: Protocol, *, jobs: int | None, anchors: Path | None, out: Path) -> str:
+def _command(
+    protocol: Protocol, *, plugins: list[str] | None, jobs: int | None, anchors: Path | None, out: Path
+) -> str:
     """The command line that repeats a benchmark: its defaults spelled out, since they may change."""
     given: list[tuple[str, object]] = [
         ("--dataset", protocol.dataset),
@@ -275,6 +351,7 @@ def _command(protocol: Protocol, *, jobs: int | None, anchors: Path | None, out:
         ("--attack-seed", protocol.attack_seed),
         ("--targets", protocol.n_targets),
         *(("--set", override) for override in protocol.overrides),
+        *(("--plugin", plugin) for plugin in plugins or ()),
         ("--jobs", jobs),
         ("--anchors", anchors),
         ("--root", protocol.root),
@@ -298,7 +375,10 @@ def _bench(protocol: Protocol, *, out: Path, jobs: int | None, command: str) -> 
         before = signal.signal(signal.SIGTERM, _interrupt)
         try:
             processes = jobs or _default_jobs()
-            with _progress(todo) as step, contextlib.closing(execute(todo, results, processes=processes)) as messages:
+            with (
+                _bar("attacking and training", total=todo.n_steps) as step,
+                contextlib.closing(execute(todo, results, processes=processes)) as messages,
+            ):
                 for message in messages:
                     step(message.cells if isinstance(message, Failure) else 1)
                     if isinstance(message, Failure):
@@ -321,7 +401,7 @@ def _default_jobs() -> int:
 
 
 @contextlib.contextmanager
-def _progress(todo: Plan) -> Iterator[Any]:
+def _bar(what: str, *, total: int) -> Iterator[Any]:
     """A bar with the time left, on a terminal; nothing anywhere else."""
     console = Console(stderr=True)
     columns = (
@@ -333,7 +413,7 @@ def _progress(todo: Plan) -> Iterator[Any]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task("attacking and training", total=todo.n_steps)
+        task = progress.add_task(what, total=total)
         yield lambda steps: progress.advance(task, steps)
 
 

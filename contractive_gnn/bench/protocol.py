@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -226,7 +226,7 @@ def missing_packages(spec: AttackSpec) -> tuple[str, ...]:
     return tuple(missing)
 
 
-def check_names(kind: str, given: Sequence[str], known: Mapping[str, Any]) -> None:
+def check_names(kind: str, given: Sequence[str], known: Collection[str]) -> None:
     """Raise an error that lists what there is, unless every name given is known.
 
     Raises:

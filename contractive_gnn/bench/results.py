@@ -20,6 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
+from contractive_gnn.plugins import plugin_files
+
 try:
     import fcntl
 except ImportError:  # Windows has no advisory locks of this kind: two benchmarks in one folder are not caught there
@@ -259,11 +261,11 @@ def current_commit() -> tuple[str | None, bool]:
 
 
 def current_versions() -> dict[str, str | None]:
-    """Versions of Python and of :data:`PACKAGES`; None for what is not installed."""
+    """Versions of Python, of :data:`PACKAGES` (None for what is not installed) and of plug-in files."""
     versions: dict[str, str | None] = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             versions[package] = None
-    return versions
+    return versions | plugin_files()

@@ -36,7 +36,7 @@ from contractive_gnn.bench.results import (
 )
 from contractive_gnn.bench.spec import CLEAN, RANDOM, AttackSpec
 from contractive_gnn.bench.workers import Job, run_jobs
-from contractive_gnn.nn import MODELS, build
+from contractive_gnn.nn import build, model_names
 
 GRAPHS = "graphs"
 ERRORS = "errors.log"
@@ -245,7 +245,7 @@ def plan(protocol: Protocol, *, out: Path, finished: Mapping[Key, Result]) -> Pl
         ProtocolError: an unknown model, hyperparameters that a model or the training does not take, …
         DatasetError: the data set cannot be had.
     """
-    check_names("model", protocol.models, MODELS)
+    check_names("model", protocol.models, model_names())
     data = protocol.load()
     _check(protocol, data)
     stamp = Stamp.now()
@@ -356,7 +356,7 @@ def attack_once(protocol: Protocol, *, seed: int) -> tuple[AttackResult, Effect 
         raise ProtocolError(f"attack {spec} is white-box: say which model it attacks with --model")
     data = protocol.load()
     if protocol.models:
-        check_names("model", protocol.models, MODELS)
+        check_names("model", protocol.models, model_names())
     _check(protocol, data)
     if not protocol.models:
         return make_graph(protocol, spec, data), None

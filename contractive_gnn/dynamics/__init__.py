@@ -8,7 +8,7 @@ from contractive_gnn.dynamics.diffusion import Diffusion
 from contractive_gnn.dynamics.gradient_flow import GradientFlow
 from contractive_gnn.dynamics.hamiltonian import HamiltonianFlow
 from contractive_gnn.dynamics.implicit import ImplicitFlow
-from contractive_gnn.dynamics.registry import DYNAMICS, PluginError, register
+from contractive_gnn.dynamics.registry import DYNAMICS, register
 
 __all__ = [
     "DYNAMICS",
@@ -21,6 +21,5 @@ __all__ = [
     "GradientFlow",
     "HamiltonianFlow",
     "ImplicitFlow",
-    "PluginError",
     "register",
 ]

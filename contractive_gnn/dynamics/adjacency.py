@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from contractive_gnn.activations import Activation, LeakyReLU, activation
 from contractive_gnn.dynamics.base import Dynamics
 from contractive_gnn.graph import Graph
+from contractive_gnn.norms import number
 
 Form = Literal["published", "l1-inside", "l1-outside", "max-outside", "unconstrained"]
 
@@ -170,6 +171,8 @@ class AdjacencyFlow(Dynamics):
         ValueError: if an argument is outside what the form allows.
     """
 
+    on_features = False
+
     def __init__(
         self,
         *,
@@ -256,7 +259,7 @@ class AdjacencyFlow(Dynamics):
     def max_step(self, graph: Graph) -> Tensor | float:
         """``2/(|k₁| + K + κ)``, the table's bound where κ = 0; 0 where the rate is negative."""
         rate = self.rate(graph)
-        if float(rate) < 0:
+        if number(rate) < 0:
             return 0.0
         return 2.0 / (self.coefficients().abs().sum() + rate).clamp(min=torch.finfo(self.k.dtype).tiny)
 

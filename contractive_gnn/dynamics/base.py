@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from contractive_gnn.graph import Graph
-from contractive_gnn.norms import SumNorm, vector_norm
+from contractive_gnn.norms import SumNorm, number, vector_norm
 
 
 class Dynamics(nn.Module, ABC):
@@ -29,6 +29,8 @@ class Dynamics(nn.Module, ABC):
     """
 
     norm: str
+    on_features: bool = True
+    """Whether the state is a row of channels for each node, so that it can be a layer; else a matrix, or both."""
 
     @abstractmethod
     def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: Tensor | float = 0.0) -> Tensor:
@@ -73,7 +75,7 @@ class Dynamics(nn.Module, ABC):
             step: h > 0.
         """
         # A step that was computed from max_step may have been rounded up.
-        if float(step) <= float(self.max_step(graph)) * (1 + 1e-6):
+        if number(step) <= number(self.max_step(graph)) * (1 + 1e-6):
             return 1.0 - step * self.rate(graph)
         return math.inf
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from contractive_gnn.dynamics.adjacency import AdjacencyFlow
 from contractive_gnn.dynamics.base import Dynamics
 from contractive_gnn.graph import Graph
-from contractive_gnn.norms import SumNorm
+from contractive_gnn.norms import SumNorm, number
 
 
 class CoupledFlow(Dynamics):
@@ -19,8 +19,8 @@ class CoupledFlow(Dynamics):
     .. math::
         \dot F = X(F; A), \qquad \dot A = Y(A)
 
-    It is a cascade. Let ``‖X(F; Ã) − X(F; A)‖ ≤ L ‖Ã − A‖₁`` for all F, A, Ã; let X contract at κ_F for every A and Y at
-    κ_A. Then the whole contracts in ``‖F‖ + ω‖A‖₁`` at ``κ = min(κ_F, κ_A − L/ω)``, and an Euler step is
+    It is a cascade. Let ``‖X(F; Ã) − X(F; A)‖ ≤ L ‖Ã − A‖₁`` for all F, A, Ã; let X contract at κ_F for every A, and Y
+    at κ_A. Then the whole contracts in ``‖F‖ + ω‖A‖₁`` at ``κ = min(κ_F, κ_A − L/ω)``, and an Euler step is
     ``max(q_F, q_A + hL/ω)``-Lipschitz. Two lines prove it: ``‖δF⁺‖ ≤ q_F‖δF‖ + hL‖δA‖₁`` and
     ``‖δA⁺‖₁ ≤ q_A‖δA‖₁``; add ω times the second to the first. This is the reference that
     :class:`~contractive_gnn.nn.CSGNN` is the O(|E| + n) form of; there A is read on the given edges only.
@@ -38,6 +38,7 @@ class CoupledFlow(Dynamics):
     """
 
     norm = "linf + vec-l1"
+    on_features = False
 
     def __init__(self, features: Dynamics, adjacency: AdjacencyFlow, *, scale: float | None = None) -> None:
         super().__init__()
@@ -51,7 +52,7 @@ class CoupledFlow(Dynamics):
             )
         if adjacency.norm != "vec-l1" or not adjacency.certified:
             raise ValueError(f"the coupled flow needs an adjacency flow certified in vec-l1, got {adjacency}")
-        rate = float(adjacency.rate(_empty(1)))
+        rate = number(adjacency.rate(_empty(1)))
         if scale is None and rate <= 0:
             raise ValueError(
                 f"{adjacency} does not contract (rate {rate:g}): take alpha < 0 and an activation with a positive "
@@ -81,19 +82,19 @@ class CoupledFlow(Dynamics):
     def rate(self, graph: Graph) -> float:
         """``min(κ_F, κ_A − L/ω)``."""
         return min(
-            float(self.features.rate(graph)), float(self.adjacency.rate(graph)) - self.structure_gain() / self.scale
+            number(self.features.rate(graph)), number(self.adjacency.rate(graph)) - self.structure_gain() / self.scale
         )
 
     def max_step(self, graph: Graph) -> float:
         """The smaller one of the two flows' largest steps; 0 where the rate is negative."""
         if self.rate(graph) < 0:
             return 0.0
-        return min(float(self.features.max_step(graph)), float(self.adjacency.max_step(graph)))
+        return min(number(self.features.max_step(graph)), number(self.adjacency.max_step(graph)))
 
     def lipschitz(self, graph: Graph, step: Tensor | float) -> float:
         """``max(q_F, q_A + hL/ω)``, for every step."""
-        coupled = float(self.adjacency.lipschitz(graph, step)) + float(step) * self.structure_gain() / self.scale
-        return max(float(self.features.lipschitz(graph, step)), coupled)
+        coupled = number(self.adjacency.lipschitz(graph, step)) + number(step) * self.structure_gain() / self.scale
+        return max(number(self.features.lipschitz(graph, step)), coupled)
 
     @property
     def anchor_lipschitz(self) -> float:

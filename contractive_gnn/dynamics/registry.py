@@ -1,21 +1,12 @@
-"""The dynamics by name, ours and other people's.
+"""The dynamics by name, ours and other people's (:mod:`contractive_gnn.plugins`).
 
-A registered name is a row of ``contractive-gnn verify`` and a model of ``contractive-gnn bench``. Code outside this
-package is found in two ways: a distribution declares an entry point in the group ``contractive_gnn.plugins``, or a file
-or module is named in ``$CONTRACTIVE_GNN_PLUGINS`` (separated like ``$PATH``; the option ``--plugin`` of the commands
-sets it). Either way it is imported once and calls :func:`register`.
+A registered name is a row of ``contractive-gnn verify`` and, if its state is node features, a model of
+``contractive-gnn bench``.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.util
-import os
-import sys
 from collections.abc import Callable
-from importlib.metadata import entry_points
-from pathlib import Path
 from typing import TypeVar
 
 from contractive_gnn.activations import Identity, LeakyReLU
@@ -27,20 +18,14 @@ from contractive_gnn.dynamics.diffusion import Diffusion
 from contractive_gnn.dynamics.gradient_flow import GradientFlow
 from contractive_gnn.dynamics.hamiltonian import HamiltonianFlow
 from contractive_gnn.dynamics.implicit import ImplicitFlow
+from contractive_gnn.plugins import load_plugins
 
 Factory = Callable[..., Dynamics]
 """``factory(channels, **hyperparameters) -> Dynamics``; a class whose first argument is the channels is one."""
 
-GROUP = "contractive_gnn.plugins"
-VARIABLE = "CONTRACTIVE_GNN_PLUGINS"
-
 DYNAMICS: dict[str, Factory] = {}
 
 F = TypeVar("F", bound=Factory)
-
-
-class PluginError(RuntimeError):
-    """A plug-in that cannot be imported."""
 
 
 def register(name: str) -> Callable[[F], F]:
@@ -64,58 +49,11 @@ def register(name: str) -> Callable[[F], F]:
     return add
 
 
-_loaded: set[str] = set()
-
-
-def load_plugins() -> None:
-    """Import every plug-in that has not been imported yet.
-
-    Raises:
-        PluginError: if one cannot be imported, with its name and the reason.
-    """
-    for entry in entry_points(group=GROUP):
-        _load(f"{entry.name} = {entry.value}", entry.load)
-    for place in filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)):
-        _load(place, lambda place=place: _import(place))  # type: ignore[misc]
-
-
-def _load(name: str, load: Callable[[], object]) -> None:
-    if name in _loaded:
-        return
-    _loaded.add(name)  # before it runs: a plug-in may ask for the registry itself
-    try:
-        load()
-    except Exception as error:
-        _loaded.discard(name)
-        raise PluginError(f"the plug-in {name} cannot be imported: {type(error).__name__}: {error}") from error
-
-
-def _import(place: str) -> None:
-    path = Path(place)
-    if path.suffix != ".py":
-        importlib.import_module(place)
-        return
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}; expected a Python file, or the name of a module")
-    # By the path, so that two files of one name do not meet, and the same in every process, so that objects pickle.
-    name = f"contractive_gnn_plugin_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-
-
 def names() -> list[str]:
     """The names of all registered dynamics, plug-ins included.
 
     Raises:
-        PluginError: see :func:`load_plugins`.
+        PluginError: see :func:`contractive_gnn.plugins.load_plugins`.
     """
     load_plugins()
     return list(DYNAMICS)
@@ -126,7 +64,7 @@ def build(name: str, channels: int, **hyperparameters: object) -> Dynamics:
 
     Raises:
         ValueError: if the name is unknown.
-        PluginError: see :func:`load_plugins`.
+        PluginError: see :func:`contractive_gnn.plugins.load_plugins`.
     """
     known = names()
     if name not in known:

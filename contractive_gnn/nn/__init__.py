@@ -1,9 +1,11 @@
 """PyG layers and models."""
 
 from contractive_gnn.nn.baselines import APPNP, GAT, GCN, MLP, WeightedGATConv
+from contractive_gnn.nn.composition import AlternatingConv
 from contractive_gnn.nn.csgnn import CSGNN, CoupledConv
 from contractive_gnn.nn.flow import FlowConv, FlowGNN, gradient_flow, linf_diffusion
-from contractive_gnn.nn.models import MODELS, build
+from contractive_gnn.nn.implicit import EquilibriumConv
+from contractive_gnn.nn.models import MODELS, build, flow_gnn, model_names
 from contractive_gnn.nn.sparse import Linear
 
 __all__ = [
@@ -13,12 +15,16 @@ __all__ = [
     "GCN",
     "MLP",
     "MODELS",
+    "AlternatingConv",
     "CoupledConv",
+    "EquilibriumConv",
     "FlowConv",
     "FlowGNN",
     "Linear",
     "WeightedGATConv",
     "build",
+    "flow_gnn",
     "gradient_flow",
     "linf_diffusion",
+    "model_names",
 ]

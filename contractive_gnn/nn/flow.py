@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from contractive_gnn.activations import activation
 from contractive_gnn.dynamics import Diffusion, Dynamics, GradientFlow
 from contractive_gnn.graph import Graph
-from contractive_gnn.integrators import integrate, solver
+from contractive_gnn.integrators import contraction_factor, integrate, solver
 from contractive_gnn.nn.sparse import Linear, dropout
+from contractive_gnn.norms import number
 
 
 class FlowConv(nn.Module):
@@ -97,6 +98,29 @@ class FlowConv(nn.Module):
             return self.dynamics.field(y, graph, anchor=x, t=t)
 
         return integrate(field, x, step=self.step_size(graph), num_steps=self.num_steps, scheme=self.scheme)
+
+    def lipschitz(self, graph: Graph) -> float:
+        """A Lipschitz constant of the layer in its input, in the field's norm, on a fixed graph; ``inf`` if unknown.
+
+        One step of Euler's scheme is ``q``-Lipschitz for a fixed anchor and passes on at most ``hμ`` of the anchor's
+        own change, μ the field's ``anchor_lipschitz``: ``e ← q e + hμ``, from ``e = 1``. Another scheme is composed of
+        convex combinations of Euler steps, as far as its monotonicity radius allows the step, so e follows the scheme
+        applied to ``ė = μ − κe``: ``e ← q e + (1 − q) μ/κ`` with ``q = R(−hκ)``. For ``"rk4"`` none is known.
+        """
+        h, norm = number(self.step_size(graph)), self.dynamics.norm
+        rate, mu = number(self.dynamics.rate(graph)), self.dynamics.anchor_lipschitz
+        if self.scheme == "euler":
+            q, gain = number(self.dynamics.lipschitz(graph, h)), h * mu
+        else:
+            limit = number(self.dynamics.max_step(graph))
+            if rate < 0 or solver(self.scheme).monotonicity_radius * limit < h * (1 - 1e-6):
+                return math.inf
+            q = contraction_factor(min(h, limit), rate, max_euler_step=limit, scheme=self.scheme, norm=norm)
+            gain = mu * (1 - q) / rate if rate > 0 else h * mu
+        constant = 1.0
+        for _ in range(self.num_steps):
+            constant = q * constant + gain
+        return constant
 
     def extra_repr(self) -> str:
         """Show the integration."""

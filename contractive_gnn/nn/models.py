@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
+from contractive_gnn.dynamics import registry
 from contractive_gnn.nn.baselines import APPNP, GAT, GCN, MLP
 from contractive_gnn.nn.csgnn import CSGNN
 from contractive_gnn.nn.deeprobust import DEEPROBUST_MODELS
-from contractive_gnn.nn.flow import gradient_flow, linf_diffusion
+from contractive_gnn.nn.flow import FlowConv, FlowGNN, gradient_flow, linf_diffusion
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "mlp": MLP,
@@ -41,11 +42,53 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def build(name: str, in_channels: int, out_channels: int, **hyperparameters: Any) -> nn.Module:
-    """Build a registered model.
+def model_names() -> list[str]:
+    """Every name that :func:`build` takes: :data:`MODELS`, and the registered flows of node features."""
+    flows = [name for name in registry.names() if name not in MODELS and registry.build(name, 2).on_features]
+    return [*MODELS, *flows]
+
+
+def flow_gnn(
+    in_channels: int,
+    out_channels: int,
+    *,
+    dynamics: str,
+    hidden: int = 64,
+    num_steps: int = 8,
+    step: float | None = None,
+    constrained: bool = True,
+    scheme: str = "euler",
+    dropout: float = 0.5,
+    space: Literal["hidden", "class"] = "hidden",
+    **hyperparameters: Any,
+) -> FlowGNN:
+    """A registered dynamics as a model: :class:`FlowGNN` around a :class:`FlowConv` of it.
 
     Args:
-        name: a key of :data:`MODELS`.
+        in_channels: number of features.
+        out_channels: number of classes.
+        dynamics: a name of :data:`contractive_gnn.dynamics.DYNAMICS`.
+        hidden: see :class:`FlowGNN`.
+        num_steps: see :class:`FlowConv`.
+        step: see :class:`FlowConv`.
+        constrained: see :class:`FlowConv`; an expansive field needs ``constrained=False`` and a step.
+        scheme: see :class:`FlowConv`.
+        dropout: see :class:`FlowGNN`.
+        space: see :class:`FlowGNN`.
+        **hyperparameters: the dynamics' own.
+    """
+    field = registry.build(dynamics, hidden if space == "hidden" else out_channels, **hyperparameters)
+    if not field.on_features:
+        raise ValueError(f"{dynamics!r} is a flow of matrices; a model needs a flow of node features")
+    conv = FlowConv(field, num_steps=num_steps, step=step, constrained=constrained, scheme=scheme)
+    return FlowGNN(in_channels, out_channels, conv, hidden=hidden, dropout=dropout, space=space)
+
+
+def build(name: str, in_channels: int, out_channels: int, **hyperparameters: Any) -> nn.Module:
+    """Build a model by its name, or by that of a registered dynamics (:func:`flow_gnn`).
+
+    Args:
+        name: one of :func:`model_names`.
         in_channels: number of features.
         out_channels: number of classes.
         **hyperparameters: the model's own keyword arguments.
@@ -54,6 +97,8 @@ def build(name: str, in_channels: int, out_channels: int, **hyperparameters: Any
         ValueError: if the name is unknown.
         TypeError: if a hyperparameter is not one of the model's.
     """
-    if name not in MODELS:
-        raise ValueError(f"unknown model {name!r}; expected one of {', '.join(MODELS)}")
-    return MODELS[name](in_channels, out_channels, **hyperparameters)
+    if name in MODELS:
+        return MODELS[name](in_channels, out_channels, **hyperparameters)
+    if name in registry.names():
+        return flow_gnn(in_channels, out_channels, dynamics=name, **hyperparameters)
+    raise ValueError(f"unknown model {name!r}; expected one of {', '.join(model_names())}")

@@ -1,0 +1,106 @@
+"""``contractive-gnn verify``: the falsifier over everything registered, in several processes, with a table."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+from torch import Tensor
+
+from contractive_gnn.bench.workers import run_jobs
+from contractive_gnn.testing import Claim, Finding, Verdict, verify
+
+RECORDS = "verify.jsonl"
+
+
+@dataclass(frozen=True)
+class Died:
+    """A process that ended before its verdict.
+
+    Attributes:
+        name: the dynamics it was at.
+        reason: what is known of the end.
+    """
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class VerifyJob:
+    """Try every claim of one dynamics."""
+
+    name: str
+    tries: int
+    seed: int
+
+    def run(self) -> Iterator[Verdict | Died]:
+        """Yields the verdict."""
+        yield from verify([self.name], tries=self.tries, seed=self.seed)
+
+    def died(self, reason: str) -> Verdict | Died:
+        """See :class:`~contractive_gnn.bench.workers.Job`."""
+        return Died(self.name, reason)
+
+
+def verdicts(names: Sequence[str], *, tries: int, seed: int, processes: int) -> Iterator[Verdict | Died]:
+    """The verdict of each dynamics, as soon as it is there."""
+    jobs = [VerifyJob(name, tries, seed) for name in names]
+    with contextlib.closing(run_jobs([jobs], processes=processes)) as messages:
+        yield from messages
+
+
+def table(found: Sequence[Verdict]) -> Table:
+    """One row a dynamics: the claim about its step that is tightest, or the claim that is broken."""
+    made = Table(caption="ratio: found / claimed. 1: the bound is attained. Above 1: it is broken.")
+    for column in ("dynamics", "claim", "claimed", "found", "ratio", "tries"):
+        right = column not in ("dynamics", "claim")
+        made.add_column(column, justify="right" if right else "left", no_wrap=right, overflow="fold")
+    made.add_column("verdict", no_wrap=True)
+    style = {"holds": "green", "BROKEN": "bold red", "refuted": "yellow", "not certified": "yellow"}
+    for verdict in found:
+        claim, finding = headline(verdict)
+        numbers = (f"{claim.constant:.4f}", f"{finding.value:.4f}", f"{claim.ratio(finding):.4f}", f"{verdict.tries:,}")
+        word = f"[{style[verdict.word]}]{verdict.word}[/]"
+        made.add_row(verdict.name, f"{claim.what}, {verdict.norm}, {claim.graph}", *numbers, word)
+    return made
+
+
+def headline(verdict: Verdict) -> tuple[Claim, Finding]:
+    """The claim to show: the worst that is broken, else the tightest step, else any."""
+    if verdict.broken:
+        return verdict.broken[0]
+    return verdict.worst("step") or verdict.findings[0]
+
+
+def counterexample(verdict: Verdict) -> str:
+    """The pair that breaks the worst claim, as text: exact where it is small."""
+    claim, finding = verdict.broken[0]
+    bound = f"{claim.constant:.6g}"
+    return "\n".join(
+        [
+            f"{verdict.name}: {claim.what}, claimed {bound} in {verdict.norm}, found {finding.value:.6g} "
+            f"on {claim.graph}, with",
+            f"x = {_matrix(finding.x)}",
+            f"y − x = {_matrix(finding.y - finding.x)}",
+        ]
+    )
+
+
+def _matrix(x: Tensor) -> str:
+    rows = ["[" + "  ".join(f"{value:8.4f}" for value in row) + "]" for row in x.tolist()]
+    return "\n    ".join(rows)
+
+
+def write(found: Sequence[Verdict], folder: Path) -> Path:
+    """Write ``verify.jsonl``, one claim a line, under a temporary name first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path, partial = folder / RECORDS, folder / f".{RECORDS}.part"
+    lines = (json.dumps(record, ensure_ascii=False) for verdict in found for record in verdict.records())
+    partial.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    partial.replace(path)
+    return path

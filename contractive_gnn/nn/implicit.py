@@ -1,0 +1,68 @@
+"""The equilibrium of a contracting field as a layer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from contractive_gnn.dynamics import Dynamics
+from contractive_gnn.graph import Graph
+from contractive_gnn.integrators import fixed_point
+from contractive_gnn.norms import number
+
+
+class EquilibriumConv(nn.Module):
+    r"""The equilibrium of a field as a layer: ``X(x*; u) = 0`` with the input u as the anchor.
+
+    With a field that contracts at κ > 0 there is exactly one, the layer is ``anchor_lipschitz/κ``-Lipschitz in the
+    field's norm, and it is found by Euler steps of the longest contracting length; the gradient is that of the implicit
+    function theorem (:func:`~contractive_gnn.integrators.fixed_point`), so memory does not grow with the iterations.
+    With :class:`~contractive_gnn.dynamics.ImplicitFlow` it is the implicit network of Jafarpour et al. (NeurIPS 2021)
+    on a graph; with a gradient flow, the proximal point of its potential.
+
+    Args:
+        dynamics: a field with a positive rate.
+        tolerance: relative residual of the equilibrium; None for 30 times the dtype's precision.
+        max_iterations: of the forward and of the backward iteration.
+
+    Shapes:
+        ``x`` ``[n, c]``, ``edge_index`` ``[2, E]``, ``edge_weight`` ``[E]``, output ``[n, c]``.
+
+    Raises:
+        ValueError: where the field does not contract on the graph.
+        ConvergenceError: where the tolerance is not met.
+    """
+
+    def __init__(self, dynamics: Dynamics, *, tolerance: float | None = None, max_iterations: int = 500) -> None:
+        super().__init__()
+        self.dynamics = dynamics
+        self.tolerance = tolerance
+        self.max_iterations = max_iterations
+
+    def reset_parameters(self) -> None:
+        """Draw the field's parameters anew."""
+        reset = getattr(self.dynamics, "reset_parameters", None)
+        if reset is not None:
+            reset()
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+        """The equilibrium, shape ``[n, c]``."""
+        graph = Graph.of(x, edge_index, edge_weight)
+        with torch.no_grad():
+            rate, step = number(self.dynamics.rate(graph)), number(self.dynamics.max_step(graph))
+        if not (rate > 0 and step > 0):
+            raise ValueError(
+                f"{self.dynamics} has no unique equilibrium that is proved on this graph: its rate is {rate:.3g}, "
+                "and must be positive; raise its mu (or lower gamma)"
+            )
+        return fixed_point(
+            lambda y: y + step * self.dynamics.field(y, graph, anchor=x),
+            x.detach(),
+            tolerance=self.tolerance,
+            max_iterations=self.max_iterations,
+        )
+
+    def lipschitz(self, graph: Graph) -> float:
+        """``anchor_lipschitz/κ`` on a fixed graph, in the field's norm."""
+        rate = number(self.dynamics.rate(graph))
+        return self.dynamics.anchor_lipschitz / rate if rate > 0 else float("inf")

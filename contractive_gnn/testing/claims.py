@@ -1,0 +1,210 @@
+r"""What a dynamics declares, as statements that can be tried: ``‖f(x) − f(y)‖ ≤ c ‖x − y‖``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from contractive_gnn.dynamics import Dynamics
+from contractive_gnn.graph import Graph
+from contractive_gnn.norms import LipschitzBound, SumNorm, lipschitz_adversarial, lipschitz_sampled, number
+
+SLACK = 1e-9
+"""Largest excess that rounding may explain: float64, states of order 1, differences of at least 0.01."""
+
+
+Kind = Literal["step", "rate", "anchor", "structure"]
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """The worst pair that was found for one claim.
+
+    Attributes:
+        value: the largest ratio ``‖f(x) − f(y)‖/‖x − y‖``, or its one-sided counterpart.
+        tries: pairs that were evaluated.
+        x: one point; for a claim about the structure, the adjacency matrix.
+        y: the other.
+    """
+
+    value: float
+    tries: int
+    x: Tensor
+    y: Tensor
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One declared constant of one dynamics on one graph.
+
+    Attributes:
+        kind: which quantity.
+        what: the same in words, with its step where it has one.
+        graph: name of the graph.
+        constant: what is declared.
+    """
+
+    kind: Kind
+    what: str
+    graph: str
+    constant: float
+
+    def broken_by(self, finding: Finding) -> bool:
+        """Whether the pair exceeds the declared constant by more than rounding does."""
+        return finding.value > self.constant + SLACK * max(1.0, abs(self.constant))
+
+    def ratio(self, finding: Finding) -> float:
+        """Found over declared; 1 is a bound that is attained. For rates, which may be 0, 1 plus the difference."""
+        if self.constant > SLACK:
+            return finding.value / self.constant
+        return 1.0 + (finding.value - self.constant)
+
+
+Search = Callable[[int, int], Finding]
+"""``(tries, seed) ↦`` the worst pair found."""
+
+
+def claims(
+    dynamics: Dynamics, graph: Graph, *, name: str = "", channels: int = 2, seed: int = 0
+) -> Iterator[tuple[Claim, Search]]:
+    """Everything that ``dynamics`` declares on ``graph``.
+
+    The Euler step at the largest step, at half of it and beyond it, as far as a constant is declared; the one-sided
+    Lipschitz constant −κ of the field; its constants in the anchor and in the structure.
+
+    Args:
+        dynamics: in float64.
+        graph: weights in float64.
+        name: of the graph.
+        channels: of the state.
+        seed: of the state that the search begins at.
+
+    Returns:
+        each claim with the search that tries to break it.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    x = dynamics.state(graph, channels, generator=generator)
+    anchor = dynamics.state(graph, channels, generator=generator)
+    norm, weight = dynamics.measure, dynamics.norm_weight(graph)
+    weight = None if weight is None else weight.detach()
+
+    def lipschitz(kind: Kind, what: str, f: Callable[[Tensor], Tensor], constant: float) -> tuple[Claim, Search]:
+        def search(tries: int, seed: int) -> Finding:
+            one_sided, domain = kind == "rate", dynamics.project
+            return worst_pair(
+                f, x, norm=norm, weight=weight, project=domain, one_sided=one_sided, tries=tries, seed=seed
+            )
+
+        return Claim(kind, what, name, constant), search
+
+    def step(h: float) -> Callable[[Tensor], Tensor]:
+        return lambda y: y + h * dynamics.field(y, graph, anchor=anchor)
+
+    rate, longest = number(dynamics.rate(graph)), number(dynamics.max_step(graph))
+    if math.isfinite(longest) and 0 < longest < 1e6:  # on a graph without edges every step may do
+        for share in (1.0, 0.5):
+            h = share * longest
+            yield lipschitz("step", f"step {h:.3g} contracts by 1 − hκ", step(h), 1.0 - h * rate)
+    reference = longest if 0 < longest < 1e6 else 1.0
+    for share in (0.5, 1.0, 1.5):
+        h = share * reference
+        constant = number(dynamics.lipschitz(graph, h))
+        if math.isfinite(constant):
+            yield lipschitz("step", f"step {h:.3g} is Lipschitz", step(h), constant)
+    if not isinstance(norm, SumNorm):
+        yield lipschitz("rate", "log norm ≤ −κ", lambda y: dynamics.field(y, graph, anchor=anchor), -rate)
+    constant = dynamics.anchor_lipschitz
+    if math.isfinite(constant):
+        yield lipschitz("anchor", "Lipschitz in the anchor", lambda u: dynamics.field(x, graph, anchor=u), constant)
+    for state, what in ((x, "Lipschitz in A at a state"), (None, "Lipschitz in A")):
+        constant = dynamics.structure_lipschitz(graph, state)
+        if math.isfinite(constant):
+            yield Claim("structure", what, name, constant), _structure_search(dynamics, graph, x, anchor)
+
+
+def worst_pair(
+    f: Callable[[Tensor], Tensor],
+    x: Tensor,
+    *,
+    norm: str | SumNorm,
+    weight: Tensor | None,
+    project: Callable[[Tensor], Tensor],
+    one_sided: bool,
+    tries: int,
+    seed: int,
+) -> Finding:
+    """The worst one of four fifths of the tries at random and one fifth by ascent, a try of which costs several."""
+    climbs = max(tries // 5, 1)
+    sampled = lipschitz_sampled(
+        f, x, norm=norm, weight=weight, project=project, one_sided=one_sided, samples=max(tries - climbs, 1), seed=seed
+    )
+    steps = min(40, climbs)
+    restarts = climbs // steps
+    climbed = lipschitz_adversarial(
+        f, x, norm=norm, weight=weight, project=project, one_sided=one_sided, restarts=restarts, steps=steps, seed=seed
+    )
+    best: LipschitzBound = max(sampled, climbed, key=lambda bound: bound.value)
+    return Finding(best.value, sampled.pairs + climbed.pairs, best.x, best.y)
+
+
+def _structure_search(dynamics: Dynamics, graph: Graph, x: Tensor, anchor: Tensor) -> Search:
+    """Flip a few pairs, change weights a little or a lot, empty a node: whatever keeps A symmetric and A ≥ 0."""
+    n = graph.num_nodes
+    dense = torch.zeros(n, n, dtype=torch.float64).index_put((graph.target, graph.source), graph.edge_weight)
+    rows, columns = torch.triu_indices(n, n, offset=1)
+
+    def field_of(a: Tensor) -> Tensor:
+        pairs = torch.cat([torch.stack([rows, columns]), torch.stack([columns, rows])], dim=1)
+        return dynamics.field(x, Graph(pairs, a[pairs[0], pairs[1]], n, loop_free=True), anchor=anchor)
+
+    def search(tries: int, seed: int) -> Finding:
+        generator = torch.Generator().manual_seed(seed)
+        best: Finding | None = None
+        with torch.no_grad():
+            before = field_of(dense)
+            for attempt in range(tries):
+                upper = dense[rows, columns].clone()
+                kind = attempt % 4
+                count = int(torch.randint(1, 4, (), generator=generator))
+                chosen = torch.randint(len(upper), (count,), generator=generator)
+                if kind == 0:
+                    upper[chosen] = torch.where(upper[chosen] > 0, 0.0, 1.0).to(upper)
+                elif kind == 1:
+                    upper[chosen] = 10 ** (2 * torch.rand(count, generator=generator, dtype=torch.float64) - 1)
+                elif kind == 2:
+                    upper = upper + 0.01 * torch.rand(len(upper), generator=generator, dtype=torch.float64)
+                else:
+                    node = int(torch.randint(n, (), generator=generator))
+                    upper[(rows == node) | (columns == node)] = 0.0
+                changed = torch.zeros_like(dense)
+                changed[rows, columns] = upper
+                changed = changed + changed.T
+                moved = float((changed - dense).abs().sum())
+                if moved > 1e-6:
+                    value = float(dynamics.size(field_of(changed) - before, graph)) / moved
+                    if best is None or value > best.value:
+                        best = Finding(value, tries, dense, changed)
+        return best if best is not None else Finding(0.0, tries, dense, dense)
+
+    return search
+
+
+def randomised(dynamics: Dynamics, *, seed: int) -> Dynamics:
+    """The dynamics itself, in float64, with parameters far from where they start; for an odd seed, smaller ones.
+
+    A condition has to hold for every value that training may reach.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    dynamics = dynamics.double()
+    with torch.no_grad():
+        for parameter in dynamics.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.add_(noise * 10 ** float(torch.empty(()).uniform_(-2, 0, generator=generator)))
+            if seed % 2:
+                parameter.mul_(10 ** float(torch.empty(()).uniform_(-3, 0, generator=generator)))
+    return dynamics
