@@ -353,7 +353,7 @@ def fixed_point(
 
         return settle(pull, g, "gradient of the fixed point")
 
-    attached.register_hook(adjoint)
+    attached.register_hook(adjoint)  # type: ignore[no-untyped-call]
     return attached
 
 

@@ -76,6 +76,12 @@ class Adjacency:
         """``error`` as a bound in ``norm``: a sum is at least its largest term, and at most n² times it."""
         return self.error * self.num_nodes**2 if (self.norm, norm) == ("vec-linf", "vec-l1") else self.error
 
+    def largest_entry(self) -> Tensor:
+        """An upper bound of ``|A_ij|`` over all pairs ``i ≠ j``, ``[]``."""
+        entries = self.edge_weight().detach().abs()
+        beside = self.largest_off_support()
+        return torch.maximum(beside, entries.max()) if entries.numel() else beside
+
     def largest_off_support(self) -> Tensor:
         """An upper bound of ``|A_ij|`` over the pairs that are no edge: ``max_{i,j} |u_i + u_j + c|``, ``[]``."""
         u, c = self.offset.detach(), self.constant.detach()
@@ -113,9 +119,7 @@ class Adjacency:
             the activated matrix, and how far it is at most from the one with σ everywhere: the sum over all entries and
             the largest. Both are 0 for a linear σ.
         """
-        bottom, top = sigma.secants(-1e-6, 1e-6)
-        slope = (bottom + top) / 2
-        spread = max(sigma.slopes[1] - slope, slope - sigma.slopes[0])
+        slope, spread = _origin_slope(sigma), _spread(sigma)
         background, own = self.background(), 2 * self.offset + self.constant
         activated = dataclasses.replace(
             self,
@@ -125,6 +129,17 @@ class Adjacency:
             constant=slope * self.constant,
         )
         return activated, spread * self.off_support(), spread * self.largest_off_support()
+
+
+def _origin_slope(sigma: Activation) -> float:
+    """The mean of the slopes of σ on the two sides of 0."""
+    return sum(sigma.secants(-1e-6, 1e-6)) / 2
+
+
+def _spread(sigma: Activation) -> float:
+    """The largest ``|σ(z) − sz|/|z|``, s the slope at 0."""
+    slope = _origin_slope(sigma)
+    return max(sigma.slopes[1] - slope, slope - sigma.slopes[0])
 
 
 class AdjacencyFlow(Dynamics):
@@ -299,6 +314,17 @@ class AdjacencyFlow(Dynamics):
     def permute(self, x: Tensor, order: Tensor) -> Tensor:
         """Rows and columns."""
         return x[order][:, order]
+
+    def misread(self, a: Adjacency, step: Tensor | float) -> Tensor:
+        """What a flipped pair can add to the step's result in vec-ℓ1, for each of its two entries.
+
+        On an edge σ is applied, off the edges the line of slope s (:meth:`Adjacency.activate`), and a flip swaps the
+        two: they differ by at most ``spread · |z|`` at an entry z.
+        """
+        inside = self.form == "l1-inside"
+        before = a if inside else self.linear(a)
+        gain = self.coefficients().abs().sum() if inside else 1.0
+        return step * gain * _spread(self.sigma) * before.largest_entry()
 
     def linear(self, a: Adjacency) -> Adjacency:
         """M(A), exact in O(|E| + n)."""

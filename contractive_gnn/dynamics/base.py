@@ -61,6 +61,11 @@ class Dynamics(nn.Module, ABC):
         return True
 
     @property
+    def uniform(self) -> bool:
+        """Whether rate, largest step and :meth:`lipschitz` are the same on every graph, hence on a changed one."""
+        return False
+
+    @property
     def anchor_lipschitz(self) -> float:
         """Lipschitz constant of the field in its anchor, in :attr:`norm`; ``inf`` where none is known."""
         return math.inf

@@ -87,6 +87,11 @@ class Diffusion(Dynamics, MessagePassing):  # type: ignore[misc]
         return max(1.0 - step * self.rate(graph), step * (2.0 + self.mu) - 1.0)
 
     @property
+    def uniform(self) -> bool:
+        """True: every row of p sums to less than 1."""
+        return True
+
+    @property
     def anchor_lipschitz(self) -> float:
         """``μ``."""
         return self.mu

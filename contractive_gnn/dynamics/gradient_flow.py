@@ -177,6 +177,11 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         return _larger(1.0 - step * self.rate(graph), step * (self.smoothness(graph) + self.mu) - 1.0)
 
     @property
+    def uniform(self) -> bool:
+        """Whether it is normalised: ‖G‖² ≤ 2 then on every graph."""
+        return self.normalization != "none"
+
+    @property
     def anchor_lipschitz(self) -> float:
         """``μ``."""
         return self.mu

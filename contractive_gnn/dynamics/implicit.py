@@ -100,6 +100,11 @@ class ImplicitFlow(Dynamics):
         return 1.0 / (1.0 + (-own.diagonal()).clamp(min=0.0).max())
 
     @property
+    def uniform(self) -> bool:
+        """True: every row of p sums to less than 1."""
+        return True
+
+    @property
     def anchor_lipschitz(self) -> float:
         """1: u stands inside σ."""
         return 1.0

@@ -16,7 +16,9 @@ from contractive_gnn.dynamics import Adjacency, AdjacencyFlow, GradientFlow
 from contractive_gnn.dynamics.adjacency import Form
 from contractive_gnn.dynamics.gradient_flow import Normalization, Placement
 from contractive_gnn.graph import Graph
+from contractive_gnn.nn.bound import CoupledBound, LayerBound, compose, layer_bound, linear_norm
 from contractive_gnn.nn.sparse import Linear, dropout
+from contractive_gnn.norms import number
 
 Condition = Literal["corrected", "printed"]
 
@@ -84,17 +86,37 @@ class CoupledConv(GradientFlow):
             max=self.step
         )
 
+    def reads(self, adjacency: Adjacency) -> Graph:
+        """The graph that the feature step sees: the entries of A on the given edges; outside σ, those above 0."""
+        graph = adjacency.graph()
+        if self.placement == "inside":
+            return graph
+        # The potential is convex for weights that are not negative, and a flow may leave them. Not clamp: its gradient
+        # at 0 is 0, and would hide every absent edge.
+        weight = graph.edge_weight.masked_fill(graph.edge_weight < 0, 0.0)
+        return dataclasses.replace(graph, edge_weight=weight)
+
+    def bound(self, x: Tensor, adjacency: Adjacency) -> LayerBound:
+        """The constants of this step at ``(x, A)``; see :class:`~contractive_gnn.nn.bound.LayerBound`."""
+        graph = self.reads(adjacency)
+        layer = layer_bound(self, graph, x, self.step_size(graph))
+        flow = self.adjacency_flow
+        if flow is None:
+            return layer
+        h = number(flow.step_size())
+        return dataclasses.replace(
+            layer,
+            adjacency=number(flow.l1_lipschitz(h)),
+            largest=number(adjacency.largest_entry()),
+            misread=number(flow.misread(adjacency, h)),
+        )
+
     def forward(self, x: Tensor, adjacency: Adjacency, *, anchor: Tensor | None = None) -> tuple[Tensor, Adjacency]:
         """One coupled step; returns the new features ``[n, c]`` and the new adjacency.
 
         ``anchor`` is F⁽⁰⁾, which a fidelity term (``mu > 0``, not in the paper) pulls back to.
         """
-        graph = adjacency.graph()
-        if self.placement == "outside":
-            # The potential is convex for weights that are not negative, and a flow may leave them. Not clamp: its
-            # gradient at 0 is 0, and would hide every absent edge.
-            weight = graph.edge_weight.masked_fill(graph.edge_weight < 0, 0.0)
-            graph = dataclasses.replace(graph, edge_weight=weight)
+        graph = self.reads(adjacency)
         x = x + self.step_size(graph) * self.field(x, graph, anchor=anchor)
         return x, adjacency if self.adjacency_flow is None else self.adjacency_flow(adjacency)
 
@@ -225,6 +247,50 @@ class CSGNN(nn.Module):
         for block in self.layers():
             states.append(states[-1] if block.adjacency_flow is None else block.adjacency_flow(states[-1]))
         return states
+
+    @torch.no_grad()
+    def lipschitz(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> CoupledBound:
+        """What a change of the features and flipped edges can do to the scores: the coupled bound.
+
+        Per step and in total, uniform over all features and along the trajectory of ``x``; see
+        :class:`~contractive_gnn.nn.bound.CoupledBound` for the statement and docs/theory.md for the proof. The model's
+        scores in ``eval`` mode are meant. Not certified, with a reason: an unnormalised flow, whose step follows the
+        degrees, and weights inside σ while A moves.
+
+        Args:
+            x: ``[n, in_channels]``.
+            edge_index: the given graph, without self-loops, weights 0 and 1.
+            edge_weight: ``[E]`` or None.
+        """
+        model, reason = self, ""
+        if any(block.placement == "inside" for block in self.layers()):
+            if all(block.adjacency_flow is None for block in self.layers()):
+                model = self.relaxed()  # the same function on weights 0 and 1
+            else:
+                reason = "the edge weights stand inside σ and move: take placement='outside'"
+        if any(block.normalization == "none" for block in self.layers()):
+            reason = "the step of an unnormalised flow follows the degrees: take normalization='sym' or 'degree'"
+        f = model.encoder(x).relu()
+        anchor, adjacency = f, Adjacency.of(Graph.of(f, edge_index, edge_weight))
+        layers, weights = [], []
+        for block in model.layers():
+            graph = block.reads(adjacency)
+            weight = block.norm_weight(graph)
+            bound = block.bound(f, adjacency)
+            # The given graph has nothing off its edges, so its flips are read once.
+            layers.append(bound if layers else dataclasses.replace(bound, largest=0.0))
+            weights.append(weight)
+            f, adjacency = block(f, adjacency, anchor=anchor)
+        norm = model.layers()[0].norm
+        return compose(
+            layers,
+            weights,
+            norm=norm,
+            encoder=linear_norm(self.encoder.weight, norm),
+            decoder=linear_norm(self.decoder.weight, norm),
+            certified=not reason,
+            reason=reason,
+        )
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Class scores, ``[n, out_channels]``."""

@@ -12,6 +12,7 @@ from contractive_gnn.activations import activation
 from contractive_gnn.dynamics import Diffusion, Dynamics, GradientFlow
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import contraction_factor, integrate, solver
+from contractive_gnn.nn.bound import CoupledBound, compose, layer_bound, linear_norm
 from contractive_gnn.nn.sparse import Linear, dropout
 from contractive_gnn.norms import number
 
@@ -169,6 +170,42 @@ class FlowGNN(nn.Module):
         """Draw all parameters anew."""
         for module in (self.encoder, self.conv, self.decoder):
             module.reset_parameters()
+
+    @torch.no_grad()
+    def lipschitz(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> CoupledBound:
+        """What a change of the features and of the edges can do to the scores; A is kept, so any Ã ≥ 0 is meant.
+
+        See :class:`~contractive_gnn.nn.bound.CoupledBound`. Not certified, with a reason: schemes other than Euler's,
+        and fields whose step follows the graph or that declare no constant.
+
+        Args:
+            x: ``[n, in_channels]``.
+            edge_index: the given graph.
+            edge_weight: ``[E]`` or None.
+        """
+        f = self.encoder(x).relu()
+        f = f if self.space == "hidden" else self.decoder(f)
+        graph, field = Graph.of(f, edge_index, edge_weight), self.conv.dynamics
+        reason = "" if field.certified else f"{field} does not call itself certified"
+        if self.conv.scheme != "euler":
+            reason = f"the coupled bound is worked out for Euler steps, not for {self.conv.scheme}"
+        elif not field.uniform:
+            reason = "the field's step follows the graph"
+        step = self.conv.step_size(graph)
+        layers, anchor = [], f
+        for _ in range(self.conv.num_steps):
+            layers.append(layer_bound(field, graph, f, step))
+            f = f + step * field.field(f, graph, anchor=anchor)
+        encoder, decoder = (linear_norm(part.weight, field.norm) for part in (self.encoder, self.decoder))
+        return compose(
+            layers,
+            [field.norm_weight(graph)] * len(layers),
+            norm=field.norm,
+            encoder=encoder if self.space == "hidden" else encoder * decoder,
+            decoder=decoder if self.space == "hidden" else 1.0,
+            certified=not reason,
+            reason=reason,
+        )
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Class scores, ``[n, out_channels]``."""

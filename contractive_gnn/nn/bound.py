@@ -1,0 +1,178 @@
+r"""The coupled bound: what features and edges can do to the output of a whole model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from contractive_gnn.dynamics import Dynamics
+from contractive_gnn.graph import Graph
+from contractive_gnn.norms import family, number, operator_norm
+
+
+@dataclass(frozen=True)
+class LayerBound:
+    r"""The constants of one step ``F⁺ = Φ(F; A)``, ``A⁺ = Ψ(A)``.
+
+    Attributes:
+        step: h.
+        features: ``‖Φ(F; A) − Φ(G; A)‖ ≤ features · ‖F − G‖`` for a fixed anchor.
+        anchor: the same for the anchor: ``hμ``.
+        structure: ``‖Φ(F; Ã) − Φ(F; A)‖ ≤ structure · Σ|ã − a|``, uniform over all F.
+        structure_here: the same at this layer's F on the given graph: at most ``structure``.
+        adjacency: Lipschitz constant of Ψ in vec-ℓ1; 1 where A is kept.
+        largest: the largest ``|a_ij|`` of this layer's A off its diagonal; 0 where A is still the given one.
+        misread: what Ψ adds to the distance, for each flipped entry: its activation differs on and off the edges.
+    """
+
+    step: float
+    features: float
+    anchor: float
+    structure: float
+    structure_here: float
+    adjacency: float = 1.0
+    largest: float = 0.0
+    misread: float = 0.0
+
+
+@dataclass(frozen=True)
+class CoupledBound:
+    r"""How far the output of a model moves if its features and its edges are changed.
+
+    .. math::
+        \|Z(\tilde X, \tilde A) - Z(X, A)\| \le c_X \|\tilde X - X\| + c_A \sum_{ij} |\tilde a_{ij} - a_{ij}|
+
+    for the given A of weights 0 and 1 and every flip of edges (each flipped pair counts 2). Over the layers,
+    ``e ← features · e + anchor · e₀ + structure · (1 or a + largest · δ)`` bounds the distance of the features and
+    ``a ← adjacency · a + misread · δ`` that of the adjacency, from ``e₀ = c_enc ‖X̃ − X‖`` and ``a = δ = Σ|ã − a|``. A
+    layer reads A on the edges of the graph that it is given: a flipped pair is read on one of the two graphs only,
+    which is what ``largest`` pays for. Where A is kept none of this is needed, and any weights Ã ≥ 0 are allowed.
+
+    The bound is one of exact arithmetic, with weights in the model's own precision.
+
+    Attributes:
+        norm: of the features and of the output, over all entries; ``"l2-degree"`` is turned into the plain ℓ2 norm.
+        features: ``c_X``, for a fixed graph.
+        structure: ``c_A``, uniform over all features X.
+        structure_here: ``c_A`` along the trajectory of the given features: evaluated at the states that the model goes
+            through on the clean graph. At most ``structure``.
+        layers: the constants of each step.
+        encoder: Lipschitz constant of what comes before the first step.
+        decoder: and of what comes after the last one.
+        certified: whether it is proved; where not, :attr:`reason` says why and constants may be ``inf``.
+        reason: empty if certified.
+    """
+
+    norm: str
+    features: float
+    structure: float
+    structure_here: float
+    layers: tuple[LayerBound, ...]
+    encoder: float
+    decoder: float
+    certified: bool
+    reason: str = ""
+
+    def change(self, *, features: float = 0.0, flips: int = 0) -> float:
+        """The largest change of the output, in :attr:`norm`.
+
+        Args:
+            features: ``‖X̃ − X‖`` in :attr:`norm`.
+            flips: number of undirected edges that are added or removed.
+
+        Raises:
+            ValueError: for negative arguments.
+        """
+        if features < 0 or flips < 0:
+            raise ValueError(f"features and flips must not be negative, got {features!r} and {flips!r}")
+        moved = self.features * features if features else 0.0
+        return moved + (2 * flips * self.structure_here if flips else 0.0)
+
+
+def compose(
+    layers: Sequence[LayerBound],
+    weights: Sequence[Tensor | None],
+    *,
+    norm: str,
+    encoder: float,
+    decoder: float,
+    certified: bool,
+    reason: str,
+) -> CoupledBound:
+    """The constants of a model from those of its steps.
+
+    Args:
+        layers: the steps.
+        weights: for each step the weights of its norm on the nodes, or None.
+        norm: of the steps.
+        encoder: before the steps, in the unweighted norm.
+        decoder: after them.
+        certified: whether the fields' own constants are proved.
+        reason: why not, or why constants are infinite.
+    """
+    enter, leave = 1.0, 1.0
+    if weights and weights[0] is not None:
+        last = weights[-1]
+        assert last is not None
+        enter, leave = float(weights[0].max()) ** 0.5, float(last.min()) ** -0.5
+    feature = anchored = enter
+    uniform, here, adjacency = 0.0, 0.0, 1.0
+    for index, (layer, weight) in enumerate(zip(layers, weights, strict=True)):
+        before = weights[index - 1] if index else None
+        if weight is not None and before is not None:  # the norm itself changes from step to step
+            change = float((weight / before).max()) ** 0.5
+            feature, uniform, here = change * feature, change * uniform, change * here
+            anchored = anchored * change
+        read = adjacency + layer.largest
+        feature = layer.features * feature + layer.anchor * anchored
+        uniform = layer.features * uniform + _times(layer.structure, read)
+        here = layer.features * here + _times(layer.structure_here, read)
+        adjacency = layer.adjacency * adjacency + layer.misread
+    out = leave * decoder
+    totals = [_times(out, feature * encoder), _times(out, uniform), _times(out, here)]
+    proved = certified and math.isfinite(totals[0]) and math.isfinite(totals[2])
+    return CoupledBound(
+        norm="l2" if family(norm) == "l2" else norm,
+        features=totals[0],
+        structure=totals[1],
+        structure_here=min(totals[1:]),
+        layers=tuple(layers),
+        encoder=encoder,
+        decoder=decoder,
+        certified=proved,
+        reason="" if proved else reason or "a field declares no constant in the structure or in its anchor",
+    )
+
+
+def layer_bound(dynamics: Dynamics, graph: Graph, x: Tensor, step: Tensor | float) -> LayerBound:
+    """The constants of one Euler step of a field at ``x`` on ``graph``, with A kept.
+
+    Where the field's norm is weighted by degrees, a changed graph has another norm: the steps are then compared on the
+    clean graph, at the unknown state of the changed one, so only the uniform constant may be used.
+    """
+    h = number(step)
+    everywhere = h * dynamics.structure_lipschitz(graph, None) if dynamics.uniform else math.inf
+    here = h * dynamics.structure_lipschitz(graph, x) if dynamics.uniform else math.inf
+    return LayerBound(
+        step=h,
+        features=number(dynamics.lipschitz(graph, h)),
+        anchor=h * dynamics.anchor_lipschitz,
+        structure=everywhere,
+        structure_here=everywhere if dynamics.norm_weight(graph) is not None else here,
+    )
+
+
+def linear_norm(weight: Tensor, norm: str) -> float:
+    """An upper bound of the norm of ``X ↦ XWᵀ`` for rows: exact sums in ℓ∞, a singular value plus rounding in ℓ2."""
+    kind = family(norm)
+    slack = 1.0 + 4 * max(weight.shape) * torch.finfo(weight.dtype).eps
+    # Over all entries of X: in ℓ∞ the worst entry of a row, in ℓ1 and ℓ2 a sum over rows.
+    return slack * float(operator_norm(weight.detach(), kind))
+
+
+def _times(a: float, b: float) -> float:
+    return 0.0 if a == 0 or b == 0 else a * b
