@@ -272,7 +272,8 @@ class CSGNN(nn.Module):
             reason = "the step of an unnormalised flow follows the degrees: take normalization='sym' or 'degree'"
         f = model.encoder(x).relu()
         anchor, adjacency = f, Adjacency.of(Graph.of(f, edge_index, edge_weight))
-        layers, weights = [], []
+        layers: list[LayerBound] = []
+        weights: list[Tensor | None] = []
         for block in model.layers():
             graph = block.reads(adjacency)
             weight = block.norm_weight(graph)
