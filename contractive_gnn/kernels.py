@@ -23,7 +23,12 @@ LINEAR, CLIP, GROUP_CLIP, GROUP_MCP = range(4)
 
 
 def code(sigma: Activation) -> tuple[int, float] | None:
-    """The kernel's name of an activation and its parameter, None where it has none; only the odd part of σ counts."""
+    """The kernel's name of an activation and its parameter, None where it has none; only the odd part of σ counts.
+
+    An activation that learns its threshold has none: the kernel gives no gradient with respect to it.
+    """
+    if getattr(sigma, "learnable", False):
+        return None
     if type(sigma) is Identity:
         return LINEAR, 1.0
     if type(sigma) is LeakyReLU:
