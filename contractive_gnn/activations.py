@@ -113,7 +113,7 @@ class LeakyReLU(Activation):
 
     def potential(self, d: Tensor) -> Tensor:
         """``d σ(d)/2``."""
-        return 0.5 * d * self(d)
+        return 0.5 * d * self.forward(d)
 
     def secants(self, low: float, high: float) -> tuple[float, float]:
         """Exact: one slope on either side of zero."""

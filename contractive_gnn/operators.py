@@ -268,8 +268,8 @@ class Conv2d(Operator):
         if not circular:
             return x
         for axis, (n, p) in enumerate(zip(self.size, self.padding, strict=True), start=2):
-            before, core, after = x.split([p, n, p], dim=axis)
             index = torch.arange(p, device=x.device)
+            before, core, after = x.narrow(axis, 0, p), x.narrow(axis, p, n), x.narrow(axis, p + n, p)
             x = core.index_add(axis, index + n - p, before).index_add(axis, index, after)
         return x
 

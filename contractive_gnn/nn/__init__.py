@@ -1,5 +1,6 @@
 """PyG layers and models."""
 
+from contractive_gnn.nn import parametrizations
 from contractive_gnn.nn.baselines import APPNP, GAT, GCN, MLP, WeightedGATConv
 from contractive_gnn.nn.composition import AlternatingConv
 from contractive_gnn.nn.csgnn import CSGNN, CoupledConv
@@ -27,4 +28,5 @@ __all__ = [
     "gradient_flow",
     "linf_diffusion",
     "model_names",
+    "parametrizations",
 ]

@@ -1,0 +1,367 @@
+r"""Parametrisations that keep a weight inside the condition of a contraction claim at every step of training.
+
+They build on ``torch.nn.utils.parametrize``: the optimiser moves an unconstrained tensor, and the layer's weight is a
+differentiable function of it that always satisfies the constraint. Each carries its own membership test,
+``violation(weight)``, which is at most 0 inside and is evaluated in double precision, whatever the weight's own;
+:func:`check` and :func:`require` walk a model and evaluate all of them.
+
+>>> layer = spectral(torch.nn.Linear(8, 8), bound=0.9)
+>>> check(layer)["weight"] <= 0
+True
+
+A parametrised module is saved by its ``state_dict``: torch cannot pickle its class.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrizations as torch_parametrizations
+from torch.nn.utils import parametrize
+
+from contractive_gnn.dynamics import AdjacencyFlow
+from contractive_gnn.operators import Conv2d, Dense, Operator, rounding
+
+Layer = TypeVar("Layer", bound=nn.Module)
+
+
+class Constraint(nn.Module):
+    """A parametrisation with a membership test."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Map any tensor to one that satisfies the constraint."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """A tensor that :meth:`forward` maps to ``weight``, if that satisfies the constraint."""
+        return weight
+
+    def violation(self, weight: Tensor) -> float:
+        """How far ``weight`` is outside; at most 0 inside."""
+        raise NotImplementedError(f"{type(self).__name__} must define violation")
+
+
+class Spectral(Constraint):
+    r"""``W ↦ W · min(1, bound/‖W‖₂)`` with a certified upper bound of the norm, never an estimate from below.
+
+    The norm is that of :class:`contractive_gnn.operators.Dense` for a matrix, and for the kernel of a convolution that
+    of :class:`contractive_gnn.operators.Conv2d` over all sizes of the input (which is up to 4 % above the largest: such
+    a layer stays that much inside). A slack of about ``8 n eps``, n the sum of the weight's dimensions, covers the
+    rounding: a weight whose norm *is* the bound shrinks by that much, ``n · 1e-6`` in single precision.
+
+    Args:
+        bound: > 0.
+        kernel: stride, dilation, groups and so on of a convolution; None for a matrix.
+
+    Raises:
+        ValueError: if the bound is not positive and finite.
+    """
+
+    def __init__(self, bound: float, *, kernel: dict[str, object] | None = None) -> None:
+        super().__init__()
+        self.bound = _positive(bound)
+        self.kernel = kernel
+
+    def operator(self, weight: Tensor) -> Operator:
+        """The linear map that the weight stands for."""
+        return Dense(weight) if self.kernel is None else Conv2d(weight, **self.kernel)  # type: ignore[arg-type]
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Scale the whole weight."""
+        norm = self.operator(weight).norm_bound() * (1.0 + 2 * rounding(sum(weight.shape), weight.dtype))
+        return weight * (self.bound / norm.clamp(min=self.bound))
+
+    def violation(self, weight: Tensor) -> float:
+        """The certified norm minus the bound."""
+        return float(self.operator(_exact(weight)).norm_bound()) - self.bound
+
+    def extra_repr(self) -> str:
+        """Show the bound."""
+        return f"bound={self.bound}"
+
+
+class RowSum(Constraint):
+    r"""Every row scaled to ``Σ|w| ≤ bound``: the ℓ∞ operator norm of the layer is at most the bound.
+
+    A row is what makes one output: ``[in]`` of a matrix, ``[in/groups, kh, kw]`` of a convolution's kernel. Rows that
+    are inside stay as they are, but for a slack of ``2 n eps`` with n entries in a row.
+
+    Args:
+        bound: > 0.
+
+    Raises:
+        ValueError: if the bound is not positive and finite.
+    """
+
+    def __init__(self, bound: float) -> None:
+        super().__init__()
+        self.bound = _positive(bound)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Scale the rows whose sum is too large."""
+        size = weight.abs().flatten(1).sum(1) * (1.0 + 0.5 * rounding(weight[0].numel() + 4, weight.dtype))
+        return weight * (self.bound / size.clamp(min=self.bound)).view(-1, *[1] * (weight.dim() - 1))
+
+    def violation(self, weight: Tensor) -> float:
+        """The largest row sum minus the bound."""
+        return float(_exact(weight).abs().flatten(1).sum(1).max()) - self.bound
+
+    def extra_repr(self) -> str:
+        """Show the bound."""
+        return f"bound={self.bound}"
+
+
+class Orthogonal(Constraint):
+    r"""Two Newton–Schulz steps ``W ← W(3I − WᵀW)/2`` (Björck and Bowie 1971) on a matrix that is nearly orthogonal.
+
+    A defect ``δ = ‖WᵀW − I‖₂`` becomes about ``¾δ²``, so what a map to the orthogonal matrices lost to rounding is
+    mended. :func:`orthogonal` puts it behind torch's parametrisation.
+    """
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Mend ``weight``, ``[m, n]``."""
+        for _ in range(2):
+            tall = weight.size(0) >= weight.size(1)
+            gram = weight.t() @ weight if tall else weight @ weight.t()
+            weight = 1.5 * weight - 0.5 * (weight @ gram if tall else gram @ weight)
+        return weight
+
+    def violation(self, weight: Tensor) -> float:
+        """``‖WᵀW − I‖₂`` (``WWᵀ`` for more columns than rows) minus the slack ``32 n eps`` of the weight's dtype."""
+        exact = _exact(weight)
+        tall = exact if exact.size(0) >= exact.size(1) else exact.t()
+        defect = tall.t() @ tall - torch.eye(tall.size(1), dtype=tall.dtype)
+        return float(torch.linalg.matrix_norm(defect, 2)) - 8 * rounding(max(weight.shape), weight.dtype)
+
+
+class RowLogNorm(Constraint):
+    r"""``A = T − diag(|T|1) + γI``, whose log norm in ℓ∞ is at most γ: Jafarpour et al. (NeurIPS 2021), for any T.
+
+    Row i has ``a_ii + Σ_{j≠i} |a_ij| = γ + t_ii − |t_ii|``; every A with ``μ_∞(A) ≤ γ`` is reached, with ``t_ii ≤ 0``.
+    An equilibrium of ``x = φ(Ax + b)`` with slopes of φ in [0, 1] is unique where γ < 1. A slack of ``2 n eps |T|1``
+    is taken from the diagonal.
+
+    Args:
+        bound: γ, of any sign.
+
+    Raises:
+        ValueError: if γ is not finite.
+    """
+
+    def __init__(self, bound: float) -> None:
+        super().__init__()
+        if not math.isfinite(bound):
+            raise ValueError(f"bound must be finite, got {bound!r}")
+        self.bound = float(bound)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Take the row sums from the diagonal."""
+        sums = weight.abs().sum(1)
+        slack = (0.5 * rounding(len(weight) + 2, weight.dtype)) * (sums.detach() + abs(self.bound))
+        return weight - torch.diag(sums + slack - self.bound)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """T with the off-diagonal entries of ``weight``; too large a diagonal comes back lowered to the edge."""
+        own = weight.diagonal()
+        others = weight.abs().sum(1) - own.abs()
+        # The slack of the forward pass cancels, up to its own rounding.
+        slack = (0.5 * rounding(len(weight) + 2, weight.dtype)) * (others + own.abs() + abs(self.bound))
+        inside = ((own + others + slack - self.bound) / 2).clamp(max=0.0)
+        return weight - torch.diag(own - inside)
+
+    def violation(self, weight: Tensor) -> float:
+        """``μ_∞(A) − γ``."""
+        exact = _exact(weight)
+        own = exact.diagonal()
+        return float((own + exact.abs().sum(1) - own.abs()).max()) - self.bound
+
+    def extra_repr(self) -> str:
+        """Show the bound."""
+        return f"bound={self.bound}"
+
+
+def spectral(module: Layer, name: str = "weight", *, bound: float = 1.0) -> Layer:
+    r"""Keep ``‖W‖₂ ≤ bound``: the layer is ``bound``-Lipschitz in ℓ2. See :class:`Spectral`.
+
+    Unlike ``torch.nn.utils.parametrizations.spectral_norm``, which divides by a power iteration's estimate (a lower
+    bound, of the kernel reshaped to a matrix), and always.
+
+    Args:
+        module: a linear layer (any with a matrix ``[out, in]``), or ``nn.Conv2d`` with zero or circular padding.
+        name: of its weight.
+        bound: > 0.
+
+    Returns:
+        ``module``, changed in place.
+
+    Raises:
+        ValueError: if the bound is not positive and finite, for a weight without entries, or another padding mode.
+        TypeError: if the weight is neither a matrix nor the kernel of an ``nn.Conv2d``.
+    """
+    weight = _weight(module, name)
+    kernel: dict[str, object] | None = None
+    if weight.dim() != 2:
+        layer = _convolution(module, name, weight)
+        # Zero padding changes no bound here; too much of a circular one is refused ("same" never is too much).
+        circular = layer.padding_mode == "circular" and not isinstance(layer.padding, str)
+        kernel = {
+            "stride": layer.stride,
+            "dilation": layer.dilation,
+            "groups": layer.groups,
+            "padding_mode": layer.padding_mode,
+            "padding": layer.padding if circular else 0,
+        }
+    constraint = Spectral(bound, kernel=kernel)
+    constraint.operator(weight)  # refuses what it has no bound for
+    return _register(module, name, constraint)
+
+
+def linf(module: Layer, name: str = "weight", *, bound: float = 1.0) -> Layer:
+    """Keep every row sum of ``|W|`` at most ``bound``: ``bound``-Lipschitz in ℓ∞. See :class:`RowSum`.
+
+    Arguments, result and errors are those of :func:`spectral`; a convolution may have any padding mode, since a
+    reflected or repeated entry is still one of the input's.
+    """
+    weight = _weight(module, name)
+    if weight.dim() != 2:
+        _convolution(module, name, weight)
+    return _register(module, name, RowSum(bound))
+
+
+def orthogonal(module: Layer, name: str = "weight") -> Layer:
+    """Keep a matrix orthogonal (``WᵀW = I`` or ``WWᵀ = I``): torch's own, by Cayley's map, and :class:`Orthogonal`.
+
+    Cayley's map, because torch's other two lose it: ``"matrix_exp"`` errs by up to 0.08 where the unconstrained tensor
+    has become large, and ``"householder"`` keeps signs on that tensor's diagonal and casts them to integers, so that
+    the first step of weight decay makes them 0.
+
+    Args:
+        module: holds a matrix.
+        name: of the matrix.
+
+    Returns:
+        ``module``, changed in place.
+
+    Raises:
+        ValueError: for a weight without entries.
+        TypeError: if the weight is no matrix.
+    """
+    weight = _weight(module, name)
+    if weight.dim() != 2:
+        raise TypeError(f"an orthogonal weight must be a matrix, got shape {list(weight.shape)}")
+    torch_parametrizations.orthogonal(module, name, orthogonal_map="cayley")
+    return _register(module, name, Orthogonal())
+
+
+def linf_log_norm(module: Layer, name: str = "weight", *, bound: float = 0.0) -> Layer:
+    """Keep ``μ_∞(A) ≤ bound`` for a square matrix: ``ẋ = Ax`` contracts at rate ``−bound`` in ℓ∞. See RowLogNorm.
+
+    Args:
+        module: holds a square matrix.
+        name: of the matrix.
+        bound: γ, of any sign.
+
+    Returns:
+        ``module``, changed in place.
+
+    Raises:
+        ValueError: if γ is not finite.
+        TypeError: if the weight is no square matrix.
+    """
+    weight = _weight(module, name)
+    if weight.dim() != 2 or weight.size(0) != weight.size(1):
+        raise TypeError(f"a log norm needs a square matrix, got shape {list(weight.shape)}")
+    return _register(module, name, RowLogNorm(bound))
+
+
+@torch.no_grad()
+def check(model: nn.Module) -> dict[str, float]:
+    """Every constraint of a model: by how much it is violated, at most 0 inside.
+
+    Besides the weights with a :class:`Constraint`, named by their path, each ``AdjacencyFlow`` of a constrained form
+    has ``PATH.k1``, the distance of k₁ to its table's value, and ``PATH.step``, the step that is taken minus the
+    table's bound, both relative to it and less a slack of ``32 eps``.
+
+    Args:
+        model: any module, itself constrained or not.
+    """
+    found: dict[str, float] = {}
+    for path, module in model.named_modules():
+        prefix = f"{path}." if path else ""
+        if parametrize.is_parametrized(module):
+            for name, chain in cast(nn.ModuleDict, module.parametrizations).items():
+                constraints = [part for part in cast(nn.ModuleList, chain) if isinstance(part, Constraint)]
+                if constraints:
+                    # The last one made the weight; those before it must hold for it all the same. A NaN counts.
+                    weight = getattr(module, name)
+                    values = [part.violation(weight) for part in constraints]
+                    found[prefix + name] = math.nan if any(map(math.isnan, values)) else max(values)
+        if isinstance(module, AdjacencyFlow) and module.form != "unconstrained":
+            found[f"{prefix}k1"], found[f"{prefix}step"] = _adjacency(module)
+    return found
+
+
+def require(model: nn.Module) -> None:
+    """Raise where :func:`check` finds a violation, or nothing at all.
+
+    Raises:
+        ValueError: naming every violated constraint, or if the model has none.
+    """
+    found = check(model)
+    if not found:
+        raise ValueError(f"{type(model).__name__} has no constraint to check: use spectral, linf, … on its layers")
+    outside = {name: value for name, value in found.items() if not value <= 0}
+    if outside:
+        listed = ", ".join(f"{name} by {value:.3g}" for name, value in outside.items())
+        raise ValueError(f"{len(outside)} of {len(found)} constraints are violated: {listed}")
+
+
+def _adjacency(flow: AdjacencyFlow) -> tuple[float, float]:
+    """The conditions of :class:`AdjacencyFlow`'s table, from its free coefficients."""
+    spread = float(_exact(flow.k).abs().sum())
+    k1 = flow.alpha - (spread / flow.sigma.slopes[0] if flow.form == "l1-outside" else spread)
+    mass = abs(k1) + spread  # 2K − α where k₁ = α − K
+    slack = 32 * torch.finfo(flow.k.dtype).eps
+    taken = float(_exact(flow.coefficients())[0])
+    away = abs(taken - k1) / abs(k1) if k1 else abs(taken)
+    beyond = float(_exact(flow.step_size())) * mass / 2.0 - 1.0
+    return away - slack, beyond - slack
+
+
+def _exact(weight: Tensor) -> Tensor:
+    return weight.detach().to("cpu", torch.float64)
+
+
+def _positive(bound: float) -> float:
+    if not (bound > 0 and math.isfinite(bound)):
+        raise ValueError(f"bound must be a positive finite number, got {bound!r}")
+    return float(bound)
+
+
+def _weight(module: nn.Module, name: str) -> Tensor:
+    weight = getattr(module, name, None)
+    if not isinstance(weight, Tensor):
+        raise ValueError(f"{type(module).__name__} has no tensor {name!r}")
+    if is_lazy(weight):
+        raise ValueError(f"{name!r} of {type(module).__name__} has no shape yet: run the layer once on its input first")
+    if weight.numel() == 0:
+        raise ValueError(f"{name!r} of {type(module).__name__} has no entries: shape {list(weight.shape)}")
+    return weight
+
+
+def _convolution(module: nn.Module, name: str, weight: Tensor) -> nn.Conv2d:
+    if not isinstance(module, nn.Conv2d):
+        raise TypeError(
+            f"expected a matrix or the kernel of an nn.Conv2d, got {name!r} of {type(module).__name__} with shape "
+            f"{list(weight.shape)}"
+        )
+    return module
+
+
+def _register(module: Layer, name: str, constraint: Constraint) -> Layer:
+    parametrize.register_parametrization(module, name, constraint)
+    return module

@@ -1,0 +1,266 @@
+"""Weights that stay inside their condition: after every optimiser step, after loading, after copying."""
+
+import copy
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations as torch_parametrizations
+from torch.nn.utils import parametrize
+
+from contractive_gnn.dynamics import AdjacencyFlow
+from contractive_gnn.nn import CSGNN
+from contractive_gnn.nn.parametrizations import (
+    Constraint,
+    Orthogonal,
+    RowLogNorm,
+    RowSum,
+    Spectral,
+    check,
+    linf,
+    linf_log_norm,
+    orthogonal,
+    require,
+    spectral,
+)
+from contractive_gnn.norms import log_norm, operator_norm
+from contractive_gnn.operators import Conv2d
+
+Put = Callable[[nn.Module], nn.Module]
+
+LAYERS: dict[str, Callable[[], nn.Module]] = {
+    "linear": lambda: nn.Linear(6, 4),
+    "square": lambda: nn.Linear(5, 5),
+    "conv": lambda: nn.Conv2d(3, 4, 3, padding=1),
+    "circular": lambda: nn.Conv2d(4, 2, (3, 5), padding=(1, 2), padding_mode="circular", stride=2, groups=2),
+}
+CASES = [
+    ("spectral", "linear", lambda m: spectral(m, bound=0.9)),
+    ("spectral", "square", lambda m: spectral(m)),
+    ("spectral", "conv", lambda m: spectral(m, bound=0.5)),
+    ("spectral", "circular", lambda m: spectral(m)),
+    ("spectral tiny", "linear", lambda m: spectral(m, bound=1e-6)),
+    ("linf", "linear", lambda m: linf(m, bound=0.7)),
+    ("linf", "conv", lambda m: linf(m)),
+    ("linf tiny", "linear", lambda m: linf(m, bound=1e-6)),
+    ("orthogonal", "square", lambda m: orthogonal(m)),
+    ("orthogonal", "linear", lambda m: orthogonal(m)),
+    ("log norm", "square", lambda m: linf_log_norm(m, bound=0.9)),
+    ("log norm", "square", lambda m: linf_log_norm(m, bound=-0.2)),
+]
+EVERY = [pytest.param(LAYERS[layer], put, id=f"{name}-{layer}-{i}") for i, (name, layer, put) in enumerate(CASES)]
+OPTIMISERS = [
+    pytest.param(lambda p: torch.optim.SGD(p, lr=1.0), id="sgd"),
+    pytest.param(lambda p: torch.optim.Adam(p, lr=0.3, weight_decay=0.1), id="adam"),
+]
+
+
+def sample(layer: nn.Module) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    if isinstance(layer, nn.Conv2d):
+        return torch.randn(2, layer.in_channels, 6, 6, generator=generator)
+    return torch.randn(7, layer.in_features, generator=generator)  # type: ignore[arg-type]
+
+
+def train(layer: nn.Module, optimiser: Callable[..., torch.optim.Optimizer], each: Callable[[], None]) -> None:
+    """20 steps on a random objective that pushes the outputs apart."""
+    x = sample(layer).to(layer.weight.dtype)  # type: ignore[union-attr,arg-type]
+    goal = torch.randn(layer(x).shape, generator=torch.Generator().manual_seed(1)).to(x)
+    updates = optimiser(layer.parameters())
+    for _ in range(20):
+        updates.zero_grad()
+        (-(goal * layer(x)).sum()).backward()
+        updates.step()
+        each()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+@pytest.mark.parametrize(("build", "put"), EVERY)
+def test_the_constraint_holds_after_every_step_and_is_missed_without_it(
+    build: Callable[[], nn.Module], put: Put, optimiser: Callable[..., torch.optim.Optimizer], dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    layer, bare = put(build()).to(dtype), build().to(dtype)
+    constraint = layer.parametrizations.weight[-1]  # type: ignore[union-attr,index]
+    assert isinstance(constraint, Constraint)
+    values: list[float] = []
+    train(layer, optimiser, lambda: values.append(check(layer)["weight"]))
+    assert len(values) == 20
+    assert max(values) <= 0
+    require(layer)
+    # The same training without the parametrisation ends outside.
+    train(bare, optimiser, lambda: None)
+    assert constraint.violation(bare.weight) > 0.1  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("build", "put"), EVERY)
+def test_the_constraint_survives_saving_and_copying(build: Callable[[], nn.Module], put: Put) -> None:
+    layer = put(build())
+    train(layer, OPTIMISERS[0].values[0], lambda: None)  # type: ignore[arg-type]
+    fresh = put(build())
+    fresh.load_state_dict(layer.state_dict())
+    twin = copy.deepcopy(layer)
+    for other in (fresh, twin):
+        assert check(other) == check(layer)
+        torch.testing.assert_close(other.weight, layer.weight, rtol=0, atol=0)
+        train(other, OPTIMISERS[0].values[0], lambda other=other: require(other))  # type: ignore[arg-type,misc]
+    assert not torch.equal(twin.weight, layer.weight)  # type: ignore[arg-type]
+
+
+def test_the_membership_tests_are_the_norms_they_name() -> None:
+    for seed in range(5):
+        weight = torch.randn(6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+        assert Spectral(0.5).violation(weight) == pytest.approx(float(operator_norm(weight, "l2")) - 0.5)
+        assert RowSum(0.5).violation(weight) == pytest.approx(float(operator_norm(weight, "linf")) - 0.5)
+        assert RowLogNorm(0.5).violation(weight) == pytest.approx(float(log_norm(weight, "linf")) - 0.5)
+        gram = weight.t() @ weight - torch.eye(6).double()
+        assert Orthogonal().violation(weight) == pytest.approx(float(operator_norm(gram, "l2")))
+        q, _ = torch.linalg.qr(weight)
+        assert Orthogonal().violation(q) < 0 < Orthogonal().violation(1.001 * q)
+        kernel = torch.randn(2, 3, 3, 3, dtype=torch.float64)
+        conv = Spectral(0.5, kernel={"padding": 1})
+        on_an_image = float(Conv2d(kernel, size=(9, 9), padding=1).norm_bound())
+        assert conv.violation(kernel) >= on_an_image - 0.5
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1.0, 1e12])
+@pytest.mark.parametrize("bound", [1e-8, 1.0, 1e6])
+def test_zero_tiny_and_huge_weights(scale: float, bound: float) -> None:
+    weight = scale * torch.randn(20, 20, generator=torch.Generator().manual_seed(0))
+    for constraint in (Spectral(bound), RowSum(bound), RowLogNorm(bound), RowLogNorm(-bound)):
+        made = constraint(weight)
+        assert bool(torch.isfinite(made).all())
+        assert constraint.violation(made) <= 0
+        variable = weight.clone().requires_grad_()
+        constraint(variable).sum().backward()
+        assert bool(torch.isfinite(variable.grad).all())  # type: ignore[arg-type]
+
+
+def test_a_weight_inside_stays_and_one_on_the_edge_moves_by_the_stated_slack() -> None:
+    q, _ = torch.linalg.qr(torch.randn(20, 20, generator=torch.Generator().manual_seed(0)))
+    torch.testing.assert_close(Spectral(2.0)(q), q, rtol=0, atol=0)
+    torch.testing.assert_close(Spectral(1.0)(q), q, rtol=40 * 1e-6 * 1.2, atol=0)
+    rows = q / q.abs().sum(1, keepdim=True)
+    torch.testing.assert_close(RowSum(1.1)(rows), rows, rtol=0, atol=0)
+    torch.testing.assert_close(RowSum(1.0)(rows), rows, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("bound", [-0.3, 0.0, 0.9])
+def test_every_matrix_of_small_log_norm_is_reached(bound: float) -> None:
+    layer = nn.Linear(6, 6).double()
+    linf_log_norm(layer, bound=bound)
+    for seed in range(5):
+        a = torch.randn(6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+        a = a - (log_norm(a, "linf") - bound + 0.01 * seed) * torch.eye(6).double()
+        layer.weight = a
+        torch.testing.assert_close(layer.weight, a, rtol=1e-12, atol=1e-12)
+        # From outside, only the diagonal of the rows that are too large moves.
+        layer.weight = a + 5.0 * torch.eye(6).double()
+        require(layer)
+        off = ~torch.eye(6, dtype=torch.bool)
+        torch.testing.assert_close(layer.weight[off], a[off])
+
+
+def test_a_large_step_does_not_wear_orthogonality_away() -> None:
+    """Where Cayley's map alone errs by 1e-4."""
+    torch.manual_seed(0)
+    bare = torch_parametrizations.orthogonal(nn.Linear(20, 20), orthogonal_map="cayley")
+    layer = orthogonal(nn.Linear(20, 20))
+    defects: list[float] = []
+    train(bare, lambda p: torch.optim.SGD(p, lr=1e3), lambda: defects.append(Orthogonal().violation(bare.weight)))
+    assert max(defects) > 1e-5
+    train(layer, lambda p: torch.optim.SGD(p, lr=1e3), lambda: require(layer))
+
+
+def test_a_power_iteration_estimate_leaves_the_condition_where_the_certified_norm_does_not() -> None:
+    torch.manual_seed(0)
+    theirs = torch_parametrizations.spectral_norm(nn.Conv2d(3, 4, 3, padding=1))
+    assert Spectral(1.0, kernel={}).violation(theirs.weight) > 0.1
+    require(spectral(nn.Conv2d(3, 4, 3, padding=1)))
+
+
+def test_torchs_householder_map_does_not_survive_weight_decay() -> None:
+    """Why `orthogonal` does not use it; if this fails, torch has mended it."""
+    torch.manual_seed(0)
+    layer = torch_parametrizations.orthogonal(nn.Linear(6, 4), orthogonal_map="householder", use_trivialization=False)
+    assert Orthogonal().violation(layer.weight) <= 0
+    train(layer, lambda p: torch.optim.SGD(p, lr=0.1, weight_decay=0.1), lambda: None)
+    assert Orthogonal().violation(layer.weight) > 0.5
+
+
+class Wrong(AdjacencyFlow):
+    """A flow that takes another k₁ and twice its step."""
+
+    def coefficients(self) -> Tensor:
+        k = super().coefficients()
+        return torch.cat([k[:1] + 0.1, k[1:]])
+
+    def step_size(self) -> Tensor:
+        return 2 * super().step_size()
+
+
+@pytest.mark.parametrize("form", ["published", "l1-inside", "l1-outside", "max-outside"])
+def test_the_adjacency_flow_is_checked_against_its_table(form: str) -> None:
+    flow = AdjacencyFlow(form=form, step=100.0, alpha=-0.5)  # type: ignore[arg-type]
+    optimiser = torch.optim.SGD(flow.parameters(), lr=1.0)
+    for step in range(20):
+        optimiser.zero_grad()
+        (flow.k * torch.randn(8, generator=torch.Generator().manual_seed(step))).sum().backward()
+        optimiser.step()
+        found = check(flow)
+        assert found.keys() == {"k1", "step"}
+        assert max(found.values()) <= 0
+    assert found["step"] > -1e-5  # the step asked for is far too large: the bound itself is taken
+    wrong = Wrong(form=form, step=100.0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"2 of 2 constraints are violated: k1 by .*, step by"):
+        require(wrong)
+    assert check(AdjacencyFlow(form="unconstrained")) == {}
+
+
+def test_a_whole_model_is_walked_and_the_culprit_named() -> None:
+    model = CSGNN(5, 3, hidden=8, num_layers=2)
+    spectral(model.decoder)
+    spectral(model.encoder, bound=3.0)
+    found = check(model)
+    assert {"decoder.weight", "encoder.weight"} < found.keys()
+    assert any(name.endswith(".k1") for name in found)
+    require(model)
+
+    # A parametrisation put behind a constraint undoes it, and is found out.
+    class Double(nn.Module):
+        def forward(self, weight: Tensor) -> Tensor:
+            return 20 * weight
+
+    parametrize.register_parametrization(model.decoder, "weight", Double())
+    with pytest.raises(ValueError, match=r"1 of \d+ constraints are violated: decoder\.weight by"):
+        require(model)
+    with torch.no_grad():
+        model.decoder.parametrizations.weight.original.fill_(math.inf)
+    with pytest.raises((ValueError, torch.linalg.LinAlgError)):
+        require(model)
+
+
+def test_errors_say_what_was_expected() -> None:
+    with pytest.raises(ValueError, match="bound must be a positive finite number, got 0"):
+        spectral(nn.Linear(2, 2), bound=0)
+    with pytest.raises(ValueError, match="Linear has no tensor 'wait'"):
+        linf(nn.Linear(2, 2), "wait")
+    with pytest.raises(ValueError, match="no shape yet"):
+        spectral(nn.LazyLinear(3))
+    with pytest.raises(ValueError, match="has no entries"):
+        spectral(nn.Linear(0, 3))
+    with pytest.raises(TypeError, match=r"nn\.Conv2d, got 'weight' of ConvTranspose2d"):
+        spectral(nn.ConvTranspose2d(2, 2, 3))
+    with pytest.raises(ValueError, match="padding_mode must be 'zeros' or 'circular', got 'reflect'"):
+        spectral(nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"))
+    with pytest.raises(TypeError, match="square matrix"):
+        linf_log_norm(nn.Linear(2, 3))
+    with pytest.raises(ValueError, match="bound must be finite"):
+        linf_log_norm(nn.Linear(2, 2), bound=math.nan)
+    with pytest.raises(TypeError, match="must be a matrix"):
+        orthogonal(nn.Conv2d(2, 2, 3))
+    with pytest.raises(ValueError, match="no constraint to check"):
+        require(nn.Linear(2, 2))
