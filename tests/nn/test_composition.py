@@ -1,0 +1,78 @@
+"""Contractive and expansive steps in turn: the total stays within its bound, and uses it."""
+
+import pytest
+import torch
+
+from contractive_gnn.dynamics import Diffusion, GradientAscent, GradientFlow
+from contractive_gnn.graph import Graph
+from contractive_gnn.nn import AlternatingConv
+from contractive_gnn.norms import lipschitz_adversarial
+from contractive_gnn.testing.graphs import battery, complete_bipartite
+
+
+def layer(bound: float = 1.0, mu: float = 0.5, sigma: str = "identity") -> AlternatingConv:
+    torch.manual_seed(0)
+    contracting = GradientFlow(2, sigma=sigma, mu=mu, weight=False, normalization="sym", epsilon=1e-9)
+    expanding = GradientAscent(2, sigma=sigma, weight=True, normalization="sym", epsilon=1e-9)
+    return AlternatingConv(contracting, expanding, num_pairs=3, bound=bound).double()
+
+
+def largest(conv: AlternatingConv, graph: Graph) -> float:
+    start = torch.zeros(graph.num_nodes, 2, dtype=torch.float64)
+
+    def f(x: torch.Tensor) -> torch.Tensor:
+        return conv(x, graph.edge_index, graph.edge_weight)
+
+    return lipschitz_adversarial(f, start, norm="l2").value
+
+
+@pytest.mark.parametrize("bound", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("graph", battery().values(), ids=battery().keys())
+def test_the_total_is_within_its_bound(graph: Graph, bound: float) -> None:
+    conv = layer(bound)
+    assert conv.certified
+    assert conv.lipschitz(graph) <= bound * (1 + 1e-12)
+    assert largest(conv, graph) <= bound * (1 + 1e-9)
+
+
+def test_the_expansion_spends_what_the_contraction_saves() -> None:
+    graph = complete_bipartite(3, 3)
+    conv = layer()
+    assert conv.lipschitz(graph) == pytest.approx(1.0, abs=1e-5)
+    h_c, h_e = (float(h.detach()) for h in conv.steps(graph))
+    assert h_e > 0
+    # In the closed form of the ascent, 1 + hν = 1/q.
+    q = 1 - h_c * 0.5
+    assert h_e == pytest.approx((1 / q - 1) / float(conv.expanding.smoothness(graph).detach()), rel=1e-5)
+
+
+def test_a_longer_expansion_breaks_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """W with one singular value above the others: the ascent's bound is attained, so 1.5 times its step is too far."""
+    graph = complete_bipartite(3, 3)
+    conv = layer(mu=0.1)
+    steps = conv.steps(graph)
+    monkeypatch.setattr(conv, "steps", lambda graph: (0.05 * steps[0], 1.5 * steps[1]))
+    assert largest(conv, graph) > 1.0
+
+
+def test_the_expansive_step_has_a_gradient() -> None:
+    conv, graph = layer(), complete_bipartite(2, 2)
+    _, h_e = conv.steps(graph)
+    (gradient,) = torch.autograd.grad(h_e, conv.expanding.weight)
+    little = 1e-4
+    with torch.no_grad():
+        conv.expanding.weight += little * gradient / gradient.norm()
+    assert float(conv.steps(graph)[1] - h_e) / little == pytest.approx(float(gradient.norm()), rel=1e-2)
+
+
+def test_errors_say_what_was_expected() -> None:
+    with pytest.raises(ValueError, match="one norm that no weights change, got linf and l2"):
+        AlternatingConv(Diffusion(), GradientAscent(2))
+    conv = AlternatingConv(GradientFlow(2, mu=0.0), GradientAscent(2))
+    graph = complete_bipartite(1, 1)
+    with pytest.raises(ValueError, match="does not contract on this graph"):
+        conv(torch.zeros(2, 2), graph.edge_index)
+    with pytest.raises(ValueError, match="num_pairs must be at least 1"):
+        AlternatingConv(GradientFlow(2), GradientAscent(2), num_pairs=0)
+    with pytest.raises(ValueError, match="bound must be a positive finite number"):
+        AlternatingConv(GradientFlow(2), GradientAscent(2), bound=0.0)

@@ -1,0 +1,90 @@
+"""The equilibrium layer: it solves its equation, its gradient is exact, and its constant holds."""
+
+import pytest
+import torch
+
+from contractive_gnn.dynamics import Diffusion, GradientFlow, ImplicitFlow
+from contractive_gnn.integrators import ConvergenceError, fixed_point
+from contractive_gnn.nn import EquilibriumConv
+from contractive_gnn.norms import lipschitz_adversarial
+from contractive_gnn.testing.claims import randomised
+from contractive_gnn.testing.graphs import random_weighted
+
+GRAPH = random_weighted(7, seed=3)
+
+
+def flow(gamma: float = 0.5, seed: int = 0) -> ImplicitFlow:
+    torch.manual_seed(seed)
+    made = randomised(ImplicitFlow(3, gamma=gamma, sigma="tanh"), seed=seed)
+    assert isinstance(made, ImplicitFlow)
+    return made
+
+
+def draw(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("gamma", [-1.0, 0.0, 0.9])
+def test_it_solves_the_equation_of_the_implicit_network(gamma: float) -> None:
+    dynamics, u = flow(gamma), draw(7, 3)
+    x = EquilibriumConv(dynamics, max_iterations=5000)(u, GRAPH.edge_index, GRAPH.edge_weight)
+    own, neighbours = dynamics.matrices()
+    assert float(dynamics.measure_bound()) <= gamma + 1e-9
+    p = torch.zeros(7, 7, dtype=torch.float64)
+    p[GRAPH.target, GRAPH.source] = GRAPH.edge_weight / (1 + GRAPH.row_sum(GRAPH.edge_weight))[GRAPH.target]
+    torch.testing.assert_close(x, torch.tanh(x @ own.T + p @ x @ neighbours.T + u), rtol=1e-9, atol=1e-9)
+
+
+def test_its_gradient_is_that_of_the_implicit_function() -> None:
+    dynamics = flow()
+    conv = EquilibriumConv(dynamics, max_iterations=5000)
+    u = draw(7, 3).requires_grad_()
+    weight = GRAPH.edge_weight.clone().requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda a, w: conv(a, GRAPH.edge_index, w), (u, weight), atol=1e-6, check_undefined_grad=False
+    )
+    conv(u, GRAPH.edge_index).square().sum().backward()
+    assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in conv.parameters())
+
+
+def test_its_constant_holds_in_the_max_norm() -> None:
+    for seed in range(3):
+        conv = EquilibriumConv(flow(0.8, seed), max_iterations=5000)
+        found = lipschitz_adversarial(
+            lambda u, conv=conv: conv(u, GRAPH.edge_index, GRAPH.edge_weight),  # type: ignore[misc]
+            draw(7, 3),
+            norm="linf",
+            restarts=3,
+            steps=15,
+        )
+        assert 0 < found.value <= conv.lipschitz(GRAPH) * (1 + 1e-6)
+
+
+def test_its_constant_is_attained() -> None:
+    """A = γI and no messages: x = u/(1 − γ)."""
+    dynamics = ImplicitFlow(3, gamma=0.8, sigma="identity").double()
+    torch.nn.init.zeros_(dynamics.own_weight)
+    torch.nn.init.zeros_(dynamics.neighbour_weight)
+    conv = EquilibriumConv(dynamics, max_iterations=5000)
+    assert conv.lipschitz(GRAPH) == pytest.approx(5.0)
+    torch.testing.assert_close(conv(draw(7, 3), GRAPH.edge_index), 5.0 * draw(7, 3))
+
+
+def test_with_a_gradient_flow_it_is_the_proximal_point() -> None:
+    field = GradientFlow(3, sigma="huber", mu=0.5, weight=False).double()
+    u = draw(7, 3)
+    x = EquilibriumConv(field, max_iterations=5000)(u, GRAPH.edge_index, GRAPH.edge_weight)
+    assert float(field.field(x, GRAPH, anchor=u).abs().max()) < 1e-10
+
+
+def test_a_field_that_does_not_contract_is_refused() -> None:
+    with pytest.raises(ValueError, match="no unique equilibrium that is proved"):
+        EquilibriumConv(Diffusion(mu=0.0))(draw(7, 3), GRAPH.edge_index)
+    with pytest.raises(ValueError, match="gamma must be below 1"):
+        ImplicitFlow(3, gamma=1.0)
+
+
+def test_an_expansion_has_no_fixed_point_to_find() -> None:
+    with pytest.raises(ConvergenceError, match="the fixed point was not reached"):
+        fixed_point(lambda x: 2 * x + 1, torch.ones(3))
+    assert float(fixed_point(lambda x: 0.5 * x + 1, torch.zeros(()))) == pytest.approx(2.0)
