@@ -34,7 +34,8 @@ class AlternatingConv(nn.Module):
         ``x`` ``[n, c]``, ``edge_index`` ``[2, E]``, ``edge_weight`` ``[E]``, output ``[n, c]``.
 
     Raises:
-        ValueError: for norms that differ or depend on the graph's weights, and where the field does not contract.
+        ValueError: for norms that differ or depend on the graph's weights, where the field does not contract, and for a bound that it
+            cannot reach.
     """
 
     def __init__(self, contracting: Dynamics, expanding: Dynamics, *, num_pairs: int = 4, bound: float = 1.0) -> None:
@@ -75,25 +76,37 @@ class AlternatingConv(nn.Module):
                 f"{self.contracting} does not contract on this graph (rate {number(rate):.3g}): raise its mu"
             )
         share = self.bound ** (1.0 / self.num_pairs) / (1.0 - h_c * rate)
+        if number(share) < 1.0:
+            raise ValueError(
+                f"{self.num_pairs} contracting steps alone are {number(1.0 - h_c * rate) ** self.num_pairs:.3g}-Lipschitz "
+                f"on this graph, more than the bound {self.bound:g}: raise bound, num_pairs or the rate"
+            )
         return h_c, self._longest(graph, share)
 
     def _longest(self, graph: Graph, share: Tensor) -> Tensor:
         """The longest step with a constant of at most ``share``, to a relative 1e-6, from below; 0 where there is none.
 
-        The constant of a step is a convex function of it (a norm of something affine in h) that is 1 at 0, so the steps
-        within ``share ≥ 1`` are an interval from 0. Its gradient is that of the chord, exact where it is affine.
+        The constant q of a step is a convex function of it (a norm of something affine in h) that is 1 at 0. So the
+        chord from 0 to a step that is too long lies above q, and where the chord meets ``share`` the step is short
+        enough: one chord is exact where q is affine. The gradient is the chord's.
         """
-        allowed, low, high = number(share), 0.0, 1.0
-        while high < 1e6 and number(self.expanding.lipschitz(graph, high)) <= allowed:
-            low, high = high, 2 * high
-        while high - low > 1e-6 * high and high > 1e-12:
-            middle = (low + high) / 2
-            low, high = (middle, high) if number(self.expanding.lipschitz(graph, middle)) <= allowed else (low, middle)
-        gain = torch.as_tensor(self.expanding.lipschitz(graph, low), dtype=share.dtype, device=share.device) - 1.0
-        if low == 0.0 or number(gain) <= 0:
-            return share.new_tensor(low)
-        chord = (share - 1.0) / gain
-        return low * chord / chord.detach()
+        allowed, h, longest = number(share), 1.0, 0.0
+        for _ in range(50):
+            gain = number(self.expanding.lipschitz(graph, h)) - 1.0
+            if gain <= allowed - 1.0 + 1e-12:
+                if h <= longest * (1 + 1e-6) or h > 1e6:
+                    break
+                longest = h
+            h = h * (allowed - 1.0) / gain if gain > 0 else 2 * h
+        if longest == 0.0:
+            return share.new_tensor(0.0)
+        gain_here = (
+            torch.as_tensor(self.expanding.lipschitz(graph, longest), dtype=share.dtype, device=share.device) - 1
+        )
+        if number(gain_here) <= 0:
+            return share.new_tensor(longest)
+        chord = (share - 1.0) / gain_here
+        return longest * chord / chord.detach()
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """The pairs of steps from ``x``; shape ``[n, c]``."""
