@@ -423,12 +423,9 @@ def _symbol_norm(weight: Tensor, samples: tuple[int, int]) -> Tensor:
     columns = _waves(samples[1], samples[1] // 2 + 1, m, weight)
     symbol = torch.einsum("goikl,ak,bl->gaboi", weight.to(rows.dtype), rows, columns).flatten(0, 2)
     with torch.no_grad():
-        wide = symbol.size(-2) < symbol.size(-1)
-        gram = symbol @ symbol.mH if wide else symbol.mH @ symbol
-        largest = int(torch.linalg.eigvalsh(gram)[:, -1].argmax())
-    # The gradient of a maximum is that of the one that attains it (up to rounding, which the slack covers, as it does
-    # the Gram matrices' that pick it). The transform errs by at most eps Σ|K|, which is
-    # eps (kh kw min(out, in))^½ times the largest singular value.
+        largest = int(torch.linalg.svdvals(symbol)[:, 0].argmax())
+    # The gradient of a maximum is that of the one that attains it. The transform errs by at most eps Σ|K|, which is
+    # eps (kh kw min(out, in))^½ times the largest singular value: within the slack.
     return _largest_singular_value(symbol[largest], extra=k * m)
 
 
