@@ -238,6 +238,7 @@ class AdjacencyFlow(Dynamics):
 
     def reset_parameters(self) -> None:
         """Draw the free coefficients uniformly in ``±scale``."""
+        super().reset_parameters()
         nn.init.uniform_(self.k, -self.scale, self.scale)
 
     def coefficients(self) -> Tensor:

@@ -55,6 +55,13 @@ class Dynamics(nn.Module, ABC):
         attacker's gradient through it.
         """
 
+    def reset_parameters(self) -> None:
+        """Draw what is learned anew: here that of the parts, a threshold say; a field with weights extends it."""
+        for part in self.children():
+            reset = getattr(part, "reset_parameters", None)
+            if reset is not None:
+                reset()
+
     @property
     def certified(self) -> bool:
         """Whether everything that is declared is proved, for the arguments this object was built with."""

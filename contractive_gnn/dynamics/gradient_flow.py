@@ -99,6 +99,7 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
 
     def reset_parameters(self) -> None:
         """Draw W = I + uniform noise of size 1/c."""
+        Dynamics.reset_parameters(self)
         if self.weight is not None:
             with torch.no_grad():
                 self.weight.uniform_(-1.0 / self.channels, 1.0 / self.channels)

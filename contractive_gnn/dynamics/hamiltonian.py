@@ -49,10 +49,6 @@ class HamiltonianFlow(Dynamics):
                 f"{self.descent.normalization!r}"
             )
 
-    def reset_parameters(self) -> None:
-        """Draw the potential's parameters anew."""
-        self.descent.reset_parameters()
-
     def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: Tensor | float = 0.0) -> Tensor:
         """``(p | −∇Φ(q))``; the anchor's first half is that of Φ's fidelity term."""
         q, p = x.chunk(2, dim=1)

@@ -67,6 +67,7 @@ class ImplicitFlow(Dynamics):
 
     def reset_parameters(self) -> None:
         """Draw T and C uniformly in ``±1/c``."""
+        super().reset_parameters()
         for weight in (self.own_weight, self.neighbour_weight):
             nn.init.uniform_(weight, -1.0 / self.channels, 1.0 / self.channels)
 

@@ -34,8 +34,8 @@ class AlternatingConv(nn.Module):
         ``x`` ``[n, c]``, ``edge_index`` ``[2, E]``, ``edge_weight`` ``[E]``, output ``[n, c]``.
 
     Raises:
-        ValueError: for norms that differ or depend on the graph's weights, where the field does not contract, and for a bound that it
-            cannot reach.
+        ValueError: for norms that differ or depend on the graph's weights, where the field does not contract, and for a
+            bound that it cannot reach.
     """
 
     def __init__(self, contracting: Dynamics, expanding: Dynamics, *, num_pairs: int = 4, bound: float = 1.0) -> None:
@@ -61,10 +61,8 @@ class AlternatingConv(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw both fields' parameters anew."""
-        for dynamics in (self.contracting, self.expanding):
-            reset = getattr(dynamics, "reset_parameters", None)
-            if reset is not None:
-                reset()
+        self.contracting.reset_parameters()
+        self.expanding.reset_parameters()
 
     def steps(self, graph: Graph) -> tuple[Tensor, Tensor]:
         """``(h_c, h_e)`` on this graph, scalar tensors."""
@@ -77,9 +75,10 @@ class AlternatingConv(nn.Module):
             )
         share = self.bound ** (1.0 / self.num_pairs) / (1.0 - h_c * rate)
         if number(share) < 1.0:
+            alone = number(1.0 - h_c * rate) ** self.num_pairs
             raise ValueError(
-                f"{self.num_pairs} contracting steps alone are {number(1.0 - h_c * rate) ** self.num_pairs:.3g}-Lipschitz "
-                f"on this graph, more than the bound {self.bound:g}: raise bound, num_pairs or the rate"
+                f"{self.num_pairs} contracting steps alone are {alone:.3g}-Lipschitz on this graph, above the bound "
+                f"{self.bound:g}: raise bound, num_pairs or the rate"
             )
         return h_c, self._longest(graph, share)
 

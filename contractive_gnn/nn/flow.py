@@ -70,9 +70,7 @@ class FlowConv(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw the field's parameters anew."""
-        reset = getattr(self.dynamics, "reset_parameters", None)
-        if reset is not None:
-            reset()
+        self.dynamics.reset_parameters()
 
     def step_size(self, graph: Graph) -> Tensor | float:
         """The step that is taken on ``graph``."""

@@ -41,9 +41,7 @@ class EquilibriumConv(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw the field's parameters anew."""
-        reset = getattr(self.dynamics, "reset_parameters", None)
-        if reset is not None:
-            reset()
+        self.dynamics.reset_parameters()
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """The equilibrium, shape ``[n, c]``."""
