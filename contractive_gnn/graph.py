@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ class Graph:
     edge_weight: Tensor
     num_nodes: int
     loop_free: bool = False
+    _known: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of(cls, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Graph:
@@ -69,9 +71,35 @@ class Graph:
 
     def row_sum(self, values: Tensor) -> Tensor:
         """Sum edge values (``[E]``, self-loops excluded) over the edges into every node, ``[n]``."""
+        if values is self.edge_weight:
+            return self.once("degree", lambda: self._row_sum(values))
+        return self._row_sum(values)
+
+    def once(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
+        """What ``compute`` returns, a function of this graph alone: computed when ``name`` is first asked for.
+
+        Each time anew where something is differentiated through the weights: what is remembered would belong to the
+        first backward pass only.
+        """
+        weight = self.edge_weight
+        if weight.requires_grad or torch.is_inference_mode_enabled() or torch.compiler.is_compiling():
+            return compute()
+        if transformed(weight):
+            return compute()
+        if name not in self._known:
+            self._known[name] = compute()
+        return self._known[name]
+
+    def _row_sum(self, values: Tensor) -> Tensor:
         if not self.loop_free:
             values = values.masked_fill(self.source == self.target, 0.0)
         return values.new_zeros(self.num_nodes).index_add(0, self.target, values)
+
+
+def transformed(tensor: Tensor) -> bool:
+    """Whether torch.func or forward-mode differentiation is at work on it."""
+    wrapped: bool = torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    return wrapped or torch.autograd.forward_ad.unpack_dual(tensor).tangent is not None  # type: ignore[no-untyped-call]
 
 
 def _floating(dtype: torch.dtype) -> torch.dtype:

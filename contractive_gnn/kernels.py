@@ -1,7 +1,8 @@
 r"""The nonlinear edge sum ``y_i = Σ_j a_ij σ(s_ij (z_i − z_j))`` in one pass over the edges.
 
 Gathering, applying σ and scattering with tensor operations writes several ``[E, c]`` intermediates; a fused loop writes
-none, forward or backward. It is compiled by numba for the CPU and registered as ``torch.ops.contractive_gnn.edge_sum``
+none, forward or backward: it goes through the rows of the sorted edge list (:mod:`contractive_gnn.edge_order`), in as
+many threads as torch uses. It is compiled by numba for the CPU and registered as ``torch.ops.contractive_gnn.edge_sum``
 with its gradient with respect to z and a. Where numba is not installed, on other devices, for other activations (tanh:
 numba has no vectorised one), under ``torch.compile`` and under an explainer, the layers use PyG's message passing
 instead (see :func:`available`).
@@ -10,16 +11,20 @@ instead (see :func:`available`).
 from __future__ import annotations
 
 import importlib.util
-import math
+import itertools
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from contractive_gnn.activations import Activation, GroupHuber, GroupMCP, Huber, Identity, LeakyReLU
+from contractive_gnn.edge_order import EdgeOrder
+from contractive_gnn.graph import transformed
 
-LINEAR, CLIP, GROUP_CLIP, GROUP_MCP = range(4)
+LINEAR, CLIP, GROUP_CLIP, GROUP_MCP = range(4)  # as in edge_loops
 
 
 def code(sigma: Activation) -> tuple[int, float] | None:
@@ -45,23 +50,17 @@ def _installed() -> bool:
 
 
 def available(z: Tensor, a: Tensor, sigma: Activation) -> bool:
-    """Whether the compiled kernel serves these arguments."""
+    """Whether the compiled kernel serves these arguments; it only knows reverse-mode differentiation."""
     return (
         z.device.type == "cpu"
         and z.dtype in (torch.float32, torch.float64)
         and a.dtype == z.dtype
         and code(sigma) is not None
         and not torch.compiler.is_compiling()
-        and not _transformed(z)
-        and not _transformed(a)
+        and not transformed(z)
+        and not transformed(a)
         and _installed()
     )
-
-
-def _transformed(tensor: Tensor) -> bool:
-    """Whether torch.func or forward-mode differentiation is at work: the kernel only knows reverse mode."""
-    wrapped: bool = torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-    return wrapped or torch.autograd.forward_ad.unpack_dual(tensor).tangent is not None  # type: ignore[no-untyped-call]
 
 
 def edge_sum(z: Tensor, a: Tensor, edge_index: Tensor, sigma: Activation, *, inside: bool) -> Tensor:
@@ -80,123 +79,58 @@ def edge_sum(z: Tensor, a: Tensor, edge_index: Tensor, sigma: Activation, *, ins
     named = code(sigma)
     if named is None:
         raise ValueError(f"{sigma} has no compiled kernel; use the message-passing path")
-    return torch.ops.contractive_gnn.edge_sum(z, a, edge_index, named[0], named[1], inside)  # type: ignore[no-any-return]
+    order = EdgeOrder.of(edge_index, z.size(0))
+    lists = [*order.incoming, *order.outgoing]
+    return torch.ops.contractive_gnn.edge_sum(z, a, lists, named[0], named[1], inside)  # type: ignore[no-any-return]
 
 
-@cache
-def _compiled(kind: int) -> tuple[Any, Any]:
-    """Compile the forward and the backward loop of one activation; ``kind`` is a constant in them.
+def _loops() -> Any:
+    from contractive_gnn import edge_loops  # numba is imported where it is needed
 
-    numba keeps the machine code on disk, next to this file or in its cache folder.
+    return edge_loops
+
+
+_SHARE: Final = 1 << 18
+"""A thread is worth its start for this many products of edge and channel."""
+
+
+def _by_rows(loop: Any, arrays: tuple[Any, ...], order: tuple[Any, ...], *results: Any) -> None:
+    """Run ``loop`` on all rows, in as many threads as torch uses, each on rows of about as many edges.
+
+    Plain threads around a loop that holds no lock: numba's own would not survive a fork, nor two callers at once.
     """
-    import numba
-
-    group = kind >= GROUP_CLIP
-    # The sums over channels may be reordered, or they would run one entry at a time.
-    reorder = {"reassoc", "contract", "nsz"}
-
-    @numba.njit(cache=True, inline="always")
-    def profile(parameter, d):  # type: ignore[no-untyped-def]
-        """σ(d) and σ'(d) of an elementwise activation."""
-        if kind == LINEAR:
-            return parameter * d, parameter
-        clipped = parameter if d > parameter else (-parameter if d < -parameter else d)  # NaN stays NaN
-        return clipped, type(d)(clipped == d)
-
-    @numba.njit(cache=True, inline="always")
-    def radial(parameter, r):  # type: ignore[no-untyped-def]
-        """w(r) and w'(r)/r of a group activation σ(d) = w(‖d‖) d."""
-        if kind == GROUP_CLIP:
-            if r <= parameter:
-                return 1.0, 0.0
-            return parameter / r, -parameter / (r * r * r)
-        if r >= parameter or r == 0:
-            return (0.0 if r > 0 else 1.0), 0.0
-        return 1.0 - r / parameter, -1.0 / (parameter * r)
-
-    @numba.njit(cache=True, fastmath=reorder)
-    def forward(z, a, edges, parameter, inside, out):  # type: ignore[no-untyped-def]
-        channels = z.shape[1]
-        for e in range(edges.shape[1]):
-            j, i = edges[0, e], edges[1, e]
-            if i == j:
-                continue
-            weight = a[e]
-            scale = weight if inside else z.dtype.type(1.0)
-            if not group:
-                for c in range(channels):
-                    value, _ = profile(parameter, scale * (z[i, c] - z[j, c]))
-                    out[i, c] += weight * value
-            else:
-                square = z.dtype.type(0.0)
-                for c in range(channels):
-                    square += (scale * (z[i, c] - z[j, c])) ** 2
-                shrink, _ = radial(parameter, math.sqrt(square))
-                factor = z.dtype.type(weight * shrink * scale)
-                for c in range(channels):
-                    out[i, c] += factor * (z[i, c] - z[j, c])
-
-    @numba.njit(cache=True, fastmath=reorder)
-    def backward(g, z, a, edges, parameter, inside, grad_z, grad_a):  # type: ignore[no-untyped-def]
-        channels = z.shape[1]
-        for e in range(edges.shape[1]):
-            j, i = edges[0, e], edges[1, e]
-            if i == j:
-                continue
-            weight = a[e]
-            scale = weight if inside else z.dtype.type(1.0)
-            total = z.dtype.type(0.0)
-            if not group:
-                for c in range(channels):
-                    d = z[i, c] - z[j, c]
-                    value, slope = profile(parameter, scale * d)
-                    push = weight * scale * slope * g[i, c]
-                    grad_z[i, c] += push
-                    grad_z[j, c] -= push
-                    if inside:
-                        value += weight * d * slope
-                    total += g[i, c] * value
-            else:
-                square, along = z.dtype.type(0.0), z.dtype.type(0.0)
-                for c in range(channels):
-                    d = scale * (z[i, c] - z[j, c])
-                    square += d * d
-                    along += d * g[i, c]
-                shrink, bend = radial(parameter, math.sqrt(square))
-                straight = z.dtype.type(weight * scale * shrink)
-                across = z.dtype.type(weight * scale * scale * bend * along)
-                for c in range(channels):  # weight · scale · Jσ(d) g
-                    push = straight * g[i, c] + across * (z[i, c] - z[j, c])
-                    grad_z[i, c] += push
-                    grad_z[j, c] -= push
-                total += shrink * along
-                if inside:
-                    total += shrink * along + bend * along * square
-            grad_a[e] += total
-
-    return forward, backward
+    pointer, channels = order[0], results[0].shape[1]
+    rows, edges = pointer.size - 1, int(pointer[-1])
+    threads = max(1, min(torch.get_num_threads(), edges * channels // _SHARE))
+    if threads == 1:
+        loop(*arrays, 0, rows, *results)
+        return
+    cuts = np.searchsorted(pointer + np.arange(rows + 1), np.linspace(0, edges + rows, threads + 1))
+    cuts[0], cuts[-1] = 0, rows
+    with ThreadPoolExecutor(threads) as pool:
+        parts = [pool.submit(loop, *arrays, *ends, *results) for ends in itertools.pairwise(cuts)]
+        for part in parts:
+            part.result()
 
 
 @torch.library.custom_op("contractive_gnn::edge_sum", mutates_args=())
-def _edge_sum(z: Tensor, a: Tensor, edge_index: Tensor, kind: int, parameter: float, inside: bool) -> Tensor:
-    if edge_index.numel() and (int(edge_index.min()) < 0 or int(edge_index.max()) >= z.size(0)):
-        raise IndexError(
-            f"edge_index must hold node indices from 0 to {z.size(0) - 1}, got {int(edge_index.min())} to "
-            f"{int(edge_index.max())}"
-        )
-    out = torch.zeros_like(z, memory_format=torch.contiguous_format)
-    arrays = tuple(_array(t) for t in (z, a, edge_index))
-    _compiled(kind)[0](*arrays, arrays[0].dtype.type(parameter), inside, out.numpy())
+def _edge_sum(z: Tensor, a: Tensor, order: list[Tensor], kind: int, parameter: float, inside: bool) -> Tensor:
+    out = torch.empty_like(z, memory_format=torch.contiguous_format)
+    values, weights, incoming = _array(z), _array(a), tuple(_array(t) for t in order[:3])
+    arguments = (values, weights, *incoming, kind, values.dtype.type(parameter), inside)
+    _by_rows(_loops().forward, arguments, incoming, out.numpy())
     return out
 
 
 @torch.library.custom_op("contractive_gnn::edge_sum_backward", mutates_args=())
 def _edge_sum_backward(
-    g: Tensor, z: Tensor, a: Tensor, edge_index: Tensor, kind: int, parameter: float, inside: bool
+    g: Tensor, z: Tensor, a: Tensor, order: list[Tensor], kind: int, parameter: float, inside: bool, weighted: bool
 ) -> tuple[Tensor, Tensor]:
-    grad_z, grad_a = torch.zeros_like(z, memory_format=torch.contiguous_format), torch.zeros_like(a)
-    arrays = tuple(_array(t) for t in (g, z, a, edge_index))
-    _compiled(kind)[1](*arrays, arrays[0].dtype.type(parameter), inside, grad_z.numpy(), grad_a.numpy())
+    grad_z = torch.empty_like(z, memory_format=torch.contiguous_format)
+    grad_a = torch.zeros_like(a) if weighted else a.new_empty(0)
+    values, lists = _array(z), tuple(_array(t) for t in order)
+    arguments = (_array(g), values, _array(a), *lists, kind, values.dtype.type(parameter), inside, weighted)
+    _by_rows(_loops().backward, arguments, lists, grad_z.numpy(), grad_a.numpy())
     return grad_z, grad_a
 
 
@@ -205,33 +139,42 @@ def _array(tensor: Tensor) -> Any:
 
 
 @_edge_sum.register_fake
-def _(z: Tensor, a: Tensor, edge_index: Tensor, kind: int, parameter: float, inside: bool) -> Tensor:
-    return torch.empty_like(z)
+def _(z: Tensor, a: Tensor, order: list[Tensor], kind: int, parameter: float, inside: bool) -> Tensor:
+    return torch.empty_like(z, memory_format=torch.contiguous_format)
 
 
 @_edge_sum_backward.register_fake
 def _(
-    g: Tensor, z: Tensor, a: Tensor, edge_index: Tensor, kind: int, parameter: float, inside: bool
+    g: Tensor, z: Tensor, a: Tensor, order: list[Tensor], kind: int, parameter: float, inside: bool, weighted: bool
 ) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(z), torch.empty_like(a)
+    return (
+        torch.empty_like(z, memory_format=torch.contiguous_format),
+        torch.empty_like(a) if weighted else a.new_empty(0),
+    )
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    z, a, edge_index, ctx.kind, ctx.parameter, ctx.inside = inputs
-    ctx.save_for_backward(z, a, edge_index)
+    z, a, order, ctx.kind, ctx.parameter, ctx.inside = inputs
+    ctx.save_for_backward(z, a, *order)
 
 
-def _gradient(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
-    z, a, edge_index = ctx.saved_tensors
+def _gradient(ctx: Any, g: Tensor) -> tuple[Any, ...]:
+    z, a, *order = ctx.saved_tensors
+    wants_z, wants_a = ctx.needs_input_grad[:2]
+    grad_z: Tensor | None
+    grad_a: Tensor | None
     if torch.is_grad_enabled():  # someone asks for the gradient's own graph: differentiate the plain formula
-        out = plain_edge_sum(z, a, edge_index, ctx.kind, ctx.parameter, ctx.inside)
-        wanted = [tensor for tensor, needed in zip((z, a), ctx.needs_input_grad, strict=False) if needed]
+        target = torch.repeat_interleave(torch.arange(len(z)), order[0].diff())
+        sorted_edges = torch.stack([order[1].long(), target])
+        out = plain_edge_sum(z, a[order[2].long()], sorted_edges, ctx.kind, ctx.parameter, ctx.inside)
+        wanted = [tensor for tensor, needed in ((z, wants_z), (a, wants_a)) if needed]
         grads = iter(torch.autograd.grad(out, wanted, g, create_graph=True, materialize_grads=True))
-        grad_z, grad_a = (next(grads) if needed else None for needed in ctx.needs_input_grad[:2])
+        grad_z, grad_a = (next(grads) if needed else None for needed in (wants_z, wants_a))
     else:
-        arguments = (z, a, edge_index, ctx.kind, ctx.parameter, ctx.inside)
-        grad_z, grad_a = torch.ops.contractive_gnn.edge_sum_backward(g, *arguments)
-    return grad_z, grad_a, None, None, None, None
+        grad_z, grad_a = torch.ops.contractive_gnn.edge_sum_backward(
+            g, z, a, order, ctx.kind, ctx.parameter, ctx.inside, wants_a
+        )
+    return grad_z, grad_a if wants_a else None, [None] * len(order), None, None, None
 
 
 _edge_sum.register_autograd(_gradient, setup_context=_setup_context)

@@ -5,6 +5,7 @@ import torch
 
 from contractive_gnn import kernels
 from contractive_gnn.activations import ACTIVATIONS, Activation, activation
+from contractive_gnn.edge_order import EdgeOrder
 
 pytest.importorskip("numba", reason="the compiled kernel needs numba, which comes with the extra 'attacks'")
 
@@ -83,7 +84,44 @@ def test_nan_is_not_hidden_and_a_wrong_index_is_refused() -> None:
 
 def test_the_operator_is_well_registered() -> None:
     z, a, edges = problem(torch.float32)
-    torch.library.opcheck(torch.ops.contractive_gnn.edge_sum, (z, a, edges, kernels.CLIP, 0.5, False))
+    order = EdgeOrder.of(edges, 9)
+    lists = [*order.incoming, *order.outgoing]
+    torch.library.opcheck(torch.ops.contractive_gnn.edge_sum, (z, a, lists, kernels.CLIP, 0.5, False))
+
+
+@pytest.mark.parametrize("sigma", [activation("huber"), activation("group-huber")], ids=str)
+def test_threads_share_the_rows(sigma: Activation, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    edges = torch.randint(50, (2, 400), generator=generator)
+    edges[1, :200] = 7  # one row is most of the work
+    z = torch.randn(50, 5, dtype=torch.float64, generator=generator, requires_grad=True)
+    a = torch.rand(400, dtype=torch.float64, generator=generator, requires_grad=True)
+    alone = kernels.edge_sum(z, a, edges, sigma, inside=True)
+    alone_grad = torch.autograd.grad(alone.square().sum(), (z, a))
+    monkeypatch.setattr(kernels, "_SHARE", 100)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    shared = kernels.edge_sum(z, a, edges, sigma, inside=True)
+    assert torch.equal(shared, alone)
+    for ours, theirs in zip(torch.autograd.grad(shared.square().sum(), (z, a)), alone_grad, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_graph_without_edges() -> None:
+    z = torch.ones(3, 2, requires_grad=True)
+    out = kernels.edge_sum(z, torch.ones(0), torch.empty(2, 0, dtype=torch.long), activation("huber"), inside=False)
+    out.sum().backward()  # type: ignore[no-untyped-call]
+    assert torch.equal(out, torch.zeros(3, 2))
+    assert z.grad is not None
+    assert torch.equal(z.grad, torch.zeros(3, 2))
+
+
+def test_the_weights_gradient_is_left_out_where_nobody_asks() -> None:
+    z, a, edges = problem(torch.float64)
+    both = torch.autograd.grad(kernels.edge_sum(z, a, edges, activation("huber"), inside=False).square().sum(), (z, a))
+    (alone,) = torch.autograd.grad(
+        kernels.edge_sum(z, a.detach(), edges, activation("huber"), inside=False).square().sum(), z
+    )
+    assert torch.equal(alone, both[0])
 
 
 def test_an_unknown_activation_has_no_kernel() -> None:

@@ -57,7 +57,7 @@ class Diffusion(Dynamics, MessagePassing):  # type: ignore[misc]
 
     def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: Tensor | float = 0.0) -> Tensor:
         """Evaluate the right-hand side of the class's equation; shape ``[n, c]``."""
-        p = self.transition(graph)
+        p = graph.once(f"{type(self).__qualname__}.transition", lambda: self.transition(graph))
         if kernels.available(x, p, self.sigma) and not self.explain:
             pull = kernels.edge_sum(x, p, graph.edge_index, self.sigma, inside=False)
         else:

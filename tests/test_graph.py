@@ -1,0 +1,46 @@
+"""What a graph works out once."""
+
+import dataclasses
+
+import torch
+
+from contractive_gnn.dynamics import Diffusion
+from contractive_gnn.graph import Graph
+
+EDGES = torch.tensor([[0, 1, 1, 2, 2], [1, 0, 2, 1, 2]])
+
+
+def graph(weight: torch.Tensor) -> Graph:
+    return Graph(EDGES, weight, 3)
+
+
+def test_degrees_leave_self_loops_out_and_are_computed_once() -> None:
+    known = graph(torch.tensor([1.0, 1.0, 2.0, 2.0, 9.0]))
+    degree = known.row_sum(known.edge_weight)
+    assert torch.equal(degree, torch.tensor([1.0, 3.0, 2.0]))
+    assert known.row_sum(known.edge_weight) is degree
+    assert known.row_sum(known.edge_weight.clone()) is not degree
+
+
+def test_other_weights_have_other_degrees() -> None:
+    known = graph(torch.ones(5))
+    known.row_sum(known.edge_weight)
+    heavier = dataclasses.replace(known, edge_weight=2 * known.edge_weight)
+    assert torch.equal(heavier.row_sum(heavier.edge_weight), torch.tensor([2.0, 4.0, 2.0]))
+
+
+def test_weights_can_be_differentiated_again_and_again() -> None:
+    weight = torch.ones(5, dtype=torch.float64, requires_grad=True)
+    flow, known, x = Diffusion(), graph(weight), torch.tensor([[0.0], [1.0], [3.0]], dtype=torch.float64)
+    first = torch.autograd.grad(flow.field(x, known).square().sum(), weight)
+    second = torch.autograd.grad(flow.field(x, known).square().sum(), weight)
+    assert torch.equal(first[0], second[0])
+
+
+def test_nothing_is_remembered_from_inference_mode() -> None:
+    known = graph(torch.ones(5))
+    with torch.inference_mode():
+        known.row_sum(known.edge_weight)
+    x = torch.ones(3, 1, requires_grad=True)
+    (x * known.row_sum(known.edge_weight).unsqueeze(1)).sum().backward()  # type: ignore[no-untyped-call]
+    assert x.grad is not None
