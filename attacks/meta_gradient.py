@@ -16,7 +16,9 @@ computes in float32, whose rounding (6e-7 of the largest entry) is all that sepa
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import scipy.sparse as sp
@@ -92,7 +94,29 @@ def normalise(adjacency: Sparse) -> tuple[Sparse, Array]:
     return (scale @ loops @ scale).tocsr(), degrees
 
 
-def linear_meta_gradient(problem: Problem, initial: Weights, inner: InnerTraining) -> MetaGradient:
+class Gram:
+    """K = BBᵀ from one flip to the next: only the rows whose row of B has changed are computed anew."""
+
+    def __init__(self) -> None:
+        self._B: Array = np.empty((0, 0))
+        self._K: Array = np.empty((0, 0))
+
+    def of(self, B: Array) -> Array:
+        """K ``[m, m]`` of B ``[m, d]``."""
+        if B.shape != self._B.shape:
+            self._K = B @ B.T
+        else:
+            changed = np.flatnonzero((B != self._B).any(axis=1))
+            rows = B[changed] @ B.T
+            self._K[changed] = rows
+            self._K[:, changed] = rows.T
+        self._B = B
+        return self._K
+
+
+def linear_meta_gradient(
+    problem: Problem, initial: Weights, inner: InnerTraining, *, gram: Gram | None = None
+) -> MetaGradient:
     """Derivatives of L for logits = S² X W V, with W and V trained by ``inner`` from ``initial``.
 
     Training sees only B = (S²X)[train] and moves W by BᵀC, so where m ≤ d it runs in m dimensions on K = BBᵀ; otherwise
@@ -100,12 +124,16 @@ def linear_meta_gradient(problem: Problem, initial: Weights, inner: InnerTrainin
 
         ∂L/∂S = E*(S X V₁)ᵀ + (S E*)(X V₁)ᵀ + P_tr G Xᵀ S + S P_tr G Xᵀ,
         ∂L/∂X = S² (E* V₁ᵀ + P_tr G).
+
+    ``gram`` remembers K from one call to the next. With numba the steps of the training are compiled.
     """
     S, X, train = problem.S, problem.X, problem.train
     n = S.shape[0]
     B = _dense((S[train] @ S) @ X)
     if B.shape[0] <= B.shape[1]:
-        run: _KernelRun | _WeightRun = _KernelRun(problem, B, initial, inner)
+        K = (Gram() if gram is None else gram).of(B)
+        kind = _CompiledRun if numba_is_here() else _KernelRun
+        run: _CompiledRun | _KernelRun | _WeightRun = kind(problem, B, K, initial, inner)
     else:
         run = _WeightRun(problem, B, initial, inner)
     W, V = run.trained
@@ -140,11 +168,10 @@ def linear_meta_gradient(problem: Problem, initial: Weights, inner: InnerTrainin
 class _KernelRun:
     """Inner training and its reverse in m dimensions: R_t = B W_t and W_t = W₀ − BᵀC_t, through K = BBᵀ."""
 
-    def __init__(self, problem: Problem, B: Array, initial: Weights, inner: InnerTraining) -> None:
-        self._B, self._inner, self._W0 = B, inner, initial.W
+    def __init__(self, problem: Problem, B: Array, K: Array, initial: Weights, inner: InnerTraining) -> None:
+        self._B, self._K, self._inner, self._W0 = B, K, inner, initial.W
         m, steps, lr, beta = B.shape[0], inner.steps, inner.lr, inner.momentum
         target = _one_hot(problem.train_labels, problem.classes)
-        self._K = K = B @ B.T
         RC = np.concatenate([B @ initial.W, np.zeros((m, initial.W.shape[1]))])  # R above −C: they move alike
         V, pRC, pV = initial.V, np.zeros_like(RC), np.zeros_like(initial.V)
         self._R, self._V = np.empty((steps, m, V.shape[0])), np.empty((steps, *V.shape))
@@ -188,9 +215,43 @@ class _KernelRun:
             bR += bZ @ V.T
             bpR *= beta
             bpV = beta * bpV
-        bK = _stack(stored_bQ) @ _stack(self._E).T
-        gradient: Array = bR @ self._W0.T + (bK + bK.T) @ B - self._C @ bW.T
+        gradient: Array = _through_kernel(stored_bQ, self._E, B) + bR @ self._W0.T - self._C @ bW.T
         return gradient
+
+
+class _CompiledRun:
+    """:class:`_KernelRun` with its loops compiled."""
+
+    def __init__(self, problem: Problem, B: Array, K: Array, initial: Weights, inner: InnerTraining) -> None:
+        from contractive_gnn.attacks.inner_loops import train  # imports numba
+
+        self._B, self._K, self._inner, self._W0 = B, K, inner, initial.W
+        *self._history, self._C, V = train(
+            K, B @ initial.W, initial.V, problem.train_labels, inner.steps, inner.lr, inner.momentum
+        )
+        self.trained = (initial.W - B.T @ self._C, V)
+
+    def reverse(self, *, bW: Array, bV: Array) -> Array:
+        """∂L/∂B, from the derivatives of L by the trained weights with S and X held fixed."""
+        from contractive_gnn.attacks.inner_loops import reverse
+
+        bR, bQ = reverse(self._K, *self._history, -self._B @ bW, bV, self._inner.lr, self._inner.momentum)
+        E = self._history[3]
+        gradient: Array = _through_kernel(bQ, E, self._B) + bR @ self._W0.T - self._C @ bW.T
+        return gradient
+
+
+def _through_kernel(bQ: Array, E: Array, B: Array) -> Array:
+    """What reaches B through K = BBᵀ: (bK + bKᵀ)B with bK = Σ_t bQ_t E_tᵀ."""
+    bK = _stack(bQ) @ _stack(E).T
+    gradient: Array = (bK + bK.T) @ B
+    return gradient
+
+
+@cache
+def numba_is_here() -> bool:
+    """Whether the compiled loops can be had."""
+    return importlib.util.find_spec("numba") is not None
 
 
 class _WeightRun:

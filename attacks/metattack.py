@@ -27,6 +27,7 @@ from contractive_gnn.attacks.base import (
 from contractive_gnn.attacks.factored_matrix import BLOCK, Array, FactoredMatrix, Indices, Matrix, Sparse, Term
 from contractive_gnn.attacks.likelihood_ratio import DegreeTest
 from contractive_gnn.attacks.meta_gradient import (
+    Gram,
     InnerTraining,
     MetaGradient,
     Problem,
@@ -34,6 +35,7 @@ from contractive_gnn.attacks.meta_gradient import (
     general_meta_gradient,
     linear_meta_gradient,
     normalise,
+    numba_is_here,
 )
 
 TIE = 1e-9
@@ -126,6 +128,7 @@ class _MetaGradientAttack(Attack):
             )
         labels = data.y.to("cpu", torch.int64)
         self._classes = int(labels.max()) + 1
+        self._gram = Gram()
         given = self.self_training_labels
         if given is None:
             guessed = self_training_labels(data, hidden=self.hidden, with_relu=self.with_relu, with_bias=self.with_bias)
@@ -174,7 +177,7 @@ class _MetaGradientAttack(Attack):
         inner = InnerTraining(steps=self.train_iters, lr=self.lr, momentum=self.momentum)
         if self.with_relu or self.with_bias:
             return general_meta_gradient(problem, initial, inner, relu=self.with_relu)
-        return linear_meta_gradient(problem, initial, inner)
+        return linear_meta_gradient(problem, initial, inner, gram=self._gram)
 
     def _report(self, step: int, total: int, entry: tuple[int, int], score: float, loss: float) -> None:
         if self.on_flip is not None:
@@ -317,6 +320,8 @@ def best_edge_flip(
     Returns:
         ((u, v), score) with u < v, the first in row-major order of those that tie; None where no edge is admissible.
     """
+    if _compilable(propagation):
+        return _best_edge_flip_compiled(propagation, S, degrees, adjacency, flipped=flipped, test=test)
     n = adjacency.shape[0]
     alpha = -propagation.marginals(S) / (2 * degrees)
     scores_of_insertion = propagation.scaled(degrees**-0.5).plus(Term(alpha[:, None], np.ones((n, 1))))
@@ -344,6 +349,65 @@ def best_edge_flip(
     return best.first()
 
 
+def _compilable(propagation: FactoredMatrix) -> bool:
+    """Whether numba is here and Γ has thin dense terms and one on some rows, as that of a linear surrogate has."""
+    local = [term for term in propagation.terms if term.rows is not None]
+    shaped = all(sp.issparse(term.left) and not sp.issparse(term.right) for term in local)
+    return numba_is_here() and len(local) <= 1 and shaped
+
+
+def _best_edge_flip_compiled(
+    propagation: FactoredMatrix,
+    S: Sparse,
+    degrees: Array,
+    adjacency: Sparse,
+    *,
+    flipped: set[tuple[int, int]],
+    test: DegreeTest | None,
+) -> tuple[tuple[int, int], float] | None:
+    from contractive_gnn.attacks.edge_scores import ROWS, marginals, scan  # imports numba
+
+    n, scale = adjacency.shape[0], degrees**-0.5
+    thin = FactoredMatrix(tuple(term for term in propagation.terms if term.rows is None), (n, n))
+    nothing = Term(sp.csr_array((0, 0)), np.empty((n, 0)), np.empty(0, dtype=np.int64))
+    term = next((term for term in propagation.terms if term.rows is not None), nothing)
+    local = np.ascontiguousarray(term.right.T)
+    selection = term.left.indptr, term.left.indices, term.left.data, local, term.rows
+    total = thin.marginals(S)
+    marginals(*selection, S.indptr, S.indices, S.data, total)
+    alpha = -total / (2 * degrees)
+    thin = thin.scaled(scale).plus(Term(alpha[:, None], np.ones((n, 1))))
+    left = np.hstack([part for term in thin.terms for part in (term.left, term.right)])
+    right = np.hstack([part for term in thin.terms for part in (term.right, term.left)])
+    if not (np.isfinite(left).all() and np.isfinite(local).all()):
+        raise _diverged()
+    no_table = np.empty((0, 0), dtype=bool)
+    tables = (np.empty(0, dtype=np.int64), no_table, no_table) if test is None else test.tables
+    done = np.array(sorted(flipped), dtype=np.int64).reshape(-1, 2)
+    largest = np.full(n, -math.inf)
+    graph = scale, adjacency.indptr, adjacency.indices, degrees == 2, done, *tables
+    buffer = np.empty((ROWS, n))
+
+    def score(start: int) -> Array:
+        stop = min(start + ROWS, n)
+        scores = buffer[: stop - start]
+        np.matmul(left[start:stop], right[start:].T, out=scores[:, start:])
+        scan(scores, start, *selection, *graph, largest)
+        return scores
+
+    for start in range(0, n, ROWS):
+        score(start)
+    threshold = _tie(float(largest.max()))
+    if threshold == -math.inf:
+        return None
+    if not math.isfinite(threshold):
+        raise _diverged()
+    u = int(np.argmax(largest >= threshold))
+    row = score(u // ROWS * ROWS)[u % ROWS]
+    v = u + 1 + int(np.argmax(row[u + 1 :] >= threshold))
+    return (u, v), float(row[v])
+
+
 def best_feature_flip(gradient: FactoredMatrix, features: Array) -> tuple[tuple[int, int], float]:
     """The entry (node, column) of binary ``features`` with the largest score (1 − 2x)·∂L/∂x, and that score."""
     best = _Best()
@@ -367,9 +431,7 @@ class _Best:
         if largest == -math.inf:
             return
         if not math.isfinite(largest):
-            raise AttackError(
-                "Metattack: the meta-gradient is not finite, because the inner training diverged; lower lr or momentum"
-            )
+            raise _diverged()
         i, j = divmod(int(np.argmax(scores >= _tie(largest))), scores.shape[1])
         self._candidates.append(((i + row, j + column), float(scores[i, j])))
 
@@ -377,6 +439,12 @@ class _Best:
         """The entry and its value; None where all were −∞."""
         threshold = _tie(max((score for _, score in self._candidates), default=-math.inf))
         return next((candidate for candidate in self._candidates if candidate[1] >= threshold), None)
+
+
+def _diverged() -> AttackError:
+    return AttackError(
+        "Metattack: the meta-gradient is not finite, because the inner training diverged; lower lr or momentum"
+    )
 
 
 def _tie(largest: float) -> float:

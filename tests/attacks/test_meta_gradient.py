@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from contractive_gnn.attacks import meta_gradient
 from contractive_gnn.attacks.meta_gradient import (
+    Gram,
     InnerTraining,
     Problem,
     Weights,
@@ -108,7 +110,11 @@ def assert_close(actual: np.ndarray, expected: np.ndarray) -> None:
 @pytest.mark.parametrize("sparse", [True, False])
 @pytest.mark.parametrize("lambda_", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("training_nodes", [10, 45])  # fewer than features: in m dimensions; more: in weight space
-def test_linear_surrogate_against_autograd(training_nodes, lambda_, sparse):
+@pytest.mark.parametrize("compiled", [True, False])
+def test_linear_surrogate_against_autograd(training_nodes, lambda_, sparse, compiled, monkeypatch):
+    if compiled:
+        pytest.importorskip("numba")
+    monkeypatch.setattr(meta_gradient, "numba_is_here", lambda: compiled)
     case = make(training_nodes=training_nodes, lambda_=lambda_, sparse=sparse)
     loss, by_A, by_X = unrolled(case, INNER, relu=False)
     result = linear_meta_gradient(case.problem, case.weights, INNER)
@@ -149,3 +155,13 @@ def test_normalise_counts_the_self_loop():
     S, degrees = normalise(sp.csr_array(np.array([[0.0, 1, 0], [1, 0, 0], [0, 0, 0]])))
     np.testing.assert_array_equal(degrees, [2, 2, 1])
     np.testing.assert_allclose(S.toarray(), [[0.5, 0.5, 0], [0.5, 0.5, 0], [0, 0, 1]])
+
+
+def test_the_gram_matrix_follows_the_rows_that_change():
+    rng = np.random.default_rng(0)
+    gram, B = Gram(), rng.random((6, 9))
+    np.testing.assert_allclose(gram.of(B), B @ B.T, rtol=1e-15)
+    changed = B.copy()
+    changed[[1, 4]] = rng.random((2, 9))
+    np.testing.assert_allclose(gram.of(changed), changed @ changed.T, rtol=1e-14)
+    np.testing.assert_allclose(gram.of(rng.random((3, 9)).round(1)).shape, (3, 3))

@@ -16,12 +16,22 @@ from torch_geometric.utils import degree, to_undirected
 
 from contractive_gnn import datasets
 from contractive_gnn._deeprobust import import_deeprobust, mended, replaced, to_arrays, train_gcn
-from contractive_gnn.attacks import AttackError, AttackResult, Budget, get
+from contractive_gnn.attacks import AttackError, AttackResult, Budget, get, meta_gradient, metattack
 from contractive_gnn.attacks.base import edge_difference, flip_edges
 from contractive_gnn.attacks.factored_matrix import BLOCK, FactoredMatrix, Term
 from contractive_gnn.attacks.likelihood_ratio import DegreeTest
 from contractive_gnn.attacks.meta_gradient import normalise
 from contractive_gnn.attacks.metattack import FlipReport, best_edge_flip, self_training_labels
+
+
+@pytest.fixture(params=["compiled", "NumPy"])
+def path(request, monkeypatch):
+    """Both ways to the same flips: with numba, and without."""
+    if request.param == "compiled":
+        pytest.importorskip("numba")
+    for module in (meta_gradient, metattack):
+        monkeypatch.setattr(module, "numba_is_here", lambda: request.param == "compiled")
+    return request.param
 
 
 def hard_graph(
@@ -202,7 +212,7 @@ def test_surrogate_without_validation_nodes_takes_the_last_epoch():
     assert (labels == data.y)[data.train_mask].all()
 
 
-def test_undoes_a_flip_as_deeprobust_does_where_nothing_else_helps():
+def test_undoes_a_flip_as_deeprobust_does_where_nothing_else_helps(path):
     data = hard_graph(7, n=9, leaves=0, twins=0, density=0.3)
     torch.manual_seed(8)
     expected = deeprobust_flips(data, 40, surrogate=stand_in(data), train_iters=30)
@@ -223,7 +233,7 @@ def best_on_path(gradient: np.ndarray, *, flipped: set[tuple[int, int]] | None =
     return best[0]
 
 
-def test_keeps_the_only_edge_of_a_node():
+def test_keeps_the_only_edge_of_a_node(path):
     gradient = np.zeros((5, 5))
     gradient[0, 1] = -10.0  # cutting (0, 1) promises most
     assert best_on_path(gradient) == (0, 2)  # by the degree of node 0, and first of three that tie
@@ -231,14 +241,14 @@ def test_keeps_the_only_edge_of_a_node():
     assert best_on_path(gradient) == (2, 3)  # an edge between nodes of degree 2 is cut
 
 
-def test_scores_a_flipped_edge_0():
+def test_scores_a_flipped_edge_0(path):
     gradient = np.zeros((5, 5))
     gradient[0, 2], gradient[1, 4] = 1.0, 0.1
     assert best_on_path(gradient) == (0, 2)
     assert best_on_path(gradient, flipped={(0, 2)}) == (1, 4)
 
 
-def test_scores_that_differ_by_rounding_tie():
+def test_scores_that_differ_by_rounding_tie(path):
     gradient = np.zeros((6, 6))  # nodes 3 and 4 have the same degree
     gradient[0, 3], gradient[0, 4] = 1.0, 1.0 + 1e-14
     assert best_on_path(gradient) == (0, 3)
@@ -246,12 +256,22 @@ def test_scores_that_differ_by_rounding_tie():
     assert best_on_path(gradient) == (0, 4)
 
 
-def test_ties_across_blocks_of_rows_go_to_the_first():
+def test_ties_across_blocks_of_rows_go_to_the_first(path):
     gradient = np.zeros((BLOCK + 50, BLOCK + 50))
     gradient[5, 8], gradient[BLOCK + 9, BLOCK + 12] = 1.0, 1.0 + 1e-14
     assert best_on_path(gradient) == (5, 8)
     gradient[BLOCK + 9, BLOCK + 12] = 1.0 + 1e-6
     assert best_on_path(gradient) == (BLOCK + 9, BLOCK + 12)
+
+
+@pytest.mark.parametrize("hyperparameters", [{}, {"lambda_": 0.5}, {"ll_constraint": True}], ids=str)
+def test_the_compiled_path_flips_the_same_edges(hyperparameters, monkeypatch):
+    pytest.importorskip("numba")
+    data = hard_graph(21, n=120)
+    compiled, _ = our_flips("metattack", data, 25, seed=3, **hyperparameters)
+    for module in (meta_gradient, metattack):
+        monkeypatch.setattr(module, "numba_is_here", lambda: False)
+    assert our_flips("metattack", data, 25, seed=3, **hyperparameters)[0] == compiled
 
 
 def test_isolates_no_node():
@@ -261,7 +281,7 @@ def test_isolates_no_node():
     assert int(degree(result.data.edge_index[0], 70).min()) >= 1
 
 
-def test_takes_the_first_of_two_twins():
+def test_takes_the_first_of_two_twins(path):
     data = hard_graph(10)
     entries, _ = our_flips("metattack", data, 40, seed=0, self_training_labels=data.y, train_iters=20)
     twins = {54: 55, 56: 57, 58: 59}
@@ -274,7 +294,7 @@ def test_takes_the_first_of_two_twins():
     assert all(first_touched.values())
 
 
-def test_likelihood_ratio_constraint_holds_after_every_flip():
+def test_likelihood_ratio_constraint_holds_after_every_flip(path):
     data = hard_graph(11)
     hyperparameters = {"seed": 0, "train_iters": 20, "self_training_labels": guesses(data)}
     free, _ = our_flips("metattack", data, 25, **hyperparameters)
@@ -439,7 +459,7 @@ def test_refuses_graphs(name, alter, hyperparameters, text):
 
 
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning", "ignore:invalid value:RuntimeWarning")
-def test_says_so_where_the_inner_training_diverges():
+def test_says_so_where_the_inner_training_diverges(path):
     with pytest.raises(AttackError, match="the inner training diverged; lower lr"):
         get("metattack", lr=1e300).run(hard_graph(15), Budget(flips=1))
 
