@@ -3,6 +3,7 @@
 # imported for their effect: each registers its attacks
 from contractive_gnn.attacks import (  # noqa: F401
     deeprobust_metattack,
+    deeprobust_nettack,
     dice,
     fga,
     integrated_gradients,

@@ -462,6 +462,38 @@ def self_training_labels(
 ) -> Tensor:
     """Classes that a two-layer GCN predicts for all nodes, int64 ``[n]``: the labels that Meta-Self attacks.
 
+    The arguments are those of :func:`train_surrogate`.
+    """
+    trained = train_surrogate(
+        data, hidden=hidden, with_relu=with_relu, with_bias=with_bias, epochs=epochs, patience=patience
+    )
+    return trained.output.argmax(dim=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surrogate:
+    """A trained two-layer GCN.
+
+    Args:
+        output: float32 ``[n, c]``, log-probabilities.
+        parameters: float32: W ``[d, h]`` and V ``[h, c]``; with biases W, b, V, c.
+    """
+
+    output: Tensor
+    parameters: tuple[Tensor, ...]
+
+
+def train_surrogate(
+    data: Data,
+    *,
+    hidden: int = 16,
+    with_relu: bool = False,
+    with_bias: bool = False,
+    epochs: int = 200,
+    patience: int = 30,
+) -> Surrogate:
+    """A two-layer GCN as DeepRobust trains its surrogates.
+
     float32 and torch's global generator, in the order of DeepRobust's ``GCN(…, dropout=0).fit(…, patience=30)``:
     weights are drawn twice; Adam with lr 0.01 (and weight decay 5e-4 with a ReLU only); the epoch with the lowest
     validation loss counts, and training stops when that has not fallen for ``patience`` epochs. Without validation
@@ -501,23 +533,24 @@ def self_training_labels(
     with torch.enable_grad():
         best_loss, waited = math.inf, 0
         output = log_probabilities()
-        chosen = output
+        chosen, kept = output, tuple(parameter.detach().clone() for parameter in parameters)
         for epoch in range(epochs):
             optimizer.zero_grad()
             F.nll_loss(output[train], labels[train]).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             output = log_probabilities()
             if not bool(val.any()):
-                chosen = output
+                chosen, kept = output, tuple(parameter.detach().clone() for parameter in parameters)
                 continue
             loss = float(F.nll_loss(output[val].detach(), labels[val]))
             if loss < best_loss:
                 best_loss, waited, chosen = loss, 0, output
+                kept = tuple(parameter.detach().clone() for parameter in parameters)
             else:
                 waited += 1
             if epoch > patience and waited >= patience:
                 break
-    return chosen.detach().argmax(dim=1)
+    return Surrogate(output=chosen.detach(), parameters=kept)
 
 
 def _nodes(mask: Tensor) -> Indices:

@@ -247,6 +247,60 @@ def verify(
 
 
 @app.command()
+def speed(
+    out: Annotated[Path, typer.Option(help="Folder for speed.jsonl and the plot.", show_default=False)],
+    suite: Annotated[
+        str | None,
+        typer.Option(help="metattack, nettack, layers or training, comma-separated; all of them if not given."),
+    ] = None,
+    flips: Annotated[int, typer.Option(help="Flips of the two Metattacks on Cora; DeepRobust takes seconds each.")] = 3,
+    fraction: Annotated[
+        float | None, typer.Option(help="Also our Metattack alone on Cora with this share of the edges, as 0.25.")
+    ] = None,
+    targets: Annotated[int, typer.Option(help="Nodes that the two Nettacks attack, five flips each.")] = 20,
+    epochs: Annotated[int, typer.Option(help="Epochs of the two models trained on Cora.")] = 200,
+    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,
+    debug: Debug = False,
+) -> None:
+    """Measure time and memory beside PyG's and DeepRobust's, both in this process."""
+    with _errors_in_one_line(debug):
+        import torch
+
+        from contractive_gnn.bench.protocol import check_names
+        from contractive_gnn.bench.speed import SUITES, Figure, write
+
+        names = list(SUITES) if suite is None else [name.strip() for name in suite.split(",")]
+        check_names("suite", names, SUITES)
+        torch.set_num_threads(threads)
+        options: dict[str, dict[str, Any]] = {
+            "metattack": {"flips": flips, "fraction": fraction},
+            "nettack": {"targets": targets},
+            "training": {"epochs": epochs},
+        }
+        figures: list[Figure] = []
+        for name in names:
+            for figure in SUITES[name](**options.get(name, {})):
+                figures.append(figure)
+                write(figures, out)
+                against = "" if figure.ratio is None else f", {figure.ratio:.3g} × as fast as {figure.peer}"
+                _say(f"{figure.name}: {figure.ours_s:.4g} s{against}", markup=False)
+        table = Table()
+        for column in ("what", "ours", "peer", "its time", "ratio", "our MB", "its MB", "note"):
+            table.add_column(column, overflow="fold")
+
+        def shown(value: float | None, unit: str = "") -> str:
+            return "–" if value is None else f"{value:.3g}{unit}"
+
+        for figure in figures:
+            table.add_row(
+                figure.name, shown(figure.ours_s, " s"), figure.peer or "–", shown(figure.peer_s, " s"),
+                shown(figure.ratio, " ×"), shown(figure.ours_mb), shown(figure.peer_mb), figure.note,
+            )  # fmt: skip
+        Console().print(table)
+        typer.echo(f"Written: {', '.join(map(str, write(figures, out)))}")
+
+
+@app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with results.jsonl.", show_default=False)],
     anchors: Annotated[

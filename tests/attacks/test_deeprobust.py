@@ -35,8 +35,8 @@ WORKS: list[tuple[str, dict[str, Any], str, str, str]] = [
     ("node-embedding", {"edit": "add-by-remove", "candidates": 100}, "structure", "global", "transfer"),
     ("rnd", {}, "structure", "targeted", "random"),
     ("fga", {}, "structure", "targeted", "transfer"),
-    ("nettack", {}, "structure", "targeted", "transfer"),
-    ("nettack", {"influencers": 2}, "structure", "targeted", "transfer"),
+    ("nettack-deeprobust", {}, "structure", "targeted", "transfer"),
+    ("nettack-deeprobust", {"influencers": 2}, "structure", "targeted", "transfer"),
     ("nettack-features", {}, "features", "targeted", "transfer"),
     ("nettack-features", {"influencers": 2}, "features", "targeted", "transfer"),
     ("ig", {}, "structure", "targeted", "transfer"),
@@ -112,7 +112,7 @@ REFUSES: list[tuple[str, dict[str, Any], Callable[[Data], Data], int, type[Excep
     ("nettack-features", {}, continuous, 1, ValueError, "binarise x first"),
     ("ig-features", {}, continuous, 1, ValueError, "binarise x first"),
     ("metattack-features-deeprobust", {}, continuous, 1, ValueError, "binarise x first"),
-    ("nettack", {}, isolated, 1, AttackError, r"1 have no edge \(node 5"),
+    ("nettack-deeprobust", {}, isolated, 1, AttackError, r"1 have no edge \(node 5"),
     ("nettack-features", {}, isolated, 1, AttackError, r"1 have no edge \(node 5"),
     ("node-embedding", {}, isolated, 1, AttackError, r"1 have no edge \(node 5"),
     ("node-embedding", {}, as_is, 320, AttackError, "fewer than 320 edges can go"),
@@ -148,8 +148,8 @@ def test_it_refuses(
         ("metattack-deeprobust", {"lambda_": 2}, ValueError, r"lambda_ must lie in \[0, 1\]"),
         ("metattack-approx", {"lr": 0}, ValueError, "lr must be positive"),
         ("node-embedding", {"edit": "flip"}, ValueError, "edit is one of"),
-        ("nettack", {"influencers": -1}, ValueError, "influencers must be at least 0"),
-        ("nettack", {"cutoff": 0}, ValueError, "cutoff must be positive"),
+        ("nettack-deeprobust", {"influencers": -1}, ValueError, "influencers must be at least 0"),
+        ("nettack-deeprobust", {"cutoff": 0}, ValueError, "cutoff must be positive"),
         ("ig", {"steps": 0}, ValueError, "steps must be at least 1"),
         ("sga", {"hops": 0}, ValueError, "hops must be at least 1"),
     ],
@@ -190,7 +190,9 @@ def test_what_deeprobust_returns_is_checked(
         get("dice").run(graph, Budget(flips=1))
 
 
-@pytest.mark.parametrize("name", ["fga", "nettack", "ig", "sga", "nettack-features", "ig-features"])
+@pytest.mark.parametrize(
+    "name", ["fga", "nettack", "nettack-deeprobust", "ig", "sga", "nettack-features", "ig-features"]
+)
 def test_targets_lose_margin(graph: Data, name: str) -> None:
     torch.manual_seed(5)
     judge = _deeprobust.train_gcn(graph)
@@ -256,7 +258,7 @@ def test_rnd_goes_on_with_unlabelled_nodes_but_makes_no_loop(graph: Data) -> Non
 def test_nettack_stops_where_no_edge_passes_the_test_on_degrees(graph: Data) -> None:
     hub = torch.stack([torch.zeros(89, dtype=torch.int64), torch.arange(1, 90)])
     graph.edge_index = to_undirected(hub)
-    assert get("nettack").run(graph, Budget(flips=3), targets=torch.tensor([3])).n_flips == 0
+    assert get("nettack-deeprobust").run(graph, Budget(flips=3), targets=torch.tensor([3])).n_flips == 0
 
 
 def test_pgd_says_when_no_drawn_graph_fits(graph: Data, monkeypatch: pytest.MonkeyPatch) -> None:

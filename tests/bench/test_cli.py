@@ -45,7 +45,7 @@ def test_help_names_every_command_and_does_not_wait_for_torch() -> None:
     code = "import sys; from contractive_gnn.bench.cli import app; app(['--help'], standalone_mode=False); "
     code += "assert not {'torch', 'numpy', 'matplotlib'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for command in ("bench", "attack", "report", "datasets"):
+    for command in ("bench", "attack", "report", "datasets", "speed"):
         assert command in done.stdout
 
 
@@ -171,8 +171,8 @@ class TestWithoutTheExtra:
         monkeypatch.setattr(metadata, "version", without_deeprobust)
 
     def test_an_attack_that_needs_it_is_answered_with_the_command(self, tmp_path: Path) -> None:
-        line = error_of("bench", *QUICK, "--attacks", "clean,dice:0.1,nettack:1", "--out", tmp_path)
-        assert line == "dice, nettack: deeprobust is not installed; pip install 'contractive-gnn[attacks]'"
+        line = error_of("bench", *QUICK, "--attacks", "clean,dice:0.1,nettack-deeprobust:1", "--out", tmp_path)
+        assert line == "dice, nettack-deeprobust: deeprobust is not installed; pip install 'contractive-gnn[attacks]'"
 
     def test_the_defaults_go_on_without_it_and_say_so(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("contractive_gnn.bench.cli.EMBEDDED_ATTACKS", "clean,dice:0.1,random:0.1")

@@ -123,7 +123,7 @@ def test_the_packages_of_a_missing_extra_are_named(monkeypatch: pytest.MonkeyPat
     def absent(package: str) -> str:
         raise metadata.PackageNotFoundError(package)
 
-    nettack, random = (parse_attack(text, dataset="digits") for text in ("nettack:1", "random:0.1"))
+    nettack, random = (parse_attack(text, dataset="digits") for text in ("nettack-deeprobust:1", "random:0.1"))
     published = parse_attack("nettack:1", dataset="cora")
     assert missing_packages(nettack) == ()
     monkeypatch.setattr(metadata, "version", absent)

@@ -1,0 +1,74 @@
+"""The speed suites on small problems: what they write, not how long it takes."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from contractive_gnn import kernels
+from contractive_gnn.bench import speed
+from contractive_gnn.bench.cli import app
+
+
+def test_a_race_keeps_the_shortest_time_and_runs_by_turns() -> None:
+    calls: list[str] = []
+    first, second = speed.race(lambda: calls.append("a"), lambda: calls.append("b"), repeats=2)
+    assert calls == ["a", "b"] * 3
+    assert first.seconds > 0
+    assert second.seconds > 0
+
+
+def test_the_peak_of_a_run_is_seen() -> None:
+    cost = speed.measure(lambda: torch.ones(25_000_000).sum())
+    if cost.megabytes is None:
+        pytest.skip("this system does not tell a process its peak memory")
+    assert 90 < cost.megabytes < 200
+
+
+def test_the_layer_suite_writes_both_sides(tmp_path: Path) -> None:
+    pytest.importorskip("numba")
+    available = kernels.available
+    figures = list(speed.layers(nodes=200, edges=1000, channels=8, repeats=1))
+    assert kernels.available is available
+    assert len(figures) == 4
+    for figure in figures:
+        assert figure.peer_s is not None
+        assert figure.ratio == pytest.approx(figure.peer_s / figure.ours_s)
+    (path,) = speed.write(figures, tmp_path)
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert [row["name"] for row in rows] == [figure.name for figure in figures]
+    assert {"ours_s", "peer", "peer_s", "ratio", "ours_mb", "peer_mb", "machine", "versions"} <= rows[0].keys()
+
+
+def test_the_plot_needs_two_sizes(tmp_path: Path) -> None:
+    def figure(nodes: int) -> speed.Figure:
+        cost = speed.Cost(nodes / 1000, None)
+        return speed._figure("training", f"one training step of csgnn, {nodes:,} nodes, average degree 10", cost)
+
+    assert [path.name for path in speed.write([figure(1000)], tmp_path)] == ["speed.jsonl"]
+    assert [path.name for path in speed.write([figure(1000), figure(2000)], tmp_path)] == ["speed.jsonl", "growth.png"]
+
+
+def test_the_exponent_of_a_power_law() -> None:
+    assert math.isclose(speed._exponent([(n, 3.0 * n**1.5) for n in (10, 100, 1000)]), 1.5)
+
+
+def test_the_graphs_are_undirected_and_sorted() -> None:
+    edges = speed.random_graph(50, 200)
+    code = edges[1] * 50 + edges[0]
+    assert bool((code.diff() >= 0).all())
+    assert torch.equal((edges[0] * 50 + edges[1]).sort().values, code)
+    data = speed.citation_graph(300)
+    assert int(data.train_mask.sum() + data.val_mask.sum() + data.test_mask.sum()) == 300
+    assert not bool((data.edge_index[0] == data.edge_index[1]).any())
+
+
+def test_an_unknown_suite_is_refused(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["speed", "--suite", "light", "--out", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "no suite is called 'light'" in result.stderr
