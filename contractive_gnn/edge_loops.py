@@ -161,14 +161,11 @@ def backward(  # type: ignore[no-untyped-def]
                     if inside:
                         total *= 2
                 elif kind == CLIP:
+                    twice = one + one if inside else one
                     for c in range(channels):
                         d = scale * (z_i[c] - z_j[c])
-                        if d > parameter:
-                            total += g_i[c] * parameter
-                        elif d < -parameter:
-                            total -= g_i[c] * parameter
-                        else:
-                            total += g_i[c] * (2 * d if inside else d)
+                        cut = parameter if d > 0 else -parameter
+                        total += g_i[c] * (twice * d if abs(d) <= parameter else cut)
                 grad_a[edge[k]] = total
         for k in range(out_pointer[i], out_pointer[i + 1]):
             later = min(k + AHEAD, last)
