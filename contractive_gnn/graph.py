@@ -26,7 +26,7 @@ class Graph:
     edge_weight: Tensor
     num_nodes: int
     loop_free: bool = False
-    _known: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
+    _known: dict[tuple[str, int], Tensor] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of(cls, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Graph:
@@ -82,13 +82,15 @@ class Graph:
         first backward pass only.
         """
         weight = self.edge_weight
-        if weight.requires_grad or torch.is_inference_mode_enabled() or torch.compiler.is_compiling():
+        # is_compiling first: the other question cannot be traced
+        if torch.compiler.is_compiling() or weight.requires_grad or torch.is_inference_mode_enabled():
             return compute()
-        if transformed(weight):
+        if weight.is_inference() or transformed(weight):
             return compute()
-        if name not in self._known:
-            self._known[name] = compute()
-        return self._known[name]
+        key = (name, weight._version)  # weights that are changed in place are others
+        if key not in self._known:
+            self._known[key] = compute()
+        return self._known[key]
 
     def _row_sum(self, values: Tensor) -> Tensor:
         if not self.loop_free:

@@ -716,8 +716,10 @@ def _ratio(change: Tensor, delta: Tensor, norm: str | SumNorm, weight: Tensor | 
     if length == 0.0:
         return -math.inf
     if one_sided:
-        return float(weak_pairing(change, delta, _name(norm), weight=weight)) / length**2
-    return float(_size(change, norm, weight)) / length
+        ratio = float(weak_pairing(change, delta, _name(norm), weight=weight)) / length**2
+    else:
+        ratio = float(_size(change, norm, weight)) / length
+    return math.inf if math.isnan(ratio) else ratio  # a map that returns NaN is bounded by nothing
 
 
 def _ascent_goal(change: Tensor, delta: Tensor, norm: str | SumNorm, weight: Tensor | None, one_sided: bool) -> Tensor:

@@ -44,3 +44,11 @@ def test_nothing_is_remembered_from_inference_mode() -> None:
     x = torch.ones(3, 1, requires_grad=True)
     (x * known.row_sum(known.edge_weight).unsqueeze(1)).sum().backward()  # type: ignore[no-untyped-call]
     assert x.grad is not None
+
+
+def test_weights_changed_in_place_are_other_weights() -> None:
+    weight = torch.ones(5)
+    known = graph(weight)
+    known.row_sum(weight)
+    weight.mul_(3)
+    assert torch.equal(known.row_sum(weight), torch.tensor([3.0, 6.0, 3.0]))

@@ -55,8 +55,8 @@ class Claim:
     constant: float
 
     def broken_by(self, finding: Finding) -> bool:
-        """Whether the pair exceeds the declared constant by more than rounding does."""
-        return finding.value > self.constant + SLACK * max(1.0, abs(self.constant))
+        """Whether the pair exceeds the declared constant by more than rounding does; a NaN on either side breaks it."""
+        return not finding.value <= self.constant + SLACK * max(1.0, abs(self.constant))
 
     def ratio(self, finding: Finding) -> float:
         """Found over declared; 1 is a bound that is attained. For rates, which may be 0, 1 plus the difference."""
@@ -106,7 +106,7 @@ def claims(
         return lambda y: y + h * dynamics.field(y, graph, anchor=anchor)
 
     rate, longest = number(dynamics.rate(graph)), number(dynamics.max_step(graph))
-    if math.isfinite(longest) and 0 < longest < 1e6:  # on a graph without edges every step may do
+    if 0 < longest < 1e6 or math.isnan(longest):  # on a graph without edges every step may do
         for share in (1.0, 0.5):
             h = share * longest
             yield lipschitz("step", f"step {h:.3g} contracts by 1 − hκ", step(h), 1.0 - h * rate)
@@ -114,16 +114,16 @@ def claims(
     for share in (0.5, 1.0, 1.5):
         h = share * reference
         constant = number(dynamics.lipschitz(graph, h))
-        if math.isfinite(constant):
+        if constant != math.inf:
             yield lipschitz("step", f"step {h:.3g} is Lipschitz", step(h), constant)
     if not isinstance(norm, SumNorm):
         yield lipschitz("rate", "log norm ≤ −κ", lambda y: dynamics.field(y, graph, anchor=anchor), -rate)
     constant = dynamics.anchor_lipschitz
-    if math.isfinite(constant):
+    if constant != math.inf:
         yield lipschitz("anchor", "Lipschitz in the anchor", lambda u: dynamics.field(x, graph, anchor=u), constant)
     for state, what in ((x, "Lipschitz in A at a state"), (None, "Lipschitz in A")):
         constant = dynamics.structure_lipschitz(graph, state)
-        if math.isfinite(constant):
+        if constant != math.inf:
             yield Claim("structure", what, name, constant), _structure_search(dynamics, graph, x, anchor)
 
 
@@ -187,7 +187,7 @@ def _structure_search(dynamics: Dynamics, graph: Graph, x: Tensor, anchor: Tenso
                 moved = float((changed - dense).abs().sum())
                 if moved > 1e-6:
                     value = float(dynamics.size(field_of(changed) - before, graph)) / moved
-                    if best is None or value > best.value:
+                    if best is None or not value <= best.value:
                         best = Finding(value, tries, dense, changed)
         return best if best is not None else Finding(0.0, tries, dense, dense)
 

@@ -113,6 +113,8 @@ def verify_one(name: str, make: Callable[[], Dynamics], *, tries: int = 2000, se
             dynamics = randomised(make(), seed=seed + index)
         certified, norm = certified and dynamics.certified, dynamics.norm
         todo += claims(dynamics, graph, name=graph_name, channels=CHANNELS, seed=seed + index)
+    if not todo:
+        raise ValueError(f"{name} declares nothing that can be tried: a rate, a step, or a constant")
     share = max(1, tries // len(todo))
     findings = ((claim, search(share, seed + index)) for index, (claim, search) in enumerate(todo))
     return Verdict(name, norm, certified, tuple(findings))

@@ -54,6 +54,8 @@ class Broken(Dynamics):
             return out + x.detach()
         if self.fault == "graph break":
             return -out if x.sum() > 1e9 else out
+        if self.fault == "nan":
+            return out / out.abs().gt(1e9)
         if self.fault == "random":
             return out + torch.rand_like(out)
         return out
@@ -81,6 +83,7 @@ class Broken(Dynamics):
         ("graph break", "compile"),
         ("random", "state_dict_copy_and_pickle"),
         ("rate", "claims"),
+        ("nan", "claims"),
         ("step", "claims"),
         ("uncertified", "claims"),
         ("timid", "a_step_beyond_the_edge_expands"),
