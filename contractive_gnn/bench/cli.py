@@ -231,6 +231,8 @@ def verify(
                     lost.append(message)
                 else:
                     found.append(message)
+                    if out is not None:  # as it comes: a long run that is stopped keeps what it found
+                        verification.write(found, out)
                 step(1)
         found.sort(key=lambda verdict: wanted.index(verdict.name))
         console = Console()
