@@ -582,8 +582,8 @@ def _toggled(adjacency: Sparse, u: int, v: int) -> Sparse:
 
 def _compact(features: Array) -> Matrix:
     """float64, as CSR where that is less work."""
-    features = features.astype(np.float64, copy=False)
-    return sp.csr_array(features) if np.count_nonzero(features) < 0.25 * features.size else features
+    sparse = np.count_nonzero(features) < 0.25 * features.size
+    return sp.csr_array(features).astype(np.float64) if sparse else features.astype(np.float64, copy=False)
 
 
 def _columns(entries: set[tuple[int, int]]) -> Tensor:
