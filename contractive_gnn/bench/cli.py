@@ -287,7 +287,7 @@ def speed(
                 against = "" if figure.ratio is None else f", {figure.ratio:.3g} × as fast as {figure.peer}"
                 _say(f"{figure.name}: {figure.ours_s:.4g} s{against}", markup=False)
         table = Table()
-        for column in ("what", "ours", "peer", "its time", "ratio", "our MB", "its MB", "note"):
+        for column in ("what", "ours", "peer", "its time", "ratio", "our MB", "its MB"):
             table.add_column(column, overflow="fold")
 
         def shown(value: float | None, unit: str = "") -> str:
@@ -296,7 +296,7 @@ def speed(
         for figure in figures:
             table.add_row(
                 figure.name, shown(figure.ours_s, " s"), figure.peer or "–", shown(figure.peer_s, " s"),
-                shown(figure.ratio, " ×"), shown(figure.ours_mb), shown(figure.peer_mb), figure.note,
+                shown(figure.ratio, " ×"), shown(figure.ours_mb), shown(figure.peer_mb),
             )  # fmt: skip
         Console().print(table)
         typer.echo(f"Written: {', '.join(map(str, write(figures, out)))}")
