@@ -235,7 +235,7 @@ def verify(
                         verification.write(found, out)
                 step(1)
         found.sort(key=lambda verdict: wanted.index(verdict.name))
-        console = Console()
+        console = Console() if Console().is_terminal else Console(width=120)  # a file has room for the claims
         console.print(verification.table(found))
         for verdict in found:
             if verdict.broken:

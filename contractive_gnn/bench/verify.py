@@ -59,7 +59,12 @@ def table(found: Sequence[Verdict]) -> Table:
     made = Table(caption="ratio: found / claimed. 1: the bound is attained. Above 1: it is broken.")
     for column in ("dynamics", "claim", "claimed", "found", "ratio", "tries"):
         right = column not in ("dynamics", "claim")
-        made.add_column(column, justify="right" if right else "left", no_wrap=column != "claim")
+        made.add_column(
+            column,
+            justify="right" if right else "left",
+            no_wrap=column != "claim",
+            min_width=16 if column == "claim" else None,
+        )
     made.add_column("verdict", no_wrap=True)
     style = {"holds": "green", "BROKEN": "bold red", "refuted": "yellow", "not certified": "yellow"}
     for verdict in found:

@@ -140,11 +140,12 @@ def worst_pair(
 ) -> Finding:
     """The worst one of four fifths of the tries at random and one fifth by ascent, a try of which costs several."""
     climbs = max(tries // 5, 1)
-    sampled = lipschitz_sampled(
-        f, x, norm=norm, weight=weight, project=project, one_sided=one_sided, samples=max(tries - climbs, 1), seed=seed
-    )
     steps = min(40, climbs)
     restarts = climbs // steps
+    samples = max(tries - restarts * steps, 1)
+    sampled = lipschitz_sampled(
+        f, x, norm=norm, weight=weight, project=project, one_sided=one_sided, samples=samples, seed=seed
+    )
     climbed = lipschitz_adversarial(
         f, x, norm=norm, weight=weight, project=project, one_sided=one_sided, restarts=restarts, steps=steps, seed=seed
     )

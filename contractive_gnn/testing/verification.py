@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -115,6 +116,6 @@ def verify_one(name: str, make: Callable[[], Dynamics], *, tries: int = 2000, se
         todo += claims(dynamics, graph, name=graph_name, channels=CHANNELS, seed=seed + index)
     if not todo:
         raise ValueError(f"{name} declares nothing that can be tried: a rate, a step, or a constant")
-    share = max(1, tries // len(todo))
+    share = math.ceil(tries / len(todo))
     findings = ((claim, search(share, seed + index)) for index, (claim, search) in enumerate(todo))
     return Verdict(name, norm, certified, tuple(findings))
