@@ -1,0 +1,17 @@
+"""Certificates: how many edges and features anyone may flip, at every node at once, without changing a prediction."""
+
+from contractive_gnn.certify.bounds import Box, Neighbourhoods, diffusion_bounds, worst_step
+from contractive_gnn.certify.budget import FeatureBudget, FlipBudget
+from contractive_gnn.certify.certificate import Certificate, certify, radii
+
+__all__ = [
+    "Box",
+    "Certificate",
+    "FeatureBudget",
+    "FlipBudget",
+    "Neighbourhoods",
+    "certify",
+    "diffusion_bounds",
+    "radii",
+    "worst_step",
+]
