@@ -271,10 +271,9 @@ class Box:
 
 def diffusion_bounds(
     start: Box,
-    edge_index: Tensor,
+    graph: Neighbourhoods,
     sigma: Activation,
     *,
-    budget: FlipBudget | Neighbourhoods,
     mu: float,
     step: float,
     num_steps: int,
@@ -285,9 +284,8 @@ def diffusion_bounds(
 
     Args:
         start: bounds of ``x⁽⁰⁾``, which is also the anchor.
-        edge_index: ``[2, E]``, the clean graph, with both orientations of every edge.
+        graph: the clean graph with the budget of the flips.
         sigma: elementwise, with slopes in [0, 1].
-        budget: the flips, or the graph with the flips laid out already.
         mu: μ ≥ 0.
         step: 0 < h ≤ 1/(1 + μ).
         num_steps: L.
@@ -302,7 +300,6 @@ def diffusion_bounds(
         raise ValueError(f"the bound needs an elementwise σ with slopes in [0, 1], got {sigma} with {sigma.slopes}")
     if mu < 0 or not 0 < step <= (1 + 1e-12) / (1 + mu):
         raise ValueError(f"the bound needs mu ≥ 0 and 0 < step ≤ 1/(1 + mu), got mu={mu!r}, step={step!r}")
-    graph = budget if isinstance(budget, Neighbourhoods) else Neighbourhoods.of(edge_index, budget)
     anchor = torch.cat([start.upper, -start.lower], dim=1)
     c = start.upper.shape[1]
     z = anchor

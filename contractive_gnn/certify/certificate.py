@@ -90,25 +90,21 @@ def take_apart(model: nn.Module) -> Parts | str:
     )
 
 
-def score_bounds(
-    parts: Parts, x: Tensor, edge_index: Tensor, flips: FlipBudget | Neighbourhoods, features: FeatureBudget
-) -> Box:
+def score_bounds(parts: Parts, x: Tensor, graph: Neighbourhoods, features: FeatureBudget) -> Box:
     """Bounds of the state after the diffusion (the class scores where there is no decoder), without rounding slack.
 
     Differentiable in the parameters of the model: the worst-case loss of certified training reads it.
     """
     start = encoder_bounds(parts.encoder, x, features, rectify_last=parts.rectify_last)
-    return _diffuse(parts, start, edge_index, flips, 0.0)
+    return diffuse(parts, start, graph, 0.0)
 
 
-def _diffuse(
-    parts: Parts, start: Box, edge_index: Tensor, flips: FlipBudget | Neighbourhoods, unit_roundoff: float
-) -> Box:
+def diffuse(parts: Parts, start: Box, graph: Neighbourhoods, unit_roundoff: float) -> Box:
+    """Bounds of the state after the diffusion from bounds of its start."""
     return diffusion_bounds(
         start,
-        edge_index,
+        graph,
         parts.dynamics.sigma,
-        budget=flips,
         mu=parts.dynamics.mu,
         step=parts.step,
         num_steps=parts.num_steps,
@@ -184,7 +180,7 @@ def certify(
             double.encoder, _dense(x).double(), features, rectify_last=double.rectify_last,
             unit_roundoff=parts.unit_roundoff,
         )  # fmt: skip
-        box = _diffuse(double, box, edge_index, flips, parts.unit_roundoff)
+        box = diffuse(double, box, Neighbourhoods.of(edge_index, flips), parts.unit_roundoff)
         margin = worst_margins(box, prediction, double.decoder).amin(dim=1)
         if double.decoder is not None:
             size = torch.maximum(box.lower.abs(), box.upper.abs()).amax(dim=1)

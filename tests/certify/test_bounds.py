@@ -86,9 +86,14 @@ def extremes(choices: list[Pairs], adjacency: Tensor, x: Tensor, diffusion: Diff
     return Box(lower, upper)
 
 
+def laid_out(adjacency: Tensor, flips: int) -> Neighbourhoods:
+    return Neighbourhoods.of(adjacency.nonzero().t(), FlipBudget.uniform(flips, len(adjacency)))
+
+
 def bound(x: Tensor, adjacency: Tensor, budget: FlipBudget, diffusion: Diffusion, **how: float) -> Box:
+    graph = Neighbourhoods.of(adjacency.nonzero().t(), budget)
     return diffusion_bounds(
-        Box.exact(x), adjacency.nonzero().t(), diffusion.sigma, budget=budget, mu=diffusion.mu, **how  # type: ignore[arg-type]
+        Box.exact(x), graph, diffusion.sigma, mu=diffusion.mu, **how,  # type: ignore[arg-type]
     )[-1]  # fmt: skip
 
 
@@ -212,7 +217,7 @@ def test_structure_and_start_may_change_together() -> None:
     diffusion, how = Diffusion(mu=0.3, threshold=0.5), {"step": 1 / 1.3, "num_steps": 4}
     start = Box.exact(x).widened(0.2)
     (box,) = diffusion_bounds(
-        start, adjacency.nonzero().t(), diffusion.sigma, budget=FlipBudget.uniform(1, 6), mu=0.3, **how  # type: ignore[arg-type]
+        start, laid_out(adjacency, 1), diffusion.sigma, mu=0.3, **how  # type: ignore[arg-type]
     )  # fmt: skip
     choices = list(matchings(tuple(range(6))))
     generator = torch.Generator().manual_seed(0)
@@ -232,7 +237,7 @@ def test_the_rounding_errors_of_the_model_are_within_the_slack(dtype: torch.dtyp
     with torch.no_grad():
         single = FlowConv(diffusion, num_steps=20)(x, adjacency.nonzero().t())
     (box,) = diffusion_bounds(
-        Box.exact(x.double()), adjacency.nonzero().t(), diffusion.sigma, budget=FlipBudget.uniform(0, 60), mu=0.1,
+        Box.exact(x.double()), laid_out(adjacency, 0), diffusion.sigma, mu=0.1,
         step=1 / 1.1, num_steps=20, unit_roundoff=torch.finfo(dtype).eps,
     )  # fmt: skip
     assert bool(((box.lower < single) & (single < box.upper)).all())
@@ -243,7 +248,7 @@ def test_every_layer_is_kept_on_demand_and_no_flips_give_the_trajectory() -> Non
     adjacency, x = random_graph(10, probability=0.3, seed=1), random_state(10, 2, seed=1)
     diffusion = Diffusion(mu=0.1)
     boxes = diffusion_bounds(
-        Box.exact(x), adjacency.nonzero().t(), diffusion.sigma, budget=FlipBudget.uniform(0, 10), mu=0.1, step=0.5,
+        Box.exact(x), laid_out(adjacency, 0), diffusion.sigma, mu=0.1, step=0.5,
         num_steps=4, keep=True,
     )  # fmt: skip
     assert len(boxes) == 5
@@ -271,7 +276,7 @@ def test_a_step_that_is_not_monotone_is_refused(step: float, mu: float) -> None:
     adjacency, x = random_graph(6, probability=0.4, seed=2), random_state(6, 2, seed=2)
     with pytest.raises(ValueError, match="needs mu ≥ 0 and 0 < step"):
         diffusion_bounds(
-            Box.exact(x), adjacency.nonzero().t(), activation("huber"), budget=FlipBudget.uniform(1, 6), mu=mu,
+            Box.exact(x), laid_out(adjacency, 1), activation("huber"), mu=mu,
             step=step, num_steps=1,
         )  # fmt: skip
 
@@ -281,7 +286,7 @@ def test_beyond_its_step_the_bound_would_be_wrong(monkeypatch: pytest.MonkeyPatc
     adjacency = torch.tensor([[0, 1, 1], [1, 0, 0], [1, 0, 0]]).double()
     diffusion, x = Diffusion(sigma="identity", mu=0.8), torch.tensor([[1.0], [0.0], [0.0]]).double()
     start = Box.exact(x).widened(0.1)
-    graph = Neighbourhoods.of(adjacency.nonzero().t(), FlipBudget.uniform(0, 3))
+    graph = laid_out(adjacency, 0)
     z = torch.cat([start.upper, -start.lower], dim=1)
     after = worst_step(z, graph, diffusion.sigma, anchor=z, step=1.5, mu=0.8)
     low = x.clone()
@@ -293,11 +298,9 @@ def test_beyond_its_step_the_bound_would_be_wrong(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("sigma", ["group-huber", "group-mcp"])
 def test_group_activations_are_refused(sigma: str) -> None:
+    graph = laid_out(torch.zeros(3, 3), 1)
     with pytest.raises(ValueError, match="elementwise"):
-        diffusion_bounds(
-            Box.exact(torch.zeros(3, 2)), torch.tensor([[0, 1], [1, 0]]), activation(sigma),
-            budget=FlipBudget.uniform(1, 3), mu=0.0, step=1.0, num_steps=1,
-        )  # fmt: skip
+        diffusion_bounds(Box.exact(torch.zeros(3, 2)), graph, activation(sigma), mu=0.0, step=1.0, num_steps=1)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch_geometric.data import Data
+
+from contractive_gnn import nn
+from contractive_gnn.certify import FeatureBudget, FlipBudget, Neighbourhoods, certify
+from contractive_gnn.certify.certificate import Parts, score_bounds, take_apart, worst_margins
+from contractive_gnn.certify.training import CertifiedFit, fit_certified
+from contractive_gnn.nn import FlowGNN, linf_diffusion
+from contractive_gnn.training import evaluate
+
+
+def budget(data: Data) -> FlipBudget:
+    return FlipBudget.uniform(1, data.num_nodes)
+
+
+def test_the_epoch_that_is_kept_is_the_one_reported(data: Data, trained: tuple[FlowGNN, CertifiedFit]) -> None:
+    model, fit = trained
+    assert evaluate(model, data, data.val_mask) == pytest.approx(fit.val_accuracy)
+    certificate = certify(model, data.x, data.edge_index, flips=budget(data))
+    assert certificate.accuracy(data.y, data.val_mask) == pytest.approx(fit.val_certified)
+    assert fit.epochs == 60
+    assert fit.best_epoch % 5 == 0 or fit.best_epoch == 59
+
+
+def test_the_same_seed_gives_the_same_model_and_leaves_the_random_state(data: Data) -> None:
+    state = torch.get_rng_state()
+    models = [linf_diffusion(8, 3, hidden=8, num_steps=3) for _ in range(2)]
+    torch.set_rng_state(state)
+    for model in models:
+        fit_certified(model, data, flips=budget(data), seed=3, epochs=4, weight=0.5, warmup=0)
+    assert torch.equal(torch.get_rng_state(), state)
+    first, second = (model.state_dict() for model in models)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_training_through_the_bound_lowers_the_worst_case_loss(data: Data) -> None:
+    """On the training nodes, where it is minimised, cross-entropy of the scores as an attacker may move them."""
+    worst = {}
+    for weight in (0.0, 0.7):
+        model = linf_diffusion(8, 3, hidden=16, num_steps=5, mu=0.3, threshold=2.0, dropout=0.0)
+        fit_certified(model, data, flips=budget(data), epochs=60, every=59, weight=weight, warmup=10)
+        with torch.no_grad():
+            parts = take_apart(model)
+            assert isinstance(parts, Parts)
+            graph = Neighbourhoods.of(data.edge_index, budget(data))
+            margins = worst_margins(score_bounds(parts, data.x, graph, FeatureBudget()), data.y)
+            scores = -margins.scatter(1, data.y[:, None], 0.0)[data.train_mask]
+            worst[weight] = float(torch.nn.functional.cross_entropy(scores, data.y[data.train_mask]))
+    assert worst[0.7] < 0.9 * worst[0.0]
+
+
+def test_patience_ends_the_training(data: Data) -> None:
+    model = linf_diffusion(8, 3, hidden=8, num_steps=3)
+    assert fit_certified(model, data, flips=budget(data), epochs=150, patience=3, lr=1e-9).epochs < 150
+
+
+@pytest.mark.parametrize("space", ["class", "hidden"])
+def test_features_can_be_part_of_the_loss(data: Data, space: str) -> None:
+    model = linf_diffusion(8, 3, hidden=8, num_steps=3, space=space)
+    seen: list[int] = []
+    fit = fit_certified(
+        model, data, flips=budget(data), features=FeatureBudget(linf=0.05), epochs=6, weight=0.5, warmup=2, every=2,
+        on_epoch=lambda epoch, clean, certified: seen.append(epoch),
+    )  # fmt: skip
+    assert seen == [0, 2, 4, 5]
+    assert 0 <= fit.val_certified <= fit.val_accuracy <= 100
+
+
+def test_what_cannot_be_trained_is_refused(data: Data) -> None:
+    model = linf_diffusion(8, 3)
+    with pytest.raises(ValueError, match="weight must lie in"):
+        fit_certified(model, data, flips=budget(data), weight=1.5)
+    with pytest.raises(ValueError, match="not for GradientFlow"):
+        fit_certified(nn.build("gradient-flow", 8, 3), data, flips=budget(data))  # type: ignore[arg-type]
+    lacking = data.clone()
+    lacking.val_mask = None
+    with pytest.raises(ValueError, match=r"data\.val_mask"):
+        fit_certified(model, lacking, flips=budget(data))
