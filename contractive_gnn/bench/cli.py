@@ -249,6 +249,50 @@ def verify(
 
 
 @app.command()
+def certify(
+    out: Annotated[Path, typer.Option(help="Folder of the results, where a stopped run resumes.", show_default=False)],
+    dataset: Dataset = "csbm",
+    model: Annotated[str, typer.Option(help="Preset of an ℓ∞ diffusion; its training aims at the certificate.")] = (
+        "certified"
+    ),
+    flips: Annotated[
+        int, typer.Option(help="Certify 1, 2, … up to this many flipped edges at every node at once.")
+    ] = 1,
+    fraction: Annotated[
+        float | None, typer.Option(help="Certify flips of this fraction of each node's degree, too.")
+    ] = None,
+    feature_flips: Annotated[
+        int, typer.Option(help="With as many flipped binary features at every node, at the same time.")
+    ] = 0,
+    kind: Annotated[str, typer.Option(help="both, additions or deletions.")] = "both",
+    seeds: Annotated[int, typer.Option(help="Number of seeds: 0, 1, …")] = 1,
+    attack: Annotated[
+        bool, typer.Option("--attack", help="Try to break the certificates with every attack there is.")
+    ] = False,
+    attack_predictions: Annotated[
+        int, typer.Option(help="How many attacked predictions to look at for each certificate.")
+    ] = 100_000,
+    split: Split = "prognn",
+    split_seed: SplitSeed = 0,
+    overrides: Overrides = None,
+    root: Root = None,
+    debug: Debug = False,
+) -> None:
+    """Print how many edges anyone may flip at every node at once without changing a prediction."""
+    with _errors_in_one_line(debug):
+        from contractive_gnn.bench.certify import run
+
+        broken = run(
+            dataset=dataset, model=model, flips=flips, fraction=fraction, feature_flips=feature_flips, kind=kind,
+            seeds=seeds, attack_predictions=attack_predictions if attack else 0, split=split, split_seed=split_seed,
+            overrides=overrides or [], root=root, out=out,
+        )  # fmt: skip
+        if broken:
+            _say(f"[bold red]{broken} certified prediction(s) were changed: the certificate is wrong.[/]")
+            raise typer.Exit(1)
+
+
+@app.command()
 def speed(
     out: Annotated[Path, typer.Option(help="Folder for speed.jsonl and the plot.", show_default=False)],
     suite: Annotated[

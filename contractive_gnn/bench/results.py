@@ -35,6 +35,8 @@ BudgetUnit = Literal[
     "fraction of edges",
     "edges",
     "edges per target",
+    "edges per node",
+    "fraction of each degree",
     "fraction of feature entries",
     "feature entries",
     "feature entries per target",

@@ -271,8 +271,8 @@ def besiege(
 ) -> Siege:
     """Spend every attack here on a certificate.
 
-    First the attacks aimed at single nodes (the uncertified ones and the certified ones of least margin), then pushes
-    towards each class, gradient ascent and random flips until enough predictions have been looked at.
+    First the attacks aimed at single nodes, those nearest to the end of the bound first, for up to half of the
+    predictions; then pushes towards each class, gradient ascent and random flips until enough have been looked at.
 
     Args:
         model: the certified model.
@@ -283,7 +283,7 @@ def besiege(
         features: the budget of the features; every attack changes as many entries as it allows, by the gradient or at
             random.
         predictions: how many predictions to look at, at least.
-        targets: how many nodes are aimed at one by one; None for every node whose bound is within reach.
+        targets: at most this many nodes are aimed at one by one; None for no limit of its own.
         seed: of everything random.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -314,7 +314,7 @@ def besiege(
     order = certificate.margin.abs().argsort()
     second = scores.scatter(1, certificate.prediction[:, None], -torch.inf).argmax(dim=1)
     for node in order[: n if targets is None else targets].tolist():
-        if graphs * n >= predictions:
+        if 2 * graphs * n >= predictions:
             break
         own, goal = int(certificate.prediction[node]), int(second[node])
         attempt(

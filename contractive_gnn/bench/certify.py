@@ -1,0 +1,297 @@
+"""The body of ``contractive-gnn certify``: train a preset, certify it, attack the certificate, write it all down."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, pstdev
+from typing import Any
+
+import torch
+import typer
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch_geometric.data import Data
+
+from contractive_gnn.bench.plots import COLOURS, Picture
+from contractive_gnn.bench.presets import load_preset
+from contractive_gnn.bench.protocol import Override, Protocol, ProtocolError, check_names
+from contractive_gnn.bench.results import (
+    RESULTS,
+    BudgetUnit,
+    Cell,
+    Result,
+    ResultsFile,
+    current_commit,
+    current_versions,
+    read_results,
+)
+from contractive_gnn.certify import Certificate, FeatureBudget, FlipBudget
+from contractive_gnn.certify import certify as certificate_of
+from contractive_gnn.certify.attack import Siege, besiege
+from contractive_gnn.certify.training import CertifiedFit, fit_certified
+from contractive_gnn.datasets import DATASETS
+from contractive_gnn.nn import FlowGNN, linf_diffusion
+from contractive_gnn.training import evaluate
+
+CERTIFICATE = "certificate"
+RADII = "radii.csv"
+KINDS = ("both", "additions", "deletions")
+
+
+@dataclass(frozen=True)
+class CertifiedResult(Result):
+    """A certificate as a line of the results file: its ``accuracy`` is certified, a bound for every attack at once.
+
+    Attributes:
+        certified_accuracy: percent of the test nodes that are right and cannot be changed within the budget; equal to
+            ``accuracy``.
+        certify_s: seconds of the certificate (wall clock).
+        val_accuracy: clean accuracy on the validation nodes.
+        val_certified: certified accuracy there under one flip at every node, which chose the epoch.
+        reason: why nothing is proved; empty where something is.
+        attacked_predictions: how many predictions attacks were tried on (0: none were asked for).
+        broken: certified predictions that they changed.
+        unchanged_accuracy: percent of the test nodes that are right and that no attack changed: no certificate can be
+            above it. None without attacks.
+    """
+
+    certified_accuracy: float
+    certify_s: float
+    val_accuracy: float
+    val_certified: float
+    reason: str
+    attacked_predictions: int
+    broken: int
+    unchanged_accuracy: float | None
+
+
+def run(
+    *,
+    dataset: str,
+    model: str,
+    flips: int,
+    fraction: float | None,
+    feature_flips: int,
+    kind: str,
+    seeds: int,
+    attack_predictions: int,
+    split: str,
+    split_seed: int,
+    overrides: Sequence[str],
+    root: Path | None,
+    out: Path,
+) -> int:
+    """Do what the command says; returns how many certified predictions an attack changed.
+
+    Raises:
+        ProtocolError: an option that makes no sense.
+    """
+    check_names("dataset", [dataset], DATASETS)
+    if kind not in KINDS:
+        raise ProtocolError(f"--kind: expected one of {', '.join(KINDS)}, got {kind!r}")
+    if flips < 1 or seeds < 1 or feature_flips < 0:
+        raise ProtocolError(
+            f"expected at least one flip and one seed, and no negative number, got --flips {flips} --seeds {seeds} "
+            f"--feature-flips {feature_flips}"
+        )
+    if split not in ("prognn", "random"):
+        raise ProtocolError(f"--split: expected prognn or random, got {split!r}")
+    if not any(load_preset(model, dataset).values()):
+        raise ProtocolError(f"there is no preset called {model!r} for a certificate; the packaged one is 'certified'")
+    protocol = Protocol(
+        dataset=dataset,
+        models=(model,),
+        attacks=(),
+        seeds=tuple(range(seeds)),
+        split="prognn" if split == "prognn" else "random",
+        split_seed=split_seed,
+        overrides=tuple(map(Override.parse, overrides)),
+        root=root,
+    )
+    data = protocol.load()
+    budgets: list[tuple[float | int, BudgetUnit]] = [(r, "edges per node") for r in range(1, flips + 1)]
+    if fraction is not None:
+        budgets.append((fraction, "fraction of each degree"))
+    with ResultsFile(out / RESULTS) as results:
+        for seed in protocol.seeds:
+            unit = _Unit(protocol, data, model, seed, kind, feature_flips, attack_predictions)
+            todo = [(cell, budget) for budget in budgets if (cell := unit.cell(*budget)) not in results]
+            if not todo:
+                continue
+            unit.train()
+            radius = torch.zeros(data.num_nodes, dtype=torch.long)
+            for cell, (amount, measure) in todo:
+                result, certificate = unit.measure(cell)
+                results.append(result)
+                if measure == "edges per node":
+                    radius[certificate.certified] = int(amount)
+            if len(todo) == len(budgets):
+                _write_radii(out, seed, data, certificate.prediction, radius, most=flips)
+    finished = [result for result in read_results(out / RESULTS) if result.attack.startswith(CERTIFICATE)]
+    _show(finished)
+    _picture(finished).save(out)
+    typer.echo(f"Written: {out / RESULTS}, {out / RADII}, {out / 'certified.png'}")
+    return _broken(out / RESULTS)
+
+
+@dataclass
+class _Unit:
+    """One seed of one preset."""
+
+    protocol: Protocol
+    data: Data
+    model: str
+    seed: int
+    kind: str
+    feature_flips: int
+    attack_predictions: int
+
+    def cell(self, amount: float | int, unit: BudgetUnit) -> Cell:
+        settings: dict[str, Any] = {"kind": self.kind, "feature_flips": self.feature_flips}
+        if self.attack_predictions:
+            settings["predictions"] = self.attack_predictions
+        return Cell(
+            dataset=self.protocol.dataset,
+            split=self.data.split,
+            split_seed=self.protocol.split_seed,
+            model=self.model,
+            attack=CERTIFICATE if self.kind == "both" else f"{CERTIFICATE}-{self.kind}",
+            threat="evasion",
+            budget=amount,
+            budget_unit=unit,
+            seed=self.seed,
+            hyperparameters={**self.protocol.model_hyperparameters(self.model), "attack": settings},
+        )
+
+    def train(self) -> None:
+        settings = self.protocol.model_hyperparameters(self.model)
+        n = self.data.num_nodes
+        self.net: FlowGNN = linf_diffusion(self.data.num_features, int(self.data.y.max()) + 1, **settings["model"])
+        self.fit: CertifiedFit = fit_certified(
+            self.net, self.data, flips=FlipBudget.uniform(1, n), seed=self.seed, **settings["training"]
+        )
+        self.clean = evaluate(self.net, self.data, self.data.test_mask)
+
+    def budget(self, cell: Cell) -> FlipBudget:
+        n, allowed = (
+            self.data.num_nodes,
+            {"additions": self.kind != "deletions", "deletions": self.kind != "additions"},
+        )
+        if cell.budget_unit == "edges per node":
+            return FlipBudget.uniform(int(cell.budget), n, **allowed)
+        return FlipBudget.fraction(cell.budget, self.data.edge_index, n, **allowed)
+
+    def measure(self, cell: Cell) -> tuple[CertifiedResult, Certificate]:
+        data, flips, features = self.data, self.budget(cell), FeatureBudget(flips=self.feature_flips)
+        certificate = certificate_of(self.net, data.x, data.edge_index, flips=flips, features=features)
+        start = time.perf_counter()
+        siege: Siege | None = None
+        if self.attack_predictions:
+            siege = besiege(
+                self.net, data.x, data.edge_index, certificate, flips=flips, features=features,
+                predictions=self.attack_predictions, seed=self.seed,
+            )  # fmt: skip
+        certified = certificate.accuracy(data.y, data.test_mask)
+        held = None
+        if siege is not None:
+            kept = (certificate.prediction == data.y) & ~siege.changed
+            held = 100.0 * float(kept[data.test_mask].double().mean())
+        commit, changes = current_commit()
+        result = CertifiedResult(
+            **{name: getattr(cell, name) for name in Cell.__dataclass_fields__},
+            accuracy=certified,
+            clean_accuracy=self.clean,
+            evaluated_on="test",
+            n_evaluated=int(data.test_mask.sum()),
+            attack_source="generated",
+            flips=0,
+            unreliable=[],
+            train_s=self.fit.seconds,
+            attack_s=time.perf_counter() - start if siege is not None else 0.0,
+            commit=commit,
+            uncommitted_changes=changes,
+            versions=current_versions(),
+            certified_accuracy=certified,
+            certify_s=certificate.seconds,
+            val_accuracy=self.fit.val_accuracy,
+            val_certified=self.fit.val_certified,
+            reason=certificate.reason,
+            attacked_predictions=siege.predictions if siege is not None else 0,
+            broken=siege.broken if siege is not None else 0,
+            unchanged_accuracy=held,
+        )
+        return result, certificate
+
+
+def _broken(path: Path) -> int:
+    """How many certified predictions the attacks changed, over all lines of the file."""
+    return sum(json.loads(line).get("broken", 0) for line in path.read_text(encoding="utf-8").splitlines())
+
+
+def _write_radii(out: Path, seed: int, data: Data, prediction: Tensor, radius: Tensor, *, most: int) -> None:
+    """Append one line a node: how many flips at every node at once its prediction is certified to survive."""
+    path = out / RADII
+    fresh = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        if fresh:
+            writer.writerow(["seed", "node", "label", "prediction", "radius", "largest_tried"])
+        for node in range(data.num_nodes):
+            writer.writerow([seed, node, int(data.y[node]), int(prediction[node]), int(radius[node]), most])
+
+
+def _groups(results: Sequence[Result]) -> dict[tuple[str, str, str, int, str, float], list[Result]]:
+    groups: dict[tuple[str, str, str, int, str, float], list[Result]] = {}
+    for result in results:
+        features = int(result.hyperparameters["attack"].get("feature_flips", 0))
+        key = (result.dataset, result.model, result.attack, features, result.budget_unit, result.budget)
+        groups.setdefault(key, []).append(result)
+    return groups
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{mean(values):.1f} ± {pstdev(values):.1f}" if len(values) > 1 else f"{values[0]:.1f}"
+
+
+def _show(results: Sequence[Result]) -> None:
+    table = Table(title="certified accuracy, every node attacked at once (percent of the test nodes)")
+    for column in ("data set", "model", "certificate", "features", "budget", "clean", "certified", "seeds"):
+        table.add_column(column, overflow="fold")
+    for (dataset, model, attack, features, unit, budget), group in sorted(_groups(results).items()):
+        table.add_row(
+            dataset, model, attack, f"{features} flips" if features else "–", f"{budget:g} {unit}",
+            _spread([r.clean_accuracy for r in group]), _spread([r.accuracy for r in group]), str(len(group)),
+        )  # fmt: skip
+    Console().print(table)
+
+
+def _picture(results: Sequence[Result]) -> Picture:
+    """Certified accuracy against the number of flips at every node, from the clean accuracy at 0."""
+    figure = Figure(figsize=(6, 4))
+    axes = figure.subplots()
+    lines: dict[tuple[str, str, str, int], dict[float, list[Result]]] = {}
+    for (dataset, model, attack, features, unit, budget), group in _groups(results).items():
+        if unit == "edges per node":
+            lines.setdefault((dataset, model, attack, features), {})[budget] = group
+    for colour, ((dataset, model, attack, features), points) in zip(COLOURS * 3, sorted(lines.items()), strict=False):
+        budgets = sorted(points)
+        clean = [r.clean_accuracy for r in points[budgets[0]]]
+        label = f"{dataset}, {model}" + (f", {attack}" if attack != CERTIFICATE else "")
+        axes.plot(
+            [0, *budgets],
+            [mean(clean), *(mean([r.accuracy for r in points[b]]) for b in budgets)],
+            marker="o", color=colour, label=label + (f", {features} features" if features else ""),
+        )  # fmt: skip
+    axes.set_xlabel("edges that may be flipped at every node at once")
+    axes.set_ylabel("certified accuracy (%)")
+    axes.set_ylim(0, 100)
+    if lines:
+        axes.legend()
+    return Picture("certified", "Certified accuracy against the budget; at 0 the clean accuracy.", figure)
