@@ -74,6 +74,8 @@ def take_apart(model: nn.Module) -> Parts | str:
     if conv.scheme != "euler":
         return f"the bound is proved for Euler steps, not for {conv.scheme!r}"
     dynamics = conv.dynamics
+    if dynamics.sigma.slopes[0] < 0:
+        return f"the bound is proved for a monotone activation: with {dynamics.sigma} a step is not monotone"
     limit = dynamics.max_step(None)  # type: ignore[arg-type]  # the diffusion's does not depend on the graph
     step = limit if conv.step is None else min(limit, conv.step) if conv.constrained else conv.step
     if step > limit:
