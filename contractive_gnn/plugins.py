@@ -28,6 +28,8 @@ class PluginError(RuntimeError):
 
 def add_plugin(place: str) -> None:
     """Add a file or a module to ``$CONTRACTIVE_GNN_PLUGINS``, for this process and those that it starts."""
+    if os.pathsep in place:
+        raise PluginError(f"a plug-in's path cannot hold {os.pathsep!r}, got {place!r}; rename it, or give a module")
     known = list(filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)))
     place = str(Path(place).resolve()) if place.endswith(".py") else place
     if place not in known:
@@ -52,7 +54,8 @@ def load_plugins() -> None:
     """
     for entry in entry_points(group=GROUP):
         _load(f"{entry.name} = {entry.value}", entry.load)
-    for place in filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)):
+    places = filter(None, os.environ.get(VARIABLE, "").split(os.pathsep))
+    for place in dict.fromkeys(str(Path(place).resolve()) if place.endswith(".py") else place for place in places):
         _load(place, lambda place=place: _import(place))  # type: ignore[misc]
 
 

@@ -19,11 +19,11 @@ RECORDS = "verify.jsonl"
 
 @dataclass(frozen=True)
 class Died:
-    """A process that ended before its verdict.
+    """A dynamics that got no verdict: its code raised an error, or the process ended.
 
     Attributes:
         name: the dynamics it was at.
-        reason: what is known of the end.
+        reason: what is known.
     """
 
     name: str
@@ -40,7 +40,10 @@ class VerifyJob:
 
     def run(self) -> Iterator[Verdict | Died]:
         """Yields the verdict."""
-        yield from verify([self.name], tries=self.tries, seed=self.seed)
+        try:
+            yield from verify([self.name], tries=self.tries, seed=self.seed)
+        except Exception as error:  # of other people's code: the others are tried all the same
+            yield Died(self.name, f"{type(error).__name__}: {error}")
 
     def died(self, reason: str) -> Verdict | Died:
         """See :class:`~contractive_gnn.bench.workers.Job`."""

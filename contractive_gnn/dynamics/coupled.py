@@ -26,7 +26,8 @@ class CoupledFlow(Dynamics):
     :class:`~contractive_gnn.nn.CSGNN` is the O(|E| + n) form of; there A is read on the given edges only.
 
     Args:
-        features: a field in ℓ∞ that is Lipschitz in A uniformly over its states: a bounded σ.
+        features: a certified, uniform field in ℓ∞ that is Lipschitz in A uniformly over its states (a bounded σ), with
+            the largest constant on the graph without edges.
         adjacency: a flow that is certified in vec-ℓ1, with ``κ_A > 0`` where ``scale`` is None.
         scale: ω; None for ``2L/κ_A``.
 
@@ -44,6 +45,12 @@ class CoupledFlow(Dynamics):
         super().__init__()
         self.features = features
         self.adjacency = adjacency
+        if not (features.uniform and features.certified):
+            raise ValueError(
+                f"the coupled flow needs a certified feature flow whose constants no graph changes, got {features}"
+            )
+        if scale is not None and not (scale > 0 and math.isfinite(scale)):
+            raise ValueError(f"scale must be a positive finite number, got {scale!r}")
         gain = self.structure_gain()
         if features.norm != "linf" or math.isinf(gain):
             raise ValueError(

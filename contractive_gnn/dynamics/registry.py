@@ -6,6 +6,7 @@ A registered name is a row of ``contractive-gnn verify`` and, if its state is no
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -35,18 +36,25 @@ def register(name: str) -> Callable[[F], F]:
         name: lower-case words joined by hyphens.
 
     Raises:
-        ValueError: if the name is taken by something else, or has other characters.
+        ValueError: if the name is taken by other code, or has other characters. The same code, imported under two names
+            (as a plug-in and as a module, say), may register again.
     """
     if not name or not all(part.isalnum() and part == part.lower() for part in name.split("-")):
         raise ValueError(f"a name is lower-case words joined by hyphens, like 'gradient-flow', got {name!r}")
 
     def add(factory: F) -> F:
-        if name in DYNAMICS:
+        if name in DYNAMICS and _source(DYNAMICS[name]) != _source(factory):
             raise ValueError(f"the dynamics {name!r} is registered already, by {DYNAMICS[name]}; choose another name")
         DYNAMICS[name] = factory
         return factory
 
     return add
+
+
+def _source(factory: Factory) -> tuple[str | None, str | None]:
+    """The file and the qualified name of a class or function."""
+    module = sys.modules.get(getattr(factory, "__module__", ""))
+    return getattr(module, "__file__", None), getattr(factory, "__qualname__", None)
 
 
 def names() -> list[str]:

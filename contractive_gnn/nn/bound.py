@@ -63,6 +63,7 @@ class CoupledBound:
         layers: the constants of each step.
         encoder: Lipschitz constant of what comes before the first step.
         decoder: and of what comes after the last one.
+        heaviest: the largest weight that a flip removes or adds: 1, or the graph's largest.
         certified: whether it is proved; where not, :attr:`reason` says why and constants may be ``inf``.
         reason: empty if certified.
     """
@@ -74,6 +75,7 @@ class CoupledBound:
     layers: tuple[LayerBound, ...]
     encoder: float
     decoder: float
+    heaviest: float
     certified: bool
     reason: str = ""
 
@@ -82,7 +84,7 @@ class CoupledBound:
 
         Args:
             features: ``‖X̃ − X‖`` in :attr:`norm`.
-            flips: number of undirected edges that are added or removed.
+            flips: number of undirected edges that are removed, or added with a weight of at most ``heaviest``.
 
         Raises:
             ValueError: for negative arguments.
@@ -90,7 +92,7 @@ class CoupledBound:
         if features < 0 or flips < 0:
             raise ValueError(f"features and flips must not be negative, got {features!r} and {flips!r}")
         moved = self.features * features if features else 0.0
-        return moved + (2 * flips * self.structure_here if flips else 0.0)
+        return moved + (2 * flips * self.heaviest * self.structure_here if flips else 0.0)
 
 
 def compose(
@@ -102,6 +104,7 @@ def compose(
     decoder: float,
     certified: bool,
     reason: str,
+    heaviest: float = 1.0,
 ) -> CoupledBound:
     """The constants of a model from those of its steps.
 
@@ -113,6 +116,7 @@ def compose(
         decoder: after them.
         certified: whether the fields' own constants are proved.
         reason: why not, or why constants are infinite.
+        heaviest: the graph's largest weight.
     """
     enter, leave = 1.0, 1.0
     if weights and weights[0] is not None:
@@ -143,6 +147,7 @@ def compose(
         layers=tuple(layers),
         encoder=encoder,
         decoder=decoder,
+        heaviest=max(1.0, heaviest),
         certified=proved,
         reason="" if proved else reason or "a field declares no constant in the structure or in its anchor",
     )

@@ -73,7 +73,8 @@ class AlternatingConv(nn.Module):
             raise ValueError(
                 f"{self.contracting} does not contract on this graph (rate {number(rate):.3g}): raise its mu"
             )
-        share = self.bound ** (1.0 / self.num_pairs) / (1.0 - h_c * rate)
+        # A step may contract to a point; nothing is gained from expanding without end after that.
+        share = self.bound ** (1.0 / self.num_pairs) / (1.0 - h_c * rate).clamp(min=1e-3)
         if number(share) < 1.0:
             alone = number(1.0 - h_c * rate) ** self.num_pairs
             raise ValueError(
@@ -92,6 +93,9 @@ class AlternatingConv(nn.Module):
         allowed, h, longest = number(share), 1.0, 0.0
         for _ in range(50):
             gain = number(self.expanding.lipschitz(graph, h)) - 1.0
+            if gain == math.inf:  # nothing is declared for so long a step
+                h = h / 2
+                continue
             if gain <= allowed - 1.0 + 1e-12:
                 if h <= longest * (1 + 1e-6) or h > 1e6:
                     break

@@ -272,6 +272,10 @@ class CSGNN(nn.Module):
             reason = "the step of an unnormalised flow follows the degrees: take normalization='sym' or 'degree'"
         f = model.encoder(x).relu()
         anchor, adjacency = f, Adjacency.of(Graph.of(f, edge_index, edge_weight))
+        given = adjacency.on_edges
+        binary = bool(((given == 0) | (given == 1)).all())
+        if not binary and (model is not self or any(block.adjacency_flow is not None for block in self.layers())):
+            reason = "weights inside σ, and an adjacency that moves, are bounded for weights 0 and 1 only"
         layers: list[LayerBound] = []
         weights: list[Tensor | None] = []
         for block in model.layers():
@@ -291,6 +295,7 @@ class CSGNN(nn.Module):
             decoder=linear_norm(self.decoder.weight, norm),
             certified=not reason,
             reason=reason,
+            heaviest=float(given.max()) if given.numel() else 1.0,
         )
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:

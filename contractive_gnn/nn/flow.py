@@ -191,9 +191,9 @@ class FlowGNN(nn.Module):
             reason = "the field's step follows the graph"
         step = self.conv.step_size(graph)
         layers, anchor = [], f
-        for _ in range(self.conv.num_steps):
+        for index in range(self.conv.num_steps):
             layers.append(layer_bound(field, graph, f, step))
-            f = f + step * field.field(f, graph, anchor=anchor)
+            f = f + step * field.field(f, graph, anchor=anchor, t=index * step)
         encoder, decoder = (linear_norm(part.weight, field.norm) for part in (self.encoder, self.decoder))
         return compose(
             layers,
@@ -203,6 +203,7 @@ class FlowGNN(nn.Module):
             decoder=decoder if self.space == "hidden" else 1.0,
             certified=not reason,
             reason=reason,
+            heaviest=float(graph.edge_weight.max()) if graph.edge_weight.numel() else 1.0,
         )
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from contractive_gnn.dynamics import registry
+from contractive_gnn.dynamics import Dynamics, registry
 from contractive_gnn.nn.baselines import APPNP, GAT, GCN, MLP
 from contractive_gnn.nn.csgnn import CSGNN
 from contractive_gnn.nn.deeprobust import DEEPROBUST_MODELS
@@ -44,8 +44,17 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 
 def model_names() -> list[str]:
     """Every name that :func:`build` takes: :data:`MODELS`, and the registered flows of node features."""
-    flows = [name for name in registry.names() if name not in MODELS and registry.build(name, 2).on_features]
-    return [*MODELS, *flows]
+    return [*MODELS, *(name for name in registry.names() if name not in MODELS and _on_features(name))]
+
+
+def _on_features(name: str) -> bool:
+    factory = registry.DYNAMICS[name]
+    if isinstance(factory, type) and issubclass(factory, Dynamics):
+        return factory.on_features
+    try:
+        return registry.build(name, 2).on_features
+    except Exception:
+        return True  # it may want other channels; whoever asks for it is told
 
 
 def flow_gnn(

@@ -18,7 +18,7 @@ SLACK = 1e-9
 """Largest excess that rounding may explain: float64, states of order 1, differences of at least 0.01."""
 
 
-Kind = Literal["step", "rate", "anchor", "structure"]
+Kind = Literal["step", "rate", "anchor", "structure", "uniform"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,29 +102,33 @@ def claims(
 
         return Claim(kind, what, name, constant), search
 
-    def step(h: float) -> Callable[[Tensor], Tensor]:
-        return lambda y: y + h * dynamics.field(y, graph, anchor=anchor)
+    def step(h: float, t: float = 0.0) -> Callable[[Tensor], Tensor]:
+        return lambda y: y + h * dynamics.field(y, graph, anchor=anchor, t=t)
 
     rate, longest = number(dynamics.rate(graph)), number(dynamics.max_step(graph))
-    if 0 < longest < 1e6 or math.isnan(longest):  # on a graph without edges every step may do
+    reach = min(longest, 1e6)  # beyond that rounding is larger than what is claimed
+    if reach > 0 or math.isnan(reach):
         for share in (1.0, 0.5):
-            h = share * longest
-            yield lipschitz("step", f"step {h:.3g} contracts by 1 − hκ", step(h), 1.0 - h * rate)
-    reference = longest if 0 < longest < 1e6 else 1.0
+            h = share * reach
+            yield lipschitz("step", f"step {h:.3g} contracts by 1 − hκ", step(h, 2.0 * (1.0 - share)), 1.0 - h * rate)
+    reference = reach if reach > 0 else 1.0
     for share in (0.5, 1.0, 1.5):
         h = share * reference
         constant = number(dynamics.lipschitz(graph, h))
         if constant != math.inf:
             yield lipschitz("step", f"step {h:.3g} is Lipschitz", step(h), constant)
-    if not isinstance(norm, SumNorm):
-        yield lipschitz("rate", "log norm ≤ −κ", lambda y: dynamics.field(y, graph, anchor=anchor), -rate)
+    if not isinstance(norm, SumNorm) and rate != -math.inf:
+        yield lipschitz("rate", "log norm ≤ −κ", lambda y: dynamics.field(y, graph, anchor=anchor, t=0.7), -rate)
     constant = dynamics.anchor_lipschitz
     if constant != math.inf:
         yield lipschitz("anchor", "Lipschitz in the anchor", lambda u: dynamics.field(x, graph, anchor=u), constant)
     for state, what in ((x, "Lipschitz in A at a state"), (None, "Lipschitz in A")):
         constant = dynamics.structure_lipschitz(graph, state)
         if constant != math.inf:
-            yield Claim("structure", what, name, constant), _structure_search(dynamics, graph, x, anchor)
+            yield (
+                Claim("structure", what, name, constant),
+                _structure_search(dynamics, graph, x, anchor, anywhere=state is None),
+            )
 
 
 def worst_pair(
@@ -153,22 +157,29 @@ def worst_pair(
     return Finding(best.value, sampled.pairs + climbed.pairs, best.x, best.y)
 
 
-def _structure_search(dynamics: Dynamics, graph: Graph, x: Tensor, anchor: Tensor) -> Search:
-    """Flip a few pairs, change weights a little or a lot, empty a node: whatever keeps A symmetric and A ≥ 0."""
+def _structure_search(dynamics: Dynamics, graph: Graph, x: Tensor, anchor: Tensor, *, anywhere: bool) -> Search:
+    """Flip a few pairs, change weights a little or a lot, empty a node: whatever keeps A symmetric and A ≥ 0.
+
+    ``anywhere``: from states of every size, for a constant that is to hold at all of them.
+    """
     n = graph.num_nodes
     dense = torch.zeros(n, n, dtype=torch.float64).index_put((graph.target, graph.source), graph.edge_weight)
     rows, columns = torch.triu_indices(n, n, offset=1)
 
-    def field_of(a: Tensor) -> Tensor:
+    def field_of(a: Tensor, scale: float) -> Tensor:
         pairs = torch.cat([torch.stack([rows, columns]), torch.stack([columns, rows])], dim=1)
-        return dynamics.field(x, Graph(pairs, a[pairs[0], pairs[1]], n, loop_free=True), anchor=anchor)
+        return dynamics.field(scale * x, Graph(pairs, a[pairs[0], pairs[1]], n, loop_free=True), anchor=anchor)
 
     def search(tries: int, seed: int) -> Finding:
         generator = torch.Generator().manual_seed(seed)
         best: Finding | None = None
         with torch.no_grad():
-            before = field_of(dense)
+            scale = 1.0
+            before = field_of(dense, scale)
             for attempt in range(tries):
+                if anywhere and attempt % 5 == 4:
+                    scale = 10 ** float(torch.empty(()).uniform_(-1, 3, generator=generator))
+                    before = field_of(dense, scale)
                 upper = dense[rows, columns].clone()
                 kind = attempt % 4
                 count = int(torch.randint(1, 4, (), generator=generator))
@@ -187,8 +198,9 @@ def _structure_search(dynamics: Dynamics, graph: Graph, x: Tensor, anchor: Tenso
                 changed = changed + changed.T
                 moved = float((changed - dense).abs().sum())
                 if moved > 1e-6:
-                    value = float(dynamics.size(field_of(changed) - before, graph)) / moved
-                    if best is None or not value <= best.value:
+                    value = float(dynamics.size(field_of(changed, scale) - before, graph)) / moved
+                    value = math.inf if math.isnan(value) else value
+                    if best is None or value > best.value:
                         best = Finding(value, tries, dense, changed)
         return best if best is not None else Finding(0.0, tries, dense, dense)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from contractive_gnn.dynamics import Dynamics, registry
+from contractive_gnn.norms import number
 from contractive_gnn.testing.claims import Claim, Finding, Kind, Search, claims, randomised
 from contractive_gnn.testing.graphs import battery
 
@@ -65,15 +66,20 @@ class Verdict:
                 "kind": claim.kind,
                 "claim": claim.what,
                 "graph": claim.graph,
-                "claimed": claim.constant,
-                "found": finding.value,
-                "ratio": claim.ratio(finding),
+                "claimed": _json(claim.constant),
+                "found": _json(finding.value),
+                "ratio": _json(claim.ratio(finding)),
                 "tries": finding.tries,
                 "broken": claim.broken_by(finding),
             }
             if claim.broken_by(finding):
                 row |= {"x": finding.x.tolist(), "y": finding.y.tolist()}
             yield row
+
+
+def _json(value: float) -> float | str:
+    """JSON knows no infinity and no NaN: their names."""
+    return value if math.isfinite(value) else str(value)
 
 
 def verify(names: Sequence[str] | None = None, *, tries: int = 2000, seed: int = 0) -> Iterator[Verdict]:
@@ -117,5 +123,23 @@ def verify_one(name: str, make: Callable[[], Dynamics], *, tries: int = 2000, se
     if not todo:
         raise ValueError(f"{name} declares nothing that can be tried: a rate, a step, or a constant")
     share = math.ceil(tries / len(todo))
-    findings = ((claim, search(share, seed + index)) for index, (claim, search) in enumerate(todo))
-    return Verdict(name, norm, certified, tuple(findings))
+    findings = [(claim, search(share, seed + index)) for index, (claim, search) in enumerate(todo)]
+    return Verdict(name, norm, certified, (*findings, *_uniformity(make, seed)))
+
+
+def _uniformity(make: Callable[[], Dynamics], seed: int) -> list[tuple[Claim, Finding]]:
+    """What calls itself uniform has the same rate, largest step and constants on every graph of the battery."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        dynamics = randomised(make(), seed=seed)
+    if not dynamics.uniform:
+        return []
+    rows = []
+    for graph in battery(seed).values():
+        longest = number(dynamics.max_step(graph))
+        rows.append(
+            [number(dynamics.rate(graph)), longest, *(number(dynamics.lipschitz(graph, h)) for h in (0.1, 1.0))]
+        )
+    spread = max((max(column) - min(column) if min(column) < math.inf else 0.0) for column in zip(*rows, strict=True))
+    nothing = torch.zeros(0, 0)
+    return [(Claim("uniform", "the same on every graph", "all", 0.0), Finding(spread, len(rows), nothing, nothing))]

@@ -139,6 +139,33 @@ def test_a_field_without_constants_gives_no_bound() -> None:
     assert bound.change(features=1.0) < float("inf") == bound.change(flips=1)
 
 
+def test_heavy_edges_count_by_their_weight() -> None:
+    """Deleting an edge of weight 9 changes A by 18, not by 2."""
+    x, edge_index = graph()
+    half = edge_index.size(1) // 2
+    weight = torch.full((2 * half,), 9.0, dtype=torch.float64)
+    for model in (build("linf-diffusion", 5, 2, hidden=4), CSGNN(5, 2, hidden=4, adjacency="fixed")):
+        model = model.double().eval()
+        bound = model.lipschitz(x, edge_index, weight)
+        assert bound.certified
+        assert bound.heaviest == 9.0
+        for edge in range(half):
+            kept = torch.ones(2 * half, dtype=torch.bool)
+            kept[[edge, edge + half]] = False
+            with torch.no_grad():
+                moved = model(x, edge_index[:, kept], weight[kept]) - model(x, edge_index, weight)
+            assert float(vector_norm(moved, bound.norm)) <= bound.change(flips=1) * (1 + 1e-9)
+
+
+def test_other_weights_are_not_taken_for_0_and_1() -> None:
+    x, edge_index = graph()
+    weight = torch.full((edge_index.size(1),), 5.0, dtype=torch.float64)
+    for options in ({"adjacency": "fixed", "placement": "inside"}, {}):
+        bound = CSGNN(5, 2, hidden=4, **options).double().lipschitz(x, edge_index, weight)  # type: ignore[arg-type]
+        assert not bound.certified
+        assert "weights 0 and 1" in bound.reason
+
+
 def test_arguments_are_checked() -> None:
     bound = compose([], [], norm="linf", encoder=2.0, decoder=3.0, certified=True, reason="")
     assert (bound.features, bound.structure, bound.change(features=0.5, flips=7)) == (6.0, 0.0, 3.0)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from contractive_gnn.dynamics import Diffusion, GradientAscent, GradientFlow
+from contractive_gnn.dynamics import Diffusion, GradientAscent, GradientFlow, ImplicitFlow
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn import AlternatingConv
 from contractive_gnn.norms import lipschitz_adversarial
@@ -63,6 +63,18 @@ def test_the_expansive_step_has_a_gradient() -> None:
     with torch.no_grad():
         conv.expanding.weight += little * gradient / gradient.norm()
     assert float(conv.steps(graph)[1] - h_e) / little == pytest.approx(float(gradient.norm()), rel=1e-2)
+
+
+def test_a_step_that_contracts_to_a_point_is_no_reason_to_expand_without_end() -> None:
+    flow = ImplicitFlow(2, gamma=0.0, sigma="identity")
+    torch.nn.init.zeros_(flow.own_weight)
+    torch.nn.init.zeros_(flow.neighbour_weight)
+    graph = complete_bipartite(2, 2)
+    ascent = GradientAscent(2, sigma="huber", normalization="degree", weight=False)
+    conv = AlternatingConv(flow, ascent).double()
+    out = conv(torch.ones(4, 2, dtype=torch.float64), graph.edge_index)
+    assert bool(torch.isfinite(out).all())
+    assert conv.lipschitz(graph) <= 1 + 1e-12
 
 
 def test_errors_say_what_was_expected() -> None:

@@ -54,6 +54,10 @@ class Broken(Dynamics):
             return out + x.detach()
         if self.fault == "graph break":
             return -out if x.sum() > 1e9 else out
+        if self.fault == "late":
+            out = out - 5 * t * x
+        if self.fault == "nan once isolated":
+            return out * (graph.row_sum(graph.edge_weight)[0] / graph.row_sum(graph.edge_weight)[0])
         if self.fault == "nan":
             return out / out.abs().gt(1e9)
         if self.fault == "random":
@@ -70,6 +74,16 @@ class Broken(Dynamics):
     def certified(self) -> bool:
         return self.fault != "uncertified"
 
+    @property
+    def uniform(self) -> bool:
+        return self.fault == "uniform"
+
+    def lipschitz(self, graph: Graph, step: Tensor | float) -> Tensor | float:
+        return super().lipschitz(graph, step) + (len(graph.source) if self.fault == "uniform" else 0)
+
+    def structure_lipschitz(self, graph: Graph, x: Tensor | None = None) -> float:
+        return 6.0 if self.fault in ("unbounded", "nan once isolated") else float("inf")
+
 
 @pytest.mark.parametrize(
     ("fault", "test"),
@@ -84,6 +98,10 @@ class Broken(Dynamics):
         ("random", "state_dict_copy_and_pickle"),
         ("rate", "claims"),
         ("nan", "claims"),
+        ("nan once isolated", "claims"),
+        ("late", "claims"),
+        ("uniform", "claims"),
+        ("unbounded", "claims"),
         ("step", "claims"),
         ("uncertified", "claims"),
         ("timid", "a_step_beyond_the_edge_expands"),
