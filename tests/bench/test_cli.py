@@ -19,6 +19,7 @@ from contractive_gnn.bench.cli import EMBEDDED_ATTACKS, MODELS, PUBLISHED_ATTACK
 from contractive_gnn.bench.results import Result, ResultsFile, read_results
 from contractive_gnn.bench.spec import parse_attacks
 from contractive_gnn.nn import MODELS as REGISTERED
+from contractive_gnn.nn import model_names
 
 QUICK = ("--dataset", "csbm", "--models", "gcn", "--seeds", "1", "--jobs", "1", "--set", "training.epochs=3")
 
@@ -128,7 +129,7 @@ def test_ctrl_c_says_how_to_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("--models", "gcn,gnn"), f"no model is called 'gnn'; there are: {', '.join(sorted(REGISTERED))}"),
+        (("--models", "gcn,gnn"), f"no model is called 'gnn'; there are: {', '.join(sorted(model_names()))}"),
         (("--models", ""), "no model given; there are: "),
         (("--dataset", "coral"), "no dataset is called 'coral'; there are: citeseer, cora, "),
         (
