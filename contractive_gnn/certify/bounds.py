@@ -183,11 +183,12 @@ def _largest_added(z: Tensor, graph: Neighbourhoods, group: _Group, most: int, s
 def _free_partners(z: Tensor, graph: Neighbourhoods, group: _Group, most: int) -> tuple[Tensor, Tensor]:
     """For every node of the group and channel the ``most`` non-neighbours with the largest z: ``[m, most, c]``."""
     m, c = group.nodes.numel(), z.shape[1]
+    values = z.t()[:, graph.partners].contiguous()
     place = torch.full((graph.num_nodes,), -1, dtype=torch.long)
     place[group.nodes] = torch.arange(m)
     count = min(most + _SPARE, graph.partners.numel())
     while True:
-        ranked = graph.partners[z[graph.partners].topk(count, dim=0).indices]  # [count, c]
+        ranked = graph.partners[values.topk(count, dim=1).indices.t()]  # [count, c]
         blocked = torch.zeros(m, count, c, dtype=torch.bool)
         flat = ranked.flatten()
         itself = place[flat]
@@ -201,8 +202,10 @@ def _free_partners(z: Tensor, graph: Neighbourhoods, group: _Group, most: int) -
         if enough:
             break
         count = min(4 * count, graph.partners.numel())
-    # stable: the free ones first, in the order of their z
-    order = blocked.to(torch.uint8).sort(dim=1, stable=True).indices[:, :most]
+    # stable: the free ones first, in the order of their z; most nodes know none of the candidates
+    order = torch.arange(min(most, count))[:, None].expand(m, -1, c).contiguous()
+    some = blocked.flatten(1).any(dim=1).nonzero().flatten()
+    order[some] = blocked[some].to(torch.uint8).sort(dim=1, stable=True).indices[:, :most]
     exists = ~blocked.gather(1, order)
     chosen = ranked[order, torch.arange(c)]
     short = most - order.shape[1]
