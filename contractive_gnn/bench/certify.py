@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import typer
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -291,6 +292,7 @@ def _picture(results: Sequence[Result]) -> Picture:
         )  # fmt: skip
     axes.set_xlabel("edges that may be flipped at every node at once")
     axes.set_ylabel("certified accuracy (%)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(0, 100)
     if lines:
         axes.legend()
