@@ -46,7 +46,7 @@ def test_verify_finds_it_and_its_claims_hold(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "holds" in done.stdout
     records = [json.loads(line) for line in (folder / "verdict" / "verify.jsonl").read_text("utf-8").splitlines()]
-    assert {record["kind"] for record in records} == {"step", "rate", "anchor", "structure"}
+    assert {record["kind"] for record in records} == {"step", "rate", "anchor", "structure", "uniform"}
     assert max(record["ratio"] for record in records if record["kind"] == "step") > 0.95
 
 
