@@ -45,12 +45,18 @@ def fit(
     weight_decay: float | Mapping[str, float] = 5e-4,
     patience: int | None = None,
     select: Literal["accuracy", "loss"] = "accuracy",
+    self_training: float | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> FitResult:
     """Draw the parameters anew under ``seed`` and train them with Adam on ``data.train_mask``.
 
     Full-batch cross-entropy. The weights of the best validation epoch are restored at the end. A model that defines
     ``fit_data(data, *, seed)`` trains itself.
+
+    With ``self_training`` the fit is done twice. The nodes outside ``train_mask`` that the first fit is sure of serve
+    the second one as labelled: their mean cross-entropy is added to that of the training nodes. Structure attacks spend
+    their edges at the labelled nodes, where they spoil the training; the other labels are not spoiled with them. Of
+    the nodes outside ``train_mask`` only the features are read (and the validation labels, to choose the epoch).
 
     Args:
         model: a module with ``forward(x, edge_index, edge_weight=None)`` and ``reset_parameters()``.
@@ -62,29 +68,48 @@ def fit(
         patience: stop after this many epochs without a better one; None runs them all.
         select: ``"accuracy"`` keeps the epoch of the best validation accuracy (of equals, the least loss);
             ``"loss"`` the one of the least validation loss.
+        self_training: the least probability, in [0, 1), at which a prediction is taken for a label; None fits once.
         on_epoch: called with the epoch and its validation accuracy in percent.
 
     Raises:
-        ValueError: if a mask is missing or empty, or a role of ``lr`` is not one of the model's.
+        ValueError: if a mask is missing or empty, a role of ``lr`` is not one of the model's, or ``self_training`` is
+            not a probability below 1 or given for a model that trains itself.
         FloatingPointError: if the training loss is not finite.
     """
     for mask in ("train_mask", "val_mask"):
         if data.get(mask) is None or not bool(data[mask].any()):
             raise ValueError(f"data.{mask} must select at least one node; load the graph with a split")
+    if self_training is not None and not 0 <= self_training < 1:
+        raise ValueError(f"self_training must be a probability, at least 0 and below 1, got {self_training!r}")
     start = time.perf_counter()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         fit_data = getattr(model, "fit_data", None)
         if fit_data is not None:
+            if self_training is not None:
+                raise ValueError(f"self_training is for models that fit trains; {type(model).__name__} trains itself")
             fit_data(data, seed=seed)
             accuracy, loss = _score(predict(model, data), data.y, data.val_mask)
             return FitResult(accuracy, loss, -1, 0, time.perf_counter() - start)
-        return _fit(model, data, epochs, lr, weight_decay, patience, select, on_epoch, start)
+        fitted = _fit(model, data, None, epochs, lr, weight_decay, patience, select, on_epoch, start)
+        if self_training is None:
+            return fitted
+        torch.manual_seed(seed)
+        guessed = _sure(predict(model, data), data.train_mask, self_training)
+        return _fit(model, data, guessed, epochs, lr, weight_decay, patience, select, on_epoch, start)
+
+
+def _sure(logits: Tensor, known: Tensor, least: float) -> tuple[Tensor, Tensor]:
+    """The nodes outside ``known`` with a class of probability ``least`` or more, and those classes."""
+    probability, label = logits.softmax(dim=-1).max(dim=-1)
+    nodes = ((probability >= least) & ~known).nonzero().squeeze(1)
+    return nodes, label[nodes]
 
 
 def _fit(
     model: nn.Module,
     data: Data,
+    guessed: tuple[Tensor, Tensor] | None,
     epochs: int,
     lr: float | Mapping[str, float],
     weight_decay: float | Mapping[str, float],
@@ -102,7 +127,10 @@ def _fit(
     for epoch in range(epochs):
         model.train()
         optimizer.zero_grad()
-        objective = nn.functional.cross_entropy(model(x, data.edge_index)[data.train_mask], y[data.train_mask])
+        logits = model(x, data.edge_index)
+        objective = nn.functional.cross_entropy(logits[data.train_mask], y[data.train_mask])
+        if guessed is not None and guessed[0].numel():
+            objective = objective + nn.functional.cross_entropy(logits[guessed[0]], guessed[1])
         if not torch.isfinite(objective):
             raise FloatingPointError(
                 f"the training loss is {float(objective)} at epoch {epoch}; lower the learning rate or the step"

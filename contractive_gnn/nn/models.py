@@ -13,6 +13,7 @@ from contractive_gnn.nn.baselines import APPNP, GAT, GCN, MLP
 from contractive_gnn.nn.csgnn import CSGNN
 from contractive_gnn.nn.deeprobust import DEEPROBUST_MODELS
 from contractive_gnn.nn.flow import FlowConv, FlowGNN, gradient_flow, linf_diffusion
+from contractive_gnn.nn.similarity import robust, robust_provable
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "mlp": MLP,
@@ -38,6 +39,8 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     ),
     "gradient-flow": gradient_flow,
     "linf-diffusion": linf_diffusion,
+    "robust": robust,
+    "robust-provable": robust_provable,
     **DEEPROBUST_MODELS,
 }
 

@@ -33,6 +33,17 @@ def dropout(x: Tensor, p: float, *, training: bool) -> Tensor:
     return torch.sparse_csr_tensor(x.crow_indices(), x.col_indices(), values, x.shape, check_invariants=False)
 
 
+def normalize_rows(x: Tensor, weight: Tensor | None = None) -> Tensor:
+    """``x diag(weight)`` with rows of length 1 (rows of zeros stay), for ``x`` ``[n, d]`` dense or ``sparse_csr``."""
+    if x.layout != torch.sparse_csr:
+        return torch.nn.functional.normalize(x if weight is None else x * weight, dim=1)
+    values = x.values() if weight is None else x.values() * weight[x.col_indices()]
+    row = torch.repeat_interleave(torch.arange(x.shape[0], device=x.device), x.crow_indices().diff())
+    length = values.new_zeros(x.shape[0]).index_add(0, row, values.square()).sqrt()
+    values = values / length.clamp(min=torch.finfo(x.dtype).tiny)[row]
+    return torch.sparse_csr_tensor(x.crow_indices(), x.col_indices(), values, x.shape, check_invariants=False)
+
+
 def compress(x: Tensor, *, max_density: float = 0.2) -> Tensor:
     """Return ``x`` as a ``sparse_csr`` tensor where at most ``max_density`` of its entries are non-zero, else ``x``."""
     if x.layout != torch.strided or torch.count_nonzero(x).item() > max_density * x.numel():

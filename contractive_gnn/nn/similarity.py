@@ -1,0 +1,417 @@
+"""The initial adjacency from the similarity of the nodes, and the model that starts from it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from scipy.sparse.linalg import svds
+from torch import Tensor, nn
+from torch_geometric.data import Data
+from torch_geometric.transforms import BaseTransform
+
+from contractive_gnn import kernels
+from contractive_gnn.activations import Activation, GroupFirm, Identity, activation
+from contractive_gnn.dynamics import GradientFlow
+from contractive_gnn.graph import Graph
+from contractive_gnn.nn.bound import CoupledBound
+from contractive_gnn.nn.flow import FlowConv, FlowGNN
+from contractive_gnn.nn.sparse import normalize_rows
+
+Source = Literal["auto", "features", "structure"]
+
+_FAINT = 0.1
+"""Added to every degree of the diffusion: a node without similar neighbours keeps its own features, smoothly."""
+
+
+class Similarity(nn.Module):
+    r"""Edge weights ``A(0)`` from features and structure, without labels or parameters.
+
+    Let ``Z`` be the nodes' principal components: the first ``rank`` right singular vectors V of the row-normalised
+    tf-idf matrix R, ``Z = RV`` less its mean, rows of length 1. ``W_ij = a_ij (cos(Z_i, Z_j))₊^power`` and then,
+    ``rounds`` times,
+
+    .. math::
+        H \leftarrow \beta\, D^{-1/2} W D^{-1/2} H + (1-\beta) Z \quad (\text{hops times, from } H = Z), \qquad
+        W_{ij} \leftarrow a_{ij}\, \max(0, \cos(H_i, H_j))^{power}.
+
+    An edge survives where the *neighbourhoods* of its ends are alike; only given edges have a weight. The mean is what
+    all nodes share: without it an edge between unlike nodes has a cosine near 0.
+
+    Differentiable in ``edge_weight`` and in ``x``, for attackers who aim at it, with V and the inverse document
+    frequencies held fixed (a change of one entry turns the singular vectors by its share of the whole matrix). Rows are
+    normalised, so a constant factor of the features, or of one node's, changes nothing.
+
+    Where the features say nothing (an identity matrix: every node has one of its own), R is the adjacency matrix with
+    self-loops instead: what two nodes share is their neighbours.
+
+    Args:
+        rank: number of singular vectors; all features are taken as they are where there are no more than that.
+        rounds: refinements; 0 leaves the cosine of Z.
+        hops: steps of the diffusion per refinement.
+        mixing: β in [0, 1).
+        power: exponent of the cosine, > 0.
+        source: what R is: ``"features"``, ``"structure"``, or ``"auto"``, which tells by ``x``.
+
+    Shapes:
+        ``x`` ``[n, d]`` dense or ``sparse_csr``, ``edge_index`` ``[2, E]``, ``edge_weight`` ``[E]`` or None, output
+        ``[E]`` with values in ``[0, edge_weight]``.
+
+    Raises:
+        ValueError: for a value out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        rank: int = 64,
+        rounds: int = 3,
+        hops: int = 4,
+        mixing: float = 0.8,
+        power: float = 1.0,
+        source: Source = "auto",
+    ) -> None:
+        super().__init__()
+        for name, value, least in (("rank", rank, 1), ("rounds", rounds, 0), ("hops", hops, 1)):
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value!r}")
+        if not 0 <= mixing < 1:
+            raise ValueError(f"mixing must be at least 0 and below 1, got {mixing!r}")
+        if power <= 0:
+            raise ValueError(f"power must be positive, got {power!r}")
+        if source not in ("auto", "features", "structure"):
+            raise ValueError(f"source must be 'auto', 'features' or 'structure', got {source!r}")
+        self.rank, self.rounds, self.hops = rank, rounds, hops
+        self.mixing, self.power, self.source = float(mixing), float(power), source
+        self._axes = _Last()
+        self._latest = _Last()
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+        """The weights, ``[E]`` in the order of ``edge_index``."""
+        differentiated = x.requires_grad or (edge_weight is not None and edge_weight.requires_grad)
+        if differentiated:
+            return self._weights(x, edge_index, edge_weight)
+        weights: Tensor = self._latest(lambda: self._weights(x, edge_index, edge_weight), x, edge_index, edge_weight)
+        return weights
+
+    def _weights(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None) -> Tensor:
+        graph = Graph.of(x, edge_index, edge_weight)
+        z = self.embedding(x, graph)
+        weight = self._alike(z, graph)
+        for _ in range(self.rounds):
+            scale = (graph.row_sum(weight) + _FAINT).rsqrt().unsqueeze(-1)
+            h = z
+            for _ in range(self.hops):
+                h = self.mixing * scale * _product(scale * h, weight, graph) + (1 - self.mixing) * z
+            weight = self._alike(h, graph)
+        return weight
+
+    def embedding(self, x: Tensor, graph: Graph) -> Tensor:
+        """Z, ``[n, rank]``: principal components with rows of length 1, or 0 where a node has no feature."""
+        if self.source == "features" or (self.source == "auto" and not _one_hot(x)):
+            axes, idf = self._axes(lambda: _principal_axes(_csr(x), self.rank), x)
+            rows = normalize_rows(x, idf.to(x.dtype))
+            z, known = (rows if axes is None else rows @ axes.to(x.dtype)), _occupied(x)
+        else:
+            axes, idf = self._axes(
+                lambda: _principal_axes(_adjacency(graph), self.rank), graph.edge_index, graph.edge_weight
+            )
+            idf, a = idf.to(x.dtype), graph.edge_weight
+            axes = torch.diag(idf) if axes is None else idf.unsqueeze(-1) * axes.to(x.dtype)
+            length = (graph.row_sum(a.square() * idf[graph.source].square()) + idf.square()).sqrt()
+            z, known = (_product(axes, a, graph) + axes) / length.unsqueeze(-1), torch.ones_like(length)
+        known = known.unsqueeze(-1)
+        z = known * (z - (known * z).sum(dim=0) / known.sum().clamp(min=1.0))
+        return nn.functional.normalize(z, dim=1)
+
+    def _alike(self, h: Tensor, graph: Graph) -> Tensor:
+        h = nn.functional.normalize(h, dim=1)
+        cosine = (h[graph.source] * h[graph.target]).sum(dim=1).clamp(min=0.0)
+        return graph.edge_weight * (cosine if self.power == 1 else cosine.pow(self.power))
+
+    def extra_repr(self) -> str:
+        """Show the hyperparameters."""
+        return (
+            f"rank={self.rank}, rounds={self.rounds}, hops={self.hops}, mixing={self.mixing}, "
+            f"power={self.power}, source={self.source!r}"
+        )
+
+
+def _product(h: Tensor, a: Tensor, graph: Graph) -> Tensor:
+    """``A h``: of the compiled edge sum, ``Σ a_ij (h_i − h_j)``, the part of the neighbours."""
+    if kernels.available(h, a, _IDENTITY):
+        degree = graph.row_sum(a).unsqueeze(-1)
+        return degree * h - kernels.edge_sum(h, a, graph.edge_index, _IDENTITY, inside=False)
+    a = a.masked_fill(graph.source == graph.target, 0.0).unsqueeze(-1)
+    return torch.zeros_like(h).index_add(0, graph.target, a * h[graph.source])
+
+
+_IDENTITY = Identity()
+
+
+def _one_hot(x: Tensor) -> bool:
+    """Whether every node has one feature, and no two the same."""
+    n = x.shape[0]
+    if n == 0 or x.shape[1] < n:
+        return False
+    columns = x.col_indices() if x.layout == torch.sparse_csr else torch.nonzero(x.detach())[:, 1]
+    return columns.numel() == n and torch.unique(columns).numel() == n and bool(_occupied(x).all())
+
+
+def _occupied(x: Tensor) -> Tensor:
+    """1 where a node has a feature, else 0; ``[n]``."""
+    if x.layout == torch.sparse_csr:
+        return (x.crow_indices().diff() > 0).to(x.dtype)
+    return (x.detach() != 0).any(dim=1).to(x.dtype)
+
+
+def _csr(x: Tensor) -> sp.csr_matrix:
+    x = x.detach().cpu()
+    if x.layout == torch.sparse_csr:
+        parts = (x.values().numpy(), x.col_indices().numpy(), x.crow_indices().numpy())
+        return sp.csr_matrix(parts, shape=tuple(x.shape)).astype(np.float64)
+    return sp.csr_matrix(x.numpy().astype(np.float64))
+
+
+def _adjacency(graph: Graph) -> sp.csr_matrix:
+    n = graph.num_nodes
+    ends, values = graph.edge_index.cpu().numpy(), graph.edge_weight.detach().cpu().numpy().astype(np.float64)
+    adjacency = sp.csr_matrix((values, (ends[1], ends[0])), shape=(n, n))
+    adjacency.setdiag(1.0)
+    adjacency.eliminate_zeros()
+    return adjacency
+
+
+def _principal_axes(rows: sp.csr_matrix, rank: int) -> tuple[Tensor | None, Tensor]:
+    """The first right singular vectors ``[d, rank]`` of the row-normalised tf-idf matrix, and idf ``[d]``.
+
+    ``idf = 1 + log((1 + n)/(1 + df))``, df the number of rows with the feature. None for the vectors where rows has no
+    more than ``rank`` columns or rows.
+    """
+    n, d = rows.shape
+    idf = 1.0 + np.log((1.0 + n) / (1.0 + np.asarray((rows != 0).sum(axis=0)).ravel()))
+    if min(n, d) <= rank + 1:
+        return None, torch.from_numpy(idf)
+    rows = rows @ sp.diags(idf)
+    length = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
+    rows = sp.diags(1.0 / np.maximum(length, np.finfo(np.float64).tiny)) @ rows
+    start = np.random.default_rng(0).normal(size=min(n, d))
+    _, values, vectors = svds(rows, k=rank, v0=start)
+    return torch.from_numpy(vectors[np.argsort(-values)].T.copy()), torch.from_numpy(idf)
+
+
+class _Last:
+    """The latest result, for as long as it is asked for the same tensors with the same contents."""
+
+    def __init__(self) -> None:
+        self._key: list[tuple[int, int | None]] | None = None
+        self._tensors: tuple[Tensor | None, ...] = ()
+        self._value: Any = None
+
+    def __call__(self, compute: Any, *tensors: Tensor | None) -> Any:
+        if torch.compiler.is_compiling() or any(t is not None and t.is_inference() for t in tensors):
+            return compute()
+        key = [(id(t), None if t is None else t._version) for t in tensors]
+        if key != self._key:
+            self._key, self._tensors, self._value = key, tensors, compute()  # kept, so that no id is given twice
+        return self._value
+
+    def __deepcopy__(self, memo: Any) -> _Last:
+        return _Last()
+
+    def __reduce__(self) -> Any:
+        return _Last, ()
+
+
+class SimilarityWeights(BaseTransform):  # type: ignore[misc]
+    """:class:`Similarity` as a PyG transform: writes ``data.edge_weight``.
+
+    Args:
+        **hyperparameters: those of :class:`Similarity`.
+    """
+
+    def __init__(self, **hyperparameters: Any) -> None:
+        self.similarity = Similarity(**hyperparameters)
+
+    def forward(self, data: Data) -> Data:
+        """The same graph, with weights multiplied by the similarity; shape ``[E]``."""
+        data.edge_weight = self.similarity(data.x, data.edge_index, data.get("edge_weight")).detach()
+        return data
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.similarity.extra_repr()})"
+
+
+class SimilarityFlowGNN(FlowGNN):
+    r"""A flow of node features on the graph weighted by :class:`Similarity`, in units that do not depend on the data.
+
+    ``x̂_i = s x_i/‖x_i‖``, ``F⁰ = ReLU(x̂ W + b)``, ``A(0)`` from x and the given graph, and then, with
+    ``p_ij = a_ij/(ε + d_i)`` and Euler steps of ``h = 1/(1 + μ)``,
+
+    .. math::
+        \dot F_i = -\sum_j p_{ij}\, \varphi(\|F_i - F_j\|/\lambda)(F_i - F_j) - \mu (F_i - F^0_i).
+
+    The adjacency evolves with the features: ``a_ij φ(‖F_i − F_j‖/λ)`` is where the flow of the edge weights
+    ``ȧ_ij = −γ(a_ij − a⁰_ij φ)``, which contracts at rate γ, comes to rest for features held fixed (half-quadratic
+    splitting, Geman and Reynolds 1992); here it is at rest at every step. Differences are taken before the division by
+    the degree, so that one λ measures them all: ``F_i/√d_i`` would be small at every hub, and near to anything.
+
+    Rows of the features are normalised, so multiplying them by a constant changes no output.
+
+    Args:
+        in_channels: number of features, -1 to infer it.
+        out_channels: number of classes.
+        conv: the flow layer.
+        similarity: what makes A(0); None keeps the given weights.
+        hidden: width of the hidden layer.
+        dropout: probability of dropping a feature, and a hidden unit.
+        row_norm: s > 0, the length of every node's feature vector.
+
+    Shapes:
+        ``x`` ``[n, in_channels]`` dense or ``sparse_csr``, output ``[n, out_channels]``.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        conv: FlowConv,
+        *,
+        similarity: Similarity | None,
+        hidden: int = 64,
+        dropout: float = 0.6,
+        row_norm: float = 4.0,
+    ) -> None:
+        if row_norm <= 0:
+            raise ValueError(f"row_norm must be positive, got {row_norm!r}")
+        super().__init__(in_channels, out_channels, conv, hidden=hidden, dropout=dropout)
+        self.similarity = similarity
+        self.row_norm = float(row_norm)
+
+    def adjacency(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Graph:
+        """The graph with the weights A(0)."""
+        graph = Graph.of(x, edge_index, edge_weight)
+        if self.similarity is None:
+            return graph
+        return Graph(graph.edge_index, self.similarity(x, edge_index, edge_weight), graph.num_nodes)
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+        """Class scores, ``[n, out_channels]``."""
+        graph = self.adjacency(x, edge_index, edge_weight)
+        return super().forward(self.row_norm * normalize_rows(x), graph.edge_index, graph.edge_weight)
+
+    @torch.no_grad()
+    def lipschitz(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> CoupledBound:
+        """The bound of :meth:`FlowGNN.lipschitz` in the normalised features x̂ and in A(0), never certified in x and A.
+
+        Args:
+            x: ``[n, in_channels]``.
+            edge_index: the given graph.
+            edge_weight: ``[E]`` or None.
+        """
+        graph = self.adjacency(x, edge_index, edge_weight)
+        bound = super().lipschitz(self.row_norm * normalize_rows(x), graph.edge_index, graph.edge_weight)
+        reason = "it holds from x̂ and A(0) on; the way there from the features and the edges is outside the proof"
+        return dataclasses.replace(bound, certified=False, reason=bound.reason or reason)
+
+
+def robust(
+    in_channels: int,
+    out_channels: int,
+    *,
+    hidden: int = 64,
+    num_steps: int = 16,
+    mu: float = 0.1,
+    threshold: float = 4.0,
+    epsilon: float = 0.1,
+    dropout: float = 0.6,
+    row_norm: float = 4.0,
+    similarity: bool = True,
+    sigma: str = "group-mcp",
+    **similarities: Any,
+) -> SimilarityFlowGNN:
+    """The redescending :class:`SimilarityFlowGNN`, by default ``φ(s) = (1 − s)₊``: beyond λ an edge has no pull at all.
+
+    Its steps contract only where ``μ > 2ρ``, ρ the steepest descent of φ(s)s, which these values do not reach: nothing
+    is certified. ``similarity=False`` keeps the given weights; ``sigma="identity"`` keeps A(0) through the flow.
+
+    Args:
+        in_channels: number of features, -1 to infer it.
+        out_channels: number of classes.
+        hidden: width of the hidden layer.
+        num_steps: number of Euler steps.
+        mu: μ.
+        threshold: λ.
+        epsilon: ε, added to the degrees.
+        dropout: see :class:`SimilarityFlowGNN`.
+        row_norm: see :class:`SimilarityFlowGNN`.
+        similarity: whether to weigh the edges by :class:`Similarity`.
+        sigma: a group activation by name.
+        **similarities: hyperparameters of :class:`Similarity`.
+    """
+    if similarities and not similarity:
+        raise TypeError(f"similarity=False takes no {', '.join(similarities)}; leave them out or set similarity=True")
+    return SimilarityFlowGNN(
+        in_channels,
+        out_channels,
+        _conv(hidden, activation(sigma, threshold=threshold), num_steps=num_steps, mu=mu, epsilon=epsilon),
+        similarity=Similarity(**similarities) if similarity else None,
+        hidden=hidden,
+        dropout=dropout,
+        row_norm=row_norm,
+    )
+
+
+def robust_provable(
+    in_channels: int,
+    out_channels: int,
+    *,
+    hidden: int = 64,
+    num_steps: int = 16,
+    mu: float = 0.1,
+    threshold: float = 0.8,
+    epsilon: float = 0.1,
+    dropout: float = 0.6,
+    row_norm: float = 4.0,
+    **similarities: Any,
+) -> SimilarityFlowGNN:
+    """The contractive :class:`SimilarityFlowGNN`: :class:`GroupFirm` that falls as steeply as the fidelity allows.
+
+    Radial ``r`` up to λ, then down with slope ``κ = 0.99 μ/2`` to 0. With ``‖G‖² ≤ 2`` in the norm that weights a node
+    by its degree the rate is ``μ − 2κ = 0.01 μ > 0``: every step contracts, for a fixed A(0) and a fixed F⁰.
+
+    Args:
+        in_channels: number of features, -1 to infer it.
+        out_channels: number of classes.
+        hidden: width of the hidden layer.
+        num_steps: number of Euler steps.
+        mu: μ > 0.
+        threshold: λ.
+        epsilon: ε, added to the degrees.
+        dropout: see :class:`SimilarityFlowGNN`.
+        row_norm: see :class:`SimilarityFlowGNN`.
+        **similarities: hyperparameters of :class:`Similarity`.
+    """
+    if mu <= 0:
+        raise ValueError(f"mu must be positive, got {mu!r}: without fidelity nothing outweighs a redescending force")
+    sigma = GroupFirm(threshold, kappa=0.99 * mu / 2.0)
+    return SimilarityFlowGNN(
+        in_channels,
+        out_channels,
+        _conv(hidden, sigma, num_steps=num_steps, mu=mu, epsilon=epsilon, constrained=True),
+        similarity=Similarity(**similarities),
+        hidden=hidden,
+        dropout=dropout,
+        row_norm=row_norm,
+    )
+
+
+def _conv(
+    hidden: int, sigma: Activation, *, num_steps: int, mu: float, epsilon: float, constrained: bool = False
+) -> FlowConv:
+    """Steps of ``1/(1 + μ)``: ``x ← (x − D⁻¹ Σ a σ + μ x⁰)/(1 + μ)``."""
+    field = GradientFlow(hidden, sigma=sigma, normalization="degree", mu=mu, weight=False, epsilon=epsilon)
+    return FlowConv(field, num_steps=num_steps, step=1.0 / (1.0 + mu), constrained=constrained)
