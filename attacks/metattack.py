@@ -131,7 +131,8 @@ class _MetaGradientAttack(Attack):
         self._gram = Gram()
         given = self.self_training_labels
         if given is None:
-            guessed = self_training_labels(data, hidden=self.hidden, with_relu=self.with_relu, with_bias=self.with_bias)
+            surrogate = train_surrogate(data, hidden=self.hidden, with_relu=self.with_relu, with_bias=self.with_bias)
+            guessed = surrogate.labels
         elif given.shape[0] != n or int(given.min()) < 0 or int(given.max()) >= self._classes:
             raise ValueError(
                 f"self_training_labels has {given.shape[0]} entries in {int(given.min())}…{int(given.max())}; "
@@ -451,25 +452,6 @@ def _tie(largest: float) -> float:
     return largest - TIE * abs(largest) if math.isfinite(largest) else largest
 
 
-def self_training_labels(
-    data: Data,
-    *,
-    hidden: int = 16,
-    with_relu: bool = False,
-    with_bias: bool = False,
-    epochs: int = 200,
-    patience: int = 30,
-) -> Tensor:
-    """Classes that a two-layer GCN predicts for all nodes, int64 ``[n]``: the labels that Meta-Self attacks.
-
-    The arguments are those of :func:`train_surrogate`.
-    """
-    trained = train_surrogate(
-        data, hidden=hidden, with_relu=with_relu, with_bias=with_bias, epochs=epochs, patience=patience
-    )
-    return trained.output.argmax(dim=1)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Surrogate:
     """A trained two-layer GCN.
@@ -481,6 +463,11 @@ class Surrogate:
 
     output: Tensor
     parameters: tuple[Tensor, ...]
+
+    @property
+    def labels(self) -> Tensor:
+        """The classes that it predicts for all nodes, int64 ``[n]``: what Meta-Self attacks."""
+        return self.output.argmax(dim=1)
 
 
 def train_surrogate(
@@ -530,27 +517,27 @@ def train_surrogate(
         Z = torch.sparse.mm(S, (U.relu() if with_relu else U) @ V)
         return F.log_softmax(Z if c is None else Z + c, dim=1)
 
+    def trained() -> Surrogate:
+        return Surrogate(output=output.detach(), parameters=tuple(p.detach().clone() for p in parameters))
+
+    validated = bool(val.any())
+    best_loss, waited = math.inf, 0
     with torch.enable_grad():
-        best_loss, waited = math.inf, 0
         output = log_probabilities()
-        chosen, kept = output, tuple(parameter.detach().clone() for parameter in parameters)
+        best = trained()
         for epoch in range(epochs):
             optimizer.zero_grad()
             F.nll_loss(output[train], labels[train]).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             output = log_probabilities()
-            if not bool(val.any()):
-                chosen, kept = output, tuple(parameter.detach().clone() for parameter in parameters)
-                continue
             loss = float(F.nll_loss(output[val].detach(), labels[val]))
-            if loss < best_loss:
-                best_loss, waited, chosen = loss, 0, output
-                kept = tuple(parameter.detach().clone() for parameter in parameters)
-            else:
-                waited += 1
+            if not validated or loss < best_loss:
+                best_loss, waited, best = loss, 0, trained()
+                continue
+            waited += 1
             if epoch > patience and waited >= patience:
                 break
-    return Surrogate(output=chosen.detach(), parameters=kept)
+    return best
 
 
 def _nodes(mask: Tensor) -> Indices:

@@ -21,7 +21,7 @@ from contractive_gnn.attacks.base import edge_difference, flip_edges
 from contractive_gnn.attacks.factored_matrix import BLOCK, FactoredMatrix, Term
 from contractive_gnn.attacks.likelihood_ratio import DegreeTest
 from contractive_gnn.attacks.meta_gradient import normalise
-from contractive_gnn.attacks.metattack import FlipReport, best_edge_flip, self_training_labels
+from contractive_gnn.attacks.metattack import FlipReport, best_edge_flip, train_surrogate
 
 
 @pytest.fixture(params=["compiled", "NumPy"])
@@ -200,7 +200,7 @@ def test_self_training_labels_are_those_of_deeprobusts_surrogate(with_relu, with
     torch.manual_seed(0)
     expected = train_gcn(data, with_relu=with_relu, with_bias=with_bias).output.argmax(dim=1)
     torch.manual_seed(0)
-    actual = self_training_labels(data, with_relu=with_relu, with_bias=with_bias)
+    actual = train_surrogate(data, with_relu=with_relu, with_bias=with_bias).labels
     assert torch.equal(actual, expected)
 
 
@@ -208,7 +208,7 @@ def test_surrogate_without_validation_nodes_takes_the_last_epoch():
     data = hard_graph(6)
     data.val_mask[:] = False
     torch.manual_seed(0)
-    labels = self_training_labels(data)
+    labels = train_surrogate(data).labels
     assert (labels == data.y)[data.train_mask].all()
 
 
