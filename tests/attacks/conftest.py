@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch_geometric.data import Data
@@ -39,3 +41,9 @@ def block_graph(*, n: int = 90, classes: int = 3, columns: int = 40, seed: int =
 def graph() -> Data:
     """90 nodes, 3 classes, 40 binary features, no isolated node."""
     return block_graph()
+
+
+@pytest.fixture
+def make_graph() -> Callable[..., Data]:
+    """Others like it; the arguments are those of :func:`block_graph`."""
+    return block_graph

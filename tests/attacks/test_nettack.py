@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -16,30 +18,9 @@ from contractive_gnn.attacks.nettack import _Margins
 N = 60
 
 
-def graph(seed: int = 0, *, isolated: bool = False) -> Data:
-    rng = np.random.default_rng(seed)
-    y = rng.integers(0, 3, N)
-    u, v = np.triu(rng.random((N, N)) < np.where(y[:, None] == y, 0.12, 0.04), 1).nonzero()
-    edges = {*zip(u.tolist(), v.tolist(), strict=True), *((i, i + 1) for i in range(N - 1))}
-    if isolated:
-        edges = {edge for edge in edges if N - 1 not in edge}
-    x = rng.random((N, 30)) < np.where(np.arange(30) % 3 == y[:, None], 0.4, 0.1)
-    masks = np.zeros((3, N), dtype=bool)
-    for mask, part in zip(masks, np.array_split(rng.permutation(N), 3), strict=True):
-        mask[part] = True
-    return Data(
-        x=torch.from_numpy(x).float(),
-        edge_index=to_undirected(torch.tensor(sorted(edges)).t(), num_nodes=N),
-        y=torch.from_numpy(y),
-        train_mask=torch.from_numpy(masks[0]),
-        val_mask=torch.from_numpy(masks[1]),
-        test_mask=torch.from_numpy(masks[2]),
-    )
-
-
 @pytest.mark.parametrize("end", ["the target", "a neighbour", "a stranger"])
-def test_the_margin_after_a_flip_is_that_of_the_flipped_graph(end: str) -> None:
-    data, target, label = graph(), 7, 1
+def test_the_margin_after_a_flip_is_that_of_the_flipped_graph(make_graph: Callable[..., Data], end: str) -> None:
+    data, target, label = make_graph(n=N), 7, 1
     row, column = data.edge_index.numpy()
     A = sp.csr_array((np.ones(row.size), (row, column)), shape=(N, N))
     z = np.random.default_rng(1).normal(size=(N, 3))
@@ -58,9 +39,11 @@ def test_the_margin_after_a_flip_is_that_of_the_flipped_graph(end: str) -> None:
 
 @pytest.mark.parametrize("influencers", [0, 2, 30])
 @pytest.mark.parametrize("cutoff", [0.004, 0.05])
-def test_flips_the_edges_that_deeprobust_flips(influencers: int, cutoff: float) -> None:
+def test_flips_the_edges_that_deeprobust_flips(
+    make_graph: Callable[..., Data], influencers: int, cutoff: float
+) -> None:
     pytest.importorskip("deeprobust")
-    data, targets = graph(3), torch.tensor([0, 11, 25, 58])
+    data, targets = make_graph(n=N, seed=3), torch.tensor([0, 11, 25, 58])
     ours, theirs = (
         get(name, seed=4, influencers=influencers, cutoff=cutoff).run(data, Budget(flips=4), targets=targets)
         for name in ("nettack", "nettack-deeprobust")
@@ -69,19 +52,21 @@ def test_flips_the_edges_that_deeprobust_flips(influencers: int, cutoff: float) 
     assert torch.equal(ours.edge_flips, theirs.edge_flips)
 
 
-def test_keeps_the_last_edge_of_every_node() -> None:
-    data = graph(5)
+def test_keeps_the_last_edge_of_every_node(make_graph: Callable[..., Data]) -> None:
+    data = make_graph(n=N, seed=5)
     result = get("nettack", cutoff=1e9).run(data, Budget(flips=40), targets=torch.tensor([30, 31, 32]))
     assert int(degree(result.data.edge_index[0], N).min()) >= 1
 
 
-def test_a_node_without_edges_is_no_obstacle() -> None:
-    result = get("nettack").run(graph(6, isolated=True), Budget(flips=2), targets=torch.tensor([N - 1, 4]))
+def test_a_node_without_edges_is_no_obstacle(make_graph: Callable[..., Data]) -> None:
+    data = make_graph(n=N, seed=6)
+    data.edge_index = data.edge_index[:, (data.edge_index != N - 1).all(dim=0)]
+    result = get("nettack").run(data, Budget(flips=2), targets=torch.tensor([N - 1, 4]))
     assert result.n_flips > 0
 
 
-def test_stops_where_no_edge_passes_the_test_on_degrees() -> None:
-    data = graph()
+def test_stops_where_no_edge_passes_the_test_on_degrees(make_graph: Callable[..., Data]) -> None:
+    data = make_graph(n=N)
     hub = torch.stack([torch.zeros(N - 1, dtype=torch.int64), torch.arange(1, N)])
     data.edge_index = to_undirected(hub)
     assert get("nettack").run(data, Budget(flips=3), targets=torch.tensor([3])).n_flips == 0
