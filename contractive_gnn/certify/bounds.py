@@ -104,11 +104,6 @@ class Neighbourhoods:
         return cls(n, source, target, degree, start, partners, tuple(groups), budget)
 
 
-def pull(x: Tensor, near: Tensor, far: Tensor, sigma: Activation) -> Tensor:
-    """How an edge from each node of ``far`` pulls at the node of ``near``: ``σ(x_far − x_near)``, ``[…, channels]``."""
-    return sigma.antisymmetric(x[far] - x[near])
-
-
 def worst_step(
     z: Tensor,
     neighbourhoods: Neighbourhoods,
@@ -137,7 +132,7 @@ def worst_step(
         ``[n, c]``, an upper bound of the next state; differentiable in ``z`` and ``anchor``.
     """
     graph = neighbourhoods
-    g = pull(z, graph.target, graph.source, sigma)
+    g = sigma.antisymmetric(z[graph.source] - z[graph.target])
     total = z.new_zeros(z.shape).index_add(0, graph.target, g)
     worst = total / (1 + graph.degree).to(z.dtype)[:, None]
     for group in graph.groups:
