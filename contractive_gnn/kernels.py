@@ -10,9 +10,12 @@ instead (see :func:`available`).
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import itertools
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from functools import cache
 from typing import Any, Final
 
@@ -49,6 +52,19 @@ def _installed() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
+_enabled: ContextVar[bool] = ContextVar("_enabled", default=True)
+
+
+@contextlib.contextmanager
+def disabled() -> Iterator[None]:
+    """Inside the block no kernel is :func:`available`: the layers pass messages, in this thread alone."""
+    token = _enabled.set(False)
+    try:
+        yield
+    finally:
+        _enabled.reset(token)
+
+
 def available(z: Tensor, a: Tensor, sigma: Activation) -> bool:
     """Whether the compiled kernel serves these arguments; it only knows reverse-mode differentiation."""
     return (
@@ -57,6 +73,7 @@ def available(z: Tensor, a: Tensor, sigma: Activation) -> bool:
         and a.dtype == z.dtype
         and code(sigma) is not None
         and not torch.compiler.is_compiling()
+        and _enabled.get()
         and not transformed(z)
         and not transformed(a)
         and _installed()

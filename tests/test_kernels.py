@@ -5,7 +5,9 @@ import torch
 
 from contractive_gnn import kernels
 from contractive_gnn.activations import ACTIVATIONS, Activation, activation
+from contractive_gnn.dynamics import Diffusion
 from contractive_gnn.edge_order import EdgeOrder
+from contractive_gnn.nn import FlowConv
 
 pytest.importorskip("numba", reason="the compiled kernel needs numba, which comes with the extra 'attacks'")
 
@@ -71,6 +73,22 @@ def test_forward_mode_takes_the_plain_path() -> None:
     torch.func.jvp(probe, (z.detach(),), (torch.ones_like(z),))
     torch.func.vmap(probe)(z.detach())
     assert seen == [False, False]
+
+
+def test_a_block_without_kernels() -> None:
+    z, a, edges = problem(torch.float32)
+    sigma, layer = activation("huber"), FlowConv(Diffusion(), num_steps=1)
+    compiled = layer(z, edges, a)
+    with kernels.disabled():
+        assert not kernels.available(z, a, sigma)
+        plain = layer(z, edges, a)
+        with kernels.disabled():
+            pass
+        assert not kernels.available(z, a, sigma)
+    torch.testing.assert_close(plain, compiled)
+    with pytest.raises(KeyError), kernels.disabled():
+        raise KeyError
+    assert kernels.available(z, a, sigma)
 
 
 def test_nan_is_not_hidden_and_a_wrong_index_is_refused() -> None:

@@ -158,7 +158,7 @@ def layers(*, nodes: int = 200_000, edges: int = 2_000_000, channels: int = 64, 
         ours, theirs = race(both_ways(layer, edge_index), both_ways(gcn, csr), repeats=repeats)
         yield _figure("layers", name, ours, "GCNConv, CSR, normalised once", theirs)
 
-        with _without_kernels():
+        with kernels.disabled():
             (theirs,) = race(both_ways(layer, edge_index), repeats=1, warm=False)
         yield _figure("layers", name, ours, "message passing (gather, σ, scatter)", theirs)
 
@@ -393,17 +393,6 @@ def _train_gcn(data: Data, shape: tuple[int, int], width: int, epochs: int) -> f
         if accuracy > best:
             best, test = accuracy, 100 * float(right[data.test_mask].float().mean())
     return test
-
-
-class _without_kernels:
-    """The layers' plain path inside the block."""
-
-    def __enter__(self) -> None:
-        self._available = kernels.available
-        kernels.available = lambda *_: False
-
-    def __exit__(self, *_: object) -> None:
-        kernels.available = self._available
 
 
 def _pairs(result: AttackResult) -> set[tuple[int, int]]:
