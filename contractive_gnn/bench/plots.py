@@ -13,6 +13,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from contractive_gnn.bench.results import replacing
 from contractive_gnn.bench.summary import CLEAN, Anchor, Condition, Section, spread
 
 #: Okabe and Ito's colours, told apart with every common colour vision; yellow, too pale for a line on white, left out
@@ -51,11 +52,8 @@ class Picture:
     def save(self, folder: Path) -> None:
         """Write NAME.png and NAME.svg."""
         for suffix in ("png", "svg"):
-            path = folder / f"{self.name}.{suffix}"
-            partial = folder / f".{self.name}.partial.{suffix}"
-            with mpl.rc_context(_STYLE):
+            with replacing(folder / f"{self.name}.{suffix}") as partial, mpl.rc_context(_STYLE):
                 self.figure.savefig(partial, dpi=160, bbox_inches="tight", metadata=_undated(suffix))
-            partial.replace(path)
 
 
 def _undated(suffix: str) -> dict[str, str | None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import html
 import io
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from rich.text import Text
 
 from contractive_gnn.bench.invocations import read_invocations
 from contractive_gnn.bench.plots import Picture, pictures
-from contractive_gnn.bench.results import RESULTS, EvaluatedOn, Result, read_results
+from contractive_gnn.bench.results import RESULTS, EvaluatedOn, Result, read_results, replacing
 from contractive_gnn.bench.summary import CLEAN, DOUBT, Anchor, Condition, Score, Section, read_anchors, summarise
 
 CSV_COLUMNS = (
@@ -83,9 +82,8 @@ class Report:
             picture.save(folder)
         paths = [folder / "table.md", folder / "table.csv", folder / "report.html"]
         for path, text in zip(paths, (self.markdown(), self.csv(), self.html(drawn, folder)), strict=True):
-            partial = path.with_name(f".{path.name}.partial")
-            partial.write_text(text, encoding="utf-8")
-            os.replace(partial, path)
+            with replacing(path) as partial:
+                partial.write_text(text, encoding="utf-8")
         return paths
 
     def print(self, console: Console) -> None:

@@ -7,6 +7,7 @@ end: readers pass over it and :class:`ResultsFile` cuts it away before it append
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -14,7 +15,7 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -160,6 +161,21 @@ class Result(Cell):
         if missing:
             raise ResultsError(f"lacks the field(s) {', '.join(missing)}")
         return cls(**{name: record[name] for name in names})
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name to write to, renamed to ``path`` after the block: a reader finds the old file or the new one.
+
+    It ends as ``path`` does, and is gone after an error.
+    """
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        yield partial
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def digest(hyperparameters: Mapping[str, Any]) -> str:

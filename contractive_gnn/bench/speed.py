@@ -29,7 +29,7 @@ from torch_geometric.nn import GCNConv
 from contractive_gnn import kernels
 from contractive_gnn.attacks import AttackResult, Budget, get
 from contractive_gnn.bench.presets import load_preset
-from contractive_gnn.bench.results import current_versions
+from contractive_gnn.bench.results import current_versions, replacing
 from contractive_gnn.datasets import load
 from contractive_gnn.dynamics import Diffusion, GradientFlow
 from contractive_gnn.nn import build
@@ -296,15 +296,17 @@ def plot_growth(figures: list[Figure], path: Path) -> bool:
         axes.loglog(nodes, np.array(values[0]) * nodes / nodes[0], ":", color="#888888", label="linear")
         axes.set(xlabel="nodes", ylabel=label, title="time" if label == "s" else "peak memory")
         axes.legend(frameon=False)
-    picture.savefig(path, dpi=130)
+    with replacing(path) as partial:
+        picture.savefig(partial, dpi=130)
     return True
 
 
 def write(figures: list[Figure], folder: Path) -> list[Path]:
-    """``speed.jsonl``, and ``growth.png`` where the training suite ran."""
+    """``speed.jsonl``, and ``growth.png`` where the training suite ran, each under a temporary name first."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = folder / "speed.jsonl"
-    lines.write_text("".join(json.dumps(asdict(f), ensure_ascii=False) + "\n" for f in figures), encoding="utf-8")
+    with replacing(lines) as partial:
+        partial.write_text("".join(json.dumps(asdict(f), ensure_ascii=False) + "\n" for f in figures), encoding="utf-8")
     picture = folder / "growth.png"
     return [lines, picture] if plot_growth(figures, picture) else [lines]
 

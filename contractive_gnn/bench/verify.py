@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.table import Table
 from torch import Tensor
 
+from contractive_gnn.bench.results import replacing
 from contractive_gnn.bench.workers import run_jobs
 from contractive_gnn.testing import Claim, Finding, Verdict, verify
 
@@ -107,8 +108,7 @@ def _matrix(x: Tensor) -> str:
 def write(found: Sequence[Verdict], folder: Path) -> Path:
     """Write ``verify.jsonl``, one claim a line, under a temporary name first."""
     folder.mkdir(parents=True, exist_ok=True)
-    path, partial = folder / RECORDS, folder / f".{RECORDS}.part"
     lines = (json.dumps(record, ensure_ascii=False) for verdict in found for record in verdict.records())
-    partial.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-    partial.replace(path)
-    return path
+    with replacing(folder / RECORDS) as partial:
+        partial.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    return folder / RECORDS

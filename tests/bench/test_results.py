@@ -17,6 +17,7 @@ from contractive_gnn.bench.results import (
     current_versions,
     digest,
     read_results,
+    replacing,
 )
 
 Make = Callable[..., Result]
@@ -143,3 +144,15 @@ def test_versions_and_commit_are_those_of_this_process() -> None:
     here = Path(__file__).parent
     head = subprocess.run(["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     assert commit in (None, head.stdout.strip())
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    with replacing(path) as partial:
+        partial.write_text("first")
+        assert partial.suffix == ".csv"
+        assert not path.exists()
+    with pytest.raises(TypeError, match="str"), replacing(path) as partial, partial.open("w") as file:
+        file.writelines(["sec", 2])  # type: ignore[list-item]
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
