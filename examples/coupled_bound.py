@@ -20,6 +20,8 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from contractive_gnn import datasets, training
+from contractive_gnn.attacks.base import flip_edges
+from contractive_gnn.bench.results import replacing
 from contractive_gnn.nn import CSGNN, build
 from contractive_gnn.norms import vector_norm
 
@@ -31,14 +33,6 @@ def models(data: Data) -> Iterator[tuple[str, torch.nn.Module]]:
     yield "csgnn, A kept", CSGNN(features, classes, adjacency="fixed")
     yield "csgnn, sym, W learned", CSGNN(features, classes, normalization="sym", weight=True, num_layers=3)
     yield "linf-diffusion", build("linf-diffusion", features, classes)
-
-
-def flip(edge_index: Tensor, pairs: Tensor, n: int) -> Tensor:
-    """The graph with the given pairs (``[2, k]``, i < j) flipped."""
-    codes = torch.cat([edge_index, pairs, pairs.flip(0)], dim=1)
-    codes, counts = (codes[0] * n + codes[1]).unique(return_counts=True)
-    kept = codes[counts == 1]
-    return torch.stack([kept // n, kept % n])
 
 
 def random_pairs(edge_index: Tensor, n: int, count: int, generator: torch.Generator) -> Tensor:
@@ -59,7 +53,7 @@ def worst_pairs(goal: Callable[[Tensor, Tensor], Tensor], edge_index: Tensor, ca
     """The candidates whose flip the gradient of ``goal(edge_index, weight)`` likes best."""
     n = int(edge_index.max()) + 1
     present = torch.isin(candidates[0] * n + candidates[1], edge_index[0] * n + edge_index[1])
-    rest = flip(edge_index, candidates[:, present], n)
+    rest = flip_edges(edge_index, candidates[:, present], num_nodes=n)
     weight = present.to(torch.float64).requires_grad_()
     edges = torch.cat([rest, candidates, candidates.flip(0)], dim=1)
     value = goal(edges, torch.cat([torch.ones(rest.size(1), dtype=torch.float64), weight, weight]))
@@ -77,15 +71,13 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     data = datasets.load("cora")
-    partial = options.out / ".coupled_bound.jsonl.part"
-    with partial.open("w") as file:
+    with replacing(options.out / "coupled_bound.jsonl") as partial, partial.open("w") as file:
         for name, model in models(data):
             torch.manual_seed(0)
             model.reset_parameters()
             training.fit(model, data, patience=50)
             for row in compare(name, model.double().eval(), data, options.random, options.adversarial):
                 file.write(json.dumps(row) + "\n")
-    partial.replace(options.out / "coupled_bound.jsonl")
 
 
 def compare(
@@ -118,7 +110,7 @@ def compare(
                 )
             else:
                 pairs = random_pairs(edge_index, n, count, generator)
-            flips, edges = pairs.size(1), flip(edge_index, pairs, n)
+            flips, edges = pairs.size(1), flip_edges(edge_index, pairs, num_nodes=n)
         if kind != "edges":
             change = torch.randn(x.shape, generator=generator, dtype=x.dtype)
             if adversarial:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from contractive_gnn import datasets
+from contractive_gnn.attacks.base import flip_edges
 from contractive_gnn.nn import CSGNN, build
 from contractive_gnn.nn.bound import CoupledBound, compose
 from contractive_gnn.norms import vector_norm
@@ -34,13 +35,6 @@ def model_of(name: str, features: int, classes: int, seed: int = 0) -> CSGNN:
     return model
 
 
-def flip(edge_index: Tensor, pairs: Tensor, n: int) -> Tensor:
-    codes = torch.cat([edge_index, pairs, pairs.flip(0)], dim=1)
-    codes, counts = (codes[0] * n + codes[1]).unique(return_counts=True)
-    kept = codes[counts == 1]
-    return torch.stack([kept // n, kept % n])
-
-
 def graph(n: int = 14, seed: int = 0) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     pairs = torch.triu(torch.rand(n, n, generator=generator) < 0.3, diagonal=1).nonzero().T
@@ -62,7 +56,7 @@ def largest_share(model: CSGNN, x: Tensor, edge_index: Tensor, bound: CoupledBou
             pairs = pairs.sort(dim=0).values
             pairs = pairs[:, pairs[0] != pairs[1]].unique(dim=1)
             change = torch.randn(x.shape, dtype=x.dtype, generator=generator).sign() * (attempt % 3) * 0.1
-            moved = model(x + change, flip(edge_index, pairs, n)) - clean
+            moved = model(x + change, flip_edges(edge_index, pairs, num_nodes=n)) - clean
             allowed = bound.change(features=float(vector_norm(change, bound.norm)), flips=pairs.size(1))
             if allowed > 0:
                 worst = max(worst, float(vector_norm(moved, bound.norm)) / allowed)
