@@ -218,10 +218,7 @@ def verify(
         from contractive_gnn.bench import verify as verification
         from contractive_gnn.dynamics import registry
 
-        known = registry.names()
-        if unknown := [name for name in names or () if name not in known]:
-            raise ValueError(f"unknown dynamics {', '.join(unknown)}; expected one of {', '.join(known)}")
-        wanted = names or known
+        wanted = registry.select(names)
         found: list[Verdict] = []
         lost: list[Died] = []
         processes = jobs or _default_jobs()

@@ -7,7 +7,7 @@ A registered name is a row of ``contractive-gnn verify`` and, if its state is no
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from contractive_gnn.activations import Identity, LeakyReLU
@@ -67,6 +67,19 @@ def names() -> list[str]:
     return list(DYNAMICS)
 
 
+def select(wanted: Sequence[str] | None = None) -> list[str]:
+    """The names in ``wanted``, all of them known; every registered name if there are none.
+
+    Raises:
+        ValueError: if a name is unknown.
+        PluginError: see :func:`contractive_gnn.plugins.load_plugins`.
+    """
+    known = names()
+    if unknown := [name for name in wanted or () if name not in known]:
+        raise ValueError(f"unknown dynamics {', '.join(unknown)}; expected one of {', '.join(known)}")
+    return list(wanted or known)
+
+
 def build(name: str, channels: int, **hyperparameters: object) -> Dynamics:
     """Build a registered dynamics.
 
@@ -74,9 +87,7 @@ def build(name: str, channels: int, **hyperparameters: object) -> Dynamics:
         ValueError: if the name is unknown.
         PluginError: see :func:`contractive_gnn.plugins.load_plugins`.
     """
-    known = names()
-    if name not in known:
-        raise ValueError(f"unknown dynamics {name!r}; expected one of {', '.join(known)}")
+    (name,) = select([name])
     return DYNAMICS[name](channels, **hyperparameters)
 
 
