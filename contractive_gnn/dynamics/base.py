@@ -130,3 +130,15 @@ class Dynamics(nn.Module, ABC):
     def measure(self) -> str | SumNorm:
         """:attr:`norm` as :mod:`contractive_gnn.norms` takes it: its name, or the norm of a composite state."""
         return self.norm
+
+
+def larger(a: Tensor | float, b: Tensor | float) -> Tensor | float:
+    """The larger of two constants, a scalar tensor where one of them is."""
+    if isinstance(a, Tensor):
+        return torch.maximum(a, torch.as_tensor(b, dtype=a.dtype, device=a.device))
+    return larger(b, a) if isinstance(b, Tensor) else max(a, b)
+
+
+def spread(x: Tensor) -> Tensor:
+    """The distance of every entry to the farthest in its column, ``[n, c]`` with n ≥ 1: ``max_j |x_ik − x_jk|``."""
+    return torch.maximum(x - x.min(dim=0).values, x.max(dim=0).values - x)

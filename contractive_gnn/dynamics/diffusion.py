@@ -8,7 +8,7 @@ from torch_geometric.nn import MessagePassing
 
 from contractive_gnn import kernels
 from contractive_gnn.activations import Activation, activation
-from contractive_gnn.dynamics.base import Dynamics
+from contractive_gnn.dynamics.base import Dynamics, larger, spread
 from contractive_gnn.graph import Graph
 
 
@@ -73,7 +73,7 @@ class Diffusion(Dynamics, MessagePassing):  # type: ignore[misc]
 
     def rate(self, graph: Graph) -> float:
         """κ = μ − 2ρ."""
-        return self.mu - 2.0 * max(0.0, -self.sigma.slopes[0])
+        return self.mu - 2.0 * self.sigma.weak_convexity
 
     def max_step(self, graph: Graph) -> float:
         """``2/(2 + μ + κ)``; 0 where the rate is negative: a redescending σ that the fidelity does not outweigh."""
@@ -82,9 +82,7 @@ class Diffusion(Dynamics, MessagePassing):  # type: ignore[misc]
 
     def lipschitz(self, graph: Graph, step: Tensor | float) -> Tensor | float:
         """``max(1 − hκ, h(2 + μ) − 1)``, for every step: a row's own entry may change its sign beyond the longest."""
-        if isinstance(step, Tensor):
-            return torch.maximum(1.0 - step * self.rate(graph), step * (2.0 + self.mu) - 1.0)
-        return max(1.0 - step * self.rate(graph), step * (2.0 + self.mu) - 1.0)
+        return larger(1.0 - step * self.rate(graph), step * (2.0 + self.mu) - 1.0)
 
     @property
     def uniform(self) -> bool:
@@ -107,6 +105,5 @@ class Diffusion(Dynamics, MessagePassing):  # type: ignore[misc]
         with torch.no_grad():
             b = graph.edge_weight.new_full((graph.num_nodes,), self.sigma.bound)
             if x is not None and x.numel():
-                spread = torch.maximum(x - x.min(dim=0).values, x.max(dim=0).values - x).amax(dim=1)
-                b = torch.minimum(b, max(abs(s) for s in self.sigma.slopes) * spread)
+                b = torch.minimum(b, max(abs(s) for s in self.sigma.slopes) * spread(x).amax(dim=1))
             return float((b / (1.0 + graph.row_sum(graph.edge_weight))).max())

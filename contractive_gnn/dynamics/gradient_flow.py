@@ -11,7 +11,7 @@ from torch_geometric.nn import MessagePassing
 
 from contractive_gnn import kernels
 from contractive_gnn.activations import Activation, activation
-from contractive_gnn.dynamics.base import Dynamics
+from contractive_gnn.dynamics.base import Dynamics, larger, spread
 from contractive_gnn.graph import Graph
 
 Placement = Literal["inside", "outside"]
@@ -160,7 +160,7 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
 
     def rate(self, graph: Graph) -> Tensor | float:
         """``μ − max(0, −s_min) ‖W‖² ‖G‖²``: μ for a monotone σ, less for a redescending one."""
-        dip = max(0.0, -self.sigma.slopes[0])
+        dip = self.sigma.weak_convexity
         return self.mu - dip * self.weight_norm() ** 2 * self.gradient_norm_squared(graph) if dip else self.mu
 
     def max_step(self, graph: Graph) -> Tensor:
@@ -175,7 +175,7 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
 
     def lipschitz(self, graph: Graph, step: Tensor | float) -> Tensor | float:
         """``max(1 − hκ, h(ν + μ) − 1)``, for every step: the eigenvalues of −DX lie in ``[κ, ν + μ]``."""
-        return _larger(1.0 - step * self.rate(graph), step * (self.smoothness(graph) + self.mu) - 1.0)
+        return larger(1.0 - step * self.rate(graph), step * (self.smoothness(graph) + self.mu) - 1.0)
 
     @property
     def uniform(self) -> bool:
@@ -239,12 +239,5 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         if x is None or x.numel() == 0:
             return bound
         z = x if self.weight is None else x @ self.weight
-        spread = torch.maximum(z - z.min(dim=0).values, z.max(dim=0).values - z)  # per channel, to the farthest node
-        spread = spread.amax(dim=1) if self.norm == "linf" else torch.linalg.vector_norm(spread, dim=1)
-        return torch.minimum(bound, max(abs(s) for s in self.sigma.slopes) * spread)
-
-
-def _larger(a: Tensor | float, b: Tensor | float) -> Tensor | float:
-    if isinstance(a, Tensor):
-        return torch.maximum(a, torch.as_tensor(b, dtype=a.dtype, device=a.device))
-    return _larger(b, a) if isinstance(b, Tensor) else max(a, b)
+        far = torch.linalg.vector_norm(spread(z), math.inf if self.norm == "linf" else 2, dim=1)
+        return torch.minimum(bound, max(abs(s) for s in self.sigma.slopes) * far)
