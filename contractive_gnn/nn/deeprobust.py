@@ -58,9 +58,9 @@ class DeepRobustModel(nn.Module, ABC):
             raise ValueError(f"epochs must be at least 1, given {epochs}")
         self.epochs = epochs
 
-    @abstractmethod
     def reset_parameters(self) -> None:
         """Draw all parameters anew."""
+        self.inner.initialize()
 
     @abstractmethod
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
@@ -90,6 +90,19 @@ class DeepRobustModel(nn.Module, ABC):
     @abstractmethod
     def _fit(self, data: Data, arrays: Arrays) -> None:
         """Run DeepRobust's loop."""
+
+    def _fit_inner(self, arrays: Arrays, **settings: Any) -> None:
+        """The loop of the modules that take arrays."""
+        self.inner.fit(
+            arrays.features,
+            arrays.adjacency,
+            arrays.labels,
+            arrays.train,
+            arrays.val,
+            train_iters=self.epochs,
+            verbose=False,
+            **settings,
+        )
 
 
 class RGCN(DeepRobustModel):
@@ -161,15 +174,7 @@ class RGCN(DeepRobustModel):
             return normalised_adjacency(edge_index, None, n, power=power)
 
         with replaced(type(self.inner), output=property(fset=keep)), replaced(self.inner, _normalize_adj=normalise):
-            self.inner.fit(
-                arrays.features,
-                arrays.adjacency,
-                arrays.labels,
-                arrays.train,
-                arrays.val,
-                train_iters=self.epochs,
-                verbose=False,
-            )
+            self._fit_inner(arrays)
         self.inner.load_state_dict(best)
         self._forget()
 
@@ -213,10 +218,6 @@ class _PreprocessedGCN(DeepRobustModel):
             weight_decay=weight_decay,
             device="cpu",
         )
-
-    def reset_parameters(self) -> None:
-        """Draw all parameters anew."""
-        self.inner.initialize()
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Class scores (log-probabilities)."""
@@ -279,16 +280,7 @@ class GCNJaccard(_PreprocessedGCN):
         self.inner.binary_feature = similarity == "jaccard"
 
     def _fit(self, data: Data, arrays: Arrays) -> None:
-        self.inner.fit(
-            arrays.features,
-            arrays.adjacency,
-            arrays.labels,
-            arrays.train,
-            arrays.val,
-            threshold=self.threshold,
-            train_iters=self.epochs,
-            verbose=False,
-        )
+        self._fit_inner(arrays, threshold=self.threshold)
 
     def _clean(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None) -> Tensor:
         with torch.no_grad():
@@ -368,16 +360,7 @@ class GCNSVD(_PreprocessedGCN):
             replaced(self.inner, truncatedSVD=lambda matrix, k: _multiply(*_eigenpairs(matrix, k))),
             replaced(import_deeprobust("graph.utils"), normalize_adj_tensor=_normalised_dense),
         ):
-            self.inner.fit(
-                arrays.features,
-                arrays.adjacency,
-                arrays.labels,
-                arrays.train,
-                arrays.val,
-                k=self.rank,
-                train_iters=self.epochs,
-                verbose=False,
-            )
+            self._fit_inner(arrays, k=self.rank)
 
     def _clean(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None) -> Tensor:
         n = x.size(0)
@@ -472,10 +455,6 @@ class MedianGCN(DeepRobustModel):
             device="cpu",
         )
 
-    def reset_parameters(self) -> None:
-        """Draw all parameters anew."""
-        self.inner.initialize()
-
     def _fit(self, data: Data, arrays: Arrays) -> None:
         self.inner.fit([data.clone()], train_iters=self.epochs, verbose=False)
 
@@ -553,7 +532,7 @@ class SimPGCN(DeepRobustModel):
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew."""
-        self.inner.initialize()
+        super().reset_parameters()
         self.inner.linear.reset_parameters()
 
     def _fit(self, data: Data, arrays: Arrays) -> None:
@@ -562,15 +541,7 @@ class SimPGCN(DeepRobustModel):
         pairs = extreme_pairs(similarities)
         self.inner.node_pairs = tuple(pairs)
         self.inner.pseudo_labels = torch.from_numpy(similarities[tuple(pairs)])[:, None]
-        self.inner.fit(
-            arrays.features,
-            arrays.adjacency,
-            arrays.labels,
-            arrays.train,
-            arrays.val,
-            train_iters=self.epochs,
-            verbose=False,
-        )
+        self._fit_inner(arrays)
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Class scores (log-probabilities)."""
@@ -701,7 +672,7 @@ class ProGNN(DeepRobustModel):
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew and forget the graph."""
-        self.inner.initialize()
+        super().reset_parameters()
         self.learned = self.learned.new_empty(0, 0)
         self.given = self.given.new_empty(0)
 
