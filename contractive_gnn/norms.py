@@ -232,12 +232,10 @@ def estimate_norm(
     if kind != "l2":
         estimate = _hager(matvec, adjoint, like, kind, iterations, seed)
     else:
-        ritz = _lanczos(lambda v: adjoint(matvec(v)), like, iterations, seed)
+        ritz = _lanczos(lambda v: adjoint(matvec(v)), like, iterations, failure, seed)
         image = matvec(ritz.top_vector)
         value = float(torch.linalg.vector_norm(image))
-        overlap = _overlap(like.numel(), failure)
-        eta = _lanczos_gap(ritz.steps, overlap)
-        square = min(ritz.top + ritz.next / overlap, ritz.top / (1 - eta) if eta < 1 else math.inf)
+        square = min(ritz.top + ritz.missed, ritz.top / (1 - ritz.eta) if ritz.eta < 1 else math.inf)
         upper = max(value, math.sqrt(square))
         residual = ritz.residual / value if value > 0 else math.sqrt(ritz.residual)
         estimate = NormEstimate(value, upper, residual, 2 * ritz.steps + 1, ritz.top_vector)
@@ -277,13 +275,11 @@ def estimate_log_norm(
         value = float(weak_pairing(line, unit, "l1"))
         estimate = NormEstimate(value, math.inf, None, size.iterations + shifted.iterations + 1, unit)
     else:
-        ritz = _lanczos(lambda v: (matvec(v) + adjoint(v)) / 2, like, iterations, seed)
-        value = float((ritz.top_vector * matvec(ritz.top_vector)).sum())
         # Either end of the spectrum may fail, so each gets half of the probability.
-        overlap = _overlap(like.numel(), failure / 2)
-        eta = _lanczos_gap(ritz.steps, overlap)
-        missed = eta * (ritz.top - ritz.bottom) / (1 - 2 * eta) if eta < 0.5 else math.inf
-        upper = max(value, ritz.top + min(missed, ritz.next / overlap))
+        ritz = _lanczos(lambda v: (matvec(v) + adjoint(v)) / 2, like, iterations, failure / 2, seed)
+        value = float((ritz.top_vector * matvec(ritz.top_vector)).sum())
+        missed = ritz.eta * (ritz.top - ritz.bottom) / (1 - 2 * ritz.eta) if ritz.eta < 0.5 else math.inf
+        upper = max(value, ritz.top + min(missed, ritz.missed))
         estimate = NormEstimate(value, upper, ritz.residual, 2 * ritz.steps + 1, ritz.top_vector)
     return _in_weights(estimate, kind, like, norm, weight)
 
@@ -557,17 +553,22 @@ def _in_weights(estimate: NormEstimate, kind: Family, like: Tensor, norm: str, w
 
 @dataclass(frozen=True, eq=False)
 class _Ritz:
-    """The outer Ritz values of a symmetric operator, the vector of the largest, and the next off-diagonal entry."""
+    """The outer Ritz values of a symmetric operator, the vector of the largest, and what they may miss.
+
+    With probability ``1 − failure`` the largest eigenvalue is at most ``top + missed``, and nearer to it than ``eta``
+    times the width of the spectrum (:func:`estimate_norm`).
+    """
 
     top: float
     bottom: float
-    next: float
+    missed: float
+    eta: float
     residual: float
     top_vector: Tensor
     steps: int
 
 
-def _lanczos(operator: Map, like: Tensor, iterations: int, seed: int) -> _Ritz:
+def _lanczos(operator: Map, like: Tensor, iterations: int, failure: float, seed: int) -> _Ritz:
     generator = torch.Generator().manual_seed(seed)
     # Drawn on the CPU in float64: the same start on every device.
     start = torch.randn(like.shape, generator=generator, dtype=torch.float64)
@@ -590,8 +591,16 @@ def _lanczos(operator: Map, like: Tensor, iterations: int, seed: int) -> _Ritz:
     lower += torch.diag(torch.tensor(off[: k - 1], dtype=torch.float64), -1)
     values, vectors = torch.linalg.eigh(lower)  # reads the lower triangle
     vector = (torch.stack(basis[:k]).mT @ vectors[:, -1].to(like)).view(like.shape)
-    residual = off[-1] * abs(float(vectors[-1, -1]))
-    return _Ritz(float(values[-1]), float(values[0]), off[-1], residual, vector / vector.norm(), k)
+    overlap = _overlap(like.numel(), failure)
+    return _Ritz(
+        top=float(values[-1]),
+        bottom=float(values[0]),
+        missed=off[-1] / overlap,
+        eta=_lanczos_gap(k, overlap),
+        residual=off[-1] * abs(float(vectors[-1, -1])),
+        top_vector=vector / vector.norm(),
+        steps=k,
+    )
 
 
 def _overlap(dimension: int, failure: float) -> float:
