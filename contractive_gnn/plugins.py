@@ -47,10 +47,10 @@ def plugin_files() -> dict[str, str]:
 
 
 def load_plugins() -> None:
-    """Import every plug-in that has not been imported yet.
+    """Import every plug-in that has not been imported yet. One that fails leaves no dynamics registered.
 
     Raises:
-        PluginError: if one cannot be imported, with its name and the reason.
+        PluginError: if one cannot be imported or takes a model's name, with its name and the reason.
     """
     for entry in entry_points(group=GROUP):
         _load(f"{entry.name} = {entry.value}", entry.load)
@@ -62,11 +62,19 @@ def load_plugins() -> None:
 def _load(name: str, load: Callable[[], object]) -> None:
     if name in _loaded:
         return
+    from contractive_gnn.dynamics.registry import DYNAMICS  # which imports this module
+    from contractive_gnn.nn.models import MODELS
+
+    before = dict(DYNAMICS)
     _loaded.add(name)  # before it runs: a plug-in may ask for the registry itself
     try:
         load()
+        if taken := [new for new in DYNAMICS if new not in before and new in MODELS]:
+            raise ValueError(f"{', '.join(taken)} is a model's name, which hides the dynamics; register another name")
     except Exception as error:
         _loaded.discard(name)
+        DYNAMICS.clear()
+        DYNAMICS.update(before)
         raise PluginError(f"the plug-in {name} cannot be imported: {type(error).__name__}: {error}") from error
 
 
