@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import mean, pstdev
 from typing import Any
@@ -31,7 +31,8 @@ from contractive_gnn.bench.results import (
     ResultsFile,
     current_commit,
     current_versions,
-    read_results,
+    digest,
+    replacing,
 )
 from contractive_gnn.certify import Certificate, FeatureBudget, FlipBudget
 from contractive_gnn.certify import certify as certificate_of
@@ -43,6 +44,10 @@ from contractive_gnn.training import evaluate
 
 CERTIFICATE = "certificate"
 RADII = "radii.csv"
+RADII_COLUMNS = [
+    *("dataset", "split", "split_seed", "model", "hyperparameters", "certificate", "feature_flips", "seed"),
+    *("node", "label", "prediction", "radius", "largest_tried"),
+]
 KINDS = ("both", "additions", "deletions")
 
 
@@ -120,26 +125,28 @@ def run(
     budgets: list[tuple[float | int, BudgetUnit]] = [(r, "edges per node") for r in range(1, flips + 1)]
     if fraction is not None:
         budgets.append((fraction, "fraction of each degree"))
-    with ResultsFile(out / RESULTS) as results:
+    with ResultsFile(out / RESULTS, _read_line) as results:
         for seed in protocol.seeds:
             unit = _Unit(protocol, data, model, seed, kind, feature_flips, attack_predictions)
-            todo = [(cell, budget) for budget in budgets if (cell := unit.cell(*budget)) not in results]
-            if not todo:
+            cells = [unit.cell(*budget) for budget in budgets]
+            tried = max((int(row["largest_tried"]) for row in _read_radii(out) if unit.owns(row)), default=0)
+            if tried >= flips and all(cell in results for cell in cells):
                 continue
             unit.train()
             radius = torch.zeros(data.num_nodes, dtype=torch.long)
-            for cell, (amount, measure) in todo:
-                result, certificate = unit.measure(cell)
-                results.append(result)
-                if measure == "edges per node":
-                    radius[certificate.certified] = int(amount)
-            if len(todo) == len(budgets):
-                _write_radii(out, seed, data, certificate.prediction, radius, most=flips)
-    finished = [result for result in read_results(out / RESULTS) if result.attack.startswith(CERTIFICATE)]
+            for cell in cells:
+                certificate = unit.certify(cell)
+                if cell not in results:
+                    results.append(unit.result(cell, certificate))
+                if cell.budget_unit == "edges per node":
+                    radius[certificate.certified] = int(cell.budget)
+            if tried < flips:
+                _write_radii(out, unit, certificate.prediction, radius, most=flips)
+        finished = [result for result in results.finished.values() if isinstance(result, CertifiedResult)]
     _show(finished)
     _picture(finished).save(out)
     typer.echo(f"Written: {out / RESULTS}, {out / RADII}, {out / 'certified.png'}")
-    return _broken(out / RESULTS)
+    return sum(result.broken for result in finished)
 
 
 @dataclass
@@ -180,6 +187,20 @@ class _Unit:
         )
         self.clean = evaluate(self.net, self.data, self.data.test_mask)
 
+    @property
+    def features(self) -> FeatureBudget:
+        return FeatureBudget(flips=self.feature_flips)
+
+    @cached_property
+    def owner(self) -> dict[str, str]:
+        """The columns of ``radii.csv`` that say what was certified."""
+        cell, learned = self.cell(0, "edges per node"), self.protocol.model_hyperparameters(self.model)
+        where = cell.dataset, cell.split, cell.split_seed, cell.model, digest(learned)
+        return dict(zip(RADII_COLUMNS, map(str, (*where, cell.attack, self.feature_flips, cell.seed)), strict=False))
+
+    def owns(self, row: Mapping[str, str]) -> bool:
+        return self.owner.items() <= row.items()
+
     def budget(self, cell: Cell) -> FlipBudget:
         n, allowed = (
             self.data.num_nodes,
@@ -189,14 +210,19 @@ class _Unit:
             return FlipBudget.uniform(int(cell.budget), n, **allowed)
         return FlipBudget.fraction(cell.budget, self.data.edge_index, n, **allowed)
 
-    def measure(self, cell: Cell) -> tuple[CertifiedResult, Certificate]:
-        data, flips, features = self.data, self.budget(cell), FeatureBudget(flips=self.feature_flips)
-        certificate = certificate_of(self.net, data.x, data.edge_index, flips=flips, features=features)
+    def certify(self, cell: Cell) -> Certificate:
+        return certificate_of(
+            self.net, self.data.x, self.data.edge_index, flips=self.budget(cell), features=self.features
+        )
+
+    def result(self, cell: Cell, certificate: Certificate) -> CertifiedResult:
+        """The certificate with what attacks do to it."""
+        data = self.data
         start = time.perf_counter()
         siege: Siege | None = None
         if self.attack_predictions:
             siege = besiege(
-                self.net, data.x, data.edge_index, certificate, flips=flips, features=features,
+                self.net, data.x, data.edge_index, certificate, flips=self.budget(cell), features=self.features,
                 predictions=self.attack_predictions, seed=self.seed,
             )  # fmt: skip
         certified = certificate.accuracy(data.y, data.test_mask)
@@ -205,7 +231,7 @@ class _Unit:
             kept = (certificate.prediction == data.y) & ~siege.changed
             held = 100.0 * float(kept[data.test_mask].double().mean())
         commit, changes = current_commit()
-        result = CertifiedResult(
+        return CertifiedResult(
             **{name: getattr(cell, name) for name in Cell.__dataclass_fields__},
             accuracy=certified,
             clean_accuracy=self.clean,
@@ -228,24 +254,32 @@ class _Unit:
             broken=siege.broken if siege is not None else 0,
             unchanged_accuracy=held,
         )
-        return result, certificate
 
 
-def _broken(path: Path) -> int:
-    """How many certified predictions the attacks changed, over all lines of the file."""
-    return sum(json.loads(line).get("broken", 0) for line in path.read_text(encoding="utf-8").splitlines())
+def _read_line(line: str) -> Result:
+    """A certificate with all of its fields; the line of another command as any reader has it."""
+    result = Result.from_line(line)
+    return CertifiedResult.from_line(line) if result.attack.startswith(CERTIFICATE) else result
 
 
-def _write_radii(out: Path, seed: int, data: Data, prediction: Tensor, radius: Tensor, *, most: int) -> None:
-    """Append one line a node: how many flips at every node at once its prediction is certified to survive."""
-    path = out / RADII
-    fresh = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
+def _read_radii(out: Path) -> list[dict[str, str]]:
+    """The lines of ``radii.csv``; none where there is no such file, or one with other columns."""
+    if not (out / RADII).exists():
+        return []
+    with (out / RADII).open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        return list(reader) if reader.fieldnames == RADII_COLUMNS else []
+
+
+def _write_radii(out: Path, unit: _Unit, prediction: Tensor, radius: Tensor, *, most: int) -> None:
+    """One line a node, how many flips at every node at once its prediction is certified to survive: the unit's anew."""
+    others = [row for row in _read_radii(out) if not unit.owns(row)]
+    columns = zip(unit.data.y.tolist(), prediction.tolist(), radius.tolist(), strict=True)
+    with replacing(out / RADII) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        if fresh:
-            writer.writerow(["seed", "node", "label", "prediction", "radius", "largest_tried"])
-        for node in range(data.num_nodes):
-            writer.writerow([seed, node, int(data.y[node]), int(prediction[node]), int(radius[node]), most])
+        writer.writerow(RADII_COLUMNS)
+        writer.writerows(row.values() for row in others)
+        writer.writerows([*unit.owner.values(), node, *values, most] for node, values in enumerate(columns))
 
 
 def _groups(results: Sequence[Result]) -> dict[tuple[str, str, str, int, str, float], list[Result]]:

@@ -15,7 +15,7 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -184,8 +184,12 @@ def digest(hyperparameters: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
-def read_results(path: Path) -> list[Result]:
+def read_results(path: Path, read_line: Callable[[str], Result] = Result.from_line) -> list[Result]:
     """Every finished line of ``path``, in order; an unfinished last line (no newline) is passed over.
+
+    Args:
+        path: a ``results.jsonl``.
+        read_line: what makes a result of a line.
 
     Raises:
         ResultsError: the file is missing, or a finished line is not a result.
@@ -197,7 +201,7 @@ def read_results(path: Path) -> list[Result]:
     results = []
     for number, line in enumerate(content.split(b"\n")[:-1], start=1):
         try:
-            results.append(Result.from_line(line.decode()))
+            results.append(read_line(line.decode()))
         except (ResultsError, UnicodeDecodeError) as error:
             raise ResultsError(f"{path}, line {number}: {error}; remove or repair that line") from error
     return results
@@ -208,11 +212,15 @@ class ResultsFile:
 
     Opening cuts an unfinished last line away and reads the rest; ``finished`` are the results by their key.
 
+    Args:
+        path: the file.
+        read_line: see :func:`read_results`.
+
     Raises:
         ResultsError: another run has the file open, or a line in it is not a result.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, read_line: Callable[[str], Result] = Result.from_line) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab", buffering=0)
@@ -227,7 +235,7 @@ class ResultsFile:
             content = path.read_bytes()
             self._file.truncate(content.rfind(b"\n") + 1)
             self.finished: dict[Key, Result] = {}
-            for result in read_results(path):
+            for result in read_results(path, read_line):
                 self.finished.setdefault(result.key, result)
         except BaseException:
             self._file.close()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ from typer.testing import CliRunner
 
 from contractive_gnn.bench import certify as module
 from contractive_gnn.bench.cli import app
-from contractive_gnn.bench.results import read_results
+from contractive_gnn.bench.results import Result, read_results
 from contractive_gnn.certify import bounds
 
 QUICK = ("--dataset", "csbm", "--set", "training.epochs=6", "--set", "model.num_steps=4")
@@ -17,6 +19,11 @@ QUICK = ("--dataset", "csbm", "--set", "training.epochs=6", "--set", "model.num_
 def invoke(*arguments: str | Path) -> tuple[int, str, str]:
     done = CliRunner().invoke(app, ["certify", *map(str, arguments)], env={"COLUMNS": "200"})
     return done.exit_code, done.stdout, done.stderr
+
+
+def read_radii(folder: Path) -> list[dict[str, str]]:
+    path = folder / "radii.csv"
+    return list(csv.DictReader(path.open(newline="", encoding="utf-8"))) if path.exists() else []
 
 
 def test_it_writes_results_radii_and_a_picture_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,14 +43,46 @@ def test_it_writes_results_radii_and_a_picture_and_resumes(tmp_path: Path, monke
         assert line["certified_accuracy"] == line["accuracy"]
         assert line["attacked_predictions"] == 0
     assert lines[1]["accuracy"] <= lines[0]["accuracy"]
-    radii = (tmp_path / "radii.csv").read_text().splitlines()
-    assert radii[0] == "seed,node,label,prediction,radius,largest_tried"
-    assert len(radii) == 1001
+    radii = read_radii(tmp_path)
+    assert [int(row["node"]) for row in radii] == list(range(1000))
+    assert {row["radius"] for row in radii} <= {"0", "1", "2"}
+    assert {row["largest_tried"] for row in radii} == {"2"}
     assert (tmp_path / "certified.png").stat().st_size > 0
 
     monkeypatch.setattr(module, "fit_certified", None)  # nothing is trained again
     assert invoke(*arguments)[0] == 0
     assert len(read_results(tmp_path / "results.jsonl")) == 3
+
+
+def test_radii_are_those_of_the_largest_budget_of_every_seed_and_setting(tmp_path: Path) -> None:
+    fresh, grown = tmp_path / "fresh", tmp_path / "grown"
+    assert invoke(*QUICK, "--flips", "2", "--out", fresh)[0] == 0
+    for more in (("--flips", "1"), ("--flips", "2"), ("--flips", "1", "--fraction", "0.25")):
+        assert invoke(*QUICK, *more, "--out", grown)[0] == 0
+        assert len(read_radii(grown)) == 1000
+    assert read_radii(grown) == read_radii(fresh)
+    assert invoke(*QUICK, "--seeds", "2", "--out", grown)[0] == 0
+    assert invoke(*QUICK, "--kind", "additions", "--out", grown)[0] == 0
+    radii = read_radii(grown)
+    assert radii[:1000] == read_radii(fresh)
+    assert [(row["certificate"], row["seed"]) for row in radii[1000::1000]] == [
+        ("certificate", "1"),
+        ("certificate-additions", "0"),
+    ]
+
+
+def test_what_stops_it_between_results_and_radii_loses_neither(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_write_radii", stop)
+        assert invoke(*QUICK, "--out", tmp_path)[0] == 130
+    line = (tmp_path / "results.jsonl").read_text()
+    assert read_radii(tmp_path) == []
+    assert invoke(*QUICK, "--out", tmp_path)[0] == 0
+    assert (tmp_path / "results.jsonl").read_text() == line
+    assert len(read_radii(tmp_path)) == 1000
 
 
 def test_attacks_do_not_break_it_but_break_a_wrong_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,9 +96,10 @@ def test_attacks_do_not_break_it_but_break_a_wrong_bound(tmp_path: Path, monkeyp
 
     correct = bounds._largest_added
     monkeypatch.setattr(bounds, "_largest_added", lambda *given: 0.3 * correct(*given))
-    code, _, err = invoke(*arguments, "--out", tmp_path / "wrong")
-    assert code == 1
-    assert "the certificate is wrong" in err
+    for _ in range(2):  # a resumed run remembers
+        code, _, err = invoke(*arguments, "--out", tmp_path / "wrong")
+        assert code == 1
+        assert "the certificate is wrong" in err
 
 
 @pytest.mark.parametrize(
@@ -76,3 +116,8 @@ def test_mistakes_are_answered_in_one_line(tmp_path: Path, arguments: tuple[str,
     code, _, err = invoke(*arguments, "--out", tmp_path)
     assert code == 2
     assert complaint in err
+
+
+def test_a_result_of_another_command_stays_what_it_is(make_result: Callable[..., Result]) -> None:
+    plain = make_result()
+    assert module._read_line(plain.to_line()) == plain
