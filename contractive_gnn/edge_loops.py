@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-LINEAR, CLIP, GROUP_CLIP, GROUP_MCP = range(4)
+LINEAR, CLIP, GROUP_FIRM, GROUP_MCP = range(4)
 AHEAD: Final = 16
 """So many edges before its turn a neighbour's row is asked for: the rows come from all over the memory."""
 REORDER: Final = {"reassoc", "contract", "nsz"}
@@ -44,19 +44,22 @@ def prefetch(typing_context, array, row, column):  # type: ignore[no-untyped-def
 
 
 @numba.njit(cache=True, inline="always")
-def radial(kind, parameter, r):  # type: ignore[no-untyped-def]
+def radial(kind, parameter, fall, r):  # type: ignore[no-untyped-def]
     """w(r) and w'(r)/r of a group activation σ(d) = w(‖d‖) d."""
-    if kind == GROUP_CLIP:
+    if kind == GROUP_FIRM:
         if r <= parameter:
             return 1.0, 0.0
-        return parameter / r, -parameter / (r * r * r)
+        peak = parameter * (1.0 + fall)
+        if peak <= fall * r:
+            return 0.0, 0.0
+        return peak / r - fall, -peak / (r * r * r)
     if r >= parameter or r == 0:
         return (0.0 if r > 0 else 1.0), 0.0
     return 1.0 - r / parameter, -1.0 / (parameter * r)
 
 
 @numba.njit(cache=True, fastmath=REORDER, nogil=True)
-def forward(z, a, pointer, source, edge, kind, parameter, inside, start, stop, out):  # type: ignore[no-untyped-def]
+def forward(z, a, pointer, source, edge, kind, parameter, fall, inside, start, stop, out):  # type: ignore[no-untyped-def]
     """Rows start … stop − 1 of the sum; no other row is written, so several threads may share the work."""
     channels, line = z.shape[1], 64 // z.itemsize
     last = source.size - 1
@@ -87,14 +90,14 @@ def forward(z, a, pointer, source, edge, kind, parameter, inside, start, stop, o
                     square = z.dtype.type(0.0)
                     for c in range(channels):
                         square += (scale * (z_i[c] - z_j[c])) ** 2
-                    shrink, _ = radial(kind, parameter, math.sqrt(square))
+                    shrink, _ = radial(kind, parameter, fall, math.sqrt(square))
                     factor = z.dtype.type(weight * shrink * scale)
                 for c in range(channels):
                     out_i[c] += factor * (z_i[c] - z_j[c])
 
 
 @numba.njit(cache=True, fastmath=REORDER, inline="always")
-def push(g, z_i, z_j, weight, kind, parameter, inside, sign, grad):  # type: ignore[no-untyped-def]
+def push(g, z_i, z_j, weight, kind, parameter, fall, inside, sign, grad):  # type: ignore[no-untyped-def]
     """Add sign · a s Jσ(s (z_i − z_j)) g to ``grad``; return what a group σ contributes to g · ∂(a σ)/∂a."""
     channels = z_i.size
     scale = weight if inside else z_i.dtype.type(1.0)
@@ -115,7 +118,7 @@ def push(g, z_i, z_j, weight, kind, parameter, inside, sign, grad):  # type: ign
             d = scale * (z_i[c] - z_j[c])
             square += d * d
             along += d * g[c]
-        shrink, bend = radial(kind, parameter, math.sqrt(square))
+        shrink, bend = radial(kind, parameter, fall, math.sqrt(square))
         straight, across = z_i.dtype.type(factor * shrink), z_i.dtype.type(factor * scale * bend * along)
         for c in range(channels):
             grad[c] += straight * g[c] + across * (z_i[c] - z_j[c])
@@ -127,7 +130,7 @@ def push(g, z_i, z_j, weight, kind, parameter, inside, sign, grad):  # type: ign
 
 @numba.njit(cache=True, fastmath=REORDER, nogil=True)
 def backward(  # type: ignore[no-untyped-def]
-    g, z, a, pointer, source, edge, out_pointer, out_target, out_edge, kind, parameter, inside, weighted,
+    g, z, a, pointer, source, edge, out_pointer, out_target, out_edge, kind, parameter, fall, inside, weighted,
     start, stop, grad_z, grad_a,
 ):  # fmt: skip
     """Rows start … stop − 1 of the gradient by z, and the entries of that by a which belong to edges into them.
@@ -151,7 +154,7 @@ def backward(  # type: ignore[no-untyped-def]
             if i == j:
                 continue
             z_j, weight = z[j], a[edge[k]]
-            total = push(g_i, z_i, z_j, weight, kind, parameter, inside, one, grad_i)
+            total = push(g_i, z_i, z_j, weight, kind, parameter, fall, inside, one, grad_i)
             if weighted:
                 scale = weight if inside else one
                 if kind == LINEAR:
@@ -176,7 +179,7 @@ def backward(  # type: ignore[no-untyped-def]
                 prefetch(g, ahead, c)
             j = out_target[k]
             if i != j:
-                push(g[j], z_i, z[j], a[out_edge[k]], kind, parameter, inside, -one, grad_i)
+                push(g[j], z_i, z[j], a[out_edge[k]], kind, parameter, fall, inside, -one, grad_i)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -23,27 +23,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from contractive_gnn.activations import Activation, GroupHuber, GroupMCP, Huber, Identity, LeakyReLU
+from contractive_gnn.activations import Activation, GroupFirm, GroupHuber, GroupMCP, Huber, Identity, LeakyReLU
 from contractive_gnn.edge_order import EdgeOrder
 from contractive_gnn.graph import transformed
 
-LINEAR, CLIP, GROUP_CLIP, GROUP_MCP = range(4)  # as in edge_loops
+LINEAR, CLIP, GROUP_FIRM, GROUP_MCP = range(4)  # as in edge_loops
 
 
-def code(sigma: Activation) -> tuple[int, float] | None:
-    """The kernel's name of an activation and its parameter, None where it has none; only the odd part of σ counts.
+def code(sigma: Activation) -> tuple[int, float, float] | None:
+    """The kernel's name of an activation, its threshold and the slope of its fall beyond it; None where it has none.
+
+    Only the odd part of σ counts. In the place of a threshold the linear ones have their slope.
 
     An activation that learns its threshold has none: the kernel gives no gradient with respect to it.
     """
     if getattr(sigma, "learnable", False):
         return None
     if type(sigma) is Identity:
-        return LINEAR, 1.0
+        return LINEAR, 1.0, 0.0
     if type(sigma) is LeakyReLU:
-        return LINEAR, (1.0 + sigma.negative_slope) / 2
-    for kind, name in ((CLIP, Huber), (GROUP_CLIP, GroupHuber), (GROUP_MCP, GroupMCP)):
+        return LINEAR, (1.0 + sigma.negative_slope) / 2, 0.0
+    for kind, name in ((CLIP, Huber), (GROUP_FIRM, GroupHuber), (GROUP_FIRM, GroupFirm), (GROUP_MCP, GroupMCP)):
         if type(sigma) is name:
-            return kind, sigma.threshold
+            return kind, sigma.threshold, getattr(sigma, "kappa", 0.0)
     return None
 
 
@@ -98,7 +100,7 @@ def edge_sum(z: Tensor, a: Tensor, edge_index: Tensor, sigma: Activation, *, ins
         raise ValueError(f"{sigma} has no compiled kernel; use the message-passing path")
     order = EdgeOrder.of(edge_index, z.size(0))
     lists = [*order.incoming, *order.outgoing]
-    return torch.ops.contractive_gnn.edge_sum(z, a, lists, named[0], named[1], inside)  # type: ignore[no-any-return]
+    return torch.ops.contractive_gnn.edge_sum(z, a, lists, *named, inside)  # type: ignore[no-any-return]
 
 
 def _loops() -> Any:
@@ -131,22 +133,42 @@ def _by_rows(loop: Any, arrays: tuple[Any, ...], order: tuple[Any, ...], *result
 
 
 @torch.library.custom_op("contractive_gnn::edge_sum", mutates_args=())
-def _edge_sum(z: Tensor, a: Tensor, order: list[Tensor], kind: int, parameter: float, inside: bool) -> Tensor:
+def _edge_sum(
+    z: Tensor, a: Tensor, order: list[Tensor], kind: int, parameter: float, fall: float, inside: bool
+) -> Tensor:
     out = torch.empty_like(z, memory_format=torch.contiguous_format)
     values, weights, incoming = _array(z), _array(a), tuple(_array(t) for t in order[:3])
-    arguments = (values, weights, *incoming, kind, values.dtype.type(parameter), inside)
+    arguments = (values, weights, *incoming, kind, values.dtype.type(parameter), values.dtype.type(fall), inside)
     _by_rows(_loops().forward, arguments, incoming, out.numpy())
     return out
 
 
 @torch.library.custom_op("contractive_gnn::edge_sum_backward", mutates_args=())
 def _edge_sum_backward(
-    g: Tensor, z: Tensor, a: Tensor, order: list[Tensor], kind: int, parameter: float, inside: bool, weighted: bool
+    g: Tensor,
+    z: Tensor,
+    a: Tensor,
+    order: list[Tensor],
+    kind: int,
+    parameter: float,
+    fall: float,
+    inside: bool,
+    weighted: bool,
 ) -> tuple[Tensor, Tensor]:
     grad_z = torch.empty_like(z, memory_format=torch.contiguous_format)
     grad_a = torch.zeros_like(a) if weighted else a.new_empty(0)
     values, lists = _array(z), tuple(_array(t) for t in order)
-    arguments = (_array(g), values, _array(a), *lists, kind, values.dtype.type(parameter), inside, weighted)
+    arguments = (
+        _array(g),
+        values,
+        _array(a),
+        *lists,
+        kind,
+        values.dtype.type(parameter),
+        values.dtype.type(fall),
+        inside,
+        weighted,
+    )
     _by_rows(_loops().backward, arguments, lists, grad_z.numpy(), grad_a.numpy())
     return grad_z, grad_a
 
@@ -156,13 +178,21 @@ def _array(tensor: Tensor) -> Any:
 
 
 @_edge_sum.register_fake
-def _(z: Tensor, a: Tensor, order: list[Tensor], kind: int, parameter: float, inside: bool) -> Tensor:
+def _(z: Tensor, a: Tensor, order: list[Tensor], kind: int, parameter: float, fall: float, inside: bool) -> Tensor:
     return torch.empty_like(z, memory_format=torch.contiguous_format)
 
 
 @_edge_sum_backward.register_fake
 def _(
-    g: Tensor, z: Tensor, a: Tensor, order: list[Tensor], kind: int, parameter: float, inside: bool, weighted: bool
+    g: Tensor,
+    z: Tensor,
+    a: Tensor,
+    order: list[Tensor],
+    kind: int,
+    parameter: float,
+    fall: float,
+    inside: bool,
+    weighted: bool,
 ) -> tuple[Tensor, Tensor]:
     return (
         torch.empty_like(z, memory_format=torch.contiguous_format),
@@ -171,7 +201,7 @@ def _(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    z, a, order, ctx.kind, ctx.parameter, ctx.inside = inputs
+    z, a, order, ctx.kind, ctx.parameter, ctx.fall, ctx.inside = inputs
     ctx.save_for_backward(z, a, *order)
 
 
@@ -183,21 +213,23 @@ def _gradient(ctx: Any, g: Tensor) -> tuple[Any, ...]:
     if torch.is_grad_enabled():  # someone asks for the gradient's own graph: differentiate the plain formula
         target = torch.repeat_interleave(torch.arange(len(z)), order[0].diff())
         sorted_edges = torch.stack([order[1].long(), target])
-        out = plain_edge_sum(z, a[order[2].long()], sorted_edges, ctx.kind, ctx.parameter, ctx.inside)
+        out = plain_edge_sum(z, a[order[2].long()], sorted_edges, ctx.kind, ctx.parameter, ctx.fall, ctx.inside)
         wanted = [tensor for tensor, needed in ((z, wants_z), (a, wants_a)) if needed]
         grads = iter(torch.autograd.grad(out, wanted, g, create_graph=True, materialize_grads=True))
         grad_z, grad_a = (next(grads) if needed else None for needed in (wants_z, wants_a))
     else:
         grad_z, grad_a = torch.ops.contractive_gnn.edge_sum_backward(
-            g, z, a, order, ctx.kind, ctx.parameter, ctx.inside, wants_a
+            g, z, a, order, ctx.kind, ctx.parameter, ctx.fall, ctx.inside, wants_a
         )
-    return grad_z, grad_a if wants_a else None, [None] * len(order), None, None, None
+    return grad_z, grad_a if wants_a else None, [None] * len(order), None, None, None, None
 
 
 _edge_sum.register_autograd(_gradient, setup_context=_setup_context)
 
 
-def plain_edge_sum(z: Tensor, a: Tensor, edge_index: Tensor, kind: int, parameter: float, inside: bool) -> Tensor:
+def plain_edge_sum(
+    z: Tensor, a: Tensor, edge_index: Tensor, kind: int, parameter: float, fall: float, inside: bool
+) -> Tensor:
     """The same sum with tensor operations: the reference, and what a second derivative goes through."""
     j, i = edge_index
     weight = a.unsqueeze(-1)
@@ -207,6 +239,8 @@ def plain_edge_sum(z: Tensor, a: Tensor, edge_index: Tensor, kind: int, paramete
         value = parameter * d
     elif kind == CLIP:
         value = d.clamp(-parameter, parameter)
+    elif kind == GROUP_MCP:
+        value = GroupMCP(parameter)(d)
     else:
-        value = (GroupHuber if kind == GROUP_CLIP else GroupMCP)(parameter)(d)
+        value = GroupFirm(parameter, kappa=fall)(d) if fall else GroupHuber(parameter)(d)
     return torch.zeros_like(z).index_add(0, i, weight * value)
