@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -24,7 +24,7 @@ class FitResult:
         val_accuracy: accuracy on the validation nodes at the epoch that was kept, in percent.
         val_loss: mean cross-entropy there.
         best_epoch: that epoch, from 0 (-1 for a model that trains itself).
-        epochs: how many were run (0 for a model that trains itself).
+        epochs: how many were run in all (0 for a model that trains itself).
         seconds: wall time.
     """
 
@@ -96,7 +96,8 @@ def fit(
             return fitted
         torch.manual_seed(seed)
         guessed = _sure(predict(model, data), data.train_mask, self_training)
-        return _fit(model, data, guessed, epochs, lr, weight_decay, patience, select, on_epoch, start)
+        again = _fit(model, data, guessed, epochs, lr, weight_decay, patience, select, on_epoch, start)
+        return replace(again, epochs=fitted.epochs + again.epochs)
 
 
 def _sure(logits: Tensor, known: Tensor, least: float) -> tuple[Tensor, Tensor]:

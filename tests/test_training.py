@@ -79,3 +79,24 @@ def test_scores_that_are_not_numbers_are_wrong(data: Data) -> None:
             return torch.full((x.size(0), 3), float("nan"))
 
     assert training.evaluate(Broken(), data, data.y == 0) == 0.0
+
+
+def test_self_training_learns_from_what_the_first_fit_is_sure_of(data: Data) -> None:
+    def trained(**more: float) -> tuple[training.FitResult, torch.Tensor]:
+        model = nn.build("gcn", data.num_features, 3)
+        return training.fit(model, data, epochs=25, **more), training.predict(model, data)  # type: ignore[arg-type]
+
+    once, first = trained()
+    twice, second = trained(self_training=0.6)
+    assert (once.epochs, twice.epochs) == (25, 50)
+    assert not torch.equal(first, second)
+    hidden = data.clone()
+    hidden.y = torch.where(data.train_mask | data.val_mask, data.y, 0)  # test labels are never read
+    model = nn.build("gcn", data.num_features, 3)
+    training.fit(model, hidden, epochs=25, self_training=0.6)
+    assert torch.equal(training.predict(model, hidden), second)
+
+
+def test_self_training_is_refused_where_it_means_nothing(data: Data) -> None:
+    with pytest.raises(ValueError, match=r"self_training must be a probability, at least 0 and below 1, got 1\.0"):
+        training.fit(nn.build("gcn", data.num_features, 3), data, self_training=1.0)

@@ -7,6 +7,7 @@ from contractive_gnn.nn.csgnn import CSGNN, CoupledConv
 from contractive_gnn.nn.flow import FlowConv, FlowGNN, gradient_flow, linf_diffusion
 from contractive_gnn.nn.implicit import EquilibriumConv
 from contractive_gnn.nn.models import MODELS, build, flow_gnn, model_names
+from contractive_gnn.nn.similarity import Similarity, SimilarityFlowGNN, SimilarityWeights, robust, robust_provable
 from contractive_gnn.nn.sparse import Linear
 
 __all__ = [
@@ -22,6 +23,9 @@ __all__ = [
     "FlowConv",
     "FlowGNN",
     "Linear",
+    "Similarity",
+    "SimilarityFlowGNN",
+    "SimilarityWeights",
     "WeightedGATConv",
     "build",
     "flow_gnn",
@@ -29,4 +33,6 @@ __all__ = [
     "linf_diffusion",
     "model_names",
     "parametrizations",
+    "robust",
+    "robust_provable",
 ]

@@ -1,0 +1,218 @@
+"""The similarity adjacency and the models on it: the formula, gradients, invariances, and the contraction claimed."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from contractive_gnn import attacks, datasets, nn
+from contractive_gnn.nn.similarity import Similarity, SimilarityWeights, robust
+from contractive_gnn.nn.sparse import compress
+from contractive_gnn.training import fit
+
+MODELS = ["robust", "robust-provable"]
+
+
+@pytest.fixture(scope="module")
+def data() -> Data:
+    data = datasets.contextual_sbm(60, classes=3, features=12, average_degree=6, seed=2)
+    data.x = (data.x > 0.4).double()  # a bag of words, with an empty row
+    data.x[7] = 0
+    return data
+
+
+def reference(data: Data, *, rank: int, rounds: int, hops: int, mixing: float, power: float) -> np.ndarray:
+    """The docstring in dense NumPy, with the full singular value decomposition."""
+    x, n = data.x.numpy(), data.num_nodes
+    a = np.zeros((n, n))
+    a[tuple(data.edge_index.numpy()[::-1])] = 1
+    rows = x * (1 + np.log((1 + n) / (1 + (x > 0).sum(axis=0))))
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    rows = rows / np.maximum(length, 1e-300)
+    z = rows @ np.linalg.svd(rows)[2][:rank].T
+    known = length > 0
+    z = known * (z - z[known[:, 0]].mean(axis=0))
+
+    def unit(h: np.ndarray) -> np.ndarray:
+        return h / np.maximum(np.linalg.norm(h, axis=1, keepdims=True), 1e-12)
+
+    z = unit(z)
+    w = a * np.maximum(z @ z.T, 0) ** power
+    for _ in range(rounds):
+        scale = 1 / np.sqrt(w.sum(axis=1, keepdims=True) + 0.1)
+        h = z
+        for _ in range(hops):
+            h = mixing * scale * (w @ (scale * h)) + (1 - mixing) * z
+        w = a * np.maximum(unit(h) @ unit(h).T, 0) ** power
+    return w[tuple(data.edge_index.numpy()[::-1])]
+
+
+@pytest.mark.parametrize("power", [1.0, 2.0])
+def test_the_weights_are_those_of_the_docstring(data: Data, power: float) -> None:
+    settings = {"rank": 5, "rounds": 2, "hops": 3, "mixing": 0.7, "power": power}
+    weights = Similarity(**settings)(data.x, data.edge_index)  # type: ignore[arg-type]
+    np.testing.assert_allclose(weights.numpy(), reference(data, **settings), atol=1e-9)  # type: ignore[arg-type]
+    sparse = Similarity(**settings)(data.x.to_sparse_csr(), data.edge_index)  # type: ignore[arg-type]
+    torch.testing.assert_close(sparse, weights)
+
+
+def test_edges_between_classes_weigh_less(real_data: None) -> None:
+    clean, attacked = datasets.load("cora"), datasets.load_attacked("cora", "metattack", 0.25)
+    weights = Similarity()(attacked.x, attacked.edge_index)
+    codes = [graph.edge_index[0] * graph.num_nodes + graph.edge_index[1] for graph in (clean, attacked)]
+    added = ~torch.isin(codes[1], codes[0])
+    assert float(weights[added].mean()) < 0.3 < 0.6 < float(weights[~added].mean())
+
+
+def test_one_hot_features_are_replaced_by_the_neighbours() -> None:
+    clique = torch.combinations(torch.arange(5)).t()
+    edges = torch.cat([clique, clique + 5, torch.tensor([[0], [5]])], dim=1)
+    edge_index = torch.cat([edges, edges.flip(0)], dim=1)
+    weights = Similarity(rank=3)(torch.eye(10), edge_index)
+    bridge = (edge_index[0] - edge_index[1]).abs() == 5
+    assert float(weights[bridge].max()) < 0.5 * float(weights[~bridge].min())
+    torch.testing.assert_close(weights, Similarity(rank=3, source="structure")(torch.randn(10, 4), edge_index))
+
+
+@pytest.mark.parametrize("source", ["features", "structure"])
+def test_gradients_are_those_of_finite_differences(data: Data, source: str) -> None:
+    """In the edge weights; of the structure's principal axes, which are held fixed, the gradient knows nothing."""
+    similarity = Similarity(rank=5 if source == "features" else 100, source=source)  # type: ignore[arg-type]
+    start = torch.rand(data.num_edges, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 0.5
+
+    def score(weight: Tensor) -> Tensor:
+        return similarity(data.x, data.edge_index, weight).square().sum()
+
+    weight = start.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(score(weight), weight)
+    for edge in (0, 11, 40):
+        step = torch.zeros_like(start)
+        step[edge] = 1e-6
+        difference = float(score(start + step) - score(start - step)) / 2e-6
+        assert float(slope[edge]) == pytest.approx(difference, rel=1e-4, abs=1e-7)
+
+
+def test_an_attacker_sees_absent_edges_and_features(data: Data) -> None:
+    model = robust(12, 3, hidden=8).double().eval()
+    pairs = torch.tensor([[0, 1, 2], [30, 41, 55]])
+    edge_index = torch.cat([data.edge_index, pairs, pairs.flip(0)], dim=1)
+    weight = torch.cat([torch.ones(data.num_edges), torch.zeros(6)]).double().requires_grad_()
+    x = data.x.clone().requires_grad_()
+    gradient_a, gradient_x = torch.autograd.grad(model(x, edge_index, weight).square().sum(), [weight, x])
+    likely = Similarity()(data.x, edge_index) > 0
+    assert bool((gradient_a[likely] != 0).all())
+    assert bool((gradient_x[data.x.sum(dim=1) > 0] != 0).any(dim=1).all())
+
+
+def test_listing_an_absent_pair_changes_nothing(data: Data) -> None:
+    pairs = torch.tensor([[0, 1], [30, 41]])
+    edge_index = torch.cat([data.edge_index, pairs, pairs.flip(0)], dim=1)
+    weight = torch.cat([torch.ones(data.num_edges), torch.zeros(4)]).double()
+    torch.testing.assert_close(
+        Similarity()(data.x, edge_index, weight)[: data.num_edges], Similarity()(data.x, data.edge_index)
+    )
+
+
+def test_the_cache_notices_changes_in_place(data: Data) -> None:
+    similarity, x = Similarity(), data.x.clone()
+    before = similarity(x, data.edge_index)
+    assert similarity(x, data.edge_index) is before
+    x[0] = x[1]
+    after = similarity(x, data.edge_index)
+    torch.testing.assert_close(after, Similarity()(x, data.edge_index))
+    assert not torch.equal(after, before)
+    assert torch.equal(copy.deepcopy(similarity)(x, data.edge_index), after)
+
+
+def test_the_transform_writes_the_weights(data: Data) -> None:
+    out = SimilarityWeights(rank=5)(data)
+    torch.testing.assert_close(out.edge_weight, Similarity(rank=5)(data.x, data.edge_index))
+    assert "rank=5" in repr(SimilarityWeights(rank=5))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_constant_factor_changes_nothing(data: Data, name: str) -> None:
+    outputs = []
+    for factor in (1.0, 1e-3, 250.0):
+        graph = copy.copy(data)
+        graph.x = factor * data.x.float()
+        model = nn.build(name, 12, 3, hidden=8)
+        fit(model, graph, epochs=8, self_training=0.5)
+        outputs.append(model(compress(graph.x), graph.edge_index).detach())
+    for output in outputs[1:]:
+        torch.testing.assert_close(output, outputs[0], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_nodes_may_be_renumbered(data: Data, name: str) -> None:
+    model = nn.build(name, 12, 3, hidden=8).double().eval()
+    order = torch.randperm(data.num_nodes, generator=torch.Generator().manual_seed(3))
+    place = order.argsort()
+    torch.testing.assert_close(
+        model(data.x[order], place[data.edge_index]), model(data.x, data.edge_index)[order], rtol=1e-6, atol=1e-8
+    )
+
+
+def stretch(model: nn.SimilarityFlowGNN, data: Data, *, scale: float) -> float:
+    """How much two states of the flow part in its norm at most, over one step with the anchor held fixed."""
+    graph = model.adjacency(data.x, data.edge_index)
+    field = model.conv.dynamics
+    step = model.conv.step_size(graph)
+    generator = torch.Generator().manual_seed(0)
+    weight = field.norm_weight(graph).sqrt().unsqueeze(-1)  # type: ignore[union-attr]
+    worst = 0.0
+    for _ in range(100):
+        # neighbours on either side of the fall of σ, and a change along the difference
+        side = torch.randn(data.num_nodes, 1, dtype=torch.float64, generator=generator).sign()
+        x = scale * side * torch.ones(1, 8, dtype=torch.float64) / 8**0.5 / 2
+        y = x * (1 + 1e-4)
+        moved = [state + step * field.field(state, graph, anchor=0 * x) for state in (x, y)]
+        worst = max(worst, float((weight * (moved[1] - moved[0])).norm() / (weight * (y - x)).norm()))
+    return worst
+
+
+def test_the_provable_steps_contract_and_steeper_ones_do_not(data: Data) -> None:
+    model = nn.build("robust-provable", 12, 3, hidden=8, threshold=0.8).double()
+    graph = model.adjacency(data.x, data.edge_index)  # type: ignore[operator]
+    dynamics = model.conv.dynamics
+    assert dynamics.certified
+    assert float(dynamics.rate(graph)) == pytest.approx(0.001)  # type: ignore[union-attr,operator,arg-type]
+    assert stretch(model, data, scale=2.0) <= 1.0  # type: ignore[arg-type]
+    dynamics.sigma.kappa = 10 * dynamics.sigma.kappa  # type: ignore[union-attr,operator]
+    assert stretch(model, data, scale=1.0) > 1.05  # type: ignore[arg-type]
+
+
+def test_the_way_to_the_first_adjacency_is_not_certified(data: Data) -> None:
+    bound = nn.build("robust-provable", 12, 3, hidden=8).double().lipschitz(data.x, data.edge_index)  # type: ignore[operator]
+    assert not bound.certified
+    assert "A(0)" in bound.reason
+    assert np.isfinite(bound.structure_here)
+
+
+def test_no_gradient_is_masked(data: Data) -> None:
+    graph = copy.copy(data)
+    graph.x = data.x.float()
+    model = nn.build("robust", 12, 3, hidden=8)
+    fit(model, graph, epochs=30)
+    result = attacks.get("whitebox-pgd", epochs=20).run(graph, attacks.Budget(flips=10), victim=model.eval())
+    assert not result.provenance.get("warnings")
+
+
+def test_errors_say_what_was_expected() -> None:
+    with pytest.raises(ValueError, match="rank must be at least 1, got 0"):
+        Similarity(rank=0)
+    with pytest.raises(ValueError, match="mixing must be at least 0 and below 1"):
+        Similarity(mixing=1.0)
+    with pytest.raises(ValueError, match="power must be positive"):
+        Similarity(power=0)
+    with pytest.raises(ValueError, match="source must be 'auto', 'features' or 'structure', got 'x'"):
+        Similarity(source="x")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="similarity=False takes no rank"):
+        robust(4, 2, similarity=False, rank=3)
+    with pytest.raises(ValueError, match="mu must be positive"):
+        nn.build("robust-provable", 4, 2, mu=0.0)
+    with pytest.raises(ValueError, match="row_norm must be positive"):
+        robust(4, 2, row_norm=0.0)
