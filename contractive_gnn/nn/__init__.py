@@ -5,34 +5,7 @@ from contractive_gnn.nn.baselines import APPNP, GAT, GCN, MLP, WeightedGATConv
 from contractive_gnn.nn.composition import AlternatingConv
 from contractive_gnn.nn.csgnn import CSGNN, CoupledConv
 from contractive_gnn.nn.flow import FlowConv, FlowGNN, gradient_flow, linf_diffusion
+from contractive_gnn.nn.gnnguard import GNNGuard
 from contractive_gnn.nn.implicit import EquilibriumConv
 from contractive_gnn.nn.models import MODELS, build, flow_gnn, model_names
-from contractive_gnn.nn.similarity import Similarity, SimilarityFlowGNN, SimilarityWeights, robust, robust_provable
-from contractive_gnn.nn.sparse import Linear
-
-__all__ = [
-    "APPNP",
-    "CSGNN",
-    "GAT",
-    "GCN",
-    "MLP",
-    "MODELS",
-    "AlternatingConv",
-    "CoupledConv",
-    "EquilibriumConv",
-    "FlowConv",
-    "FlowGNN",
-    "Linear",
-    "Similarity",
-    "SimilarityFlowGNN",
-    "SimilarityWeights",
-    "WeightedGATConv",
-    "build",
-    "flow_gnn",
-    "gradient_flow",
-    "linf_diffusion",
-    "model_names",
-    "parametrizations",
-    "robust",
-    "robust_provable",
-]
+    "RUNGConv",
