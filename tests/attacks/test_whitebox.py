@@ -26,6 +26,8 @@ from contractive_gnn.attacks.whitebox import (
     margin,
     project_onto_budget,
 )
+from contractive_gnn.nn import build
+from contractive_gnn.training import fit
 
 QUICK: dict[str, Any] = {"epochs": 15, "fine_epochs": 5, "samples": 5, "swaps": 15}
 
@@ -369,6 +371,16 @@ def test_gradient_masking_is_told(graph: Data, victim: type[TinyGCN], gradient: 
     else:
         assert report["unreliable"] == []
     assert report["errors"]["found"] >= report["errors"]["random"]
+
+
+@pytest.mark.parametrize(("name", "options"), [("rung", {}), ("elastic-gnn", {"lambda1": 0.3}), ("gnnguard", {})])
+def test_the_robust_baselines_hide_no_gradient(graph: Data, name: str, options: dict[str, float]) -> None:
+    model = build(name, graph.num_features, 3, **options)
+    fit(model, graph, epochs=30)
+    report = diagnosis(WhiteboxPGD(**QUICK).run(graph, Budget(flips=40), victim=model.eval()))
+    assert report["gradient"] == "ok"
+    assert report["unreliable"] == []
+    assert report["errors"]["found"] > report["errors"]["random"]
 
 
 class TestWhiteboxPGDFeatures:
