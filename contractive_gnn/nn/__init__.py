@@ -8,4 +8,38 @@ from contractive_gnn.nn.flow import FlowConv, FlowGNN, gradient_flow, linf_diffu
 from contractive_gnn.nn.gnnguard import GNNGuard
 from contractive_gnn.nn.implicit import EquilibriumConv
 from contractive_gnn.nn.models import MODELS, build, flow_gnn, model_names
+from contractive_gnn.nn.similarity import Similarity, SimilarityFlowGNN, SimilarityWeights, robust, robust_provable
+from contractive_gnn.nn.smoothing import RUNG, ElasticConv, ElasticGNN, RUNGConv
+from contractive_gnn.nn.sparse import Linear
+
+__all__ = [
+    "APPNP",
+    "CSGNN",
+    "GAT",
+    "GCN",
+    "MLP",
+    "MODELS",
+    "RUNG",
+    "AlternatingConv",
+    "CoupledConv",
+    "ElasticConv",
+    "ElasticGNN",
+    "EquilibriumConv",
+    "FlowConv",
+    "FlowGNN",
+    "GNNGuard",
+    "Linear",
     "RUNGConv",
+    "Similarity",
+    "SimilarityFlowGNN",
+    "SimilarityWeights",
+    "WeightedGATConv",
+    "build",
+    "flow_gnn",
+    "gradient_flow",
+    "linf_diffusion",
+    "model_names",
+    "parametrizations",
+    "robust",
+    "robust_provable",
+]

@@ -13,6 +13,109 @@ from contractive_gnn.nn.baselines import APPNP, GAT, GCN, MLP
 from contractive_gnn.nn.csgnn import CSGNN
 from contractive_gnn.nn.deeprobust import DEEPROBUST_MODELS
 from contractive_gnn.nn.flow import FlowConv, FlowGNN, gradient_flow, linf_diffusion
+from contractive_gnn.nn.gnnguard import GNNGuard
+from contractive_gnn.nn.similarity import robust, robust_provable
+from contractive_gnn.nn.smoothing import RUNG, ElasticGNN
+
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "mlp": MLP,
+    "gcn": GCN,
+    "gat": GAT,
+    "appnp": APPNP,
+    "csgnn": CSGNN,
+    "csgnn-noadj": partial(CSGNN, adjacency="fixed"),
+    "ecsgnn": partial(CSGNN, adjacency="unconstrained"),
+    "csgnn-published": partial(
+        CSGNN,
+        num_layers=3,
+        adjacency="published",
+        alpha=-1.0,
+        adjacency_step=None,
+        sigma="tanh",
+        threshold=None,
+        condition="printed",
+        placement="inside",
+        normalization="none",
+        mu=0.0,
+        weight=True,
+    ),
+    "gradient-flow": gradient_flow,
+    "linf-diffusion": linf_diffusion,
+    "robust": robust,
+    "robust-provable": robust_provable,
     "rung": RUNG,
     "elastic-gnn": ElasticGNN,
     "gnnguard": GNNGuard,
+    **DEEPROBUST_MODELS,
+}
+
+
+def model_names() -> list[str]:
+    """Every name that :func:`build` takes: :data:`MODELS`, and the registered flows of node features."""
+    return [*MODELS, *(name for name in registry.names() if name not in MODELS and _on_features(name))]
+
+
+def _on_features(name: str) -> bool:
+    factory = registry.DYNAMICS[name]
+    if isinstance(factory, type) and issubclass(factory, Dynamics):
+        return factory.on_features
+    try:
+        return registry.build(name, 2).on_features
+    except Exception:
+        return True  # it may want other channels; whoever asks for it is told
+
+
+def flow_gnn(
+    in_channels: int,
+    out_channels: int,
+    *,
+    dynamics: str,
+    hidden: int = 64,
+    num_steps: int = 8,
+    step: float | None = None,
+    constrained: bool = True,
+    scheme: str = "euler",
+    dropout: float = 0.5,
+    space: Literal["hidden", "class"] = "hidden",
+    **hyperparameters: Any,
+) -> FlowGNN:
+    """A registered dynamics as a model: :class:`FlowGNN` around a :class:`FlowConv` of it.
+
+    Args:
+        in_channels: number of features.
+        out_channels: number of classes.
+        dynamics: a name of :data:`contractive_gnn.dynamics.DYNAMICS`.
+        hidden: see :class:`FlowGNN`.
+        num_steps: see :class:`FlowConv`.
+        step: see :class:`FlowConv`.
+        constrained: see :class:`FlowConv`; an expansive field needs ``constrained=False`` and a step.
+        scheme: see :class:`FlowConv`.
+        dropout: see :class:`FlowGNN`.
+        space: see :class:`FlowGNN`.
+        **hyperparameters: the dynamics' own.
+    """
+    field = registry.build(dynamics, hidden if space == "hidden" else out_channels, **hyperparameters)
+    if not field.on_features:
+        raise ValueError(f"{dynamics!r} is a flow of matrices; a model needs a flow of node features")
+    conv = FlowConv(field, num_steps=num_steps, step=step, constrained=constrained, scheme=scheme)
+    return FlowGNN(in_channels, out_channels, conv, hidden=hidden, dropout=dropout, space=space)
+
+
+def build(name: str, in_channels: int, out_channels: int, **hyperparameters: Any) -> nn.Module:
+    """Build a model by its name, or by that of a registered dynamics (:func:`flow_gnn`).
+
+    Args:
+        name: one of :func:`model_names`.
+        in_channels: number of features.
+        out_channels: number of classes.
+        **hyperparameters: the model's own keyword arguments.
+
+    Raises:
+        ValueError: if the name is unknown.
+        TypeError: if a hyperparameter is not one of the model's.
+    """
+    if name in MODELS:
+        return MODELS[name](in_channels, out_channels, **hyperparameters)
+    if name in registry.names():
+        return flow_gnn(in_channels, out_channels, dynamics=name, **hyperparameters)
+    raise ValueError(f"unknown model {name!r}; expected one of {', '.join(model_names())}")
