@@ -61,8 +61,10 @@ def certified(
     fit = fit_certified(model, data, flips=FlipBudget.uniform(1, n), seed=seed, **hyperparameters["training"])
     clean = evaluate(model, data, data.test_mask)
     commit, changes = current_commit()
-    budgets = [(r, "edges per node", FlipBudget.uniform(r, n)) for r in range(1, flips + 1)]
-    budgets.append((fraction, "fraction of each degree", FlipBudget.fraction(fraction, data.edge_index, n)))
+    budgets: list[tuple[float, str, FlipBudget]] = [
+        *((r, "edges per node", FlipBudget.uniform(r, n)) for r in range(1, flips + 1)),
+        (fraction, "fraction of each degree", FlipBudget.fraction(fraction, data.edge_index, n)),
+    ]
     for amount, unit, budget in budgets:
         certificate = certify_pagerank(model, data.x, data.edge_index, flips=budget)
         yield {
