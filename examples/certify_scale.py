@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def times(run: Callable[[], object]) -> tuple[float, float]:
-    """Seconds of the processor, which other processes do not lengthen, and of the clock."""
+    """Seconds of the processor, which other processes hardly lengthen, and of the clock."""
     processor, clock = time.process_time(), time.perf_counter()
     run()
     return time.process_time() - processor, time.perf_counter() - clock
