@@ -143,7 +143,8 @@ class CSGNN(nn.Module):
             whose adjacency is kept the two are the same model, but inside an absent edge has no gradient.
         mu: strength of the pull to F⁽⁰⁾ (0 in the paper).
         weight: learn W (as in the paper), or keep W = I.
-        **flow: arguments of :class:`~contractive_gnn.dynamics.GradientFlow`.
+        normalization: see :class:`~contractive_gnn.dynamics.GradientFlow`; ``"none"`` in the paper.
+        epsilon: see :class:`~contractive_gnn.dynamics.GradientFlow`.
 
     Shapes:
         ``x`` ``[n, in_channels]`` dense or ``sparse_csr``, ``edge_index`` ``[2, E]`` with both orientations or a sparse
@@ -169,7 +170,8 @@ class CSGNN(nn.Module):
         placement: Placement = "outside",
         mu: float = 0.1,
         weight: bool = False,
-        **flow: Any,
+        normalization: Normalization = "degree",
+        epsilon: float = 1.0,
     ) -> None:
         super().__init__()
         sigma = activation(sigma, threshold=None if isinstance(sigma, Activation) else threshold)
@@ -190,7 +192,8 @@ class CSGNN(nn.Module):
                 adjacency_flow=None
                 if adjacency == "fixed"
                 else AdjacencyFlow(form=adjacency, alpha=alpha, step=adjacency_step),
-                **flow,
+                normalization=normalization,
+                epsilon=epsilon,
             )
             for _ in range(1 if shared else num_layers)
         ]
