@@ -68,6 +68,15 @@ Overrides = Annotated[
         "May be given again and again.",
     ),
 ]
+Presets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--preset",
+        metavar="MODEL=FILE.json",
+        help="Hyperparameters of a model from a file, as `tune` writes it, in place of the packaged ones. "
+        "May be given again and again.",
+    ),
+]
 Targets = Annotated[
     int | None,
     typer.Option(help="Number of targets of a live targeted attack; 20 if not given, 10 in a first look."),
@@ -118,6 +127,7 @@ def bench(
         int, typer.Option(help="Seed of the attacks and of the choice of targets; every model sees the same graph.")
     ] = 0,
     targets: Targets = None,
+    presets: Presets = None,
     overrides: Overrides = None,
     anchors: Annotated[
         Path | None,
@@ -138,9 +148,9 @@ def bench(
         out = out if out is not None else Path("runs") / dataset
         protocol = _protocol(
             dataset=dataset, models=models, attacks=attacks, seeds=seeds, split=split, split_seed=split_seed,
-            attack_seed=attack_seed, targets=targets, overrides=overrides, root=root,
+            attack_seed=attack_seed, targets=targets, presets=presets, overrides=overrides, root=root,
         )  # fmt: skip
-        command = _command(protocol, plugins=plugins, jobs=jobs, anchors=anchors, out=out)
+        command = _command(protocol, presets=presets, plugins=plugins, jobs=jobs, anchors=anchors, out=out)
         n_results, failures = _bench(protocol, out=out, jobs=jobs, command=command)
         if n_results:
             _report(out, anchors)
@@ -151,6 +161,94 @@ def bench(
             _say(
                 f"Tracebacks are in {out / 'errors.log'}; the same command tries the missing ones again.", markup=False
             )
+            raise typer.Exit(1)
+
+
+@app.command()
+def tune(
+    model: Annotated[str, typer.Option(help="Name of the model.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder of the search, where a stopped one resumes.", show_default=False)],
+    dataset: Dataset = "digits",
+    attacks: Annotated[
+        str,
+        typer.Option(
+            help="Comma-separated graphs to train on: clean, and poisoning attacks as for `bench`, like metattack:0.25."
+        ),
+    ] = "clean",
+    space: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json",
+            help='Where to search: {"model": {"mu": {"low": 0.01, "high": 1, "log": true}, "hidden": [32, 64]}, '
+            '"training": {…}}. Default: the packaged space of the model.',
+        ),
+    ] = None,
+    trials: Annotated[int, typer.Option(help="Settings to try in all; those of earlier runs count.")] = 50,
+    seeds: Annotated[int, typer.Option(help="Number of seeds of each training: 0, 1, …")] = 2,
+    sampler_seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Give a setting up that is below the median after some of its trainings.")
+    ] = False,
+    jobs: Annotated[
+        int, typer.Option(help="Processes. With more than one, the draws depend on which trial ends first.")
+    ] = 1,
+    split: Split = "prognn",
+    split_seed: SplitSeed = 0,
+    attack_seed: Annotated[int, typer.Option(help="Seed of the attacks that are made here.")] = 0,
+    plugins: Plugins = None,
+    root: Root = None,
+    debug: Debug = False,
+) -> None:
+    """Search hyperparameters of a model by its accuracy on the validation nodes; no test label is looked at."""
+    with _errors_in_one_line(debug):
+        _use(plugins)
+        if trials < 1:
+            raise ValueError(f"--trials: expected at least 1, got {trials}")
+        protocol = _protocol(
+            dataset=dataset, models=model, attacks=attacks, seeds=seeds, split=split, split_seed=split_seed,
+            attack_seed=attack_seed, root=root,
+        )  # fmt: skip
+        from contractive_gnn.bench.runner import Failure
+        from contractive_gnn.bench.spaces import Space
+        from contractive_gnn.bench.tune import PRESET, STUDY, TRIALS, Record, Search, table
+        from contractive_gnn.bench.tune import execute as search_for
+
+        search = Search(protocol, Space.read(space, model), out, sampler_seed=sampler_seed, prune=prune)
+        graphs, tasks = search.prepare()
+        lost: list[Failure] = []
+        with Record(search) as record:
+            if record.trials:
+                _say(f"{len(record.trials)} trials are in {out} already.", markup=False)
+            left = max(0, trials - len(record.trials))
+            try:
+                with (
+                    _sigterm_is_ctrl_c(),
+                    _bar("searching", total=left) as step,
+                    contextlib.closing(search_for(record, graphs, tasks, trials=trials, processes=jobs)) as messages,
+                ):
+                    for message in messages:
+                        step(1)
+                        if isinstance(message, Failure):
+                            lost.append(message)
+            except KeyboardInterrupt:
+                record.write()
+                _say(
+                    f"\nStopped. {len(record.trials)} trials are kept in {out}; the same command goes on.",
+                    markup=False,
+                )
+                raise typer.Exit(130) from None
+        for failure in lost:
+            _say(f"{failure.what}: {failure.reason}", markup=False)
+        failed = [trial for trial in record.trials if trial.state == "failed"]
+        if failed:
+            _say(f"{len(failed)} trials failed; the last, {failed[-1].number}: {failed[-1].reason}", markup=False)
+        if record.best is None:
+            raise RuntimeError(f"no trial is complete; {out / TRIALS} says why")
+        Console().print(table(record.trials))
+        measure = ["contractive-gnn", "bench", "--dataset", dataset, "--models", model, "--attacks", attacks]
+        typer.echo(f"Written: {out / PRESET}, {out / TRIALS}, {out / STUDY}")
+        typer.echo(f"On the test nodes: {shlex.join([*measure, '--preset', f'{model}={out / PRESET}'])}")
+        if lost:
             raise typer.Exit(1)
 
 
@@ -167,6 +265,7 @@ def attack(
     split: Split = "prognn",
     split_seed: SplitSeed = 0,
     targets: Targets = None,
+    presets: Presets = None,
     overrides: Overrides = None,
     plugins: Plugins = None,
     root: Root = None,
@@ -179,7 +278,7 @@ def attack(
         _use(plugins)
         protocol = _protocol(
             dataset=dataset, models=model or "", attacks=attack, seeds=1, split=split, split_seed=split_seed,
-            attack_seed=seed, targets=targets, overrides=overrides, root=root,
+            attack_seed=seed, targets=targets, presets=presets, overrides=overrides, root=root,
         )  # fmt: skip
         from contractive_gnn.bench.runner import attack_once
 
@@ -396,11 +495,13 @@ def _protocol(
     split: str,
     split_seed: int,
     attack_seed: int,
-    targets: int | None,
-    overrides: list[str] | None,
     root: Path | None,
+    targets: int | None = None,
+    presets: list[str] | None = None,
+    overrides: list[str] | None = None,
 ) -> Protocol:
     """The protocol that the options describe."""
+    from contractive_gnn.bench.presets import parse_preset
     from contractive_gnn.bench.protocol import Override, Protocol, check_names, missing_packages
     from contractive_gnn.bench.spec import parse_attacks
     from contractive_gnn.datasets import DATASETS, has_published
@@ -429,13 +530,20 @@ def _protocol(
         split_seed=split_seed,
         attack_seed=attack_seed,
         n_targets=targets if targets is not None else QUICK_TARGETS if first else TARGETS,
+        presets=dict(parse_preset(text, dataset) for text in presets or ()),
         overrides=(*first, *(Override.parse(text) for text in overrides or ())),
         root=root,
     )
 
 
 def _command(
-    protocol: Protocol, *, plugins: list[str] | None, jobs: int | None, anchors: Path | None, out: Path
+    protocol: Protocol,
+    *,
+    presets: list[str] | None,
+    plugins: list[str] | None,
+    jobs: int | None,
+    anchors: Path | None,
+    out: Path,
 ) -> str:
     """The command line that repeats a benchmark: its defaults spelled out, since they may change."""
     given: list[tuple[str, object]] = [
@@ -447,6 +555,7 @@ def _command(
         ("--split-seed", protocol.split_seed),
         ("--attack-seed", protocol.attack_seed),
         ("--targets", protocol.n_targets),
+        *(("--preset", preset) for preset in presets or ()),
         *(("--set", override) for override in protocol.overrides),
         *(("--plugin", plugin) for plugin in plugins or ()),
         ("--jobs", jobs),
@@ -469,10 +578,10 @@ def _bench(protocol: Protocol, *, out: Path, jobs: int | None, command: str) -> 
         if todo.n_finished:
             _say(f"{todo.n_finished} of {todo.n_cells} numbers are in {out} already.", markup=False)
         failures = []
-        before = signal.signal(signal.SIGTERM, _interrupt)
         try:
             processes = jobs or _default_jobs()
             with (
+                _sigterm_is_ctrl_c(),
                 _bar("attacking and training", total=todo.n_steps) as step,
                 contextlib.closing(execute(todo, results, processes=processes)) as messages,
             ):
@@ -483,9 +592,16 @@ def _bench(protocol: Protocol, *, out: Path, jobs: int | None, command: str) -> 
         except KeyboardInterrupt:
             _say(f"\nStopped. {len(results.finished)} numbers are kept in {out}. To resume:\n{command}", markup=False)
             raise typer.Exit(130) from None
-        finally:
-            signal.signal(signal.SIGTERM, before)
         return len(results.finished), failures
+
+
+@contextlib.contextmanager
+def _sigterm_is_ctrl_c() -> Iterator[None]:
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

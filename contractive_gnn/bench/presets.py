@@ -1,4 +1,4 @@
-"""Hyperparameters of each model on each data set, from the packaged ``presets/<model>.json``.
+"""Hyperparameters of each model on each data set, from the packaged ``presets/<model>.json`` or a user's own file.
 
 A preset file is ``{"default": {"model": {…}, "training": {…}}, "cora": {…}, …}``: the arguments of
 :func:`contractive_gnn.nn.build` and of :func:`contractive_gnn.training.fit`. "default" serves every data set without an
@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import json
 from importlib import resources
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.abc import Traversable
 
 Preset = dict[str, dict[str, Any]]
 
@@ -26,11 +30,32 @@ def load_preset(model: str, dataset: str) -> Preset:
     A model without a preset file runs with the defaults of its constructor and of the training.
 
     Raises:
-        PresetError: the file has neither an entry for the data set nor "default", or an entry of another form.
+        PresetError: see :func:`read_preset`.
     """
     file = resources.files("contractive_gnn.bench") / "presets" / f"{model}.json"
-    if not file.is_file():
-        return {section: {} for section in SECTIONS}
+    return read_preset(file, dataset) if file.is_file() else {section: {} for section in SECTIONS}
+
+
+def parse_preset(text: str, dataset: str) -> tuple[str, Preset]:
+    """The model and the hyperparameters that ``MODEL=FILE.json`` names.
+
+    Raises:
+        PresetError: it has another form, or there is no such file; and see :func:`read_preset`.
+    """
+    model, _, path = text.partition("=")
+    if not (model and path):
+        raise PresetError(f"--preset {text!r}: expected MODEL=FILE.json, like gcn=runs/tune/preset.json")
+    if not Path(path).is_file():
+        raise PresetError(f"--preset {text!r}: there is no file {path}")
+    return model, read_preset(Path(path), dataset)
+
+
+def read_preset(file: Traversable, dataset: str) -> Preset:
+    """The entry of one preset file for ``dataset``.
+
+    Raises:
+        PresetError: the file has neither an entry for the data set nor "default", or an entry of another form.
+    """
     try:
         entries = json.loads(file.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:

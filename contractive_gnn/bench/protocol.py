@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -16,7 +16,7 @@ from torch_geometric.utils import degree
 
 from contractive_gnn import attacks, datasets
 from contractive_gnn.attacks import Attack
-from contractive_gnn.bench.presets import load_preset
+from contractive_gnn.bench.presets import Preset, load_preset
 from contractive_gnn.bench.results import Cell, EvaluatedOn
 from contractive_gnn.bench.spec import CLEAN, RANDOM, AttackSpec
 from contractive_gnn.datasets.registry import Split
@@ -89,6 +89,7 @@ class Protocol:
             spread over seeds is that of the training.
         n_targets: how many nodes a live targeted attack aims at.
         overrides: hyperparameters set by hand, over the presets; later ones win.
+        presets: hyperparameters by the name of the model, in place of its packaged preset.
         root: folder with the data; None for the usual places.
         download: whether missing data may be fetched.
     """
@@ -102,6 +103,7 @@ class Protocol:
     attack_seed: int = 0
     n_targets: int = 20
     overrides: tuple[Override, ...] = ()
+    presets: Mapping[str, Preset] = field(default_factory=dict)
     root: Path | None = None
     download: bool = True
 
@@ -113,7 +115,8 @@ class Protocol:
 
     def model_hyperparameters(self, model: str) -> dict[str, dict[str, Any]]:
         """``{"model": {…}, "training": {…}}``: the preset, with the overrides over it."""
-        preset = load_preset(model, self.dataset)
+        given = self.presets.get(model) or load_preset(model, self.dataset)
+        preset = {section: dict(values) for section, values in given.items()}
         for override in self.overrides:
             if override.section in preset and override.subject in (None, model):
                 preset[override.section][override.key] = override.value

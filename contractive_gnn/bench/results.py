@@ -17,6 +17,7 @@ import platform
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -207,6 +208,31 @@ def read_results(path: Path, read_line: Callable[[str], Result] = Result.from_li
     return results
 
 
+def open_alone(path: Path) -> FileIO:
+    """Open a file of lines for appending, by one run at a time, and cut an unfinished last line away.
+
+    The folder is made where it is missing. The lock ends when the file is closed.
+
+    Raises:
+        ResultsError: another run has the file open.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("ab", buffering=0)
+    try:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ResultsError(
+                    f"another run is writing to {path}; wait for it, stop it, or choose another --out"
+                ) from error
+        file.truncate(path.read_bytes().rfind(b"\n") + 1)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
 class ResultsFile:
     """``results.jsonl`` open for appending, by one run at a time.
 
@@ -222,18 +248,8 @@ class ResultsFile:
 
     def __init__(self, path: Path, read_line: Callable[[str], Result] = Result.from_line) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab", buffering=0)
+        self._file = open_alone(path)
         try:
-            if fcntl is not None:
-                try:
-                    fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError as error:
-                    raise ResultsError(
-                        f"another run is writing to {path}; wait for it, stop it, or choose another --out"
-                    ) from error
-            content = path.read_bytes()
-            self._file.truncate(content.rfind(b"\n") + 1)
             self.finished: dict[Key, Result] = {}
             for result in read_results(path, read_line):
                 self.finished.setdefault(result.key, result)

@@ -151,7 +151,9 @@ class UnitJob:
 
 
 @dataclass(frozen=True)
-class _Trained:
+class Trained:
+    """A model after its training, and how long that took."""
+
     model: nn.Module
     seconds: float
 
@@ -164,11 +166,11 @@ class _Unit:
     data: Data
 
     @functools.cached_property
-    def clean(self) -> _Trained:
+    def clean(self) -> Trained:
         return self._train(self.data)
 
-    def _train(self, data: Data) -> _Trained:
-        return _train(self.job.protocol, self.job.model, data, seed=self.job.seed)
+    def _train(self, data: Data) -> Trained:
+        return train(self.job.protocol, self.job.model, data, seed=self.job.seed)
 
     def measure(self, task: Task) -> Result:
         """One number.
@@ -360,20 +362,25 @@ def attack_once(protocol: Protocol, *, seed: int) -> tuple[AttackResult, Effect 
     _check(protocol, data)
     if not protocol.models:
         return make_graph(protocol, spec, data), None
-    model = _train(protocol, protocol.models[0], data, seed=seed).model
+    model = train(protocol, protocol.models[0], data, seed=seed).model
     result = make_graph(protocol, spec, data, victim=model)
     nodes = evaluation(result.data)
     before, after = (training.evaluate(model, graph, nodes.mask) for graph in (data, result.data))
     return result, Effect(nodes.on, before, after)
 
 
-def _train(protocol: Protocol, name: str, data: Data, *, seed: int) -> _Trained:
+def train(protocol: Protocol, name: str, data: Data, *, seed: int) -> Trained:
+    """Build one model with the protocol's hyperparameters and fit it on one graph.
+
+    Raises:
+        FloatingPointError: the training diverges.
+    """
     hyperparameters = protocol.model_hyperparameters(name)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         model = _build(name, data, hyperparameters["model"])
         fitted = training.fit(model, data, seed=seed, **hyperparameters["training"])
-    return _Trained(model, fitted.seconds)
+    return Trained(model, fitted.seconds)
 
 
 def _given(clean: Data, attacked: Data, budget: Budget, provenance: dict[str, Any]) -> AttackResult:
@@ -414,6 +421,10 @@ def _check(protocol: Protocol, data: Data) -> None:
             inspect.signature(training.fit).bind(built, data, seed=0, **hyperparameters["training"])
         except TypeError as error:
             raise ProtocolError(f"model {model!r} with {hyperparameters}: {error}") from error
+    if strangers := [model for model in protocol.presets if model not in protocol.models]:
+        raise ProtocolError(
+            f"--preset {strangers[0]}=…: {strangers[0]!r} is not in this benchmark; it has {', '.join(protocol.models)}"
+        )
     subjects = {*protocol.models, *(spec.name for spec in protocol.attacks)}
     for override in protocol.overrides:
         if override.subject is not None and override.subject not in subjects:
