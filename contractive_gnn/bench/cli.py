@@ -244,7 +244,7 @@ def tune(
             _say(f"{len(failed)} trials failed; the last, {failed[-1].number}: {failed[-1].reason}", markup=False)
         if record.best is None:
             raise RuntimeError(f"no trial is complete; {out / TRIALS} says why")
-        Console().print(table(record.trials))
+        _wide_console().print(table(record.trials, search.space))
         measure = ["contractive-gnn", "bench", "--dataset", dataset, "--models", model, "--attacks", attacks]
         typer.echo(f"Written: {out / PRESET}, {out / TRIALS}, {out / STUDY}")
         typer.echo(f"On the test nodes: {shlex.join([*measure, '--preset', f'{model}={out / PRESET}'])}")
@@ -331,7 +331,7 @@ def verify(
                         verification.write(found, out)
                 step(1)
         found.sort(key=lambda verdict: wanted.index(verdict.name))
-        console = Console() if Console().is_terminal else Console(width=120)  # a file has room for the claims
+        console = _wide_console()
         console.print(verification.table(found))
         for verdict in found:
             if verdict.broken:
@@ -637,6 +637,11 @@ def _report(folder: Path, anchors: Path | None) -> None:
     written = made.write(folder)  # before anything is printed: whoever reads the output may stop doing so
     made.print(Console())
     typer.echo(f"Written: {', '.join(map(str, written))} and the pictures beside them.")
+
+
+def _wide_console() -> Console:
+    """The terminal, or a file, which has room."""
+    return Console() if Console().is_terminal else Console(width=120)
 
 
 def _say(text: str, *, markup: bool = True) -> None:

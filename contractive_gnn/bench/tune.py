@@ -381,17 +381,19 @@ def execute(
                 yield message
 
 
-def table(trials: Sequence[Trial], *, most: int = 5) -> Table:
-    """The best complete trials, with what varies among them."""
+def table(trials: Sequence[Trial], space: Space, *, most: int = 5) -> Table:
+    """The best complete trials, with the hyperparameters that the space varies."""
     ranked = sorted((t for t in trials if t.state == "complete"), key=lambda t: -(t.objective or 0.0))[:most]
     made = Table(title="mean validation accuracy (percent)")
     for column in ("trial", "objective", *(ranked[0].val_accuracy if ranked else ()), "seconds"):
         made.add_column(column, justify="right", overflow="fold")
     made.add_column("hyperparameters", overflow="fold")
     for trial in ranked:
-        setting = {name: value for values in trial.hyperparameters.values() for name, value in values.items()}
         shown = (
-            f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}" for name, value in setting.items()
+            f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
+            for section, values in trial.hyperparameters.items()
+            for name, value in values.items()
+            if space.dimensions[section][name].varies
         )
         made.add_row(
             str(trial.number),
