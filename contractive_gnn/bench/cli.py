@@ -245,9 +245,11 @@ def tune(
         if record.best is None:
             raise RuntimeError(f"no trial is complete; {out / TRIALS} says why")
         _wide_console().print(table(record.trials, search.space))
-        measure = ["contractive-gnn", "bench", "--dataset", dataset, "--models", model, "--attacks", attacks]
         typer.echo(f"Written: {out / PRESET}, {out / TRIALS}, {out / STUDY}")
-        typer.echo(f"On the test nodes: {shlex.join([*measure, '--preset', f'{model}={out / PRESET}'])}")
+        measure = _command(
+            protocol, presets=[f"{model}={out / PRESET}"], plugins=plugins, jobs=None, anchors=None, out=out / "bench"
+        )
+        typer.echo(f"On the test nodes: {measure}")
         if lost:
             raise typer.Exit(1)
 
