@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +57,9 @@ def fit(
     the second one as labelled: their mean cross-entropy is added to that of the training nodes. Structure attacks spend
     their edges at the labelled nodes, where they spoil the training; the other labels are not spoiled with them. Of
     the nodes outside ``train_mask`` only the features are read (and the validation labels, to choose the epoch).
+    A model may know another teacher than its own first fit: ``teacher(data)``, class probabilities ``[n, classes]`` or
+    None. Whichever of the two knows more of the validation nodes teaches. Where that is the model's own, a labelled
+    node that it puts elsewhere than its label is left out: its label may be right, but its place in the graph is not.
 
     Args:
         model: a module with ``forward(x, edge_index, edge_weight=None)`` and ``reset_parameters()``.
@@ -91,26 +94,35 @@ def fit(
             fit_data(data, seed=seed)
             accuracy, loss = _score(predict(model, data), data.y, data.val_mask)
             return FitResult(accuracy, loss, -1, 0, time.perf_counter() - start)
-        fitted = _fit(model, data, None, epochs, lr, weight_decay, patience, select, on_epoch, start)
+        labelled, known = _Labelled(data.train_mask, data.y), data.train_mask
+        fitted = _fit(model, data, (labelled,), epochs, lr, weight_decay, patience, select, on_epoch, start)
         if self_training is None:
             return fitted
         torch.manual_seed(seed)
-        guessed = _sure(predict(model, data), data.train_mask, self_training)
-        again = _fit(model, data, guessed, epochs, lr, weight_decay, patience, select, on_epoch, start)
+        probability = predict(model, data).softmax(dim=-1)
+        teacher = getattr(model, "teacher", None)
+        taught = None if teacher is None else teacher(data)
+        if taught is not None and _score(taught, data.y, data.val_mask)[0] > fitted.val_accuracy:
+            placed = known & (taught.argmax(dim=-1) == data.y)
+            if bool(placed.any()):
+                probability, labelled = taught, _Labelled(placed, data.y)
+        sure, label = probability.max(dim=-1)
+        guessed = _Labelled((sure >= self_training) & ~known, label)
+        again = _fit(model, data, (labelled, guessed), epochs, lr, weight_decay, patience, select, on_epoch, start)
         return replace(again, epochs=fitted.epochs + again.epochs)
 
 
-def _sure(logits: Tensor, known: Tensor, least: float) -> tuple[Tensor, Tensor]:
-    """The nodes outside ``known`` with a class of probability ``least`` or more, and those classes."""
-    probability, label = logits.softmax(dim=-1).max(dim=-1)
-    nodes = ((probability >= least) & ~known).nonzero().squeeze(1)
-    return nodes, label[nodes]
+class _Labelled(NamedTuple):
+    """Nodes to learn from: bool ``[n]``, and int64 labels ``[n]`` that are right where it holds."""
+
+    mask: Tensor
+    label: Tensor
 
 
 def _fit(
     model: nn.Module,
     data: Data,
-    guessed: tuple[Tensor, Tensor] | None,
+    sources: Sequence[_Labelled],
     epochs: int,
     lr: float | Mapping[str, float],
     weight_decay: float | Mapping[str, float],
@@ -120,6 +132,7 @@ def _fit(
     start: float,
 ) -> FitResult:
     model.reset_parameters()  # type: ignore[operator]
+    sources = [source for source in sources if bool(source.mask.any())]
     optimizer = torch.optim.Adam(_parameter_groups(model, lr, weight_decay))
     x, y = compress(data.x), data.y
     best_key, best_epoch, best_state = (-math.inf, -math.inf), -1, copy.deepcopy(model.state_dict())
@@ -129,9 +142,9 @@ def _fit(
         model.train()
         optimizer.zero_grad()
         logits = model(x, data.edge_index)
-        objective = nn.functional.cross_entropy(logits[data.train_mask], y[data.train_mask])
-        if guessed is not None and guessed[0].numel():
-            objective = objective + nn.functional.cross_entropy(logits[guessed[0]], guessed[1])
+        objective = sum(
+            (nn.functional.cross_entropy(logits[mask], label[mask]) for mask, label in sources), logits.new_zeros(())
+        )
         if not torch.isfinite(objective):
             raise FloatingPointError(
                 f"the training loss is {float(objective)} at epoch {epoch}; lower the learning rate or the step"

@@ -97,6 +97,27 @@ def test_self_training_learns_from_what_the_first_fit_is_sure_of(data: Data) -> 
     assert torch.equal(training.predict(model, hidden), second)
 
 
+def test_whoever_knows_more_of_the_validation_nodes_teaches(data: Data) -> None:
+    def trained(teaching: torch.Tensor | None) -> tuple[training.FitResult, torch.Tensor]:
+        model = nn.build("gcn", data.num_features, 3)
+        model.teacher = lambda graph: teaching  # type: ignore[assignment]
+        return training.fit(model, data, epochs=25, self_training=0.6), training.predict(model, data)
+
+    own, alone = trained(None)
+    ignorant = torch.full((data.num_nodes, 3), 0.3)
+    assert torch.equal(trained(ignorant)[1], alone)
+    # at the test nodes as the teacher has it, and without the labelled nodes that it contradicts
+    turned = (data.y + 1) % 3
+    misleading = torch.nn.functional.one_hot(torch.where(data.val_mask, data.y, turned), 3).float()
+    assert torch.equal(trained(misleading)[1], alone)  # no labelled node is left
+    labelled = data.train_mask.nonzero().squeeze(1)[:5]
+    misleading[labelled] = torch.nn.functional.one_hot(data.y[labelled], 3).float()
+    _, predicted = trained(misleading)
+    follows = [float((scores.argmax(dim=1) == turned)[data.test_mask].float().mean()) for scores in (predicted, alone)]
+    assert follows[0] > 2 * follows[1]
+    assert own.epochs == 50
+
+
 def test_self_training_is_refused_where_it_means_nothing(data: Data) -> None:
     with pytest.raises(ValueError, match=r"self_training must be a probability, at least 0 and below 1, got 1\.0"):
         training.fit(nn.build("gcn", data.num_features, 3), data, self_training=1.0)

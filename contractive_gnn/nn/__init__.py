@@ -2,6 +2,7 @@
 
 from contractive_gnn.nn import parametrizations
 from contractive_gnn.nn.baselines import APPNP, GAT, GCN, MLP, WeightedGATConv
+from contractive_gnn.nn.communities import seeded_communities
 from contractive_gnn.nn.composition import AlternatingConv
 from contractive_gnn.nn.csgnn import CSGNN, CoupledConv
 from contractive_gnn.nn.flow import FlowConv, FlowGNN, gradient_flow, linf_diffusion
@@ -42,4 +43,5 @@ __all__ = [
     "parametrizations",
     "robust",
     "robust_provable",
+    "seeded_communities",
 ]

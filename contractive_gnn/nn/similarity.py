@@ -18,6 +18,7 @@ from contractive_gnn.activations import Activation, GroupFirm, Identity, activat
 from contractive_gnn.dynamics import GradientFlow
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn.bound import CoupledBound
+from contractive_gnn.nn.communities import seeded_communities
 from contractive_gnn.nn.flow import FlowConv, FlowGNN
 from contractive_gnn.nn.sparse import normalize_rows
 
@@ -302,6 +303,16 @@ class SimilarityFlowGNN(FlowGNN):
         """Class scores, ``[n, out_channels]``."""
         graph = self.adjacency(x, edge_index, edge_weight)
         return super().forward(self.row_norm * normalize_rows(x), graph.edge_index, graph.edge_weight)
+
+    def teacher(self, data: Data) -> Tensor | None:
+        """Class probabilities ``[n, classes]`` from the structure alone, for :func:`contractive_gnn.training.fit`.
+
+        :func:`seeded_communities` where the features say nothing (an identity matrix), and else None. Of the labels
+        only those of ``data.train_mask`` are read.
+        """
+        if not _one_hot(data.x):
+            return None
+        return seeded_communities(data.edge_index, data.y, data.train_mask, num_classes=self.decoder.out_channels)
 
     @torch.no_grad()
     def lipschitz(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> CoupledBound:
