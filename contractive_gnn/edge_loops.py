@@ -1,4 +1,4 @@
-"""The compiled loops over sorted edges, for the CPU. Imports numba, so nothing imports it before it is needed.
+"""The compiled loops over every node's neighbours, for the CPU. Imports numba: nothing imports it before it is needed.
 
 numba keeps the machine code on disk, next to this file or in its cache folder. For that the loops are functions of this
 module: those made inside a function that refer to each other are compiled anew in each process. None holds Python's
@@ -58,128 +58,157 @@ def radial(kind, parameter, fall, r):  # type: ignore[no-untyped-def]
     return 1.0 - r / parameter, -1.0 / (parameter * r)
 
 
-@numba.njit(cache=True, fastmath=REORDER, nogil=True)
-def forward(z, a, pointer, source, edge, kind, parameter, fall, inside, start, stop, out):  # type: ignore[no-untyped-def]
-    """Rows start … stop − 1 of the sum; no other row is written, so several threads may share the work."""
-    channels, line = z.shape[1], 64 // z.itemsize
-    last = source.size - 1
-    for i in range(start, stop):
-        z_i, out_i = z[i], out[i]  # without views of the rows the loops over channels are not vectorised
-        for c in range(channels):
-            out_i[c] = 0
+@numba.njit(cache=True, nogil=True)
+def arrange(values, pointer, neighbour, place):  # type: ignore[no-untyped-def]
+    """``values[place]``, but 0 where there is no such edge (−1), and at self-loops."""
+    arranged = np.zeros(place.size, values.dtype)
+    for i in range(pointer.size - 1):
         for k in range(pointer[i], pointer[i + 1]):
-            later = min(k + AHEAD, last)
-            ahead = source[later]
-            prefetch(a, edge[later], 0)
+            if place[k] >= 0 and neighbour[k] != i:
+                arranged[k] = values[place[k]]
+    return arranged
+
+
+@numba.njit(cache=True, fastmath=REORDER, nogil=True)
+def forward(  # type: ignore[no-untyped-def]
+    x, anchor, p, scale, pointer, neighbour, kind, parameter, fall, keep, pull, start, stop, out
+):
+    """Rows start … stop − 1 of the step; no other row is written, so several threads may share the work."""
+    channels, line = x.shape[1], 64 // x.itemsize
+    last = neighbour.size - 1
+    one = x.dtype.type(1.0)
+    for i in range(start, stop):
+        x_i, anchor_i, out_i = x[i], anchor[i], out[i]  # without views of the rows the loops are not vectorised
+        if pull == 0:
+            for c in range(channels):
+                out_i[c] = keep * x_i[c]
+        else:
+            for c in range(channels):
+                out_i[c] = keep * x_i[c] + pull * anchor_i[c]
+        for k in range(pointer[i], pointer[i + 1]):
+            ahead = neighbour[min(k + AHEAD, last)]
             for c in range(0, channels, line):
-                prefetch(z, ahead, c)
-            j = source[k]
-            if i == j:
+                prefetch(x, ahead, c)
+            weight = p[k]
+            if weight == 0:
                 continue
-            z_j, weight = z[j], a[edge[k]]
-            scale = weight if inside else z.dtype.type(1.0)
+            x_j = x[neighbour[k]]
+            s = scale[k] if scale.size else one
             if kind == CLIP:
                 for c in range(channels):
-                    d = scale * (z_i[c] - z_j[c])
+                    d = s * (x_i[c] - x_j[c])
                     clipped = parameter if d > parameter else (-parameter if d < -parameter else d)  # NaN stays NaN
-                    out_i[c] += weight * clipped
+                    out_i[c] -= weight * clipped
             else:
                 if kind == LINEAR:
-                    factor = weight * scale * parameter
+                    factor = weight * s * parameter
                 else:
-                    square = z.dtype.type(0.0)
+                    square = x.dtype.type(0.0)
                     for c in range(channels):
-                        square += (scale * (z_i[c] - z_j[c])) ** 2
-                    shrink, _ = radial(kind, parameter, fall, math.sqrt(square))
-                    factor = z.dtype.type(weight * shrink * scale)
+                        square += (x_i[c] - x_j[c]) ** 2
+                    shrink, _ = radial(kind, parameter, fall, abs(s) * math.sqrt(square))
+                    factor = x.dtype.type(weight * shrink * s)
                 for c in range(channels):
-                    out_i[c] += factor * (z_i[c] - z_j[c])
+                    out_i[c] -= factor * (x_i[c] - x_j[c])
 
 
 @numba.njit(cache=True, fastmath=REORDER, inline="always")
-def push(g, z_i, z_j, weight, kind, parameter, fall, inside, sign, grad):  # type: ignore[no-untyped-def]
-    """Add sign · a s Jσ(s (z_i − z_j)) g to ``grad``; return what a group σ contributes to g · ∂(a σ)/∂a."""
-    channels = z_i.size
-    scale = weight if inside else z_i.dtype.type(1.0)
-    total = z_i.dtype.type(0.0)
-    factor = sign * weight * scale
+def push(g_i, g_j, x_i, x_j, here, there, s, kind, parameter, fall, grad):  # type: ignore[no-untyped-def]
+    """Subtract ``s Jσ(s (x_i − x_j)) (p_ij g_i − p_ji g_j)`` from ``grad``, p_ij being ``here`` and p_ji ``there``."""
+    channels = x_i.size
     if kind == CLIP:
-        edge = parameter / abs(scale) if scale != 0 else z_i.dtype.type(np.inf)
+        edge = parameter / abs(s) if s != 0 else x_i.dtype.type(np.inf)
         for c in range(channels):
-            slope = factor if abs(z_i[c] - z_j[c]) <= edge else z_i.dtype.type(0.0)
-            grad[c] += slope * g[c]
+            slope = s if abs(x_i[c] - x_j[c]) <= edge else x_i.dtype.type(0.0)
+            grad[c] -= slope * (here * g_i[c] - there * g_j[c])
     elif kind == LINEAR:
-        factor *= parameter
+        here, there = here * s * parameter, there * s * parameter
         for c in range(channels):
-            grad[c] += factor * g[c]
+            grad[c] -= here * g_i[c] - there * g_j[c]
     else:
-        square, along = z_i.dtype.type(0.0), z_i.dtype.type(0.0)
+        square, along = x_i.dtype.type(0.0), x_i.dtype.type(0.0)
         for c in range(channels):
-            d = scale * (z_i[c] - z_j[c])
+            d = x_i[c] - x_j[c]
             square += d * d
-            along += d * g[c]
-        shrink, bend = radial(kind, parameter, fall, math.sqrt(square))
-        straight, across = z_i.dtype.type(factor * shrink), z_i.dtype.type(factor * scale * bend * along)
+            along += d * (here * g_i[c] - there * g_j[c])
+        shrink, bend = radial(kind, parameter, fall, abs(s) * math.sqrt(square))
+        across = x_i.dtype.type(s * s * s * bend * along)
+        here, there = x_i.dtype.type(here * s * shrink), x_i.dtype.type(there * s * shrink)
         for c in range(channels):
-            grad[c] += straight * g[c] + across * (z_i[c] - z_j[c])
-        total = z_i.dtype.type(shrink * along)
-        if inside:
-            total += z_i.dtype.type(shrink * along + bend * along * square)
-    return total
+            grad[c] -= here * g_i[c] - there * g_j[c] + across * (x_i[c] - x_j[c])
+
+
+@numba.njit(cache=True, fastmath=REORDER, inline="always")
+def slopes(g_i, x_i, x_j, s, kind, parameter, fall):  # type: ignore[no-untyped-def]
+    """``⟨g_i, σ(s d)⟩`` and ``⟨g_i, Jσ(s d) d⟩``, d = x_i − x_j: the derivatives by the two weights of an edge."""
+    value, slope = x_i.dtype.type(0.0), x_i.dtype.type(0.0)
+    if kind == CLIP:
+        for c in range(x_i.size):
+            d = s * (x_i[c] - x_j[c])
+            cut = parameter if d > 0 else -parameter
+            inner = abs(d) <= parameter
+            value += g_i[c] * (d if inner else cut)
+            slope += g_i[c] * (x_i[c] - x_j[c] if inner else x_i.dtype.type(0.0))
+        return value, slope
+    square, along = x_i.dtype.type(0.0), x_i.dtype.type(0.0)
+    for c in range(x_i.size):
+        d = x_i[c] - x_j[c]
+        square += d * d
+        along += d * g_i[c]
+    if kind == LINEAR:
+        return parameter * s * along, parameter * along
+    shrink, bend = radial(kind, parameter, fall, abs(s) * math.sqrt(square))
+    return x_i.dtype.type(s * shrink * along), x_i.dtype.type((shrink + bend * s * s * square) * along)
 
 
 @numba.njit(cache=True, fastmath=REORDER, nogil=True)
 def backward(  # type: ignore[no-untyped-def]
-    g, z, a, pointer, source, edge, out_pointer, out_target, out_edge, kind, parameter, fall, inside, weighted,
-    start, stop, grad_z, grad_a,
+    g, x, here, there, scale_here, scale_there, pointer, neighbour, kind, parameter, fall, keep, pull,
+    start, stop, grad, by_anchor, by_p, by_scale,
 ):  # fmt: skip
-    """Rows start … stop − 1 of the gradient by z, and the entries of that by a which belong to edges into them.
+    """Rows start … stop − 1 of the gradient by x; those by the anchor and the weights are added to.
 
-    The edges out of a node pull it, too: read from the list by source, nothing is ever added to another row.
+    What is not wanted comes with size 0. The edges out of a node pull at its gradient, too: they stand in the same
+    entry as those into it, so nothing is ever added to another row.
     """
-    channels, line = z.shape[1], 64 // z.itemsize
-    last = source.size - 1
-    one = z.dtype.type(1.0)
+    channels, line = x.shape[1], 64 // x.itemsize
+    last = neighbour.size - 1
+    one, none = x.dtype.type(1.0), x.dtype.type(0.0)
     for i in range(start, stop):
-        z_i, g_i, grad_i = z[i], g[i], grad_z[i]
+        x_i, g_i, grad_i = x[i], g[i], grad[i]
         for c in range(channels):
-            grad_i[c] = 0
+            grad_i[c] = keep * g_i[c]
+        if by_anchor.size:
+            anchor_i = by_anchor[i]
+            for c in range(channels):
+                anchor_i[c] += pull * g_i[c]
         for k in range(pointer[i], pointer[i + 1]):
-            later = min(k + AHEAD, last)
-            ahead = source[later]
-            prefetch(a, edge[later], 0)
+            ahead = neighbour[min(k + AHEAD, last)]
             for c in range(0, channels, line):
-                prefetch(z, ahead, c)
-            j = source[k]
-            if i == j:
-                continue
-            z_j, weight = z[j], a[edge[k]]
-            total = push(g_i, z_i, z_j, weight, kind, parameter, fall, inside, one, grad_i)
-            if weighted:
-                scale = weight if inside else one
-                if kind == LINEAR:
-                    for c in range(channels):
-                        total += g_i[c] * (z_i[c] - z_j[c])
-                    total *= parameter * scale
-                    if inside:
-                        total *= 2
-                elif kind == CLIP:
-                    twice = one + one if inside else one
-                    for c in range(channels):
-                        d = scale * (z_i[c] - z_j[c])
-                        cut = parameter if d > 0 else -parameter
-                        total += g_i[c] * (twice * d if abs(d) <= parameter else cut)
-                grad_a[edge[k]] = total
-        for k in range(out_pointer[i], out_pointer[i + 1]):
-            later = min(k + AHEAD, last)
-            ahead = out_target[later]
-            prefetch(a, out_edge[later], 0)
-            for c in range(0, channels, line):
-                prefetch(z, ahead, c)
+                prefetch(x, ahead, c)
                 prefetch(g, ahead, c)
-            j = out_target[k]
-            if i != j:
-                push(g[j], z_i, z[j], a[out_edge[k]], kind, parameter, fall, inside, -one, grad_i)
+            j = neighbour[k]
+            x_j, g_j = x[j], g[j]
+            s, t = (scale_here[k], scale_there[k]) if scale_here.size else (one, one)
+            if here[k] != 0 or there[k] != 0:
+                if s == t:
+                    push(g_i, g_j, x_i, x_j, here[k], there[k], s, kind, parameter, fall, grad_i)
+                else:
+                    push(g_i, g_j, x_i, x_j, here[k], none, s, kind, parameter, fall, grad_i)
+                    push(g_i, g_j, x_i, x_j, none, there[k], t, kind, parameter, fall, grad_i)
+            if by_p.size and i != j:
+                value, slope = slopes(g_i, x_i, x_j, s, kind, parameter, fall)
+                by_p[k] -= value
+                if by_scale.size:
+                    by_scale[k] -= here[k] * slope
+
+
+@numba.njit(cache=True, nogil=True)
+def scatter(values, place, out):  # type: ignore[no-untyped-def]
+    """``out[place] = values`` where there is such an edge."""
+    for k in range(place.size):
+        if place[k] >= 0:
+            out[place[k]] = values[k]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -194,49 +223,65 @@ def starts(ends, num_nodes):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def sort(edges, num_nodes, like):  # type: ignore[no-untyped-def]
-    """Both lists, lexicographic: three stable counting sorts, or one where the edges come sorted by target."""
-    number, dtype = edges.shape[1], like.dtype
-    pointer, out_pointer = starts(edges[1], num_nodes), starts(edges[0], num_nodes)
-    source, edge = np.empty(number, dtype), np.empty(number, dtype)
-    in_order = True
-    for k in range(1, number):
-        if edges[1, k] < edges[1, k - 1] or (edges[1, k] == edges[1, k - 1] and edges[0, k] < edges[0, k - 1]):
-            in_order = False
-            break
-    if in_order:
-        for k in range(number):
-            source[k], edge[k] = edges[0, k], k
-    else:
-        by_source = np.empty(number, dtype)
-        place = out_pointer.copy()
-        for k in range(number):
-            j = edges[0, k]
-            by_source[place[j]] = k
-            place[j] += 1
-        place = pointer.copy()
-        for k in range(number):
-            e = by_source[k]
-            i = edges[1, e]
-            source[place[i]], edge[place[i]] = edges[0, e], e
-            place[i] += 1
-    out_target, out_edge = np.empty(number, dtype), np.empty(number, dtype)
-    place = out_pointer.copy()
-    for i in range(num_nodes):
-        for k in range(pointer[i], pointer[i + 1]):
-            j = source[k]
-            out_target[place[j]], out_edge[place[j]] = i, edge[k]
-            place[j] += 1
-    return pointer, source, edge, out_pointer, out_target, out_edge
+def by_node(near, far, far_pointer, near_pointer, like):  # type: ignore[no-untyped-def]
+    """The edges sorted by ``near`` and then ``far``: two stable counting sorts."""
+    by_far, order = np.empty(near.size, like.dtype), np.empty(near.size, like.dtype)
+    place = far_pointer.copy()
+    for k in range(near.size):
+        by_far[place[far[k]]] = k
+        place[far[k]] += 1
+    place = near_pointer.copy()
+    for k in by_far:
+        order[place[near[k]]] = k
+        place[near[k]] += 1
+    return order
 
 
 @numba.njit(cache=True, nogil=True)
-def agrees(edges, pointer, source, edge):  # type: ignore[no-untyped-def]
-    """Whether the list by target is one of these edges."""
-    if edges.shape[1] != source.size:
-        return False
+def merge(edges, into, out_of, in_pointer, out_pointer, neighbour, edge, back):  # type: ignore[no-untyped-def]
+    """Pair the edges j → i with those i → j, node by node; without arrays to write to, only count."""
+    n, entries = in_pointer.size - 1, 0
+    pointer = np.zeros(n + 1, np.int64)
+    write = edge.size > 0
+    for i in range(n):
+        k, m = in_pointer[i], out_pointer[i]
+        while k < in_pointer[i + 1] or m < out_pointer[i + 1]:
+            source = edges[0, into[k]] if k < in_pointer[i + 1] else n
+            target = edges[1, out_of[m]] if m < out_pointer[i + 1] else n
+            if write:
+                neighbour[entries] = min(source, target)
+                edge[entries] = into[k] if source <= target else -1
+                back[entries] = out_of[m] if target <= source else -1
+            k += source <= target
+            m += target <= source
+            entries += 1
+        pointer[i + 1] = entries
+    return pointer
+
+
+@numba.njit(cache=True, nogil=True)
+def sort(edges, num_nodes, like):  # type: ignore[no-untyped-def]
+    """Pointer, neighbour, edge and back of an ``EdgeOrder``."""
+    in_pointer, out_pointer = starts(edges[1], num_nodes), starts(edges[0], num_nodes)
+    into = by_node(edges[1], edges[0], out_pointer, in_pointer, like)
+    out_of = by_node(edges[0], edges[1], in_pointer, out_pointer, like)
+    nothing = np.empty(0, like.dtype)
+    pointer = merge(edges, into, out_of, in_pointer, out_pointer, nothing, nothing, nothing)
+    entries = pointer[num_nodes]
+    neighbour, edge, back = np.empty(entries, like.dtype), np.empty(entries, like.dtype), np.empty(entries, like.dtype)
+    merge(edges, into, out_of, in_pointer, out_pointer, neighbour, edge, back)
+    return pointer, neighbour, edge, back
+
+
+@numba.njit(cache=True, nogil=True)
+def agrees(edges, pointer, neighbour, edge):  # type: ignore[no-untyped-def]
+    """Whether the list is one of these edges."""
+    listed = 0
     for i in range(pointer.size - 1):
         for k in range(pointer[i], pointer[i + 1]):
-            if edges[1, edge[k]] != i or edges[0, edge[k]] != source[k]:
-                return False
-    return True
+            e = edge[k]
+            if e >= 0:
+                if e >= edges.shape[1] or edges[1, e] != i or edges[0, e] != neighbour[k]:
+                    return False
+                listed += 1
+    return listed == edges.shape[1]

@@ -1,7 +1,7 @@
-r"""The edges of a graph sorted by their ends, worked out once and kept as long as the graph's ``edge_index`` lives.
+r"""The edges of a graph as a list of every node's neighbours, worked out once and kept while its ``edge_index`` lives.
 
-A sum over the edges into a node runs along one row of a list sorted by target; its gradient with respect to the node
-values also needs the edges out of the node, a list sorted by source. Both are counting sorts, O(E + n).
+A sum over the edges into a node runs along one row of the list, and so does its gradient with respect to the node
+values, which also needs the edges out of the node. The list is made by counting sorts, O(E + n).
 """
 
 from __future__ import annotations
@@ -17,23 +17,21 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 @dataclass(frozen=True, eq=False)
 class EdgeOrder:
-    """Edges j → i as two sorted lists.
+    """Edges j → i, by node: node i has one entry for each pair of edges j → i and i → j, or for either alone.
+
+    On an undirected graph there are as many entries as edges. A self-loop is its own way back.
 
     Attributes:
-        pointer: ``[n + 1]``; the edges into i stand at ``pointer[i] … pointer[i + 1] − 1`` of the first list.
-        source: ``[E]``, the j of the first list, ascending within a row.
-        edge: ``[E]``, where they stand in ``edge_index``.
-        out_pointer: ``[n + 1]``, likewise of the second list, by j.
-        out_target: ``[E]``, the i of the second list, ascending within a row.
-        out_edge: ``[E]``, where they stand in ``edge_index``.
+        pointer: ``[n + 1]``; the entries of node i stand at ``pointer[i] … pointer[i + 1] − 1``.
+        neighbour: ``[P]``, the j of every entry, ascending for each node.
+        edge: ``[P]``, where j → i stands in ``edge_index``; −1 where there is no such edge.
+        back: ``[P]``, likewise for i → j.
     """
 
     pointer: Tensor
-    source: Tensor
+    neighbour: Tensor
     edge: Tensor
-    out_pointer: Tensor
-    out_target: Tensor
-    out_edge: Tensor
+    back: Tensor
 
     @classmethod
     def of(cls, edge_index: Tensor, num_nodes: int) -> EdgeOrder:
@@ -49,14 +47,13 @@ class EdgeOrder:
         from contractive_gnn.edge_loops import agrees, sort  # numba is imported where it is needed
 
         edges = edge_index.detach().numpy()
-        if order is None or order.num_nodes != num_nodes or not agrees(edges, *(t.numpy() for t in order.incoming)):
+        if order is None or order.num_nodes != num_nodes or not agrees(edges, *(t.numpy() for t in order.arrays[:3])):
             if edges.size and (edges.min() < 0 or edges.max() >= num_nodes):
                 raise IndexError(
                     f"edge_index must hold node indices from 0 to {num_nodes - 1}, got {edges.min()} to {edges.max()}"
                 )
-            narrow = max(num_nodes, edges.shape[1]) < np.iinfo(np.int32).max
-            arrays = sort(edges, num_nodes, np.zeros(0, np.int32 if narrow else np.int64))
-            order = cls(*map(torch.from_numpy, arrays))
+            narrow = max(num_nodes, 2 * edges.shape[1]) < np.iinfo(np.int32).max
+            order = cls(*map(torch.from_numpy, sort(edges, num_nodes, np.zeros(0, np.int32 if narrow else np.int64))))
             _KNOWN[edge_index] = order
         return order
 
@@ -66,14 +63,9 @@ class EdgeOrder:
         return self.pointer.numel() - 1
 
     @property
-    def incoming(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The list by target: pointer, source, edge."""
-        return self.pointer, self.source, self.edge
-
-    @property
-    def outgoing(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The list by source: pointer, target, edge."""
-        return self.out_pointer, self.out_target, self.out_edge
+    def arrays(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Pointer, neighbour, edge, back."""
+        return self.pointer, self.neighbour, self.edge, self.back
 
 
 _KNOWN: Final[Any] = WeakIdKeyDictionary()  # from the edge_index itself: the entry goes when the tensor does

@@ -1,11 +1,15 @@
-r"""The nonlinear edge sum ``y_i = Σ_j a_ij σ(s_ij (z_i − z_j))`` in one pass over the edges.
+r"""Euler steps of the nonlinear edge sum, one pass over the edges each:
 
-Gathering, applying σ and scattering with tensor operations writes several ``[E, c]`` intermediates; a fused loop writes
-none, forward or backward: it goes through the rows of the sorted edge list (:mod:`contractive_gnn.edge_order`), in as
-many threads as torch uses. It is compiled by numba for the CPU and registered as ``torch.ops.contractive_gnn.edge_sum``
-with its gradient with respect to z and a. Where numba is not installed, on other devices, for other activations (tanh:
-numba has no vectorised one), under ``torch.compile`` and under an explainer, the layers use PyG's message passing
-instead (see :func:`available`).
+.. math::
+    x_i \leftarrow k\,x_i + m\,x^0_i - \sum_j p_{ij}\,\sigma(b_{ij} (x_i - x_j))
+
+Gathering, applying σ, scattering and adding up with tensor operations writes several ``[E, c]`` and ``[n, c]``
+intermediates; a fused loop writes the new state and nothing else, and its reverse one gradient. It goes through every
+node's neighbours (:mod:`contractive_gnn.edge_order`), in as many threads as torch uses. It is compiled by numba for the
+CPU and registered as ``torch.ops.contractive_gnn.flow``, K steps in one node of the autograd graph, with its gradient
+with respect to x, x⁰, p and b. Where numba is not installed, on other devices, for other activations (tanh: numba has
+no vectorised one), under ``torch.compile`` and under an explainer, the layers use PyG's message passing instead (see
+:func:`available`).
 """
 
 from __future__ import annotations
@@ -67,40 +71,89 @@ def disabled() -> Iterator[None]:
         _enabled.reset(token)
 
 
-def available(z: Tensor, a: Tensor, sigma: Activation) -> bool:
+def available(sigma: Activation, x: Tensor, *others: Tensor | None) -> bool:
     """Whether the compiled kernel serves these arguments; it only knows reverse-mode differentiation."""
+    tensors = [x, *(other for other in others if other is not None)]
     return (
-        z.device.type == "cpu"
-        and z.dtype in (torch.float32, torch.float64)
-        and a.dtype == z.dtype
+        x.device.type == "cpu"
+        and x.dtype in (torch.float32, torch.float64)
+        and all(tensor.dtype == x.dtype for tensor in tensors)
         and code(sigma) is not None
         and not torch.compiler.is_compiling()
         and _enabled.get()
-        and not transformed(z)
-        and not transformed(a)
+        and not any(transformed(tensor) for tensor in tensors)
         and _installed()
     )
 
 
-def edge_sum(z: Tensor, a: Tensor, edge_index: Tensor, sigma: Activation, *, inside: bool) -> Tensor:
-    """``y_i = Σ a σ(z_i − z_j)`` over the edges j → i, or ``Σ a σ(a (z_i − z_j))`` where ``inside``.
+def flow(
+    x: Tensor,
+    p: Tensor,
+    edge_index: Tensor,
+    sigma: Activation,
+    *,
+    scale: Tensor | None = None,
+    anchor: Tensor | None = None,
+    keep: float = 0.0,
+    pull: float = 0.0,
+    num_steps: int = 1,
+) -> Tensor:
+    """The state after K steps of the module's equation; by default, minus the edge sum itself.
 
     Args:
-        z: ``[n, c]`` node values.
-        a: ``[E]`` edge weights.
-        edge_index: ``[2, E]``, row 0 the j, row 1 the i.
+        x: ``[n, c]``.
+        p: ``[E]`` edge weights.
+        edge_index: ``[2, E]``, row 0 the j, row 1 the i; self-loops do not count.
         sigma: an activation with a :func:`code`; its odd part is taken.
-        inside: whether the weight also multiplies the difference.
+        scale: b, ``[E]``; None for ones.
+        anchor: x⁰, ``[n, c]``, which may be ``x`` itself; None for the origin.
+        keep: k.
+        pull: m.
+        num_steps: K ≥ 1.
 
     Returns:
         ``[n, c]``. Differentiable twice: the second derivative goes through plain tensor operations.
+
+    Raises:
+        ValueError: where σ has no kernel.
+        IndexError: for an index outside 0 … n − 1.
     """
     named = code(sigma)
     if named is None:
         raise ValueError(f"{sigma} has no compiled kernel; use the message-passing path")
-    order = EdgeOrder.of(edge_index, z.size(0))
-    lists = [*order.incoming, *order.outgoing]
-    return torch.ops.contractive_gnn.edge_sum(z, a, lists, *named, inside)  # type: ignore[no-any-return]
+    order = EdgeOrder.of(edge_index, x.size(0))
+    pull = 0.0 if anchor is None else float(pull)
+    anchor = None if anchor is x else anchor
+    remember = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, p, scale, anchor))
+    state: Tensor
+    state, _ = torch.ops.contractive_gnn.flow(
+        x, p, scale, anchor, list(order.arrays), *named, float(keep), pull, num_steps, remember
+    )
+    return state
+
+
+def fixed(step: Tensor | float, mu: float) -> bool:
+    """Whether :func:`euler` takes this step: it has no gradient for one that multiplies a fidelity."""
+    return not (mu and isinstance(step, Tensor) and step.requires_grad)
+
+
+def euler(
+    x: Tensor,
+    p: Tensor,
+    edge_index: Tensor,
+    sigma: Activation,
+    *,
+    step: Tensor | float,
+    mu: float,
+    num_steps: int,
+    anchor: Tensor | None = None,
+    scale: Tensor | None = None,
+) -> Tensor:
+    """K Euler steps of length h of ``ẋ_i = −Σ_j p_ij σ(b_ij (x_i − x_j)) − μ (x_i − x⁰_i)``; see :func:`flow`."""
+    pull = float(step) * mu if mu else 0.0
+    return flow(
+        x, step * p, edge_index, sigma, scale=scale, anchor=anchor, keep=1.0 - pull, pull=pull, num_steps=num_steps
+    )
 
 
 def _loops() -> Any:
@@ -113,12 +166,12 @@ _SHARE: Final = 1 << 18
 """A thread is worth its start for this many products of edge and channel."""
 
 
-def _by_rows(loop: Any, arrays: tuple[Any, ...], order: tuple[Any, ...], *results: Any) -> None:
+def _by_rows(loop: Any, arrays: tuple[Any, ...], pointer: Any, *results: Any) -> None:
     """Run ``loop`` on all rows, in as many threads as torch uses, each on rows of about as many edges.
 
     Plain threads around a loop that holds no lock: numba's own would not survive a fork, nor two callers at once.
     """
-    pointer, channels = order[0], results[0].shape[1]
+    channels = results[0].shape[1]
     rows, edges = pointer.size - 1, int(pointer[-1])
     threads = max(1, min(torch.get_num_threads(), edges * channels // _SHARE))
     if threads == 1:
@@ -132,109 +185,202 @@ def _by_rows(loop: Any, arrays: tuple[Any, ...], order: tuple[Any, ...], *result
             part.result()
 
 
-@torch.library.custom_op("contractive_gnn::edge_sum", mutates_args=())
-def _edge_sum(
-    z: Tensor, a: Tensor, order: list[Tensor], kind: int, parameter: float, fall: float, inside: bool
-) -> Tensor:
-    out = torch.empty_like(z, memory_format=torch.contiguous_format)
-    values, weights, incoming = _array(z), _array(a), tuple(_array(t) for t in order[:3])
-    arguments = (values, weights, *incoming, kind, values.dtype.type(parameter), values.dtype.type(fall), inside)
-    _by_rows(_loops().forward, arguments, incoming, out.numpy())
-    return out
-
-
-@torch.library.custom_op("contractive_gnn::edge_sum_backward", mutates_args=())
-def _edge_sum_backward(
-    g: Tensor,
-    z: Tensor,
-    a: Tensor,
-    order: list[Tensor],
-    kind: int,
-    parameter: float,
-    fall: float,
-    inside: bool,
-    weighted: bool,
-) -> tuple[Tensor, Tensor]:
-    grad_z = torch.empty_like(z, memory_format=torch.contiguous_format)
-    grad_a = torch.zeros_like(a) if weighted else a.new_empty(0)
-    values, lists = _array(z), tuple(_array(t) for t in order)
-    arguments = (
-        _array(g),
-        values,
-        _array(a),
-        *lists,
-        kind,
-        values.dtype.type(parameter),
-        values.dtype.type(fall),
-        inside,
-        weighted,
-    )
-    _by_rows(_loops().backward, arguments, lists, grad_z.numpy(), grad_a.numpy())
-    return grad_z, grad_a
-
-
 def _array(tensor: Tensor) -> Any:
     return tensor.detach().contiguous().numpy()
 
 
-@_edge_sum.register_fake
-def _(z: Tensor, a: Tensor, order: list[Tensor], kind: int, parameter: float, fall: float, inside: bool) -> Tensor:
-    return torch.empty_like(z, memory_format=torch.contiguous_format)
+def _arranged(weights: Tensor | None, order: tuple[Any, ...], *places: Any) -> list[Any]:
+    """The weights in the order of the neighbours, once for each of ``places``; of None, nothing."""
+    pointer, neighbour = order[:2]
+    if weights is None:
+        return [np.empty(0, dtype=np.float32)] * len(places)
+    values = _array(weights)
+    return [_loops().arrange(values, pointer, neighbour, place) for place in places]
 
 
-@_edge_sum_backward.register_fake
-def _(
-    g: Tensor,
-    z: Tensor,
-    a: Tensor,
+@torch.library.custom_op("contractive_gnn::flow", mutates_args=())
+def _flow(
+    x: Tensor,
+    p: Tensor,
+    scale: Tensor | None,
+    anchor: Tensor | None,
     order: list[Tensor],
     kind: int,
     parameter: float,
     fall: float,
-    inside: bool,
-    weighted: bool,
+    keep: float,
+    pull: float,
+    num_steps: int,
+    remember: bool,
 ) -> tuple[Tensor, Tensor]:
+    """The last state and, to remember, those before it, ``[K − 1, n, c]``. No anchor stands for x."""
+    pointer, neighbour, edge, _ = lists = tuple(_array(t) for t in order)
+    state = _array(x)
+    number = state.dtype.type
+    anchored = state if anchor is None else _array(anchor)
+    arrays = *_arranged(p, lists, edge), *_arranged(scale, lists, edge), pointer, neighbour
+    constants = kind, number(parameter), number(fall), number(keep), number(pull)
+    # NumPy asks for large pages, which torch does not: a state of 50 MB then costs 25 page faults and not 12,500.
+    between = np.empty((num_steps - 1 if remember else 0, *state.shape), number)
+    pages = between if remember else [np.empty_like(state) for _ in range(min(2, num_steps - 1))]
+    end = np.empty_like(state)
+    for step in range(num_steps):
+        new = end if step == num_steps - 1 else pages[step % len(pages)]
+        _by_rows(_loops().forward, (state, anchored, *arrays, *constants), pointer, new)
+        state = new
+    return torch.from_numpy(end), torch.from_numpy(between)
+
+
+@torch.library.custom_op("contractive_gnn::flow_backward", mutates_args=())
+def _flow_backward(
+    g: Tensor,
+    x: Tensor,
+    p: Tensor,
+    scale: Tensor | None,
+    between: Tensor,
+    order: list[Tensor],
+    kind: int,
+    parameter: float,
+    fall: float,
+    keep: float,
+    pull: float,
+    own_anchor: bool,
+    by_weights: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The gradients by x, x⁰, p and b; of size 0 where there is none. That by x holds that by x⁰ if it is x."""
+    pointer, neighbour, edge, back = lists = tuple(_array(t) for t in order)
+    states, gradient = [_array(x), *between.numpy()], _array(g)
+    number = gradient.dtype.type
+    arrays = *_arranged(p, lists, edge, back), *_arranged(scale, lists, edge, back), pointer, neighbour
+    constants = kind, number(parameter), number(fall)
+    summed = pull != 0 and (len(states) > 1 or not own_anchor)
+    by_anchor = np.zeros(gradient.shape if summed else (0, 0), number)
+    by_p = np.zeros(edge.size if by_weights else 0, number)
+    by_scale = np.zeros(edge.size if by_weights and scale is not None else 0, number)
+    pages = [np.empty_like(gradient) for _ in range(min(2, len(states)))]
+    for turn, state in enumerate(reversed(states)):
+        rates, sums = (keep, pull), by_anchor
+        if own_anchor and turn == len(states) - 1:
+            rates, sums = (keep + pull, 0.0), by_anchor[:0]
+        new = pages[turn % 2]
+        inputs = (gradient, state, *arrays, *constants, *map(number, rates))
+        _by_rows(_loops().backward, inputs, pointer, new, sums, by_p, by_scale)
+        gradient = new
+    if own_anchor and summed:
+        gradient += by_anchor
+        by_anchor = by_anchor[:0]
+    weights = []
+    for sums, size in ((by_p, p.numel()), (by_scale, 0 if scale is None else scale.numel())):
+        weights.append(np.zeros(size if sums.size else 0, number))
+        if sums.size:
+            _loops().scatter(sums, edge, weights[-1])
+    return torch.from_numpy(gradient), torch.from_numpy(by_anchor), *map(torch.from_numpy, weights)
+
+
+@_flow.register_fake
+def _(
+    x: Tensor,
+    p: Tensor,
+    scale: Tensor | None,
+    anchor: Tensor | None,
+    order: list[Tensor],
+    kind: int,
+    parameter: float,
+    fall: float,
+    keep: float,
+    pull: float,
+    num_steps: int,
+    remember: bool,
+) -> tuple[Tensor, Tensor]:
+    return x.new_empty(x.shape), x.new_empty((num_steps - 1 if remember else 0, *x.shape))
+
+
+@_flow_backward.register_fake
+def _(
+    g: Tensor,
+    x: Tensor,
+    p: Tensor,
+    scale: Tensor | None,
+    between: Tensor,
+    order: list[Tensor],
+    kind: int,
+    parameter: float,
+    fall: float,
+    keep: float,
+    pull: float,
+    own_anchor: bool,
+    by_weights: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    separate = pull != 0 and not own_anchor
     return (
-        torch.empty_like(z, memory_format=torch.contiguous_format),
-        torch.empty_like(a) if weighted else a.new_empty(0),
+        x.new_empty(x.shape),
+        x.new_empty(x.shape if separate else (0, x.size(1))),
+        p.new_empty(p.numel() if by_weights else 0),
+        p.new_empty(p.numel() if by_weights and scale is not None else 0),
     )
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    z, a, order, ctx.kind, ctx.parameter, ctx.fall, ctx.inside = inputs
-    ctx.save_for_backward(z, a, *order)
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    x, p, scale, anchor, order, *ctx.constants, ctx.num_steps, _ = inputs
+    ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(x, p, scale, anchor, output[1], *order)
 
 
-def _gradient(ctx: Any, g: Tensor) -> tuple[Any, ...]:
-    z, a, *order = ctx.saved_tensors
-    wants_z, wants_a = ctx.needs_input_grad[:2]
-    grad_z: Tensor | None
-    grad_a: Tensor | None
+def _gradient(ctx: Any, g: Tensor | None, _: Tensor | None) -> tuple[Any, ...]:
+    x, p, scale, anchor, between, *order = ctx.saved_tensors
+    needed = ctx.needs_input_grad[:4]
+    rest = [None] * len(order), *(None for _ in ctx.constants), None, None
+    if g is None:
+        return None, None, None, None, *rest
     if torch.is_grad_enabled():  # someone asks for the gradient's own graph: differentiate the plain formula
-        target = torch.repeat_interleave(torch.arange(len(z)), order[0].diff())
-        sorted_edges = torch.stack([order[1].long(), target])
-        out = plain_edge_sum(z, a[order[2].long()], sorted_edges, ctx.kind, ctx.parameter, ctx.fall, ctx.inside)
-        wanted = [tensor for tensor, needed in ((z, wants_z), (a, wants_a)) if needed]
-        grads = iter(torch.autograd.grad(out, wanted, g, create_graph=True, materialize_grads=True))
-        grad_z, grad_a = (next(grads) if needed else None for needed in (wants_z, wants_a))
-    else:
-        grad_z, grad_a = torch.ops.contractive_gnn.edge_sum_backward(
-            g, z, a, order, ctx.kind, ctx.parameter, ctx.fall, ctx.inside, wants_a
-        )
-    return grad_z, grad_a if wants_a else None, [None] * len(order), None, None, None, None
+        out = _again(x, p, scale, anchor, order, *(*ctx.constants, ctx.num_steps))
+        wanted = [tensor for tensor, need in zip((x, p, scale, anchor), needed, strict=True) if need]
+        found = iter(torch.autograd.grad(out, wanted, g, create_graph=True, materialize_grads=True))
+        return *(next(found) if need else None for need in needed), *rest
+    own, by_weights = anchor is None, needed[1] or needed[2]
+    grads = torch.ops.contractive_gnn.flow_backward(g, x, p, scale, between, order, *ctx.constants, own, by_weights)
+    by_x, by_anchor, by_p, by_scale = grads
+    named = by_x, by_p, by_scale, by_anchor if by_anchor.numel() else None
+    return *(grad if need else None for grad, need in zip(named, needed, strict=True)), *rest
 
 
-_edge_sum.register_autograd(_gradient, setup_context=_setup_context)
+_flow.register_autograd(_gradient, setup_context=_setup_context)
+
+
+def _again(
+    x: Tensor,
+    p: Tensor,
+    scale: Tensor | None,
+    anchor: Tensor | None,
+    order: list[Tensor],
+    kind: int,
+    parameter: float,
+    fall: float,
+    keep: float,
+    pull: float,
+    num_steps: int,
+) -> Tensor:
+    """The flow with tensor operations, from the order of the edges."""
+    pointer, neighbour, edge, _ = order
+    target = torch.repeat_interleave(torch.arange(len(x)), pointer.diff())
+    present = edge >= 0
+    edge = edge[present].long()
+    edges = torch.stack([neighbour[present].long(), target[present]])
+    start = x if anchor is None else anchor
+    weights = p[edge], None if scale is None else scale[edge]
+    for _ in range(num_steps):
+        x = keep * x + pull * start - plain_edge_sum(x, *weights, edges, kind, parameter, fall)
+    return x
 
 
 def plain_edge_sum(
-    z: Tensor, a: Tensor, edge_index: Tensor, kind: int, parameter: float, fall: float, inside: bool
+    x: Tensor, p: Tensor, scale: Tensor | None, edge_index: Tensor, kind: int, parameter: float, fall: float
 ) -> Tensor:
-    """The same sum with tensor operations: the reference, and what a second derivative goes through."""
+    """``Σ_j p_ij σ(b_ij (x_i − x_j))`` with tensor operations: the reference, and a second derivative's way."""
     j, i = edge_index
-    weight = a.unsqueeze(-1)
-    d = z[i] - z[j]
-    d = weight * d if inside else d
+    d = x[i] - x[j]
+    d = d if scale is None else scale.unsqueeze(-1) * d
     if kind == LINEAR:
         value = parameter * d
     elif kind == CLIP:
@@ -243,4 +389,4 @@ def plain_edge_sum(
         value = GroupMCP(parameter)(d)
     else:
         value = GroupFirm(parameter, kappa=fall)(d) if fall else GroupHuber(parameter)(d)
-    return torch.zeros_like(z).index_add(0, i, weight * value)
+    return torch.zeros_like(x).index_add(0, i, p.unsqueeze(-1) * value)

@@ -15,21 +15,26 @@ def edges(*, seed: int = 0, number: int = 60) -> torch.Tensor:
     return torch.randint(9, (2, number), generator=torch.Generator().manual_seed(seed))
 
 
-def rows(pointer: torch.Tensor) -> torch.Tensor:
-    return torch.repeat_interleave(torch.arange(pointer.numel() - 1), pointer.diff())
-
-
-@pytest.mark.parametrize("in_order", [False, True])
-def test_both_lists_are_the_edges_in_lexicographic_order(in_order: bool) -> None:
+@pytest.mark.parametrize("kind", ["directed", "sorted", "undirected"])
+def test_every_edge_stands_at_both_of_its_ends(kind: str) -> None:
     edge_index = edges()
-    if in_order:
+    if kind == "sorted":
         edge_index = edge_index[:, (edge_index[1] * 9 + edge_index[0]).argsort(stable=True)]
+    elif kind == "undirected":
+        edge_index = edge_index[:, edge_index[0] != edge_index[1]]
+        edge_index = torch.cat([edge_index, edge_index.flip(0)], dim=1)
     order = EdgeOrder.of(edge_index, 9)
-    for (pointer, other, edge), (near, far) in ((order.incoming, (1, 0)), (order.outgoing, (0, 1))):
-        assert torch.equal(edge.sort().values, torch.arange(60, dtype=edge.dtype))
-        assert torch.equal(edge_index[near, edge], rows(pointer))
-        assert torch.equal(edge_index[far, edge], other.long())
-        assert bool(((rows(pointer) * 9 + other).diff() >= 0).all())
+    node = torch.repeat_interleave(torch.arange(9), order.pointer.diff())
+    assert bool(((node * 9 + order.neighbour).diff() >= 0).all())
+    for place, ends in ((order.edge, (order.neighbour, node)), (order.back, (node, order.neighbour))):
+        listed = place >= 0
+        assert torch.equal(place[listed].sort().values.long(), torch.arange(edge_index.size(1)))
+        assert torch.equal(edge_index[0, place[listed]], ends[0][listed].long())
+        assert torch.equal(edge_index[1, place[listed]], ends[1][listed].long())
+    both = (order.edge >= 0) & (order.back >= 0)
+    assert bool(((order.edge >= 0) | (order.back >= 0)).all())
+    if kind == "undirected":
+        assert bool(both.all())
 
 
 def test_the_order_is_kept_with_the_tensor() -> None:
@@ -48,7 +53,8 @@ def test_a_change_in_place_is_noticed_however_it_was_made() -> None:
     edge_index.numpy()[0, 3] = (edge_index[0, 3] + 1) % 9  # torch counts no version for this one
     after = EdgeOrder.of(edge_index, 9)
     assert after is not before
-    assert torch.equal(edge_index[0, after.edge], after.source.long())
+    listed = after.edge >= 0
+    assert torch.equal(edge_index[0, after.edge[listed]], after.neighbour[listed].long())
 
 
 @pytest.mark.parametrize("wrong", [-1, 9])

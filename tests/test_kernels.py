@@ -1,4 +1,7 @@
-"""The compiled edge sum against plain tensor operations: values, gradients, second derivatives."""
+"""The compiled flow against plain tensor operations: values, gradients, second derivatives."""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -14,59 +17,105 @@ pytest.importorskip("numba", reason="the compiled kernel needs numba, which come
 SIGMAS = [pytest.param(activation(name), id=name) for name in ACTIVATIONS if kernels.code(activation(name))]
 
 
-def problem(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def problem(dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
+    """x, p, b, x⁰ and the edges."""
     generator = torch.Generator().manual_seed(0)
     edges = torch.randint(9, (2, 40), generator=generator)  # directed, with self-loops and repeated edges
-    z = torch.randn(9, 4, dtype=dtype, generator=generator, requires_grad=True)
-    a = torch.rand(40, dtype=dtype, generator=generator, requires_grad=True)
-    return z, a, edges
+    x, anchor = (torch.randn(9, 4, dtype=dtype, generator=generator, requires_grad=True) for _ in range(2))
+    p, b = (torch.rand(40, dtype=dtype, generator=generator, requires_grad=True) for _ in range(2))
+    return x, p, b, anchor, edges
 
 
-@pytest.mark.parametrize("inside", [False, True])
+class Case(NamedTuple):
+    """Arguments of a flow beyond x and p."""
+
+    inside: bool = False
+    anchored: str = "none"
+    num_steps: int = 1
+
+
+CASES = [
+    pytest.param(case, id="-".join(map(str, case)))
+    for case in (
+        Case(),
+        Case(inside=True),
+        Case(anchored="self"),
+        Case(anchored="self", num_steps=2),
+        Case(anchored="other", num_steps=4),
+        Case(inside=True, anchored="self", num_steps=3),
+        Case(inside=True, anchored="other"),
+    )
+]
+
+
+def compiled_and_plain(
+    sigma: Activation, edges: torch.Tensor, case: Case
+) -> tuple[Callable[..., torch.Tensor], Callable[..., torch.Tensor]]:
+    """Both as functions of x, p, b and x⁰; the last two are not read where the case has none."""
+    rates = {"keep": 0.7, "pull": 0.3} if case.anchored != "none" else {"keep": 0.0, "pull": 0.0}
+
+    def compiled(x: torch.Tensor, p: torch.Tensor, b: torch.Tensor, anchor: torch.Tensor) -> torch.Tensor:
+        chosen = {"none": None, "self": x, "other": anchor}[case.anchored]
+        scale = b if case.inside else None
+        return kernels.flow(x, p, edges, sigma, scale=scale, anchor=chosen, num_steps=case.num_steps, **rates)
+
+    def plain(x: torch.Tensor, p: torch.Tensor, b: torch.Tensor, anchor: torch.Tensor) -> torch.Tensor:
+        start = anchor if case.anchored == "other" else x
+        for _ in range(case.num_steps):
+            force = kernels.plain_edge_sum(x, p, b if case.inside else None, edges, *kernels.code(sigma))  # type: ignore[misc]
+            x = rates["keep"] * x + rates["pull"] * start - force
+        return x
+
+    return compiled, plain
+
+
+@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("sigma", SIGMAS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_values_and_gradients_agree_with_the_plain_path(sigma: Activation, inside: bool, dtype: torch.dtype) -> None:
-    z, a, edges = problem(dtype)
-    assert kernels.available(z, a, sigma)
-    ours = kernels.edge_sum(z, a, edges, sigma, inside=inside)
-    plain = kernels.plain_edge_sum(z, a, edges, *kernels.code(sigma), inside)  # type: ignore[misc]
-    torch.testing.assert_close(ours, plain)
+def test_values_and_gradients_agree_with_the_plain_path(sigma: Activation, case: Case, dtype: torch.dtype) -> None:
+    x, p, b, anchor, edges = problem(dtype)
+    compiled, plain = compiled_and_plain(sigma, edges, case)
+    assert kernels.available(sigma, x, p, b, anchor)
+    ours, theirs = compiled(x, p, b, anchor), plain(x, p, b, anchor)
+    torch.testing.assert_close(ours, theirs)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(x, p, b, anchor), ours, rtol=0, atol=0)
     g = torch.randn(9, 4, dtype=dtype, generator=torch.Generator().manual_seed(1))
-    ours_grad = torch.autograd.grad(ours, (z, a), g)
-    plain_grad = torch.autograd.grad(plain, (z, a), g)
-    torch.testing.assert_close(ours_grad, plain_grad, rtol=1e-5, atol=1e-6)
+    wanted = [x, p, *([b] if case.inside else []), *([anchor] if case.anchored == "other" else [])]
+    ours_grad, plain_grad = torch.autograd.grad(ours, wanted, g), torch.autograd.grad(theirs, wanted, g)
+    torch.testing.assert_close(ours_grad, plain_grad, rtol=1e-5, atol=2e-6)
 
 
-@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("sigma", SIGMAS)
-def test_second_derivatives(sigma: Activation, inside: bool) -> None:
-    z, a, edges = problem(torch.float64)
+def test_second_derivatives(sigma: Activation, case: Case) -> None:
+    x, p, b, anchor, edges = problem(torch.float64)
     edges = edges[:, edges[0] != edges[1]][:, :12]  # away from the kinks at d = 0
-    a = a.detach()[: edges.size(1)].requires_grad_()
-
-    def apply(z: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
-        return kernels.edge_sum(z, a, edges, sigma, inside=inside)
-
-    assert torch.autograd.gradcheck(apply, (z, a))
-    assert torch.autograd.gradgradcheck(apply, (z, a))
+    p, b = (t.detach()[: edges.size(1)].requires_grad_() for t in (p, b))
+    compiled, _ = compiled_and_plain(sigma, edges, case)
+    arguments = (x, p, b if case.inside else b.detach(), anchor if case.anchored == "other" else anchor.detach())
+    assert torch.autograd.gradcheck(compiled, arguments)
+    assert torch.autograd.gradgradcheck(compiled, arguments)
 
 
-@pytest.mark.parametrize("wanted", ["z", "a"])
+@pytest.mark.parametrize("wanted", ["x", "p", "b", "anchor"])
 def test_a_second_derivative_in_one_argument_alone(wanted: str) -> None:
-    z, a, edges = problem(torch.float64)
-    z, a = (z, a.detach()) if wanted == "z" else (z.detach(), a)
-    out = kernels.edge_sum(z, a, edges, activation("group-huber"), inside=True)
-    (gradient,) = torch.autograd.grad(out.square().sum(), z if wanted == "z" else a, create_graph=True)
+    *tensors, edges = problem(torch.float64)
+    named = {n: t.detach() for n, t in zip(("x", "p", "b", "anchor"), tensors, strict=True)}
+    named[wanted].requires_grad_()
+    compiled, _ = compiled_and_plain(activation("group-huber"), edges, Case(True, "other", 2))
+    out = compiled(*named.values())
+    (gradient,) = torch.autograd.grad(out.square().sum(), named[wanted], create_graph=True)
     gradient.square().sum().backward()
 
 
 def test_forward_mode_takes_the_plain_path() -> None:
-    z, a, _ = problem(torch.float64)
+    z, a, *_ = problem(torch.float64)
     sigma = activation("identity")
     seen: list[bool] = []
 
     def probe(z: torch.Tensor) -> torch.Tensor:
-        seen.append(kernels.available(z, a, sigma))
+        seen.append(kernels.available(sigma, z, a))
         return z
 
     torch.func.jvp(probe, (z.detach(),), (torch.ones_like(z),))
@@ -75,35 +124,51 @@ def test_forward_mode_takes_the_plain_path() -> None:
 
 
 def test_a_block_without_kernels() -> None:
-    z, a, edges = problem(torch.float32)
+    z, a, *_, edges = problem(torch.float32)
     sigma, layer = activation("huber"), FlowConv(Diffusion(), num_steps=1)
     compiled = layer(z, edges, a)
     with kernels.disabled():
-        assert not kernels.available(z, a, sigma)
+        assert not kernels.available(sigma, z, a)
         plain = layer(z, edges, a)
         with kernels.disabled():
             pass
-        assert not kernels.available(z, a, sigma)
+        assert not kernels.available(sigma, z, a)
     torch.testing.assert_close(plain, compiled)
     with pytest.raises(KeyError), kernels.disabled():
         raise KeyError
-    assert kernels.available(z, a, sigma)
+    assert kernels.available(sigma, z, a)
 
 
 def test_nan_is_not_hidden_and_a_wrong_index_is_refused() -> None:
-    z, a, edges = problem(torch.float32)
+    z, a, *_, edges = problem(torch.float32)
     spoilt = z.detach().clone()
     spoilt[int(edges[0, edges[0] != edges[1]][0])] = float("nan")
-    assert bool(kernels.edge_sum(spoilt, a, edges, activation("huber"), inside=False).isnan().any())
+    assert bool(kernels.flow(spoilt, a, edges, activation("huber")).isnan().any())
     with pytest.raises(IndexError, match="node indices from 0 to 8"):
-        kernels.edge_sum(z, a, torch.tensor([[10**9], [0]]), activation("huber"), inside=False)
+        kernels.flow(z, a, torch.tensor([[10**9], [0]]), activation("huber"))
 
 
-def test_the_operator_is_well_registered() -> None:
-    z, a, edges = problem(torch.float32)
-    order = EdgeOrder.of(edges, 9)
-    lists = [*order.incoming, *order.outgoing]
-    torch.library.opcheck(torch.ops.contractive_gnn.edge_sum, (z, a, lists, kernels.CLIP, 0.5, 0.0, False))
+@pytest.mark.parametrize("case", CASES)
+def test_the_operator_is_well_registered(case: Case) -> None:
+    x, p, b, anchor, edges = problem(torch.float32)
+    order = list(EdgeOrder.of(edges, 9).arrays)
+    other = anchor if case.anchored == "other" else None
+    pull = 0.0 if case.anchored == "none" else 0.1
+    arguments = (
+        x,
+        p,
+        b if case.inside else None,
+        other,
+        order,
+        kernels.CLIP,
+        0.5,
+        0.0,
+        0.9,
+        pull,
+        case.num_steps,
+        True,
+    )
+    torch.library.opcheck(torch.ops.contractive_gnn.flow, arguments)
 
 
 @pytest.mark.parametrize("sigma", [activation("huber"), activation("group-huber")], ids=str)
@@ -113,11 +178,11 @@ def test_threads_share_the_rows(sigma: Activation, monkeypatch: pytest.MonkeyPat
     edges[1, :200] = 7  # one row is most of the work
     z = torch.randn(50, 5, dtype=torch.float64, generator=generator, requires_grad=True)
     a = torch.rand(400, dtype=torch.float64, generator=generator, requires_grad=True)
-    alone = kernels.edge_sum(z, a, edges, sigma, inside=True)
+    alone = kernels.flow(z, a, edges, sigma, scale=a, anchor=z, keep=0.9, pull=0.1, num_steps=3)
     alone_grad = torch.autograd.grad(alone.square().sum(), (z, a))
     monkeypatch.setattr(kernels, "_SHARE", 100)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    shared = kernels.edge_sum(z, a, edges, sigma, inside=True)
+    shared = kernels.flow(z, a, edges, sigma, scale=a, anchor=z, keep=0.9, pull=0.1, num_steps=3)
     assert torch.equal(shared, alone)
     for ours, theirs in zip(torch.autograd.grad(shared.square().sum(), (z, a)), alone_grad, strict=True):
         assert torch.equal(ours, theirs)
@@ -125,7 +190,7 @@ def test_threads_share_the_rows(sigma: Activation, monkeypatch: pytest.MonkeyPat
 
 def test_a_graph_without_edges() -> None:
     z = torch.ones(3, 2, requires_grad=True)
-    out = kernels.edge_sum(z, torch.ones(0), torch.empty(2, 0, dtype=torch.long), activation("huber"), inside=False)
+    out = kernels.flow(z, torch.ones(0), torch.empty(2, 0, dtype=torch.long), activation("huber"))
     out.sum().backward()  # type: ignore[no-untyped-call]
     assert torch.equal(out, torch.zeros(3, 2))
     assert z.grad is not None
@@ -133,11 +198,9 @@ def test_a_graph_without_edges() -> None:
 
 
 def test_the_weights_gradient_is_left_out_where_nobody_asks() -> None:
-    z, a, edges = problem(torch.float64)
-    both = torch.autograd.grad(kernels.edge_sum(z, a, edges, activation("huber"), inside=False).square().sum(), (z, a))
-    (alone,) = torch.autograd.grad(
-        kernels.edge_sum(z, a.detach(), edges, activation("huber"), inside=False).square().sum(), z
-    )
+    z, a, *_, edges = problem(torch.float64)
+    both = torch.autograd.grad(kernels.flow(z, a, edges, activation("huber")).square().sum(), (z, a))
+    (alone,) = torch.autograd.grad(kernels.flow(z, a.detach(), edges, activation("huber")).square().sum(), z)
     assert torch.equal(alone, both[0])
 
 
@@ -145,7 +208,7 @@ def test_an_unknown_activation_has_no_kernel() -> None:
     class Mine(Activation):
         slopes = (0.0, 1.0)
 
-    z, a, edges = problem(torch.float32)
-    assert not kernels.available(z, a, Mine())
+    z, a, *_, edges = problem(torch.float32)
+    assert not kernels.available(Mine(), z, a)
     with pytest.raises(ValueError, match="has no compiled kernel"):
-        kernels.edge_sum(z, a, edges, Mine(), inside=False)
+        kernels.flow(z, a, edges, Mine())

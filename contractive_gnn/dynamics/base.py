@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from contractive_gnn.graph import Graph
+from contractive_gnn.integrators import integrate
 from contractive_gnn.norms import SumNorm, number, vector_norm
 
 
@@ -42,6 +43,26 @@ class Dynamics(nn.Module, ABC):
             anchor: ``x⁽⁰⁾``, the point that a fidelity term pulls back to; None stands for the origin.
             t: time, for fields that depend on it.
         """
+
+    def euler(
+        self,
+        x: Tensor,
+        graph: Graph,
+        *,
+        step: Tensor | float,
+        num_steps: int,
+        anchor: Tensor | None = None,
+    ) -> Tensor:
+        """The state after ``num_steps`` Euler steps ``x ← x + h X(x)``; a subclass may have a faster way to it.
+
+        Args:
+            x: the state.
+            graph: the graph the field lives on.
+            step: h.
+            num_steps: K ≥ 1.
+            anchor: ``x⁽⁰⁾``, None stands for the origin.
+        """
+        return integrate(lambda y, t: self.field(y, graph, anchor=anchor, t=t), x, step=step, num_steps=num_steps)
 
     @abstractmethod
     def rate(self, graph: Graph) -> Tensor | float:

@@ -117,7 +117,7 @@ class CoupledConv(GradientFlow):
         ``anchor`` is F⁽⁰⁾, which a fidelity term (``mu > 0``, not in the paper) pulls back to.
         """
         graph = self.reads(adjacency)
-        x = x + self.step_size(graph) * self.field(x, graph, anchor=anchor)
+        x = self.euler(x, graph, step=self.step_size(graph), num_steps=1, anchor=anchor)
         return x, adjacency if self.adjacency_flow is None else self.adjacency_flow(adjacency)
 
 

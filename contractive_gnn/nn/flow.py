@@ -92,6 +92,8 @@ class FlowConv(nn.Module):
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Integrate from ``x``; shape ``[n, c]``."""
         graph = Graph.of(x, edge_index, edge_weight)
+        if self.scheme == "euler":
+            return self.dynamics.euler(x, graph, step=self.step_size(graph), num_steps=self.num_steps, anchor=x)
 
         def field(y: Tensor, t: Tensor | float) -> Tensor:
             return self.dynamics.field(y, graph, anchor=x, t=t)

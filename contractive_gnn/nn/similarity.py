@@ -142,10 +142,9 @@ class Similarity(nn.Module):
 
 
 def _product(h: Tensor, a: Tensor, graph: Graph) -> Tensor:
-    """``A h``: of the compiled edge sum, ``Σ a_ij (h_i − h_j)``, the part of the neighbours."""
-    if kernels.available(h, a, _IDENTITY):
-        degree = graph.row_sum(a).unsqueeze(-1)
-        return degree * h - kernels.edge_sum(h, a, graph.edge_index, _IDENTITY, inside=False)
+    """``A h``: of the compiled ``−Σ a_ij (h_i − h_j)`` the part of the neighbours."""
+    if kernels.available(_IDENTITY, h, a):
+        return kernels.flow(h, a, graph.edge_index, _IDENTITY) + graph.row_sum(a).unsqueeze(-1) * h
     a = a.masked_fill(graph.source == graph.target, 0.0).unsqueeze(-1)
     return torch.zeros_like(h).index_add(0, graph.target, a * h[graph.source])
 
