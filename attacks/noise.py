@@ -1,4 +1,4 @@
-"""Uniform random edge flips: the baseline that knows nothing."""
+"""Random edges and random features: the baselines that know nothing."""
 
 from __future__ import annotations
 
@@ -60,6 +60,72 @@ class RandomFlips(Attack):
             # the q-th pair without an edge comes after as many edges as have fewer than q + 1 such pairs before them
             drawn = drawn + np.searchsorted(edges - np.arange(edges.size), drawn, side="right")
         return Perturbation(edge_flips=torch.from_numpy(_pairs(np.sort(drawn))))
+
+
+class _FeatureNoise(Attack):
+    """Entries of ``x`` drawn uniformly without replacement, as many as the budget has."""
+
+    kind: ClassVar[Kind] = "features"
+    scope: ClassVar[Scope] = "global"
+    knowledge: ClassVar[Knowledge] = "random"
+
+    def _entries(self, data: Data, count: int, rng: np.random.Generator) -> Tensor:
+        n, d = data.x.shape
+        if count > n * d:
+            raise ValueError(f"attack {self.name!r} cannot change {count} entries: x has only {n * d}")
+        return torch.from_numpy(np.stack(np.divmod(np.sort(rng.choice(n * d, count, replace=False)), d)))
+
+
+@register
+class FlipFeatures(_FeatureNoise):
+    """Flips binary feature entries, uniformly among all of them.
+
+    Args:
+        seed: see :class:`Attack`.
+
+    Raises:
+        ValueError: (from ``run``) the budget exceeds the number of entries.
+        AttackError: (from ``run``) the features are not binary.
+    """
+
+    name: ClassVar[str] = "flip-features"
+
+    def _perturb(self, data: Data, n_flips: int, *, victim: nn.Module | None, targets: Tensor | None) -> Perturbation:
+        return Perturbation(feature_flips=self._entries(data, n_flips, np.random.default_rng(self.seed)))
+
+
+@register
+class GaussianFeatures(_FeatureNoise):
+    """Adds ``N(0, scale²)``, cut off at three standard deviations, to entries drawn uniformly among all of them.
+
+    Args:
+        scale: standard deviation before the cut, > 0, in units of the features.
+        seed: see :class:`Attack`.
+
+    Raises:
+        ValueError: for a scale that is not positive; (from ``run``) the budget exceeds the number of entries.
+    """
+
+    name: ClassVar[str] = "gaussian-features"
+
+    def __init__(self, *, scale: float = 1.0, seed: int = 0) -> None:
+        super().__init__(seed=seed)
+        if not 0 < scale < float("inf"):
+            raise ValueError(f"scale must be positive and finite, got {scale!r}")
+        self.scale = float(scale)
+
+    @property
+    def radius(self) -> float:
+        """Three standard deviations."""
+        return 3.0 * self.scale
+
+    def _perturb(self, data: Data, n_flips: int, *, victim: nn.Module | None, targets: Tensor | None) -> Perturbation:
+        rng = np.random.default_rng(self.seed)
+        node, column = self._entries(data, n_flips, rng)
+        noise = self.scale * rng.standard_normal(n_flips).clip(-3.0, 3.0)
+        x = data.x.clone()
+        x[node, column] += torch.from_numpy(noise).to(x)
+        return Perturbation(x=x)
 
 
 def _pairs(rank: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, np.dtype[np.int64]]:

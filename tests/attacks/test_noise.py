@@ -46,3 +46,23 @@ def test_added_edges_are_uniform(graph: Data) -> None:
     deviations = (drawn[absent] - 300 * share) / (300 * share * (1 - share)) ** 0.5
     assert deviations.abs().max() < 5
     assert 0.9 < float(deviations.std()) < 1.1
+
+
+def test_noisy_features_are_as_many_as_asked_and_within_the_radius(graph: Data) -> None:
+    binary = graph.clone()
+    binary.x = (graph.x > 0).to(graph.x)
+    for name in ("flip-features", "gaussian-features"):
+        result = get(name, seed=1).run(binary, Budget(flips=30))
+        assert result.n_flips == 30
+        assert torch.equal(result.data.edge_index, binary.edge_index)
+        assert torch.equal(result.data.x, get(name, seed=1).run(binary, Budget(flips=30)).data.x)
+        assert not torch.equal(result.data.x, get(name, seed=2).run(binary, Budget(flips=30)).data.x)
+        with pytest.raises(ValueError, match=f"cannot change {binary.x.numel() + 1} entries"):
+            get(name).run(binary, Budget(flips=binary.x.numel() + 1))
+    flipped = get("flip-features").run(binary, Budget(flips=binary.x.numel())).data.x
+    assert torch.equal(flipped, 1 - binary.x)
+    noise = get("gaussian-features", scale=0.5).run(binary, Budget(flips=binary.x.numel())).data.x - binary.x
+    assert float(noise.abs().max()) <= 1.5 + 1e-6
+    assert 0.4 < float(noise.std()) < 0.6
+    with pytest.raises(ValueError, match="scale must be positive and finite, got 0"):
+        get("gaussian-features", scale=0)
