@@ -149,7 +149,7 @@ def _fit(
             raise FloatingPointError(
                 f"the training loss is {float(objective)} at epoch {epoch}; lower the learning rate or the step"
             )
-        objective.backward()  # type: ignore[no-untyped-call]
+        objective.backward()
         optimizer.step()
         model.eval()
         with torch.no_grad():
