@@ -27,17 +27,23 @@ Source = Literal["auto", "features", "structure"]
 _FAINT = 0.1
 """Added to every degree of the diffusion: a node without similar neighbours keeps its own features, smoothly."""
 
+_STEEP = 1e-3
+"""Up to about here a power below 1 of the cosine is a line: its slope at 0 stays finite."""
+
 
 class Similarity(nn.Module):
     r"""Edge weights ``A(0)`` from features and structure, without labels or parameters.
 
     Let ``Z`` be the nodes' principal components: the first ``rank`` right singular vectors V of the row-normalised
-    tf-idf matrix R, ``Z = RV`` less its mean, rows of length 1. ``W_ij = a_ij (cos(Z_i, Z_j))₊^power`` and then,
-    ``rounds`` times,
+    tf-idf matrix R, ``Z = RV`` less its mean, rows of length 1. ``W_ij = a_ij (cos(Z_i, Z_j))₊`` and then, ``rounds``
+    times,
 
     .. math::
         H \leftarrow \beta\, D^{-1/2} W D^{-1/2} H + (1-\beta) Z \quad (\text{hops times, from } H = Z), \qquad
-        W_{ij} \leftarrow a_{ij}\, \max(0, \cos(H_i, H_j))^{power}.
+        W_{ij} \leftarrow a_{ij}\, \max(0, \cos(H_i, H_j)).
+
+    The output is ``a_ij max(0, cos)^power`` of the last ones: a power below 1, made linear below a cosine of about
+    0.001, keeps more of an edge that is in doubt.
 
     An edge survives where the *neighbourhoods* of its ends are alike; only given edges have a weight. The mean is what
     all nodes share: without it an edge between unlike nodes has a cosine near 0.
@@ -54,7 +60,7 @@ class Similarity(nn.Module):
         rounds: refinements; 0 leaves the cosine of Z.
         hops: steps of the diffusion per refinement.
         mixing: β in [0, 1).
-        power: exponent of the cosine, > 0.
+        power: exponent of the last cosine, > 0.
         source: what R is: ``"features"``, ``"structure"``, or ``"auto"``, which tells by ``x``.
 
     Shapes:
@@ -72,7 +78,7 @@ class Similarity(nn.Module):
         rounds: int = 3,
         hops: int = 4,
         mixing: float = 0.8,
-        power: float = 1.0,
+        power: float = 0.5,
         source: Source = "auto",
     ) -> None:
         super().__init__()
@@ -101,14 +107,15 @@ class Similarity(nn.Module):
     def _weights(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None) -> Tensor:
         graph = Graph.of(x, edge_index, edge_weight)
         z = self.embedding(x, graph)
-        weight = self._alike(z, graph)
+        cosine = _cosine(z, graph)
         for _ in range(self.rounds):
+            weight = graph.edge_weight * cosine
             scale = (graph.row_sum(weight) + _FAINT).rsqrt().unsqueeze(-1)
             h = z
             for _ in range(self.hops):
                 h = self.mixing * scale * _product(scale * h, weight, graph) + (1 - self.mixing) * z
-            weight = self._alike(h, graph)
-        return weight
+            cosine = _cosine(h, graph)
+        return graph.edge_weight * _power(cosine, self.power)
 
     def embedding(self, x: Tensor, graph: Graph) -> Tensor:
         """Z, ``[n, rank]``: principal components with rows of length 1, or 0 where a node has no feature."""
@@ -128,17 +135,26 @@ class Similarity(nn.Module):
         z = known * (z - (known * z).sum(dim=0) / known.sum().clamp(min=1.0))
         return nn.functional.normalize(z, dim=1)
 
-    def _alike(self, h: Tensor, graph: Graph) -> Tensor:
-        h = nn.functional.normalize(h, dim=1)
-        cosine = (h[graph.source] * h[graph.target]).sum(dim=1).clamp(min=0.0)
-        return graph.edge_weight * (cosine if self.power == 1 else cosine.pow(self.power))
-
     def extra_repr(self) -> str:
         """Show the hyperparameters."""
         return (
             f"rank={self.rank}, rounds={self.rounds}, hops={self.hops}, mixing={self.mixing}, "
             f"power={self.power}, source={self.source!r}"
         )
+
+
+def _cosine(h: Tensor, graph: Graph) -> Tensor:
+    """``max(0, cos(h_i, h_j))`` on the edges, ``[E]``."""
+    h = nn.functional.normalize(h, dim=1)
+    return (h[graph.source] * h[graph.target]).sum(dim=1).clamp(min=0.0)
+
+
+def _power(cosine: Tensor, exponent: float) -> Tensor:
+    """``cosine^exponent`` on [0, 1]; below 1 ``((cosine + δ)^exponent − δ^exponent)/((1 + δ)^exponent − δ^exponent)``."""
+    if exponent >= 1:
+        return cosine if exponent == 1 else cosine.pow(exponent)
+    least = _STEEP**exponent
+    return ((cosine + _STEEP).pow(exponent) - least) / ((1 + _STEEP) ** exponent - least)
 
 
 def _product(h: Tensor, a: Tensor, graph: Graph) -> Tensor:
