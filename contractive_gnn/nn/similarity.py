@@ -150,7 +150,7 @@ def _cosine(h: Tensor, graph: Graph) -> Tensor:
 
 
 def _power(cosine: Tensor, exponent: float) -> Tensor:
-    """``cosine^exponent`` on [0, 1]; below 1 ``((cosine + δ)^exponent − δ^exponent)/((1 + δ)^exponent − δ^exponent)``."""
+    """``cosine^p`` on [0, 1], p the exponent; below 1 ``((cosine + δ)^p − δ^p)/((1 + δ)^p − δ^p)``."""
     if exponent >= 1:
         return cosine if exponent == 1 else cosine.pow(exponent)
     least = _STEEP**exponent
