@@ -175,21 +175,21 @@ def test_a_bound_without_the_reweighting_is_broken(
     twelve: tuple[Tensor, Tensor, Diffusion, Box], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adjacency, x, diffusion, exact = twelve
-    correct = module._group_worst
+    correct = module._block_worst
 
-    def without_reweighting(
-        z: Tensor, g: Tensor, total: Tensor, graph: Neighbourhoods, group: Any, sigma: Activation
-    ) -> Tensor:
+    def without_reweighting(z: Tensor, own: Tensor, block: Any, partners: Any, sigma: Activation) -> Tensor:
         # the weights 1/(1 + d) stay what they were when an edge comes or goes
-        gained = module._largest_added(z, graph, group, 1, sigma)
-        lost = module._smallest_deleted(z, g, graph, group, 1)
-        best = total[group.nodes] + torch.maximum(gained[:, 1], -lost[:, 1])
-        return best / (1 + group.degree[:, None])
+        g = sigma.antisymmetric(z[block.neighbours] - own[:, None])
+        gained = module._largest_added(z, own, block, partners, sigma)
+        best = g.sum(dim=1) + gained.amax(dim=1).clamp(min=0)
+        if block.most_deleted:
+            best = torch.maximum(best, g.sum(dim=1) - module._smallest_deleted(g, block)[:, 1])
+        return best / (1 + block.degree[:, None])
 
-    monkeypatch.setattr(module, "_group_worst", without_reweighting)
+    monkeypatch.setattr(module, "_block_worst", without_reweighting)
     box = bound(x, adjacency, FlipBudget.uniform(1, 12), diffusion, **HOW)
     assert not holds(box, exact)
-    monkeypatch.setattr(module, "_group_worst", correct)
+    monkeypatch.setattr(module, "_block_worst", correct)
     assert holds(bound(x, adjacency, FlipBudget.uniform(1, 12), diffusion, **HOW), exact)
 
 
