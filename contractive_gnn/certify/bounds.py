@@ -32,9 +32,9 @@ _SPARE = 8
 class _Block:
     """Some nodes with the same budget and about the same degree, and their edges side by side."""
 
-    nodes: Tensor  # [m]
+    rows: slice  # the m nodes, in the order of all blocks
     degree: Tensor  # [m]
-    neighbours: Tensor  # [m, D]; where a node has fewer, itself, which does not pull at it
+    neighbours: Tensor  # [m, D] in that order; where a node has fewer, itself, which does not pull at it
     deletable: Tensor  # [m, D]: an edge whose other end has a budget too
     flips: int
     most_added: int
@@ -54,7 +54,8 @@ class Neighbourhoods:
     start: Tensor  # [n + 1]: the edges into node i come from source[start[i]] … source[start[i + 1] − 1]
     partners: Tensor  # nodes at which an inserted edge can end
     blocks: tuple[_Block, ...]
-    place: Tensor  # [n]: where each node stands in the blocks' order
+    order: Tensor  # [n]: the nodes as the blocks hold them, one after the other
+    place: Tensor  # [n]: where each node stands in that order
     budget: FlipBudget
 
     @classmethod
@@ -85,24 +86,29 @@ class Neighbourhoods:
         # up to 8 neighbours stand in rows of their number, more in rows of the next power of two
         width = torch.where(degree <= 8, degree, 2 ** (degree - 1).clamp(min=1).double().log2().floor().long().add(1))
         shape, kind = torch.unique(torch.stack([per_node, width]), dim=1, return_inverse=True)
-        members = kind.argsort(stable=True).split(torch.bincount(kind, minlength=shape.shape[1]).tolist())
-        blocks = []
-        for (flips, columns), group in zip(shape.t().tolist(), members, strict=True):
+        order = kind.argsort(stable=True)
+        place = torch.empty_like(order).scatter_(0, order, torch.arange(n))
+        blocks, first = [], 0
+        for (flips, columns), members in zip(shape.t().tolist(), torch.bincount(kind).tolist(), strict=True):
             column = torch.arange(columns)
-            for nodes in group.split(max(1, _BLOCK // max(1, columns))):
+            for nodes in order[first : first + members].split(max(1, _BLOCK // max(1, columns))):
                 there = column < degree[nodes, None]
                 position = (start[nodes, None] + column).clamp(max=max(0, source.numel() - 1))
                 neighbours = torch.where(there, source[position], nodes[:, None])
                 deletable = there & (per_node[neighbours] > 0) & budget.deletions
-                most_deleted = min(flips, int(deletable.sum(dim=1).amax())) if nodes.numel() else 0
                 blocks.append(
                     _Block(
-                        nodes, degree[nodes], neighbours, deletable,
-                        flips, min(flips, partners.numel()), most_deleted,
+                        rows=slice(first, first + nodes.numel()),
+                        degree=degree[nodes],
+                        neighbours=place[neighbours],
+                        deletable=deletable,
+                        flips=flips,
+                        most_added=min(flips, partners.numel()),
+                        most_deleted=min(flips, int(deletable.sum(dim=1).amax())),
                     )
-                )  # fmt: skip
-        place = torch.cat([block.nodes for block in blocks]).argsort() if blocks else degree
-        return cls(n, source, degree, start, partners, tuple(blocks), place, budget)
+                )
+                first += nodes.numel()
+        return cls(n, source, degree, start, partners, tuple(blocks), order, place, budget)
 
 
 def worst_step(
@@ -133,13 +139,20 @@ def worst_step(
         ``[n, c]``, an upper bound of the next state; differentiable in ``z`` and ``anchor``.
     """
     graph = neighbourhoods
+    return _ordered_step(z[graph.order], graph, sigma, anchor=anchor[graph.order], step=step, mu=mu)[graph.place]
+
+
+def _ordered_step(
+    z: Tensor, graph: Neighbourhoods, sigma: Activation, *, anchor: Tensor, step: float, mu: float
+) -> Tensor:
+    """:func:`worst_step` with all nodes in the order of the blocks."""
     partners = _Partners.of(z.detach(), graph)
-    parts = []
+    parts = [z[:0]]
     for block in graph.blocks:
-        own = z[block.nodes]
+        own = z[block.rows]
         pull = _block_worst(z, own, block, partners, sigma)
-        parts.append((1 - step * mu) * own + step * mu * anchor[block.nodes] + step * pull)
-    return torch.cat(parts)[graph.place] if parts else z
+        parts.append((1 - step * mu) * own + step * mu * anchor[block.rows] + step * pull)
+    return torch.cat(parts)
 
 
 def _block_worst(z: Tensor, own: Tensor, block: _Block, partners: _Partners, sigma: Activation) -> Tensor:
@@ -158,7 +171,7 @@ def _block_worst(z: Tensor, own: Tensor, block: _Block, partners: _Partners, sig
 
 @dataclass(frozen=True, eq=False)
 class _Partners:
-    """For every channel the nodes with the largest z: the best other ends of an insertion."""
+    """For every channel the nodes with the largest z, the best other ends of an insertion; in the blocks' order."""
 
     best: Tensor  # [most, c]: for a node that has no edge to any candidate
     slot: Tensor  # [n]: the place of a node that has one in the next two, −1 for all others
@@ -169,18 +182,18 @@ class _Partners:
     def of(cls, z: Tensor, graph: Neighbourhoods) -> _Partners:
         c, most = z.shape[1], max((block.most_added for block in graph.blocks), default=0)
         count = min(most + _SPARE if most else 0, graph.partners.numel())
-        ranked = graph.partners[z.t()[:, graph.partners].topk(count, dim=1).indices.t()]  # [count, c]
-        flat, slot = ranked.flatten(), torch.arange(count * c)
+        partners = graph.place[graph.partners]
+        ranked = partners[z.t()[:, partners].topk(count, dim=1).indices.t()]  # [count, c]
+        flat, slot = graph.order[ranked.flatten()], torch.arange(count * c)
         edges = _ranges(graph.start[flat], graph.degree[flat])
         # who cannot insert an edge to a candidate: the candidate itself and its neighbours
-        taken = torch.cat([flat, graph.source[edges]])
-        nodes, row = torch.unique(taken, return_inverse=True)
+        nodes, row = torch.unique(torch.cat([flat, graph.source[edges]]), return_inverse=True)
         blocked = torch.zeros(nodes.numel(), count * c, dtype=torch.bool)
         blocked[row, torch.cat([slot, slot.repeat_interleave(graph.degree[flat])])] = True
         blocked = blocked.view(nodes.numel(), count, c)
         # stable: the free candidates first, in the order of their z
-        order = blocked.to(torch.uint8).sort(dim=1, stable=True).indices[:, :most]
-        chosen, exists = ranked[order, torch.arange(c)], ~blocked.gather(1, order)
+        first = blocked.to(torch.uint8).sort(dim=1, stable=True).indices[:, :most]
+        chosen, exists = ranked[first, torch.arange(c)], ~blocked.gather(1, first)
         if count < graph.partners.numel():
             for index in (~exists).flatten(1).any(dim=1).nonzero().flatten().tolist():
                 node = int(nodes[index])
@@ -188,12 +201,12 @@ class _Partners:
                 free[graph.partners] = True
                 free[graph.source[int(graph.start[node]) : int(graph.start[node + 1])]] = False
                 free[node] = False
-                others = free.nonzero().flatten()
+                others = graph.place[free.nonzero().flatten()]
                 found = min(most, others.numel())
                 chosen[index, :found] = others[z[others].topk(found, dim=0).indices]
                 exists[index] = (torch.arange(most) < found)[:, None]
         place = torch.full((graph.num_nodes,), -1, dtype=torch.long)
-        place[nodes] = torch.arange(nodes.numel())
+        place[graph.place[nodes]] = torch.arange(nodes.numel())
         return cls(ranked[:most], place, chosen, exists)
 
 
@@ -207,7 +220,7 @@ def _largest_added(z: Tensor, own: Tensor, block: _Block, partners: _Partners, s
     if most == 0:
         return none
     ends = z[partners.best[:most], channel].expand(len(own), -1, -1)
-    slot = partners.slot[block.nodes]
+    slot = partners.slot[block.rows]
     near = (slot >= 0).nonzero().flatten()
     if near.numel() == 0:
         return torch.cat([none, sigma.antisymmetric(ends - own[:, None]).cumsum(dim=1)], dim=1)
@@ -293,17 +306,17 @@ def diffusion_bounds(
         raise ValueError(f"the bound needs an elementwise σ with slopes in [0, 1], got {sigma} with {sigma.slopes}")
     if mu < 0 or not 0 < step <= (1 + 1e-12) / (1 + mu):
         raise ValueError(f"the bound needs mu ≥ 0 and 0 < step ≤ 1/(1 + mu), got mu={mu!r}, step={step!r}")
-    anchor = torch.cat([start.upper, -start.lower], dim=1)
+    z = anchor = torch.cat([start.upper[graph.order], -start.lower[graph.order]], dim=1)
     c = start.upper.shape[1]
-    z = anchor
     boxes = [start]
-    for _ in range(num_steps):
-        z = worst_step(z, graph, sigma, anchor=anchor, step=step, mu=mu)
+    for index in range(num_steps):
+        z = _ordered_step(z, graph, sigma, anchor=anchor, step=step, mu=mu)
         if unit_roundoff:
-            z = z + step_rounding(z.detach(), anchor.detach(), graph, sigma, unit_roundoff)
-        if keep:
-            boxes.append(Box(-z[:, c:], z[:, :c]))
-    return boxes if keep else [Box(-z[:, c:], z[:, :c])]
+            z = z + step_rounding(z.detach(), anchor.detach(), graph, sigma, unit_roundoff)[graph.order]
+        if keep or index == num_steps - 1:
+            upper, lower = z[graph.place].split(c, dim=1)
+            boxes.append(Box(-lower, upper))
+    return boxes if keep else boxes[-1:]
 
 
 def step_rounding(z: Tensor, anchor: Tensor, graph: Neighbourhoods, sigma: Activation, unit_roundoff: float) -> Tensor:
