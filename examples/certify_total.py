@@ -29,8 +29,8 @@ def main() -> None:
     """Write one line for each seed, budget per node and total."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="cora")
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--attacked-predictions", type=int, default=1_500_000)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--attacked-predictions", type=int, default=2_700_000)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     data = datasets.load(options.dataset)
