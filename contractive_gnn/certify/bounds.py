@@ -314,7 +314,7 @@ def diffusion_bounds(
         if unit_roundoff:
             z = z + step_rounding(z.detach(), anchor.detach(), graph, sigma, unit_roundoff)[graph.order]
         if keep or index == num_steps - 1:
-            upper, lower = z[graph.place].split(c, dim=1)
+            upper, lower = torch.split(z[graph.place], c, dim=1)
             boxes.append(Box(-lower, upper))
     return boxes if keep else boxes[-1:]
 

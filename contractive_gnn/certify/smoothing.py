@@ -98,11 +98,12 @@ def regions(noise: SparseNoise, *, added: int, deleted: int) -> NDArray[np.float
         binom.pmf(np.arange(added + 1), added, 1 - noise.delete),
         binom.pmf(np.arange(deleted + 1), deleted, 1 - noise.add),
     )
-    both = np.stack([clean, perturbed], axis=1)
+    both: NDArray[np.float64] = np.stack([clean, perturbed], axis=1)
     both = both[both.sum(axis=1) > 0]
     with np.errstate(divide="ignore"):
         ratio = np.log(both[:, 0]) - np.log(both[:, 1])
-    return both[np.argsort(-ratio, kind="stable")]
+    order = np.argsort(-ratio, kind="stable")
+    return np.asarray(both[order], dtype=np.float64)
 
 
 def least_probability(noise: SparseNoise, probability: float, *, added: int, deleted: int) -> float:

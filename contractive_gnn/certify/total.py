@@ -92,8 +92,8 @@ def total_harm(
         rows = (ordered == y).nonzero().flatten()
         for k in range(c):
             if k != y:
-                effects = [part[c + y][rows] + part[k][rows] for part in (unit, most)]
-                spent = _knapsack(effects[0], effects[1], 2 * total) * (1 + _SLACK)
+                each, together = (part[c + y][rows] + part[k][rows] for part in (unit, most))
+                spent = _knapsack(each, together, 2 * total) * (1 + _SLACK)
                 harm[rows, k] = torch.minimum(spent, reach[rows, c + y] + reach[rows, k])
     return harm[graph.place]
 
@@ -186,7 +186,7 @@ def _advance(
     """One layer of C in one channel, without the new effects."""
     result = torch.empty_like(effects)
     for block, (keep, pass_on, spread) in zip(graph.blocks, influences, strict=True):
-        for part in torch.arange(len(keep)).split(_ROWS):
+        for part in torch.split(torch.arange(len(keep)), _ROWS):
             row = block.rows.start + int(part[0])
             own = effects[row : row + len(part)]
             new = keep[part, channel, None] * own
