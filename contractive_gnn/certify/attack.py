@@ -88,6 +88,8 @@ def push_towards(scores: Tensor, edge_index: Tensor, budget: FlipBudget, *, goal
     others[:, goal] = -torch.inf
     partners = deque((scores[:, goal] - others.amax(dim=1)).argsort(descending=True).tolist())
     for node in nodes:
+        if flips.left_in_all < 1:
+            break
         for _ in range(flips.left[node]):
             while partners and not flips.left[partners[0]]:
                 partners.popleft()
@@ -125,6 +127,8 @@ def aim_at(
         return float(clip[0] - clip[1])
 
     for node in neighbours.around(target, reach):
+        if flips.left_in_all < 1:
+            break
         around = {j: pull(node, j) for j in neighbours[node]}
         for _ in range(flips.left[node]):
             while strong and not flips.left[strong[0]]:

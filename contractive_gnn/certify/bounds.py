@@ -22,23 +22,23 @@ from torch import Tensor
 from contractive_gnn.activations import Activation
 from contractive_gnn.certify.budget import FlipBudget
 
-#: a node's (additions, deletions) pairs times channels that are tried at a time
-_CHUNK = 20_000_000
+#: edges whose pulls are held at a time: few enough for a processor's cache
+_BLOCK = 16_384
 #: candidates for an insertion beyond the budget itself, to have enough that are no neighbours yet
-_SPARE = 4
+_SPARE = 8
 
 
 @dataclass(frozen=True, eq=False)
-class _Group:
-    """The nodes with the same budget, the edges that can be deleted there, and the numbers of flips to try."""
+class _Block:
+    """Some nodes with the same budget and about the same degree, and their edges side by side."""
 
-    nodes: Tensor  # [m], node indices
-    edges: Tensor  # positions of their incoming edges whose other end has a budget too, ordered by target
-    owner: Tensor  # which of the m nodes each of these edges belongs to
-    degree: Tensor  # [m], of all edges
-    deletable: Tensor  # [m], number of the edges above
-    added: Tensor  # [T], a of every pair (a, b)
-    deleted: Tensor  # [T], b
+    rows: slice  # the m nodes, in the order of all blocks
+    degree: Tensor  # [m]
+    neighbours: Tensor  # [m, D] in that order; where a node has fewer, itself, which does not pull at it
+    deletable: Tensor  # [m, D]: an edge whose other end has a budget too
+    flips: int
+    most_added: int
+    most_deleted: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,16 +50,17 @@ class Neighbourhoods:
 
     num_nodes: int
     source: Tensor
-    target: Tensor
     degree: Tensor
-    start: Tensor  # [n + 1]: the edges into node i are start[i] … start[i + 1]
+    start: Tensor  # [n + 1]: the edges into node i come from source[start[i]] … source[start[i + 1] − 1]
     partners: Tensor  # nodes at which an inserted edge can end
-    groups: tuple[_Group, ...]
+    blocks: tuple[_Block, ...]
+    order: Tensor  # [n]: the nodes as the blocks hold them, one after the other
+    place: Tensor  # [n]: where each node stands in that order
     budget: FlipBudget
 
     @classmethod
     def of(cls, edge_index: Tensor, budget: FlipBudget) -> Neighbourhoods:
-        """Sort the edges and group the nodes by their budgets.
+        """Sort the edges and lay the nodes out by their budgets and degrees.
 
         Args:
             edge_index: ``[2, E]``, every undirected edge once in both orientations; self-loops are left out.
@@ -72,10 +73,9 @@ class Neighbourhoods:
         if edge_index.numel() and int(edge_index.max()) >= n:
             raise ValueError(f"edge_index names node {int(edge_index.max())}, the budget has {n} nodes")
         edge_index = edge_index[:, edge_index[0] != edge_index[1]]
-        key = edge_index[1] * n + edge_index[0]
-        if len(torch.unique(key)) != len(key):
+        key = (edge_index[1] * n + edge_index[0]).sort().values
+        if bool((key[1:] == key[:-1]).any()):
             raise ValueError("edge_index holds an edge twice; coalesce it first")
-        key = key.sort().values
         target, source = key // n, key % n
         if not torch.equal((source * n + target).sort().values, key):
             raise ValueError("edge_index must hold both orientations of every edge; make the graph undirected first")
@@ -83,25 +83,32 @@ class Neighbourhoods:
         start = torch.cat([degree.new_zeros(1), degree.cumsum(0)])
         per_node = budget.per_node if budget.total is None else budget.per_node.clamp(max=budget.total)
         partners = (per_node > 0).nonzero().flatten() if budget.additions else per_node.new_zeros(0)
-        groups = []
-        for r in sorted(set(per_node.tolist())):
-            if r == 0:
-                continue
-            nodes = (per_node == r).nonzero().flatten()
-            place = torch.full((n,), -1, dtype=torch.long)
-            place[nodes] = torch.arange(nodes.numel())
-            edges = ((place[target] >= 0) & (per_node[source] > 0)).nonzero().flatten()
-            owner = place[target[edges]]
-            deletable = torch.bincount(owner, minlength=nodes.numel())
-            most_added = min(r, partners.numel())
-            most_deleted = min(r, int(deletable.max())) if budget.deletions else 0
-            pairs = [
-                (a, b) for a in range(most_added + 1) for b in range(min(most_deleted, r - a) + 1) if (a, b) != (0, 0)
-            ]
-            if pairs:
-                added, deleted = torch.tensor(pairs).t()
-                groups.append(_Group(nodes, edges, owner, degree[nodes], deletable, added, deleted))
-        return cls(n, source, target, degree, start, partners, tuple(groups), budget)
+        # up to 8 neighbours stand in rows of their number, more in rows of the next power of two
+        width = torch.where(degree <= 8, degree, 2 ** (degree - 1).clamp(min=1).double().log2().floor().long().add(1))
+        shape, kind = torch.unique(torch.stack([per_node, width]), dim=1, return_inverse=True)
+        order = kind.argsort(stable=True)
+        place = torch.empty_like(order).scatter_(0, order, torch.arange(n))
+        blocks, first = [], 0
+        for (flips, columns), members in zip(shape.t().tolist(), torch.bincount(kind).tolist(), strict=True):
+            column = torch.arange(columns)
+            for nodes in order[first : first + members].split(max(1, _BLOCK // max(1, columns))):
+                there = column < degree[nodes, None]
+                position = (start[nodes, None] + column).clamp(max=max(0, source.numel() - 1))
+                neighbours = torch.where(there, source[position], nodes[:, None])
+                deletable = there & (per_node[neighbours] > 0) & budget.deletions
+                blocks.append(
+                    _Block(
+                        rows=slice(first, first + nodes.numel()),
+                        degree=degree[nodes],
+                        neighbours=place[neighbours],
+                        deletable=deletable,
+                        flips=flips,
+                        most_added=min(flips, partners.numel()),
+                        most_deleted=min(flips, int(deletable.sum(dim=1).amax())),
+                    )
+                )
+                first += nodes.numel()
+        return cls(n, source, degree, start, partners, tuple(blocks), order, place, budget)
 
 
 def worst_step(
@@ -132,111 +139,112 @@ def worst_step(
         ``[n, c]``, an upper bound of the next state; differentiable in ``z`` and ``anchor``.
     """
     graph = neighbourhoods
-    g = sigma.antisymmetric(z[graph.source] - z[graph.target])
-    total = z.new_zeros(z.shape).index_add(0, graph.target, g)
-    worst = total / (1 + graph.degree).to(z.dtype)[:, None]
-    for group in graph.groups:
-        best = _group_worst(z, g, total, graph, group, sigma)
-        worst = worst.index_put((group.nodes,), torch.maximum(worst[group.nodes], best))
-    return (1 - step * mu) * z + step * mu * anchor + step * worst
+    return _ordered_step(z[graph.order], graph, sigma, anchor=anchor[graph.order], step=step, mu=mu)[graph.place]
 
 
-def _group_worst(
-    z: Tensor, g: Tensor, total: Tensor, graph: Neighbourhoods, group: _Group, sigma: Activation
+def _ordered_step(
+    z: Tensor, graph: Neighbourhoods, sigma: Activation, *, anchor: Tensor, step: float, mu: float
 ) -> Tensor:
-    """Largest mean pull ``[m, c]`` over the pairs (a, b) of one group."""
-    most_added, most_deleted = int(group.added.max()), int(group.deleted.max())
-    gained = _largest_added(z, graph, group, most_added, sigma)
-    lost = _smallest_deleted(z, g, graph, group, most_deleted)
-    own, degree = total[group.nodes], group.degree
-    chunk = max(1, _CHUNK // (group.added.numel() * z.shape[1]))
-    parts = []
-    for part in torch.split(torch.arange(group.nodes.numel()), chunk):
-        value = own[part, None] + gained[part][:, group.added] - lost[part][:, group.deleted]
-        size = (1 + degree[part, None] + group.added - group.deleted).to(z.dtype)
-        possible = (group.deleted <= group.deletable[part, None])[..., None]
-        value = torch.where(possible, value / size.clamp(min=1)[..., None], -torch.inf)
-        parts.append(value.amax(dim=1))
+    """:func:`worst_step` with all nodes in the order of the blocks."""
+    partners = _Partners.of(z.detach(), graph)
+    parts = [z[:0]]
+    for block in graph.blocks:
+        own = z[block.rows]
+        pull = _block_worst(z, own, block, partners, sigma)
+        parts.append((1 - step * mu) * own + step * mu * anchor[block.rows] + step * pull)
     return torch.cat(parts)
 
 
-def _largest_added(z: Tensor, graph: Neighbourhoods, group: _Group, most: int, sigma: Activation) -> Tensor:
+def _block_worst(z: Tensor, own: Tensor, block: _Block, partners: _Partners, sigma: Activation) -> Tensor:
+    """Largest mean pull ``[m, c]`` over all numbers a of additions and b of deletions, a + b ≤ r."""
+    g = sigma.antisymmetric(z[block.neighbours] - own[:, None])
+    gained = _largest_added(z, own, block, partners, sigma)
+    lost = _smallest_deleted(g, block)
+    total, size = g.sum(dim=1), (1 + block.degree).to(z.dtype)[:, None]
+    worst = total / size
+    for a in range(block.most_added + 1):
+        b = torch.arange(min(block.most_deleted, block.flips - a) + 1, dtype=z.dtype)
+        value = (total + gained[:, a])[:, None] - lost[:, : b.numel()]
+        worst = torch.maximum(worst, (value / (size + a - b).clamp(min=1)[..., None]).amax(dim=1))
+    return worst
+
+
+@dataclass(frozen=True, eq=False)
+class _Partners:
+    """For every channel the nodes with the largest z, the best other ends of an insertion; in the blocks' order."""
+
+    best: Tensor  # [most, c]: for a node that has no edge to any candidate
+    slot: Tensor  # [n]: the place of a node that has one in the next two, −1 for all others
+    chosen: Tensor  # [s, most, c]: the best of its non-neighbours
+    exists: Tensor  # [s, most, c]: false where there are fewer
+
+    @classmethod
+    def of(cls, z: Tensor, graph: Neighbourhoods) -> _Partners:
+        c, most = z.shape[1], max((block.most_added for block in graph.blocks), default=0)
+        count = min(most + _SPARE if most else 0, graph.partners.numel())
+        partners = graph.place[graph.partners]
+        ranked = partners[z.t()[:, partners].topk(count, dim=1).indices.t()]  # [count, c]
+        flat, slot = graph.order[ranked.flatten()], torch.arange(count * c)
+        edges = _ranges(graph.start[flat], graph.degree[flat])
+        # who cannot insert an edge to a candidate: the candidate itself and its neighbours
+        nodes, row = torch.unique(torch.cat([flat, graph.source[edges]]), return_inverse=True)
+        blocked = torch.zeros(nodes.numel(), count * c, dtype=torch.bool)
+        blocked[row, torch.cat([slot, slot.repeat_interleave(graph.degree[flat])])] = True
+        blocked = blocked.view(nodes.numel(), count, c)
+        # stable: the free candidates first, in the order of their z
+        first = blocked.to(torch.uint8).sort(dim=1, stable=True).indices[:, :most]
+        chosen, exists = ranked[first, torch.arange(c)], ~blocked.gather(1, first)
+        if count < graph.partners.numel():
+            for index in (~exists).flatten(1).any(dim=1).nonzero().flatten().tolist():
+                node = int(nodes[index])
+                free = torch.zeros(graph.num_nodes, dtype=torch.bool)
+                free[graph.partners] = True
+                free[graph.source[int(graph.start[node]) : int(graph.start[node + 1])]] = False
+                free[node] = False
+                others = graph.place[free.nonzero().flatten()]
+                found = min(most, others.numel())
+                chosen[index, :found] = others[z[others].topk(found, dim=0).indices]
+                exists[index] = (torch.arange(most) < found)[:, None]
+        place = torch.full((graph.num_nodes,), -1, dtype=torch.long)
+        place[graph.place[nodes]] = torch.arange(nodes.numel())
+        return cls(ranked[:most], place, chosen, exists)
+
+
+def _largest_added(z: Tensor, own: Tensor, block: _Block, partners: _Partners, sigma: Activation) -> Tensor:
     """Sums of the a largest pulls that insertions can add, ``[m, most + 1, c]`` for a = 0, …, most.
 
     ``−inf`` where fewer than a nodes are left to connect to.
     """
-    m, c = group.nodes.numel(), z.shape[1]
-    none = z.new_zeros(m, 1, c)
+    most, channel = block.most_added, torch.arange(z.shape[1])
+    none = torch.zeros_like(own)[:, None]
     if most == 0:
         return none
-    chosen, exists = _free_partners(z.detach(), graph, group, most)
-    channel = torch.arange(c)
-    pulls = sigma.antisymmetric(z[chosen, channel] - z[group.nodes][:, None, :])
-    return torch.cat([none, torch.where(exists, pulls, -torch.inf).cumsum(dim=1)], dim=1)
-
-
-def _free_partners(z: Tensor, graph: Neighbourhoods, group: _Group, most: int) -> tuple[Tensor, Tensor]:
-    """For every node of the group and channel the ``most`` non-neighbours with the largest z: ``[m, most, c]``."""
-    m, c = group.nodes.numel(), z.shape[1]
-    values = z.t()[:, graph.partners].contiguous()
-    place = torch.full((graph.num_nodes,), -1, dtype=torch.long)
-    place[group.nodes] = torch.arange(m)
-    count = min(most + _SPARE, graph.partners.numel())
-    while True:
-        ranked = graph.partners[values.topk(count, dim=1).indices.t()]  # [count, c]
-        blocked = torch.zeros(m, count, c, dtype=torch.bool)
-        flat = ranked.flatten()
-        itself = place[flat]
-        slot = torch.arange(flat.numel())
-        blocked.view(m, -1)[itself[itself >= 0], slot[itself >= 0]] = True
-        lengths = graph.degree[flat]
-        edges = _ranges(graph.start[flat], lengths)
-        neighbours, slot = place[graph.source[edges]], slot.repeat_interleave(lengths)
-        blocked.view(m, -1)[neighbours[neighbours >= 0], slot[neighbours >= 0]] = True
-        enough = count == graph.partners.numel() or int(blocked.sum(dim=1).max()) <= count - most
-        if enough:
-            break
-        count = min(4 * count, graph.partners.numel())
-    # stable: the free ones first, in the order of their z; most nodes know none of the candidates
-    order = torch.arange(min(most, count))[:, None].expand(m, -1, c).contiguous()
-    some = blocked.flatten(1).any(dim=1).nonzero().flatten()
-    order[some] = blocked[some].to(torch.uint8).sort(dim=1, stable=True).indices[:, :most]
-    exists = ~blocked.gather(1, order)
-    chosen = ranked[order, torch.arange(c)]
-    short = most - order.shape[1]
-    if short > 0:
-        chosen = torch.cat([chosen, chosen.new_zeros(m, short, c)], dim=1)
-        exists = torch.cat([exists, exists.new_zeros(m, short, c)], dim=1)
-    return chosen, exists
-
-
-def _smallest_deleted(z: Tensor, g: Tensor, graph: Neighbourhoods, group: _Group, most: int) -> Tensor:
-    """Sums of the b smallest pulls of existing edges, ``[m, most + 1, c]`` for b = 0, …, most.
-
-    Where fewer than b edges can be deleted the value means nothing, and the caller leaves it out.
-    """
-    m, c = group.nodes.numel(), z.shape[1]
-    none = z.new_zeros(m, 1, c)
-    if most == 0:
-        return none
-    mine = g[group.edges]
-    if most == 1:
-        least = z.new_full((m, c), torch.inf).scatter_reduce(
-            0, group.owner[:, None].expand_as(mine), mine, "amin", include_self=True
-        )
-        least = least.masked_fill((group.deletable == 0)[:, None], 0.0)
-        return torch.cat([none, least[:, None]], dim=1)
-    first = torch.cat([group.deletable.new_zeros(1), group.deletable.cumsum(0)[:-1]])
-    wanted = first[:, None] + torch.arange(most)
-    real = (torch.arange(most) < group.deletable[:, None])[..., None]
-    with torch.no_grad():
-        # order the group's edges by node, then by z of the other end (σ keeps that order), channel by channel
-        rank = torch.empty_like(z, dtype=torch.long)
-        rank.scatter_(0, z.detach().argsort(dim=0), torch.arange(len(z))[:, None].expand_as(z))
-        order = (group.owner[:, None] * len(z) + rank[graph.source[group.edges]]).argsort(dim=0)
-        picked = order[wanted.clamp(max=max(len(mine) - 1, 0))]  # [m, most, c]
-    pulls = torch.where(real, mine[picked, torch.arange(c)], 0.0)
+    ends = z[partners.best[:most], channel].expand(len(own), -1, -1)
+    slot = partners.slot[block.rows]
+    near = (slot >= 0).nonzero().flatten()
+    if near.numel() == 0:
+        return torch.cat([none, sigma.antisymmetric(ends - own[:, None]).cumsum(dim=1)], dim=1)
+    slot = slot[near]
+    ends = ends.index_put((near,), z[partners.chosen[slot, :most], channel])
+    missing = torch.zeros(ends.shape, dtype=torch.bool)
+    missing[near] = ~partners.exists[slot, :most]
+    pulls = sigma.antisymmetric(ends - own[:, None]).masked_fill(missing, -torch.inf)
     return torch.cat([none, pulls.cumsum(dim=1)], dim=1)
+
+
+def _smallest_deleted(g: Tensor, block: _Block) -> Tensor:
+    """Sums of the b smallest pulls of the edges that can be deleted, ``[m, most + 1, c]`` for b = 0, …, most.
+
+    ``inf`` where fewer than b edges can be deleted.
+    """
+    none = g.new_zeros(g.shape[0], 1, g.shape[2])
+    if block.most_deleted == 0:
+        return none
+    mine = g.masked_fill(~block.deletable[..., None], torch.inf)
+    if block.most_deleted == 1:
+        return torch.cat([none, mine.amin(dim=1, keepdim=True)], dim=1)
+    least = mine.topk(block.most_deleted, dim=1, largest=False).values
+    return torch.cat([none, least.cumsum(dim=1)], dim=1)
 
 
 def _ranges(start: Tensor, length: Tensor) -> Tensor:
@@ -298,17 +306,17 @@ def diffusion_bounds(
         raise ValueError(f"the bound needs an elementwise σ with slopes in [0, 1], got {sigma} with {sigma.slopes}")
     if mu < 0 or not 0 < step <= (1 + 1e-12) / (1 + mu):
         raise ValueError(f"the bound needs mu ≥ 0 and 0 < step ≤ 1/(1 + mu), got mu={mu!r}, step={step!r}")
-    anchor = torch.cat([start.upper, -start.lower], dim=1)
+    z = anchor = torch.cat([start.upper[graph.order], -start.lower[graph.order]], dim=1)
     c = start.upper.shape[1]
-    z = anchor
     boxes = [start]
-    for _ in range(num_steps):
-        z = worst_step(z, graph, sigma, anchor=anchor, step=step, mu=mu)
+    for index in range(num_steps):
+        z = _ordered_step(z, graph, sigma, anchor=anchor, step=step, mu=mu)
         if unit_roundoff:
-            z = z + step_rounding(z.detach(), anchor.detach(), graph, sigma, unit_roundoff)
-        if keep:
-            boxes.append(Box(-z[:, c:], z[:, :c]))
-    return boxes if keep else [Box(-z[:, c:], z[:, :c])]
+            z = z + step_rounding(z.detach(), anchor.detach(), graph, sigma, unit_roundoff)[graph.order]
+        if keep or index == num_steps - 1:
+            upper, lower = torch.split(z[graph.place], c, dim=1)
+            boxes.append(Box(-lower, upper))
+    return boxes if keep else boxes[-1:]
 
 
 def step_rounding(z: Tensor, anchor: Tensor, graph: Neighbourhoods, sigma: Activation, unit_roundoff: float) -> Tensor:
@@ -320,6 +328,6 @@ def step_rounding(z: Tensor, anchor: Tensor, graph: Neighbourhoods, sigma: Activ
     and 4.2; docs/certificates.md has the count).
     """
     terms = (graph.degree + graph.budget.per_node + 9).to(z.dtype) * unit_roundoff
-    size = torch.maximum(z.abs().amax(), anchor.abs().amax())
+    size = torch.stack([end.abs() for state in (z, anchor) for end in state.aminmax()]).amax()
     pulls = torch.minimum(2 * size, size.new_tensor(sigma.bound))
     return (terms / (1 - terms) * (pulls + 6 * size))[:, None]

@@ -74,6 +74,18 @@ def test_no_certified_prediction_changes(data: Data, trained: Trained, features:
     assert bool(siege.changed.any())
 
 
+@pytest.mark.parametrize("total", [1, 4])
+def test_no_prediction_certified_within_a_total_changes(data: Data, trained: Trained, total: int) -> None:
+    model, budget = trained[0], FlipBudget.uniform(1, 120, total=total)
+    certificate = certify(model, data.x, data.edge_index, flips=budget)
+    capped = certify(model, data.x, data.edge_index, flips=FlipBudget.uniform(1, 120))
+    assert bool((certificate.margin >= capped.margin).all())
+    assert total > 1 or bool((certificate.margin > capped.margin + 1e-3).any())
+    siege = besiege(model, data.x, data.edge_index, certificate, flips=budget, predictions=30_000)
+    assert siege.broken == 0
+    assert siege.least_margin >= 0
+
+
 def test_the_attacks_break_a_bound_that_is_wrong(data: Data, trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     model, budget = trained[0], FlipBudget.uniform(1, 120)
     correct = module._largest_added

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import combinations
 from typing import Any
 
@@ -13,6 +13,8 @@ from torch import Tensor
 from contractive_gnn.activations import Activation, activation
 from contractive_gnn.certify import Box, FlipBudget, Neighbourhoods, diffusion_bounds, worst_step
 from contractive_gnn.certify import bounds as module
+from contractive_gnn.certify import total as total_module
+from contractive_gnn.certify.total import total_harm
 from contractive_gnn.dynamics import Diffusion
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn import FlowConv
@@ -175,21 +177,21 @@ def test_a_bound_without_the_reweighting_is_broken(
     twelve: tuple[Tensor, Tensor, Diffusion, Box], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adjacency, x, diffusion, exact = twelve
-    correct = module._group_worst
+    correct = module._block_worst
 
-    def without_reweighting(
-        z: Tensor, g: Tensor, total: Tensor, graph: Neighbourhoods, group: Any, sigma: Activation
-    ) -> Tensor:
+    def without_reweighting(z: Tensor, own: Tensor, block: Any, partners: Any, sigma: Activation) -> Tensor:
         # the weights 1/(1 + d) stay what they were when an edge comes or goes
-        gained = module._largest_added(z, graph, group, 1, sigma)
-        lost = module._smallest_deleted(z, g, graph, group, 1)
-        best = total[group.nodes] + torch.maximum(gained[:, 1], -lost[:, 1])
-        return best / (1 + group.degree[:, None])
+        g = sigma.antisymmetric(z[block.neighbours] - own[:, None])
+        gained = module._largest_added(z, own, block, partners, sigma)
+        best = g.sum(dim=1) + gained.amax(dim=1).clamp(min=0)
+        if block.most_deleted:
+            best = torch.maximum(best, g.sum(dim=1) - module._smallest_deleted(g, block)[:, 1])
+        return best / (1 + block.degree[:, None])
 
-    monkeypatch.setattr(module, "_group_worst", without_reweighting)
+    monkeypatch.setattr(module, "_block_worst", without_reweighting)
     box = bound(x, adjacency, FlipBudget.uniform(1, 12), diffusion, **HOW)
     assert not holds(box, exact)
-    monkeypatch.setattr(module, "_group_worst", correct)
+    monkeypatch.setattr(module, "_block_worst", correct)
     assert holds(bound(x, adjacency, FlipBudget.uniform(1, 12), diffusion, **HOW), exact)
 
 
@@ -310,3 +312,105 @@ def test_group_activations_are_refused(sigma: str) -> None:
 def test_a_malformed_graph_is_refused(edges: list[list[int]], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         Neighbourhoods.of(torch.tensor(edges), FlipBudget.uniform(1, 3))
+
+
+def placements(per_node: list[int], total: int) -> list[Pairs]:
+    """Every set of at most ``total`` pairs with at most ``per_node[i]`` of them at node i."""
+    pairs = list(combinations(range(len(per_node)), 2))
+    return [
+        chosen
+        for size in range(total + 1)
+        for chosen in combinations(pairs, size)
+        if all(sum(i in pair for pair in chosen) <= most for i, most in enumerate(per_node))
+    ]
+
+
+def worst_falls(
+    adjacency: Tensor, x: Tensor, choices: list[Pairs], diffusion: Diffusion, classes: Tensor, **how: float
+) -> Tensor:
+    """The largest fall of ``x_y − x_k`` over all of the graphs, ``[n, c]``."""
+    clean = run(adjacency[None], x, diffusion, **how)[0]  # type: ignore[arg-type]
+    moved = run(flipped(adjacency, choices), x, diffusion, **how) - clean  # type: ignore[arg-type]
+    own = moved.gather(2, classes.expand(len(choices), -1)[..., None])
+    return (moved - own).amax(dim=0)
+
+
+def harm_bound(
+    adjacency: Tensor, x: Tensor, budget: FlipBudget, diffusion: Diffusion, classes: Tensor, **how: float
+) -> Tensor:
+    return total_harm(
+        x, adjacency.nonzero().t(), budget, diffusion.sigma,
+        classes=classes, mu=diffusion.mu, **how,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+CASES = [
+    (10, [1] * 10, 1, "huber", 4), (8, [1] * 8, 2, "huber", 8), (7, [3] * 7, 3, "huber", 5),
+    (7, [0, 3, 1, 2, 1, 1, 3], 2, "huber", 5), (7, [2] * 7, 2, "tanh", 4), (7, [2] * 7, 2, "identity", 4),
+    (7, [2] * 7, 2, "leaky-relu", 4),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("n", "per_node", "total", "sigma", "num_steps"), CASES)
+@pytest.mark.parametrize("seed", range(3))
+def test_no_placement_of_the_flips_does_more_harm(
+    n: int, per_node: list[int], total: int, sigma: str, num_steps: int, seed: int
+) -> None:
+    adjacency, x = random_graph(n, probability=0.35, seed=seed), random_state(n, 3, seed=seed)
+    diffusion = Diffusion(sigma=sigma, mu=0.2, **({"threshold": 0.3} if sigma in ("huber", "tanh") else {}))
+    how = {"step": 1 / 1.2, "num_steps": num_steps}
+    classes = run(adjacency[None], x, diffusion, **how)[0].argmax(dim=1)  # type: ignore[arg-type]
+    exact = worst_falls(adjacency, x, placements(per_node, total), diffusion, classes, **how)
+    found = harm_bound(adjacency, x, FlipBudget(torch.tensor(per_node), total=total), diffusion, classes, **how)  # type: ignore[arg-type]
+    assert bool((exact <= found + SLACK).all())
+    capped = harm_bound(adjacency, x, FlipBudget(torch.tensor(per_node), total=n * n), diffusion, classes, **how)
+    assert bool((found <= capped + SLACK).all())
+    # on so few nodes two flips are nearly all that the nodes' own budgets allow
+    assert total > 1 or float(found.sum()) < 0.999 * float(capped.sum())
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"additions": False}, {"deletions": False}], ids=["deletions only", "additions only"]
+)
+def test_one_kind_of_flip(arguments: dict[str, bool]) -> None:
+    n, how = 8, {"step": 1 / 1.2, "num_steps": 5}
+    adjacency, x = random_graph(n, probability=0.4, seed=1), random_state(n, 3, seed=1)
+    diffusion, classes = Diffusion(mu=0.2, threshold=0.3), torch.arange(n) % 3
+    present = arguments.get("additions", True)
+    allowed = [chosen for chosen in placements([2] * n, 2) if all((adjacency[i, j] == 0) == present for i, j in chosen)]
+    exact = worst_falls(adjacency, x, allowed, diffusion, classes, **how)
+    found = harm_bound(adjacency, x, FlipBudget.uniform(2, n, total=2, **arguments), diffusion, classes, **how)  # type: ignore[arg-type]
+    assert bool((exact <= found + SLACK).all())
+
+
+def _half_the_flips(correct: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return lambda unit, most, budget: correct(unit, most, max(1, budget // 4))
+
+
+def _smaller_changes(correct: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[Tensor, Tensor]]:
+    return lambda *given: tuple(0.5 * part for part in correct(*given))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("_knapsack", _half_the_flips), ("_largest_changes", _smaller_changes)])
+def test_a_wrong_bound_is_broken(
+    name: str, wrong: Callable[[Callable[..., object]], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n, how = 7, {"step": 1 / 1.2, "num_steps": 5}
+    diffusion = Diffusion(mu=0.2, threshold=0.3)
+    monkeypatch.setattr(total_module, name, wrong(getattr(total_module, name)))
+    broken = False
+    for seed in range(6):
+        adjacency, x = random_graph(n, probability=0.35, seed=seed), random_state(n, 3, seed=seed)
+        classes = run(adjacency[None], x, diffusion, **how)[0].argmax(dim=1)  # type: ignore[arg-type]
+        exact = worst_falls(adjacency, x, placements([3] * n, 3), diffusion, classes, **how)
+        found = harm_bound(adjacency, x, FlipBudget.uniform(3, n, total=3), diffusion, classes, **how)  # type: ignore[arg-type]
+        broken |= bool((exact > found + SLACK).any())
+    assert broken
+
+
+def test_a_budget_without_a_total_is_refused() -> None:
+    with pytest.raises(ValueError, match="no total"):
+        harm_bound(
+            random_graph(4, probability=0.5, seed=0), random_state(4, 2, seed=0), FlipBudget.uniform(1, 4),
+            Diffusion(), torch.zeros(4, dtype=torch.long), step=0.5, num_steps=1,
+        )  # fmt: skip

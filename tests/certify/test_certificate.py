@@ -174,3 +174,23 @@ def test_flipped_entries_need_binary_features() -> None:
     x, edge_index = example(0)
     with pytest.raises(ValueError, match="features of 0 and 1"):
         certify(model_of(0), 0.5 * x, edge_index, features=FeatureBudget(flips=1))
+
+
+def test_one_flip_in_the_whole_graph_is_less_than_one_at_every_node() -> None:
+    capped = certified = stays = 0
+    for seed in range(6):
+        model, (x, edge_index) = model_of(seed), example(seed)
+        there = {tuple(sorted(edge)) for edge in edge_index.t().tolist()}
+        graphs = []
+        for pair in PAIRS:
+            pairs = torch.tensor(sorted(there ^ {pair}), dtype=torch.long).view(-1, 2).t()
+            graphs.append(torch.cat([pairs, pairs.flip(0)], dim=1))
+        found = certify(model, x, edge_index, flips=FlipBudget.uniform(1, N, total=1))
+        held = unchanged(model, [(x, graph) for graph in graphs], found.prediction)
+        assert bool((held | ~found.certified).all())
+        at_every_node = certify(model, x, edge_index, flips=FlipBudget.uniform(1, N))
+        assert bool((found.margin >= at_every_node.margin).all())
+        capped += int(at_every_node.certified.sum())
+        certified, stays = certified + int(found.certified.sum()), stays + int(held.sum())
+    assert capped <= certified <= stays
+    assert certified > 0
