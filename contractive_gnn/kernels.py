@@ -274,7 +274,8 @@ def _flow_backward(
         weights.append(np.zeros(size if sums.size else 0, number))
         if sums.size:
             _loops().scatter(sums, edge, weights[-1])
-    return torch.from_numpy(gradient), torch.from_numpy(by_anchor), *map(torch.from_numpy, weights)
+    by_x, by_x0, by_p_, by_b = map(torch.from_numpy, (gradient, by_anchor, *weights))
+    return by_x, by_x0, by_p_, by_b
 
 
 @_flow.register_fake
