@@ -274,7 +274,8 @@ def _flow_backward(
         weights.append(np.zeros(size if sums.size else 0, number))
         if sums.size:
             _loops().scatter(sums, edge, weights[-1])
-    return torch.from_numpy(gradient), torch.from_numpy(by_anchor), *map(torch.from_numpy, weights)
+    at_x, at_anchor, at_p, at_scale = map(torch.from_numpy, (gradient, by_anchor, *weights))
+    return at_x, at_anchor, at_p, at_scale
 
 
 @_flow.register_fake
