@@ -274,8 +274,8 @@ def _flow_backward(
         weights.append(np.zeros(size if sums.size else 0, number))
         if sums.size:
             _loops().scatter(sums, edge, weights[-1])
-    by_x, by_x0, by_p_, by_b = map(torch.from_numpy, (gradient, by_anchor, *weights))
-    return by_x, by_x0, by_p_, by_b
+    at_x, at_anchor, at_p, at_scale = map(torch.from_numpy, (gradient, by_anchor, *weights))
+    return at_x, at_anchor, at_p, at_scale
 
 
 @_flow.register_fake
