@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import pytest
@@ -139,6 +139,29 @@ def test_one_step_is_the_exact_worst_case_of_every_entry(sigma: str, allowed: st
         mean = row @ pulls / (1 + row.sum(dim=1, keepdim=True))
         expected = (1 - step * 0.2) * z[i] + step * 0.2 * anchor[i] + step * mean.amax(dim=0)
         torch.testing.assert_close(worst[i], expected)
+
+
+@pytest.mark.parametrize("probability", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("flips", [1, 3])
+def test_one_step_is_exact_on_larger_graphs_too(probability: float, flips: int) -> None:
+    # rows of all widths; at 0.9 most nodes know the best partners, and some have fewer than three left
+    n = 40
+    adjacency, z = random_graph(n, probability=probability, seed=4), random_state(n, 2, seed=4)
+    adjacency[0, 1:] = adjacency[1:, 0] = 1.0
+    sigma, budget = activation("huber"), FlipBudget.uniform(flips, n)
+    graph = Neighbourhoods.of(adjacency.nonzero().t(), budget)
+    worst = worst_step(z, graph, sigma, anchor=torch.zeros_like(z), step=1.0, mu=0.0) - z
+    for i, channel in product(range(n), range(2)):
+        pulls = sigma.antisymmetric(z[:, channel] - z[i, channel])
+        others = torch.arange(n) != i
+        here = pulls[others & (adjacency[i] == 1)].sort().values
+        free = pulls[others & (adjacency[i] == 0)].sort(descending=True).values
+        expected = max(
+            float((here[b:].sum() + free[:a].sum()) / (1 + len(here) + a - b))
+            for a in range(min(flips, len(free)) + 1)
+            for b in range(min(flips - a, len(here)) + 1)
+        )
+        assert float(worst[i, channel]) == pytest.approx(expected, abs=1e-12)
 
 
 HOW = {"step": 1 / 1.1, "num_steps": 3}
