@@ -78,7 +78,7 @@ class Similarity(nn.Module):
         rounds: int = 3,
         hops: int = 4,
         mixing: float = 0.8,
-        power: float = 0.5,
+        power: float = 1.0,
         source: Source = "auto",
     ) -> None:
         super().__init__()
