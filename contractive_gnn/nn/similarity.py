@@ -154,7 +154,8 @@ def _power(cosine: Tensor, exponent: float) -> Tensor:
     if exponent >= 1:
         return cosine if exponent == 1 else cosine.pow(exponent)
     least = _STEEP**exponent
-    return ((cosine + _STEEP).pow(exponent) - least) / ((1 + _STEEP) ** exponent - least)
+    softened: Tensor = ((cosine + _STEEP).pow(exponent) - least) / ((1 + _STEEP) ** exponent - least)
+    return softened
 
 
 def _product(h: Tensor, a: Tensor, graph: Graph) -> Tensor:
