@@ -151,12 +151,13 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
             degree = self.degree(graph)
             p = p / degree[graph.target]
             root = degree.sqrt().unsqueeze(-1) if self.normalization == "sym" else None
-        if root is not None:
-            y = x / root
-            anchor = y if anchor is x else anchor if anchor is None else anchor / root
-            x = y
-        x = kernels.euler(
-            x,
+        y = x if root is None else x / root
+        if anchor is x:
+            anchor = y
+        elif anchor is not None and root is not None:
+            anchor = anchor / root
+        y = kernels.euler(
+            y,
             p,
             graph.edge_index,
             self.sigma,
@@ -166,7 +167,7 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
             anchor=anchor,
             scale=self._scale(graph),
         )
-        return x if root is None else x * root
+        return y if root is None else y * root
 
     def _scale(self, graph: Graph) -> Tensor | None:
         """The weights inside σ."""
