@@ -57,9 +57,12 @@ def fit(
     the second one as labelled: their mean cross-entropy is added to that of the training nodes. Structure attacks spend
     their edges at the labelled nodes, where they spoil the training; the other labels are not spoiled with them. Of
     the nodes outside ``train_mask`` only the features are read (and the validation labels, to choose the epoch).
-    A model may know another teacher than its own first fit: ``teacher(data)``, class probabilities ``[n, classes]`` or
-    None. Whichever of the two knows more of the validation nodes teaches. Where that is the model's own, a labelled
-    node that it puts elsewhere than its label is left out: its label may be right, but its place in the graph is not.
+
+    A model may have ``settings`` to choose from, which ``use(setting)`` sets: each is fitted, and the one that
+    ``select`` prefers is kept. A model may know another teacher than its own first fit: ``teacher(data)``, class
+    probabilities ``[n, classes]`` or None. Whichever of the two knows more of the validation nodes teaches. Where that
+    is the model's own, a labelled node that it puts elsewhere than its label is left out: its label may be right, but
+    its place in the graph is not.
 
     Args:
         model: a module with ``forward(x, edge_index, edge_weight=None)`` and ``reset_parameters()``.
@@ -95,10 +98,14 @@ def fit(
             accuracy, loss = _score(predict(model, data), data.y, data.val_mask)
             return FitResult(accuracy, loss, -1, 0, time.perf_counter() - start)
         labelled, known = _Labelled(data.train_mask, data.y), data.train_mask
-        fitted = _fit(model, data, (labelled,), epochs, lr, weight_decay, patience, select, on_epoch, start)
+
+        def attempt(*sources: _Labelled) -> FitResult:
+            torch.manual_seed(seed)
+            return _fit(model, data, sources, epochs, lr, weight_decay, patience, select, on_epoch, start)
+
+        fitted = _choose(model, lambda: attempt(labelled), select)
         if self_training is None:
             return fitted
-        torch.manual_seed(seed)
         probability = predict(model, data).softmax(dim=-1)
         teacher = getattr(model, "teacher", None)
         taught = None if teacher is None else teacher(data)
@@ -108,7 +115,7 @@ def fit(
                 probability, labelled = taught, _Labelled(placed, data.y)
         sure, label = probability.max(dim=-1)
         guessed = _Labelled((sure >= self_training) & ~known, label)
-        again = _fit(model, data, (labelled, guessed), epochs, lr, weight_decay, patience, select, on_epoch, start)
+        again = attempt(labelled, guessed)
         return replace(again, epochs=fitted.epochs + again.epochs)
 
 
@@ -117,6 +124,30 @@ class _Labelled(NamedTuple):
 
     mask: Tensor
     label: Tensor
+
+
+def _choose(model: nn.Module, attempt: Callable[[], FitResult], select: str) -> FitResult:
+    """Fit the model in each of its settings, if it has any, and keep the best of them."""
+    best: tuple[tuple[float, float], str, FitResult, dict[str, Tensor]] | None = None
+    epochs = 0
+    for setting in getattr(model, "settings", ()):
+        model.use(setting)  # type: ignore[operator]
+        fitted = attempt()
+        epochs += fitted.epochs
+        key = _key(fitted.val_accuracy, fitted.val_loss, select)
+        if best is None or key > best[0]:
+            best = key, setting, fitted, copy.deepcopy(model.state_dict())
+    if best is None:
+        return attempt()
+    _, setting, fitted, state = best
+    model.use(setting)  # type: ignore[operator]
+    model.load_state_dict(state)
+    return replace(fitted, epochs=epochs)
+
+
+def _key(accuracy: float, loss: float, select: str) -> tuple[float, float]:
+    """The larger, the better."""
+    return (accuracy, -loss) if select == "accuracy" else (-loss, accuracy)
 
 
 def _fit(
@@ -154,7 +185,7 @@ def _fit(
         model.eval()
         with torch.no_grad():
             accuracy, loss = _score(model(x, data.edge_index), y, data.val_mask)
-        key = (accuracy, -loss) if select == "accuracy" else (-loss, accuracy)
+        key = _key(accuracy, loss, select)
         if key > best_key:
             best_key, best_epoch, best_state = key, epoch, copy.deepcopy(model.state_dict())
         if on_epoch is not None:

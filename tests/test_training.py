@@ -118,6 +118,21 @@ def test_whoever_knows_more_of_the_validation_nodes_teaches(data: Data) -> None:
     assert own.epochs == 50
 
 
+@pytest.mark.parametrize(("homophily", "setting"), [(0.1, "nodes"), (0.9, "edges")])
+def test_the_setting_that_knows_more_of_the_validation_nodes_is_kept(homophily: float, setting: str) -> None:
+    data = datasets.contextual_sbm(400, homophily=homophily, seed=0)
+    model = nn.build("robust", data.num_features, 4, num_steps=4)
+    fitted = training.fit(model, data, epochs=40, self_training=0.8)
+    assert (model.setting, fitted.epochs) == (setting, 3 * 40)
+    again = nn.build("robust", data.num_features, 4, num_steps=4)
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(training.predict(again, data), training.predict(model, data))
+    perceptron = nn.build("mlp", data.num_features, 4)
+    training.fit(perceptron, data, epochs=40)
+    # one in ten of the 320 test nodes: the two perceptrons differ in their rows, width and labels
+    assert training.evaluate(model, data, data.test_mask) > training.evaluate(perceptron, data, data.test_mask) - 10
+
+
 def test_self_training_is_refused_where_it_means_nothing(data: Data) -> None:
     with pytest.raises(ValueError, match=r"self_training must be a probability, at least 0 and below 1, got 1\.0"):
         training.fit(nn.build("gcn", data.num_features, 3), data, self_training=1.0)

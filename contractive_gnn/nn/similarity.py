@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -278,6 +278,10 @@ class SimilarityFlowGNN(FlowGNN):
 
     Rows of the features are normalised, so multiplying them by a constant changes no output.
 
+    Where neighbours are no more alike than strangers, no flow that brings them together is of use. So there are two
+    ``settings``: ``"edges"``, and ``"nodes"``, in which A(0) = 0 and the model is a perceptron.
+    :func:`contractive_gnn.training.fit` keeps the one that knows more of the validation nodes.
+
     Args:
         in_channels: number of features, -1 to infer it.
         out_channels: number of classes.
@@ -290,6 +294,8 @@ class SimilarityFlowGNN(FlowGNN):
     Shapes:
         ``x`` ``[n, in_channels]`` dense or ``sparse_csr``, output ``[n, out_channels]``.
     """
+
+    settings: ClassVar[tuple[str, str]] = ("edges", "nodes")
 
     def __init__(
         self,
@@ -307,10 +313,31 @@ class SimilarityFlowGNN(FlowGNN):
         super().__init__(in_channels, out_channels, conv, hidden=hidden, dropout=dropout)
         self.similarity = similarity
         self.row_norm = float(row_norm)
+        self.setting = self.settings[0]
+
+    def use(self, setting: str) -> None:
+        """Take one of :attr:`settings`; it is part of the ``state_dict``.
+
+        Raises:
+            ValueError: if it is none of them.
+        """
+        if setting not in self.settings:
+            raise ValueError(f"setting must be one of {', '.join(self.settings)}, got {setting!r}")
+        self.setting = setting
+
+    def get_extra_state(self) -> str:
+        """The setting, for the ``state_dict``."""
+        return self.setting
+
+    def set_extra_state(self, state: str) -> None:
+        """Take the setting of a ``state_dict``."""
+        self.use(state)
 
     def adjacency(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Graph:
         """The graph with the weights A(0)."""
         graph = Graph.of(x, edge_index, edge_weight)
+        if self.setting == "nodes":
+            return Graph(graph.edge_index, torch.zeros_like(graph.edge_weight), graph.num_nodes)
         if self.similarity is None:
             return graph
         return Graph(graph.edge_index, self.similarity(x, edge_index, edge_weight), graph.num_nodes)

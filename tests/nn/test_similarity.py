@@ -210,6 +210,19 @@ def test_the_way_to_the_first_adjacency_is_not_certified(data: Data) -> None:
     assert np.isfinite(bound.structure_here)
 
 
+def test_of_nodes_alone_only_the_features_matter(data: Data) -> None:
+    model = robust(data.num_features, 4).double().eval()
+    everything = model(data.x, data.edge_index)
+    model.use("nodes")
+    alone = model(data.x, data.edge_index)
+    assert torch.equal(alone, model(data.x, data.edge_index[:, :0]))
+    assert not torch.allclose(alone, everything)
+    model.use("edges")
+    assert torch.equal(everything, model(data.x, data.edge_index))
+    with pytest.raises(ValueError, match="setting must be one of edges, nodes, got 'graph'"):
+        model.use("graph")
+
+
 def test_no_gradient_is_masked(data: Data) -> None:
     graph = copy.copy(data)
     graph.x = data.x.float()
