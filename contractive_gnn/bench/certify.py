@@ -84,6 +84,7 @@ def run(
     model: str,
     flips: int,
     fraction: float | None,
+    total: int | None,
     feature_flips: int,
     kind: str,
     seeds: int,
@@ -107,6 +108,8 @@ def run(
             f"expected at least one flip and one seed, and no negative number, got --flips {flips} --seeds {seeds} "
             f"--feature-flips {feature_flips}"
         )
+    if total is not None and total < 1:
+        raise ProtocolError(f"--total: expected at least one flip in the whole graph, got {total}")
     if split not in ("prognn", "random"):
         raise ProtocolError(f"--split: expected prognn or random, got {split!r}")
     if not any(load_preset(model, dataset).values()):
@@ -125,6 +128,8 @@ def run(
     budgets: list[tuple[float | int, BudgetUnit]] = [(r, "edges per node") for r in range(1, flips + 1)]
     if fraction is not None:
         budgets.append((fraction, "fraction of each degree"))
+    if total is not None:
+        budgets.append((total, "edges in all"))
     with ResultsFile(out / RESULTS, _read_line) as results:
         for seed in protocol.seeds:
             unit = _Unit(protocol, data, model, seed, kind, feature_flips, attack_predictions)
@@ -202,12 +207,12 @@ class _Unit:
         return self.owner.items() <= row.items()
 
     def budget(self, cell: Cell) -> FlipBudget:
-        n, allowed = (
-            self.data.num_nodes,
-            {"additions": self.kind != "deletions", "deletions": self.kind != "additions"},
-        )
+        n = self.data.num_nodes
+        allowed = {"additions": self.kind != "deletions", "deletions": self.kind != "additions"}
         if cell.budget_unit == "edges per node":
             return FlipBudget.uniform(int(cell.budget), n, **allowed)
+        if cell.budget_unit == "edges in all":
+            return FlipBudget.uniform(int(cell.budget), n, total=int(cell.budget), **allowed)
         return FlipBudget.fraction(cell.budget, self.data.edge_index, n, **allowed)
 
     def certify(self, cell: Cell) -> Certificate:

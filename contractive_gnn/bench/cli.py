@@ -359,6 +359,9 @@ def certify(
     fraction: Annotated[
         float | None, typer.Option(help="Certify flips of this fraction of each node's degree, too.")
     ] = None,
+    total: Annotated[
+        int | None, typer.Option(help="Certify this many flips in the whole graph, wherever they are, too.")
+    ] = None,
     feature_flips: Annotated[
         int, typer.Option(help="With as many flipped binary features at every node, at the same time.")
     ] = 0,
@@ -381,9 +384,9 @@ def certify(
         from contractive_gnn.bench.certify import run
 
         broken = run(
-            dataset=dataset, model=model, flips=flips, fraction=fraction, feature_flips=feature_flips, kind=kind,
-            seeds=seeds, attack_predictions=attack_predictions if attack else 0, split=split, split_seed=split_seed,
-            overrides=overrides or [], root=root, out=out,
+            dataset=dataset, model=model, flips=flips, fraction=fraction, total=total, feature_flips=feature_flips,
+            kind=kind, seeds=seeds, attack_predictions=attack_predictions if attack else 0, split=split,
+            split_seed=split_seed, overrides=overrides or [], root=root, out=out,
         )  # fmt: skip
         if broken:
             _say(f"[bold red]{broken} certified prediction(s) were changed: the certificate is wrong.[/]")

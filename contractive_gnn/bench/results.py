@@ -39,6 +39,7 @@ BudgetUnit = Literal[
     "edges per target",
     "edges per node",
     "fraction of each degree",
+    "edges in all",
     "fraction of feature entries",
     "feature entries",
     "feature entries per target",

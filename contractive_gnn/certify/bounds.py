@@ -29,7 +29,7 @@ _SPARE = 8
 
 
 @dataclass(frozen=True, eq=False)
-class _Block:
+class Block:
     """Some nodes with the same budget and about the same degree, and their edges side by side."""
 
     rows: slice  # the m nodes, in the order of all blocks
@@ -53,7 +53,7 @@ class Neighbourhoods:
     degree: Tensor
     start: Tensor  # [n + 1]: the edges into node i come from source[start[i]] … source[start[i + 1] − 1]
     partners: Tensor  # nodes at which an inserted edge can end
-    blocks: tuple[_Block, ...]
+    blocks: tuple[Block, ...]
     order: Tensor  # [n]: the nodes as the blocks hold them, one after the other
     place: Tensor  # [n]: where each node stands in that order
     budget: FlipBudget
@@ -97,7 +97,7 @@ class Neighbourhoods:
                 neighbours = torch.where(there, source[position], nodes[:, None])
                 deletable = there & (per_node[neighbours] > 0) & budget.deletions
                 blocks.append(
-                    _Block(
+                    Block(
                         rows=slice(first, first + nodes.numel()),
                         degree=degree[nodes],
                         neighbours=place[neighbours],
@@ -146,7 +146,7 @@ def _ordered_step(
     z: Tensor, graph: Neighbourhoods, sigma: Activation, *, anchor: Tensor, step: float, mu: float
 ) -> Tensor:
     """:func:`worst_step` with all nodes in the order of the blocks."""
-    partners = _Partners.of(z.detach(), graph)
+    partners = Partners.of(z.detach(), graph)
     parts = [z[:0]]
     for block in graph.blocks:
         own = z[block.rows]
@@ -155,11 +155,11 @@ def _ordered_step(
     return torch.cat(parts)
 
 
-def _block_worst(z: Tensor, own: Tensor, block: _Block, partners: _Partners, sigma: Activation) -> Tensor:
+def _block_worst(z: Tensor, own: Tensor, block: Block, partners: Partners, sigma: Activation) -> Tensor:
     """Largest mean pull ``[m, c]`` over all numbers a of additions and b of deletions, a + b ≤ r."""
     g = sigma.antisymmetric(z[block.neighbours] - own[:, None])
-    gained = _largest_added(z, own, block, partners, sigma)
-    lost = _smallest_deleted(g, block)
+    gained = largest_added(z, own, block, partners, sigma)
+    lost = smallest_deleted(g, block)
     total, size = g.sum(dim=1), (1 + block.degree).to(z.dtype)[:, None]
     worst = total / size
     for a in range(block.most_added + 1):
@@ -170,7 +170,7 @@ def _block_worst(z: Tensor, own: Tensor, block: _Block, partners: _Partners, sig
 
 
 @dataclass(frozen=True, eq=False)
-class _Partners:
+class Partners:
     """For every channel the nodes with the largest z, the best other ends of an insertion; in the blocks' order."""
 
     best: Tensor  # [most, c]: for a node that has no edge to any candidate
@@ -179,7 +179,8 @@ class _Partners:
     exists: Tensor  # [s, most, c]: false where there are fewer
 
     @classmethod
-    def of(cls, z: Tensor, graph: Neighbourhoods) -> _Partners:
+    def of(cls, z: Tensor, graph: Neighbourhoods) -> Partners:
+        """Of z ``[n, c]``, in the order of the blocks."""
         c, most = z.shape[1], max((block.most_added for block in graph.blocks), default=0)
         count = min(most + _SPARE if most else 0, graph.partners.numel())
         partners = graph.place[graph.partners]
@@ -210,7 +211,7 @@ class _Partners:
         return cls(ranked[:most], place, chosen, exists)
 
 
-def _largest_added(z: Tensor, own: Tensor, block: _Block, partners: _Partners, sigma: Activation) -> Tensor:
+def largest_added(z: Tensor, own: Tensor, block: Block, partners: Partners, sigma: Activation) -> Tensor:
     """Sums of the a largest pulls that insertions can add, ``[m, most + 1, c]`` for a = 0, …, most.
 
     ``−inf`` where fewer than a nodes are left to connect to.
@@ -232,7 +233,7 @@ def _largest_added(z: Tensor, own: Tensor, block: _Block, partners: _Partners, s
     return torch.cat([none, pulls.cumsum(dim=1)], dim=1)
 
 
-def _smallest_deleted(g: Tensor, block: _Block) -> Tensor:
+def smallest_deleted(g: Tensor, block: Block) -> Tensor:
     """Sums of the b smallest pulls of the edges that can be deleted, ``[m, most + 1, c]`` for b = 0, …, most.
 
     ``inf`` where fewer than b edges can be deleted.

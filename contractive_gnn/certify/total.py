@@ -13,13 +13,13 @@ from torch import Tensor
 
 from contractive_gnn.activations import Activation, Huber
 from contractive_gnn.certify.bounds import (
+    Block,
     Box,
     Neighbourhoods,
-    _Block,
-    _largest_added,
-    _Partners,
-    _smallest_deleted,
+    Partners,
     diffusion_bounds,
+    largest_added,
+    smallest_deleted,
 )
 from contractive_gnn.certify.budget import FlipBudget
 
@@ -118,7 +118,7 @@ def _largest_changes(x: Tensor, reach: Tensor, graph: Neighbourhoods, sigma: Act
 
     At any state between x and x + reach.
     """
-    partners = _Partners.of(x + reach, graph)
+    partners = Partners.of(x + reach, graph)
     own, whole = [x[:0]], [x[:0]]
     for block in graph.blocks:
         each, together = _block_changes(x, reach, block, partners, sigma)
@@ -128,15 +128,15 @@ def _largest_changes(x: Tensor, reach: Tensor, graph: Neighbourhoods, sigma: Act
 
 
 def _block_changes(
-    x: Tensor, reach: Tensor, block: _Block, partners: _Partners, sigma: Activation
+    x: Tensor, reach: Tensor, block: Block, partners: Partners, sigma: Activation
 ) -> tuple[Tensor, Tensor]:
     mine, others = x[block.rows], x[block.neighbours]
     row = torch.arange(block.rows.start, block.rows.stop)
     padding = (block.neighbours == row[:, None])[..., None]
     low = sigma.antisymmetric(others - (mine + reach[block.rows])[:, None]).masked_fill(padding, 0.0)
     high = sigma.antisymmetric(others + reach[block.neighbours] - mine[:, None]).masked_fill(padding, 0.0)
-    gained = _largest_added(x + reach, mine, block, partners, sigma)
-    lost_low, lost_high = (_smallest_deleted(pulls, block) for pulls in (low, high))
+    gained = largest_added(x + reach, mine, block, partners, sigma)
+    lost_low, lost_high = (smallest_deleted(pulls, block) for pulls in (low, high))
     all_low, all_high = low.sum(dim=1), high.sum(dim=1)
     size = (1 + block.degree).to(x.dtype)[:, None]
     each = together = torch.zeros_like(mine)
@@ -155,7 +155,7 @@ def _block_changes(
 
 
 def _influence(
-    x: Tensor, reach: Tensor, block: _Block, sigma: Activation, step: float, mu: float
+    x: Tensor, reach: Tensor, block: Block, sigma: Activation, step: float, mu: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Weights of ``C_is``, ``C_js`` and ``max(C_is, C_js)`` in the next ``C_is``: ``[m, c]`` and twice ``[m, D, c]``.
 

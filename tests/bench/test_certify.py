@@ -27,7 +27,7 @@ def read_radii(folder: Path) -> list[dict[str, str]]:
 
 
 def test_it_writes_results_radii_and_a_picture_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = (*QUICK, "--flips", "2", "--fraction", "0.25", "--out", tmp_path)
+    arguments = (*QUICK, "--flips", "2", "--fraction", "0.25", "--total", "2", "--out", tmp_path)
     code, out, err = invoke(*arguments)
     assert (code, err) == (0, "")
     assert "2 edges per node" in out
@@ -36,13 +36,14 @@ def test_it_writes_results_radii_and_a_picture_and_resumes(tmp_path: Path, monke
         (1, "edges per node"),
         (2, "edges per node"),
         (0.25, "fraction of each degree"),
+        (2, "edges in all"),
     ]
     for line in lines:
         assert line["model"] == "certified"
         assert 0 < line["certified_accuracy"] <= line["clean_accuracy"] <= 100
         assert line["certified_accuracy"] == line["accuracy"]
         assert line["attacked_predictions"] == 0
-    assert lines[1]["accuracy"] <= lines[0]["accuracy"]
+    assert lines[1]["accuracy"] <= min(lines[0]["accuracy"], lines[3]["accuracy"])
     radii = read_radii(tmp_path)
     assert [int(row["node"]) for row in radii] == list(range(1000))
     assert {row["radius"] for row in radii} <= {"0", "1", "2"}
@@ -51,7 +52,7 @@ def test_it_writes_results_radii_and_a_picture_and_resumes(tmp_path: Path, monke
 
     monkeypatch.setattr(module, "fit_certified", None)  # nothing is trained again
     assert invoke(*arguments)[0] == 0
-    assert len(read_results(tmp_path / "results.jsonl")) == 3
+    assert len(read_results(tmp_path / "results.jsonl")) == 4
 
 
 def test_radii_are_those_of_the_largest_budget_of_every_seed_and_setting(tmp_path: Path) -> None:
@@ -94,8 +95,8 @@ def test_attacks_do_not_break_it_but_break_a_wrong_bound(tmp_path: Path, monkeyp
     assert result["attacked_predictions"] >= 60_000
     assert result["certified_accuracy"] <= result["unchanged_accuracy"] <= result["clean_accuracy"]
 
-    correct = bounds._largest_added
-    monkeypatch.setattr(bounds, "_largest_added", lambda *given: 0.3 * correct(*given))
+    correct = bounds.largest_added
+    monkeypatch.setattr(bounds, "largest_added", lambda *given: 0.3 * correct(*given))
     for _ in range(2):  # a resumed run remembers
         code, _, err = invoke(*arguments, "--out", tmp_path / "wrong")
         assert code == 1

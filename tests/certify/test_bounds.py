@@ -205,10 +205,10 @@ def test_a_bound_without_the_reweighting_is_broken(
     def without_reweighting(z: Tensor, own: Tensor, block: Any, partners: Any, sigma: Activation) -> Tensor:
         # the weights 1/(1 + d) stay what they were when an edge comes or goes
         g = sigma.antisymmetric(z[block.neighbours] - own[:, None])
-        gained = module._largest_added(z, own, block, partners, sigma)
+        gained = module.largest_added(z, own, block, partners, sigma)
         best = g.sum(dim=1) + gained.amax(dim=1).clamp(min=0)
         if block.most_deleted:
-            best = torch.maximum(best, g.sum(dim=1) - module._smallest_deleted(g, block)[:, 1])
+            best = torch.maximum(best, g.sum(dim=1) - module.smallest_deleted(g, block)[:, 1])
         return best / (1 + block.degree[:, None])
 
     monkeypatch.setattr(module, "_block_worst", without_reweighting)
@@ -222,8 +222,8 @@ def test_a_bound_with_half_the_influence_of_an_edge_is_broken(
     twelve: tuple[Tensor, Tensor, Diffusion, Box], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adjacency, x, diffusion, exact = twelve
-    correct = module._largest_added
-    monkeypatch.setattr(module, "_largest_added", lambda *arguments: 0.5 * correct(*arguments))
+    correct = module.largest_added
+    monkeypatch.setattr(module, "largest_added", lambda *arguments: 0.5 * correct(*arguments))
     assert not holds(bound(x, adjacency, FlipBudget.uniform(1, 12), diffusion, **HOW), exact)
 
 
