@@ -122,7 +122,7 @@ class Similarity(nn.Module):
         if self.source == "features" or (self.source == "auto" and not _one_hot(x)):
             axes, idf = self._axes(lambda: _principal_axes(_csr(x), self.rank), x)
             rows = normalize_rows(x, idf.to(x.dtype))
-            z, known = (rows if axes is None else rows @ axes.to(x.dtype)), _occupied(x)
+            z, known = (rows.to_dense() if axes is None else rows @ axes.to(x.dtype)), _occupied(x)
         else:
             axes, idf = self._axes(
                 lambda: _principal_axes(_adjacency(graph), self.rank), graph.edge_index, graph.edge_weight

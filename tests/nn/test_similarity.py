@@ -60,6 +60,13 @@ def test_the_weights_are_those_of_the_docstring(data: Data, power: float) -> Non
     torch.testing.assert_close(sparse, weights)
 
 
+def test_few_features_are_taken_sparse_too(data: Data) -> None:
+    sparse = data.x.to_sparse_csr().requires_grad_()
+    weights = Similarity()(sparse, data.edge_index)
+    torch.testing.assert_close(weights, Similarity()(data.x, data.edge_index))
+    assert bool((torch.autograd.grad(weights.sum(), sparse)[0].values() != 0).any())
+
+
 def test_edges_between_classes_weigh_less(real_data: None) -> None:
     clean, attacked = datasets.load("cora"), datasets.load_attacked("cora", "metattack", 0.25)
     weights = Similarity(power=1.0)(attacked.x, attacked.edge_index)
