@@ -307,6 +307,7 @@ class SimilarityFlowGNN(FlowGNN):
         super().__init__(in_channels, out_channels, conv, hidden=hidden, dropout=dropout)
         self.similarity = similarity
         self.row_norm = float(row_norm)
+        self._latest = _Last()
 
     def adjacency(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Graph:
         """The graph with the weights A(0)."""
@@ -318,7 +319,14 @@ class SimilarityFlowGNN(FlowGNN):
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Class scores, ``[n, out_channels]``."""
         graph = self.adjacency(x, edge_index, edge_weight)
-        return super().forward(self.row_norm * normalize_rows(x), graph.edge_index, graph.edge_weight)
+        return super().forward(self._features(x), graph.edge_index, graph.edge_weight)
+
+    def _features(self, x: Tensor) -> Tensor:
+        """x̂, in the layout of ``x``."""
+        if x.requires_grad:
+            return self.row_norm * normalize_rows(x)
+        features: Tensor = self._latest(lambda: self.row_norm * normalize_rows(x), x)
+        return features
 
     def teacher(self, data: Data) -> Tensor | None:
         """Class probabilities ``[n, classes]`` from the structure alone, for :func:`contractive_gnn.training.fit`.
@@ -340,7 +348,7 @@ class SimilarityFlowGNN(FlowGNN):
             edge_weight: ``[E]`` or None.
         """
         graph = self.adjacency(x, edge_index, edge_weight)
-        bound = super().lipschitz(self.row_norm * normalize_rows(x), graph.edge_index, graph.edge_weight)
+        bound = super().lipschitz(self._features(x), graph.edge_index, graph.edge_weight)
         reason = "it holds from x̂ and A(0) on; the way there from the features and the edges is outside the proof"
         return dataclasses.replace(bound, certified=False, reason=bound.reason or reason)
 

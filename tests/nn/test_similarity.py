@@ -135,6 +135,19 @@ def test_the_cache_notices_changes_in_place(data: Data) -> None:
     assert torch.equal(copy.deepcopy(similarity)(x, data.edge_index), after)
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+def test_the_normalised_features_are_kept_while_they_are_the_same(data: Data, sparse: bool) -> None:
+    model, x = robust(12, 3, hidden=8).double().eval(), compress(data.x, max_density=1.0) if sparse else data.x.clone()
+    before = model._features(x)
+    assert model._features(x) is before
+    if not sparse:
+        x[0] = 2 * x[1] + x[2]
+        assert not torch.equal(model._features(x), before)
+    attacked = x.detach().clone().requires_grad_()
+    torch.testing.assert_close(model(attacked, data.edge_index), model(x, data.edge_index))
+    assert model._features(attacked) is not model._features(attacked)
+
+
 def test_the_transform_writes_the_weights(data: Data) -> None:
     out = SimilarityWeights(rank=5)(data)
     torch.testing.assert_close(out.edge_weight, Similarity(rank=5)(data.x, data.edge_index))
