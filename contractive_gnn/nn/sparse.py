@@ -26,7 +26,7 @@ class Linear(torch_geometric.nn.Linear):  # type: ignore[misc]
         if x.layout != torch.sparse_csr:
             return super().forward(x)  # type: ignore[no-any-return]
         out = product(x, self.weight.t())
-        return out if self.bias is None else out + self.bias
+        return out if self.bias is None else out.add_(self.bias)
 
 
 def product(x: Tensor, h: Tensor) -> Tensor:
