@@ -163,7 +163,8 @@ def _fit(
     start: float,
 ) -> FitResult:
     model.reset_parameters()  # type: ignore[operator]
-    sources = [source for source in sources if bool(source.mask.any())]
+    taught = [(mask.nonzero().squeeze(1), label[mask]) for mask, label in sources if bool(mask.any())]
+    chosen_on = data.val_mask.nonzero().squeeze(1)
     optimizer = torch.optim.Adam(_parameter_groups(model, lr, weight_decay))
     x, y = compress(data.x), data.y
     best_key, best_epoch, best_state = (-math.inf, -math.inf), -1, copy.deepcopy(model.state_dict())
@@ -174,7 +175,7 @@ def _fit(
         optimizer.zero_grad()
         logits = model(x, data.edge_index)
         objective = sum(
-            (nn.functional.cross_entropy(logits[mask], label[mask]) for mask, label in sources), logits.new_zeros(())
+            (nn.functional.cross_entropy(logits[nodes], labels) for nodes, labels in taught), logits.new_zeros(())
         )
         if not torch.isfinite(objective):
             raise FloatingPointError(
@@ -184,7 +185,7 @@ def _fit(
         optimizer.step()
         model.eval()
         with torch.no_grad():
-            accuracy, loss = _score(model(x, data.edge_index), y, data.val_mask)
+            accuracy, loss = _score(model(x, data.edge_index), y, chosen_on)
         key = _key(accuracy, loss, select)
         if key > best_key:
             best_key, best_epoch, best_state = key, epoch, copy.deepcopy(model.state_dict())

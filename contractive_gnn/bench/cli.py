@@ -405,7 +405,10 @@ def speed(
         float | None, typer.Option(help="Also our Metattack alone on Cora with this share of the edges, as 0.25.")
     ] = None,
     targets: Annotated[int, typer.Option(help="Nodes that the two Nettacks attack, five flips each.")] = 20,
-    epochs: Annotated[int, typer.Option(help="Epochs of the two models trained on Cora.")] = 200,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Epochs of each fit on Cora, without early stopping; what the preset says if not given."),
+    ] = None,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,
     debug: Debug = False,
 ) -> None:

@@ -34,9 +34,10 @@ from contractive_gnn.datasets import load
 from contractive_gnn.dynamics import Diffusion, GradientFlow
 from contractive_gnn.nn import build
 from contractive_gnn.nn.flow import FlowConv
+from contractive_gnn.nn.similarity import robust, robust_provable
 from contractive_gnn.training import evaluate, fit
 
-DEFAULT_MODEL: Final = "csgnn"
+DEFAULT_MODEL: Final = "robust"
 SIZES: Final = (10_000, 30_000, 100_000, 300_000)
 PRO_GNN_EPOCHS: Final = 400
 PATCHED: Final = (
@@ -129,7 +130,11 @@ def race(*runs: Callable[[], Any], repeats: int = 3, warm: bool = True) -> list[
 
 
 def layers(*, nodes: int = 200_000, edges: int = 2_000_000, channels: int = 64, repeats: int = 3) -> Iterator[Figure]:
-    """Layers, forward and backward, beside PyG's ``GCNConv`` on CSR and the message-passing path."""
+    """Layers, forward and backward, beside PyG's ``GCNConv`` on CSR and the message-passing path.
+
+    The flows of the two models on similarities run as many steps as in their presets, beside as many ``GCNConv``. By
+    message passing they run one, whose time is multiplied: all would hold some GB for each.
+    """
     edge_index = random_graph(nodes, edges // 2)
     x = torch.randn(nodes, channels, generator=torch.Generator().manual_seed(1), requires_grad=True)
     upstream = torch.randn(nodes, channels, generator=torch.Generator().manual_seed(2))
@@ -139,10 +144,12 @@ def layers(*, nodes: int = 200_000, edges: int = 2_000_000, channels: int = 64, 
     csr = torch.sparse_csr_tensor(pointer, edge_index[0].contiguous(), ones, (nodes, nodes), check_invariants=False)
     gcn = GCNConv(channels, channels, cached=True)
 
-    def both_ways(layer: nn.Module, adjacency: Tensor) -> Callable[[], None]:
+    def both_ways(layer: nn.Module, adjacency: Tensor, times: int = 1) -> Callable[[], None]:
         def run() -> None:
-            out = layer(x, adjacency)
-            out.backward(upstream)
+            out = x
+            for _ in range(times):
+                out = layer(out, adjacency)
+            out.backward(upstream)  # type: ignore[no-untyped-call]
             x.grad = None
             layer.zero_grad()
 
@@ -162,12 +169,35 @@ def layers(*, nodes: int = 200_000, edges: int = 2_000_000, channels: int = 64, 
             (theirs,) = race(both_ways(layer, edge_index), repeats=1, warm=False)
         yield _figure("layers", name, ours, "message passing (gather, σ, scatter)", theirs)
 
+    # The rows of x lie about √(2c) apart: within the reach of either force, where all of it is computed.
+    for model, make, sigma, threshold in (
+        ("robust", robust, "group MCP", 2.0 * channels**0.5),
+        ("robust-provable", robust_provable, "group firm", channels**0.5),
+    ):
+        options = {**load_preset(model, "default")["model"], "hidden": channels, "threshold": threshold}
+        flow = make(channels, 2, **options).conv
+        steps = flow.num_steps
+        name = (
+            f"{steps} fused steps of {model}'s flow, {sigma}, both ways, "
+            f"{nodes:,} nodes, {edge_index.size(1):,} edges, {channels} channels"
+        )
+        ours, theirs = race(both_ways(flow, edge_index), both_ways(gcn, csr, steps), repeats=repeats)
+        yield _figure("layers", name, ours, f"{steps} times GCNConv, CSR, normalised once", theirs)
 
-def training(*, epochs: int = 200, slow: bool = True, sizes: tuple[int, ...] = SIZES) -> Iterator[Figure]:
+        flow.num_steps = 1
+        with kernels.disabled():
+            (one,) = race(both_ways(flow, edge_index), repeats=1, warm=False)
+        note = f"time of one step by {steps}; memory of one step"
+        peer = f"message passing (gather, σ, scatter), {steps} steps"
+        yield _figure("layers", name, ours, peer, Cost(one.seconds * steps, one.megabytes), note=note)
+
+
+def training(*, epochs: int | None = None, slow: bool = True, sizes: tuple[int, ...] = SIZES) -> Iterator[Figure]:
     """Training the default model on Cora beside other models, and how a step grows with the graph.
 
     Args:
-        epochs: of ours and of the GCN.
+        epochs: of each fit of ours (self-training takes two), without early stopping; None for what its preset says.
+            The GCN runs as many as ours did in all.
         slow: DeepRobust's models, too.
         sizes: numbers of nodes.
     """
@@ -176,12 +206,11 @@ def training(*, epochs: int = 200, slow: bool = True, sizes: tuple[int, ...] = S
     shape = int(data.x.shape[1]), int(data.y.max()) + 1
     width = preset["model"].get("hidden", 64)
     ours = build(DEFAULT_MODEL, *shape, **preset["model"])
-    options = {**preset["training"], "epochs": epochs, "patience": None}
-    mine, theirs = race(
-        lambda: fit(ours, data, **options), lambda: _train_gcn(data, shape, width, epochs), repeats=1, warm=True
-    )
+    options = preset["training"] if epochs is None else {**preset["training"], "epochs": epochs, "patience": None}
+    total = fit(ours, data, **options).epochs
+    mine, theirs = race(lambda: fit(ours, data, **options), lambda: _train_gcn(data, shape, width, total))
     accuracy = evaluate(ours, data, data.test_mask)
-    name = f"{DEFAULT_MODEL} on Cora, {epochs} epochs, width {width}"
+    name = f"{DEFAULT_MODEL} on Cora, {total} epochs, width {width}"
     note = f"test accuracy {accuracy:.1f} % and {theirs.result:.1f} %"
     yield _figure("training", name, mine, f"PyG's GCN, same epochs and width {width}", theirs, note=note)
     if slow:
@@ -197,9 +226,10 @@ def training(*, epochs: int = 200, slow: bool = True, sizes: tuple[int, ...] = S
         yield _figure("training", name, mine, "DeepRobust's pro-gnn", Cost(whole, three.megabytes), note=note)
     steps = []
     for nodes in sizes:
-        cost = _training_step(nodes)
+        cost, note = _training_step(nodes)
         steps.append((nodes, cost))
-        yield _figure("training", f"one training step of {DEFAULT_MODEL}, {nodes:,} nodes, average degree 10", cost)
+        name = f"one training step of {DEFAULT_MODEL}, {nodes:,} nodes, average degree 10"
+        yield _figure("training", name, cost, note=note)
     if len(steps) > 1:
         note = f"time grows with exponent {_exponent([(n, c.seconds) for n, c in steps]):.2f}"
         if all(c.megabytes for _, c in steps):
@@ -320,6 +350,16 @@ def random_graph(nodes: int, edges: int, *, seed: int = 0) -> Tensor:
     return both[:, (both[1] * nodes + both[0]).argsort()]
 
 
+def bag_of_words(nodes: int, *, words: int = 1000, each: int = 20, seed: int = 0) -> Tensor:
+    """``sparse_csr`` ``[nodes, words]``: ``each`` different ones in every row."""
+    generator = torch.Generator().manual_seed(seed)
+    gaps = torch.randint(1, words // each + 1, (nodes, each), generator=generator)
+    column = ((gaps.cumsum(1) + torch.randint(words, (nodes, 1), generator=generator)) % words).sort(1).values
+    pointer = torch.arange(0, nodes * each + 1, each)
+    ones = torch.ones(nodes * each)
+    return torch.sparse_csr_tensor(pointer, column.flatten(), ones, (nodes, words), check_invariants=False)
+
+
 def citation_graph(nodes: int, *, features: int = 500, classes: int = 3, density: float = 0.1) -> Data:
     """A random graph of Pubmed's shape: mean degree 4.5, a tenth of the features not zero, 10/10/80 nodes."""
     generator = torch.Generator().manual_seed(0)
@@ -360,20 +400,25 @@ def _figure(
     )
 
 
-def _training_step(nodes: int, *, channels: int = 64, repeats: int = 2) -> Cost:
-    edge_index = random_graph(nodes, 5 * nodes)
-    x = torch.randn(nodes, channels)
+def _training_step(nodes: int, *, steps: int = 4, repeats: int = 3) -> tuple[Cost, str]:
+    """One of ``steps`` in a row, as in a training: what it freed serves the next. And what else a reader must know."""
+    x, edge_index = bag_of_words(nodes), random_graph(nodes, 5 * nodes)
     y = torch.randint(7, (nodes,))
-    model = build(DEFAULT_MODEL, channels, 7, **load_preset(DEFAULT_MODEL, "default")["model"])
+    model = robust(x.shape[1], 7, **load_preset(DEFAULT_MODEL, "default")["model"])
     optimizer = torch.optim.Adam(model.parameters())
+    once = measure(lambda: model.adjacency(x, edge_index))
 
-    def step() -> None:
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(model(x, edge_index), y).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+    def run() -> float:
+        before = os.times().system
+        for _ in range(steps):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x, edge_index), y).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        return os.times().system - before
 
-    (cost,) = race(step, repeats=repeats)
-    return cost
+    (cost,) = race(run, repeats=repeats)
+    note = f"{cost.result / steps:.2f} s of it the system's, for fresh memory; A(0) once before, {once.seconds:.2f} s"
+    return Cost(cost.seconds / steps, cost.megabytes), note
 
 
 def _train_gcn(data: Data, shape: tuple[int, int], width: int, epochs: int) -> float:

@@ -122,7 +122,7 @@ class Similarity(nn.Module):
         if self.source == "features" or (self.source == "auto" and not _one_hot(x)):
             axes, idf = self._axes(lambda: _principal_axes(_csr(x), self.rank), x)
             rows = normalize_rows(x, idf.to(x.dtype))
-            z, known = (rows if axes is None else rows @ axes.to(x.dtype)), _occupied(x)
+            z, known = (rows.to_dense() if axes is None else rows @ axes.to(x.dtype)), _occupied(x)
         else:
             axes, idf = self._axes(
                 lambda: _principal_axes(_adjacency(graph), self.rank), graph.edge_index, graph.edge_weight
@@ -313,6 +313,7 @@ class SimilarityFlowGNN(FlowGNN):
         super().__init__(in_channels, out_channels, conv, hidden=hidden, dropout=dropout)
         self.similarity = similarity
         self.row_norm = float(row_norm)
+        self._latest = _Last()
         self.setting = self.settings[0]
 
     def use(self, setting: str) -> None:
@@ -345,7 +346,14 @@ class SimilarityFlowGNN(FlowGNN):
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Class scores, ``[n, out_channels]``."""
         graph = self.adjacency(x, edge_index, edge_weight)
-        return super().forward(self.row_norm * normalize_rows(x), graph.edge_index, graph.edge_weight)
+        return super().forward(self._features(x), graph.edge_index, graph.edge_weight)
+
+    def _features(self, x: Tensor) -> Tensor:
+        """x̂, in the layout of ``x``."""
+        if x.requires_grad:
+            return self.row_norm * normalize_rows(x)
+        features: Tensor = self._latest(lambda: self.row_norm * normalize_rows(x), x)
+        return features
 
     def teacher(self, data: Data) -> Tensor | None:
         """Class probabilities ``[n, classes]`` from the structure alone, for :func:`contractive_gnn.training.fit`.
@@ -367,7 +375,7 @@ class SimilarityFlowGNN(FlowGNN):
             edge_weight: ``[E]`` or None.
         """
         graph = self.adjacency(x, edge_index, edge_weight)
-        bound = super().lipschitz(self.row_norm * normalize_rows(x), graph.edge_index, graph.edge_weight)
+        bound = super().lipschitz(self._features(x), graph.edge_index, graph.edge_weight)
         reason = "it holds from x̂ and A(0) on; the way there from the features and the edges is outside the proof"
         return dataclasses.replace(bound, certified=False, reason=bound.reason or reason)
 

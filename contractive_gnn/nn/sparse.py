@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
 
+import numpy as np
 import torch
 import torch_geometric.nn
 from torch import Tensor
+
+from contractive_gnn import kernels
+from contractive_gnn.activations import Identity
 
 
 class Linear(torch_geometric.nn.Linear):  # type: ignore[misc]
@@ -19,8 +25,72 @@ class Linear(torch_geometric.nn.Linear):  # type: ignore[misc]
         """Return ``x Wᵀ + b`` of shape ``[n, out_channels]``."""
         if x.layout != torch.sparse_csr:
             return super().forward(x)  # type: ignore[no-any-return]
-        out: Tensor = torch.sparse.mm(x, self.weight.t())
-        return out if self.bias is None else out + self.bias
+        out = product(x, self.weight.t())
+        return out if self.bias is None else out.add_(self.bias)
+
+
+def product(x: Tensor, h: Tensor) -> Tensor:
+    """``x h`` for ``x`` ``sparse_csr`` ``[n, d]`` and ``h`` ``[d, c]``, with a compiled gradient if there can be one.
+
+    It is a pass over the stored values; torch's sorts those of xᵀ each time, which takes longer than the product.
+    Differentiable in both, any number of times.
+    """
+    if not kernels.available(_IDENTITY, h, x):
+        out: Tensor = torch.sparse.mm(x, h)
+    else:
+        out = _Product.apply(x.values(), h, x.crow_indices(), x.col_indices(), x.shape[1], False)
+    return out
+
+
+class _Product(torch.autograd.Function):
+    """``S h``, or ``Sᵀ h`` where ``transposed``, S given by what it stores and ``d`` columns."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, values: Tensor, h: Tensor, pointer: Tensor, column: Tensor, d: int, transposed: bool
+    ) -> Tensor:
+        ctx.save_for_backward(values, h, pointer, column)
+        ctx.d, ctx.transposed = d, transposed
+        if transposed:
+            return _transposed_product(values, pointer, column, h, d)
+        shape = pointer.numel() - 1, d
+        out: Tensor = torch.sparse.mm(
+            torch.sparse_csr_tensor(pointer, column, values, shape, check_invariants=False), h
+        )
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        values, h, pointer, column = ctx.saved_tensors
+        by_values = by_h = None
+        if ctx.needs_input_grad[0]:
+            row = torch.repeat_interleave(torch.arange(pointer.numel() - 1), pointer.diff())
+            at_row, at_column = (h, g) if ctx.transposed else (g, h)
+            by_values = (at_row[row] * at_column[column]).sum(dim=1)
+        if ctx.needs_input_grad[1]:
+            by_h = _Product.apply(values, g, pointer, column, ctx.d, not ctx.transposed)
+        return by_values, by_h, None, None, None, None
+
+
+def _transposed_product(values: Tensor, pointer: Tensor, column: Tensor, g: Tensor, d: int) -> Tensor:
+    from contractive_gnn.nn.sparse_loops import transposed_product  # numba is imported where it is needed
+
+    arrays = [tensor.detach().contiguous().numpy() for tensor in (values, pointer, column, g)]
+    channels = g.shape[1]
+    out = np.zeros((d, channels), arrays[0].dtype)
+    threads = max(1, min(torch.get_num_threads(), channels // _SHARE))
+    cuts = [channels * part // threads for part in range(threads + 1)]
+    if threads == 1:
+        transposed_product(*arrays, *cuts, out)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(lambda start, stop: transposed_product(*arrays, start, stop, out), cuts[:-1], cuts[1:]))
+    return torch.from_numpy(out)
+
+
+_IDENTITY: Final = Identity()
+_SHARE: Final = 16
+"""A thread takes at least so many columns of a product: in single precision a line of the cache."""
 
 
 def dropout(x: Tensor, p: float, *, training: bool) -> Tensor:

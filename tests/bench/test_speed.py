@@ -32,7 +32,9 @@ def test_the_peak_of_a_run_is_seen() -> None:
 def test_the_layer_suite_writes_both_sides(tmp_path: Path) -> None:
     pytest.importorskip("numba")
     figures = list(speed.layers(nodes=200, edges=1000, channels=8, repeats=1))
-    assert len(figures) == 4
+    assert len(figures) == 8
+    assert "10 fused steps of robust's flow, group MCP" in figures[4].name
+    assert figures[6].peer == "10 times GCNConv, CSR, normalised once"
     for figure in figures:
         assert figure.peer_s is not None
         assert figure.ratio == pytest.approx(figure.peer_s / figure.ours_s)
@@ -45,10 +47,30 @@ def test_the_layer_suite_writes_both_sides(tmp_path: Path) -> None:
 def test_the_plot_needs_two_sizes(tmp_path: Path) -> None:
     def figure(nodes: int) -> speed.Figure:
         cost = speed.Cost(nodes / 1000, None)
-        return speed._figure("training", f"one training step of csgnn, {nodes:,} nodes, average degree 10", cost)
+        return speed._figure("training", f"one training step of robust, {nodes:,} nodes, average degree 10", cost)
 
     assert [path.name for path in speed.write([figure(1000)], tmp_path)] == ["speed.jsonl"]
     assert [path.name for path in speed.write([figure(1000), figure(2000)], tmp_path)] == ["speed.jsonl", "growth.png"]
+
+
+def test_the_training_suite_runs_what_the_preset_says(real_data: None) -> None:
+    figures = list(speed.training(epochs=2, slow=False, sizes=(200, 400)))
+    assert [figure.name.split(",")[0] for figure in figures] == [
+        "robust on Cora",
+        *["one training step of robust"] * 2,
+        "growth from 200 to 400 nodes",
+    ]
+    assert "4 epochs" in figures[0].name  # self-training fits twice
+    assert figures[0].ratio is not None
+    assert "A(0) once before" in figures[1].note
+    assert "time grows with exponent" in figures[3].note
+
+
+def test_a_bag_of_words_has_different_words() -> None:
+    x = speed.bag_of_words(50, words=40, each=8)
+    torch.testing.assert_close(x.to_dense().sum(dim=1), torch.full((50,), 8.0))
+    assert bool((x.to_dense() <= 1).all())
+    assert bool((x.col_indices().view(50, 8).diff() > 0).all())
 
 
 def test_the_exponent_of_a_power_law() -> None:

@@ -60,6 +60,13 @@ def test_the_weights_are_those_of_the_docstring(data: Data, power: float) -> Non
     torch.testing.assert_close(sparse, weights)
 
 
+def test_few_features_are_taken_sparse_too(data: Data) -> None:
+    sparse = data.x.to_sparse_csr().requires_grad_()
+    weights = Similarity()(sparse, data.edge_index)
+    torch.testing.assert_close(weights, Similarity()(data.x, data.edge_index))
+    assert bool((torch.autograd.grad(weights.sum(), sparse)[0].values() != 0).any())
+
+
 def test_edges_between_classes_weigh_less(real_data: None) -> None:
     clean, attacked = datasets.load("cora"), datasets.load_attacked("cora", "metattack", 0.25)
     weights = Similarity(power=1.0)(attacked.x, attacked.edge_index)
@@ -126,6 +133,19 @@ def test_the_cache_notices_changes_in_place(data: Data) -> None:
     torch.testing.assert_close(after, Similarity()(x, data.edge_index))
     assert not torch.equal(after, before)
     assert torch.equal(copy.deepcopy(similarity)(x, data.edge_index), after)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_the_normalised_features_are_kept_while_they_are_the_same(data: Data, sparse: bool) -> None:
+    model, x = robust(12, 3, hidden=8).double().eval(), compress(data.x, max_density=1.0) if sparse else data.x.clone()
+    before = model._features(x)
+    assert model._features(x) is before
+    if not sparse:
+        x[0] = 2 * x[1] + x[2]
+        assert not torch.equal(model._features(x), before)
+    attacked = x.detach().clone().requires_grad_()
+    torch.testing.assert_close(model(attacked, data.edge_index), model(x, data.edge_index))
+    assert model._features(attacked) is not model._features(attacked)
 
 
 def test_the_transform_writes_the_weights(data: Data) -> None:
