@@ -147,3 +147,17 @@ def reverse(K, Rs, Vs, Ps, Es, Qs, bC, bV0, lr, beta):  # type: ignore[no-untype
             for q in range(h):
                 bpV[k, q] *= beta
     return bR, bQs
+
+
+@numba.njit(cache=True, fastmath=REORDER)
+def sampled(pointer, column, X_pointer, X_column, X_value, G):  # type: ignore[no-untyped-def]
+    """The entries of X Gᵀ at the entries of a CSR matrix, for a CSR matrix X."""
+    values = np.empty(column.size)
+    for i in range(pointer.size - 1):
+        for e in range(pointer[i], pointer[i + 1]):
+            row = G[column[e]]
+            s = 0.0
+            for f in range(X_pointer[i], X_pointer[i + 1]):
+                s += X_value[f] * row[X_column[f]]
+            values[e] = s
+    return values

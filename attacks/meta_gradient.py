@@ -16,14 +16,23 @@ computes in float32, whose rounding (6e-7 of the largest entry) is all that sepa
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import scipy.sparse as sp
 
-from contractive_gnn.attacks.factored_matrix import BLOCK, Array, FactoredMatrix, Indices, Matrix, Sparse, Term
+from contractive_gnn.attacks.factored_matrix import (
+    BLOCK,
+    Array,
+    FactoredMatrix,
+    Indices,
+    Matrix,
+    Sparse,
+    Term,
+    TrainingTerm,
+    dense,
+    numba_is_here,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +138,8 @@ def linear_meta_gradient(
     """
     S, X, train = problem.S, problem.X, problem.train
     n = S.shape[0]
-    B = _dense((S[train] @ S) @ X)
+    reached = (S[train] @ S).tocsr()
+    B = dense(reached @ X)
     if B.shape[0] <= B.shape[1]:
         K = (Gram() if gram is None else gram).of(B)
         kind = _CompiledRun if numba_is_here() else _KernelRun
@@ -145,22 +155,10 @@ def linear_meta_gradient(
     G = run.reverse(bW=X.T @ (S @ SE) @ V.T, bV=H.T @ E)
 
     XV = XW @ V
-    m = train.size
-    XG = X @ np.ascontiguousarray(G.T)
-    local = np.empty((2 * m, n))  # G Xᵀ S above G Xᵀ, in row-major order: SciPy's products with CSR then copy nothing
-    local[:m], local[m:] = (S @ XG).T, XG.T
-    neighbours = np.flatnonzero(np.bincount(S[train].indices, minlength=n))
-    to_train = S[neighbours][:, train]
-    selection = sp.csr_array((np.ones(m), (np.searchsorted(neighbours, train), np.arange(m))), shape=to_train.shape)
+    two_hops = reached.T.tocsr()
     propagation = FactoredMatrix(
-        (
-            Term(E, S @ XV),
-            Term(SE, XV),
-            Term(sp.hstack([selection, to_train], format="csr"), local.T, neighbours),
-        ),
-        (n, n),
+        (Term(E, S @ XV), Term(SE, XV)), (n, n), TrainingTerm(S=S, X=X, train=train, G=G, two_hops=two_hops)
     )
-    two_hops = (S[:, neighbours] @ to_train).tocsr()
     features = FactoredMatrix((Term(S @ SE, W @ V), Term(two_hops, G.T)), (n, X.shape[1]))
     return MetaGradient(loss=loss, propagation=propagation, features=features)
 
@@ -246,12 +244,6 @@ def _through_kernel(bQ: Array, E: Array, B: Array) -> Array:
     bK = _stack(bQ) @ _stack(E).T
     gradient: Array = (bK + bK.T) @ B
     return gradient
-
-
-@cache
-def numba_is_here() -> bool:
-    """Whether the compiled loops can be had."""
-    return importlib.util.find_spec("numba") is not None
 
 
 class _WeightRun:
@@ -461,7 +453,3 @@ def _stack(steps: Array) -> Array:
     """T×m×k to m×(Tk): Σ_t A_t B_tᵀ is one product of two such stacks."""
     stacked: Array = steps.transpose(1, 0, 2).reshape(steps.shape[1], -1)
     return stacked
-
-
-def _dense(matrix: Matrix) -> Array:
-    return np.asarray(matrix.todense() if sp.issparse(matrix) else matrix, dtype=np.float64)

@@ -36,8 +36,12 @@ def symmetric(seed: int) -> sp.csr_array:
 def test_blocks_are_those_of_the_dense_matrix(square, start, stop):
     factored, dense = square
     np.testing.assert_allclose(factored.block(start, stop), dense[start:stop], atol=1e-12)
-    both = (dense + dense.T)[start:stop, start:]
-    np.testing.assert_allclose(factored.sum_with_transpose(start, stop), both, atol=1e-12)
+
+
+def test_rows_of_the_sum_with_the_transpose_come_in_any_order(square):
+    factored, dense = square
+    nodes = np.random.default_rng(1).permutation(N)[:70]
+    np.testing.assert_allclose(factored.sum_with_transpose(nodes), (dense + dense.T)[nodes], atol=1e-12)
 
 
 def test_marginals_sum_over_the_non_zeros_of_s_only(square):
@@ -45,14 +49,6 @@ def test_marginals_sum_over_the_non_zeros_of_s_only(square):
     S = symmetric(1)
     masked = dense * S.toarray()
     np.testing.assert_allclose(factored.marginals(S), masked.sum(axis=0) + masked.sum(axis=1), atol=1e-12)
-
-
-def test_scaled_and_plus(square):
-    factored, dense = square
-    rng = np.random.default_rng(2)
-    s, u, v = rng.normal(size=N), rng.normal(size=(N, 1)), rng.normal(size=(N, 1))
-    expected = s[:, None] * dense * s + u @ v.T
-    np.testing.assert_allclose(factored.scaled(s).plus(Term(u, v)).block(0, N), expected, atol=1e-12)
 
 
 def test_rectangular_blocks():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from contractive_gnn.attacks import meta_gradient
+from contractive_gnn.attacks import factored_matrix, meta_gradient
 from contractive_gnn.attacks.meta_gradient import (
     Gram,
     InnerTraining,
@@ -114,7 +114,8 @@ def assert_close(actual: np.ndarray, expected: np.ndarray) -> None:
 def test_linear_surrogate_against_autograd(training_nodes, lambda_, sparse, compiled, monkeypatch):
     if compiled:
         pytest.importorskip("numba")
-    monkeypatch.setattr(meta_gradient, "numba_is_here", lambda: compiled)
+    for module in (meta_gradient, factored_matrix):
+        monkeypatch.setattr(module, "numba_is_here", lambda: compiled)
     case = make(training_nodes=training_nodes, lambda_=lambda_, sparse=sparse)
     loss, by_A, by_X = unrolled(case, INNER, relu=False)
     result = linear_meta_gradient(case.problem, case.weights, INNER)
