@@ -260,4 +260,5 @@ def _entries(matrix: Sparse, rows: Indices, position: Indices) -> tuple[Indices,
 
 def _row_norms(matrix: Matrix) -> Array:
     squares = matrix.multiply(matrix).sum(axis=1) if sp.issparse(matrix) else np.einsum("ik,ik->i", matrix, matrix)
-    return np.sqrt(np.asarray(squares)).ravel()
+    norms: Array = np.sqrt(np.asarray(squares)).ravel()
+    return norms

@@ -16,6 +16,7 @@ computes in float32, whose rounding (6e-7 of the largest entry) is all that sepa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -247,51 +248,72 @@ def _through_kernel(bQ: Array, E: Array, B: Array) -> Array:
 
 
 class _WeightRun:
-    """Inner training and its reverse in the d×h weights themselves: less work than K where m > d."""
+    """Inner training and its reverse in the d×h weights themselves: less work than K where m > d.
+
+    A step goes through B twice, by c columns: R V = B(WV), and RᵀE = Wᵀ(BᵀE). With numba in one pass.
+    """
 
     def __init__(self, problem: Problem, B: Array, initial: Weights, inner: InnerTraining) -> None:
         self._B, self._inner = B, inner
         m, steps, lr, beta = B.shape[0], inner.steps, inner.lr, inner.momentum
-        target = _one_hot(problem.train_labels, problem.classes)
+        forward, self._backward = _passes()
         W, V = initial.W, initial.V
         pW, pV = np.zeros_like(W), np.zeros_like(V)
         self._W, self._V = np.empty((steps, *W.shape)), np.empty((steps, *V.shape))
-        self._R = np.empty((steps, m, W.shape[1]))
         self._P, self._E = (np.empty((steps, m, problem.classes)) for _ in range(2))
+        self._BE = np.empty((steps, W.shape[0], problem.classes))
         for t in range(steps):
-            R = B @ W
-            P = softmax(R @ V)
-            E = (P - target) / m
-            self._W[t], self._V[t], self._R[t], self._P[t], self._E[t] = W, V, R, P, E
-            pW = beta * pW + (B.T @ E) @ V.T
-            pV = beta * pV + R.T @ E
+            P, E, BE = forward(B, W @ V, problem.train_labels)
+            self._W[t], self._V[t], self._P[t], self._E[t], self._BE[t] = W, V, P, E, BE
+            pW = beta * pW + BE @ V.T
+            pV = beta * pV + W.T @ BE
             W = W - lr * pW
             V = V - lr * pV
         self.trained = (W, V)
 
     def reverse(self, *, bW: Array, bV: Array) -> Array:
         """∂L/∂B, from the derivatives of L by the trained weights with S and X held fixed."""
-        B, inner = self._B, self._inner
-        m, lr, beta = B.shape[0], inner.lr, inner.momentum
+        B, lr, beta = self._B, self._inner.lr, self._inner.momentum
         bpW, bpV = np.zeros_like(bW), np.zeros_like(bV)
-        # B enters step t as B W_t and as Bᵀ(E Vᵀ): each adds one product to ∂L/∂B
-        left, right = np.empty((2, *self._R.shape)), np.empty((2, *self._W.shape))
-        for t in reversed(range(inner.steps)):
-            R, V, P, E = self._R[t], self._V[t], self._P[t], self._E[t]
+        # B enters step t as B(WV) and as BᵀE: each adds one product to ∂L/∂B
+        left, right = np.empty((2, *self._E.shape)), np.empty((2, *self._BE.shape))
+        for t in reversed(range(self._inner.steps)):
+            W, V, P, E, BE = self._W[t], self._V[t], self._P[t], self._E[t], self._BE[t]
             bpW = bpW - lr * bW
             bpV = bpV - lr * bV
-            BbpW = B @ bpW
-            bE = BbpW @ V + R @ bpV
-            bZ = _softmax_reverse(P, bE / m)
-            bR = E @ bpV.T + bZ @ V.T
-            bV = bV + BbpW.T @ E + R.T @ bZ
-            bW = bW + B.T @ bR
-            left[0, t], right[0, t] = E @ V.T, bpW
-            left[1, t], right[1, t] = bR, self._W[t]
+            bBE = bpW @ V + W @ bpV
+            bZ, BbZ = self._backward(B, bBE, P)
+            bV = bV + bpW.T @ BE + W.T @ BbZ
+            bW = bW + BE @ bpV.T + BbZ @ V.T
+            left[:, t], right[:, t] = (E, bZ), (bBE, W @ V)
             bpW = beta * bpW
             bpV = beta * bpV
         gradient: Array = sum(_stack(left[i]) @ _stack(right[i]).T for i in range(2))
         return gradient
+
+
+def _passes() -> tuple[
+    Callable[[Array, Array, Indices], tuple[Array, Array, Array]], Callable[..., tuple[Array, Array]]
+]:
+    """Through the softmax and back: see :func:`_forward` and :func:`_backward`, compiled where that is possible."""
+    if not numba_is_here():
+        return _forward, _backward
+    from contractive_gnn.attacks.inner_loops import backward, forward  # imports numba
+
+    return forward, backward
+
+
+def _forward(B: Array, U: Array, labels: Indices) -> tuple[Array, Array, Array]:
+    """P = softmax(B U), the derivative E of the mean cross-entropy by B U, and Bᵀ E."""
+    P = softmax(B @ U)
+    E = (P - _one_hot(labels, U.shape[1])) / B.shape[0]
+    return P, E, B.T @ E
+
+
+def _backward(B: Array, bBE: Array, P: Array) -> tuple[Array, Array]:
+    """What reaches B U through E, from the derivative by BᵀE, and Bᵀ times that."""
+    bZ = _softmax_reverse(P, B @ bBE / B.shape[0])
+    return bZ, B.T @ bZ
 
 
 def general_meta_gradient(problem: Problem, initial: Weights, inner: InnerTraining, *, relu: bool) -> MetaGradient:
