@@ -239,7 +239,7 @@ def _large_metattack(data: Data, fraction: float) -> Figure:
     attack = get("metattack", seed=0, self_training_labels=data.y)
     cost = measure(lambda: attack.run(data, Budget(fraction=fraction)))
     edges = int(data.edge_index.size(1)) // 2
-    name = f"Metattack, {int(data.num_nodes):,} nodes, {edges:,} edges, {fraction:.0%} of the edges"
+    name = f"Metattack, {int(data.num_nodes):,} nodes, {edges:,} edges, {100 * fraction:g}% of the edges"
     return _figure("metattack", name, cost, note=f"{cost.result.n_flips} flips")
 
 

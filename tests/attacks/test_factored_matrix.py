@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from contractive_gnn.attacks.factored_matrix import BLOCK, FactoredMatrix, Term
+from contractive_gnn.attacks import factored_matrix
+from contractive_gnn.attacks.factored_matrix import BLOCK, FactoredMatrix, Term, TrainingTerm
 
 N = BLOCK + 45
 
@@ -56,3 +57,27 @@ def test_rectangular_blocks():
     left, right = sp.random_array((N, 20), density=0.1, format="csr", rng=rng), rng.normal(size=(7, 20))
     factored = FactoredMatrix((Term(left, right),), (N, 7))
     np.testing.assert_allclose(factored.block(10, N), (left @ right.T)[10:], atol=1e-12)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("sparse", [True, False])
+def test_the_training_term_is_that_of_the_dense_matrices(sparse, compiled, monkeypatch):
+    if compiled:
+        pytest.importorskip("numba")
+    monkeypatch.setattr(factored_matrix, "numba_is_here", lambda: compiled)
+    rng = np.random.default_rng(4)
+    S, G = symmetric(2), rng.normal(size=(20, 15))
+    train = np.sort(rng.choice(N, 20, replace=False))
+    X = rng.random((N, 15)) * (rng.random((N, 15)) < 0.3)
+    term = TrainingTerm(S=S, X=sp.csr_array(X) if sparse else X, train=train, G=G, two_hops=(S @ S[:, train]).tocsr())
+    dense = np.zeros((N, N))
+    dense[train] = G @ (S.toarray() @ X).T
+    dense += S.toarray()[:, train] @ G @ X.T
+    masked = dense * S.toarray()
+    nodes = rng.permutation(N)[:40]
+    np.testing.assert_allclose(term.rows(nodes), dense[nodes], atol=1e-12)
+    np.testing.assert_allclose(term.columns(nodes), dense[:, nodes], atol=1e-12)
+    np.testing.assert_allclose(term.marginals(), masked.sum(axis=0) + masked.sum(axis=1), atol=1e-12)
+    whole = FactoredMatrix((), (N, N), term)
+    np.testing.assert_allclose(whole.block(3, 40), dense[3:40], atol=1e-12)
+    np.testing.assert_allclose(whole.sum_with_transpose(nodes), (dense + dense.T)[nodes], atol=1e-12)
