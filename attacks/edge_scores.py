@@ -15,7 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from contractive_gnn.attacks.base import AttackError
-from contractive_gnn.attacks.factored_matrix import Array, FactoredMatrix, Indices, Matrix, Sparse, TrainingTerm
+from contractive_gnn.attacks.factored_matrix import BLOCK, Array, FactoredMatrix, Indices, Matrix, Sparse, TrainingTerm
 from contractive_gnn.attacks.likelihood_ratio import DegreeTest
 
 TIE: Final = 1e-9
@@ -66,13 +66,14 @@ def best_edge_flip(
     flips = _Flips(adjacency, degrees, flipped, test)
     bounds = None if propagation.training is None else _Bounds(propagation, propagation.training, scale, alpha)
     best = Best(symmetric=True)
+    block, first = (BLOCK, BLOCK) if bounds is None else (ROWS, FEW)
     left = np.arange(degrees.size) if bounds is None else bounds.order
     while left.size:
-        rows = left[:ROWS]
+        rows = left[:block]
         close = np.full(rows.size, math.inf) if bounds is None else bounds.close(rows, left, flips)
-        left = left[ROWS:]
+        left = left[block:]
         nearest = np.argsort(-close, kind="stable")
-        rows, close, width = rows[nearest], close[nearest], FEW
+        rows, close, width = rows[nearest], close[nearest], first
         while rows.size and close[0] >= best.threshold and close[0] > -math.inf:
             some, rows, close = rows[:width], rows[width:], close[width:]
             scores = propagation.sum_with_transpose(some)
