@@ -15,17 +15,17 @@ import numpy as np
 import scipy.sparse as sp
 
 from contractive_gnn.attacks.base import AttackError
-from contractive_gnn.attacks.factored_matrix import BLOCK, Array, FactoredMatrix, Indices, Matrix, Sparse, TrainingTerm
+from contractive_gnn.attacks.factored_matrix import Array, FactoredMatrix, Indices, Matrix, Sparse, TrainingTerm
 from contractive_gnn.attacks.likelihood_ratio import DegreeTest
 
 TIE: Final = 1e-9
 """Scores closer than this share of the largest one count as equal: nodes that are twins tie exactly, and float64 leaves
 about 1e-14 between them. The first in row-major order wins, as in DeepRobust."""
-ROWS: Final = 64
-"""Rows of n scores that are bounded at a time."""
-FEW: Final = 8
+ROWS: Final = 128
+"""Rows that are bounded at a time, or scored where there are no bounds."""
+FEW: Final = 2
 """Rows that are scored at a time, to begin with."""
-DIRECTIONS: Final = 16
+DIRECTIONS: Final = 24
 """At most so many directions of G are looked at exactly."""
 
 Doubt: TypeAlias = Callable[[Indices, Indices], Matrix]
@@ -66,19 +66,21 @@ def best_edge_flip(
     flips = _Flips(adjacency, degrees, flipped, test)
     bounds = None if propagation.training is None else _Bounds(propagation, propagation.training, scale, alpha)
     best = Best(symmetric=True)
-    block, first = (BLOCK, BLOCK) if bounds is None else (ROWS, FEW)
+    first = ROWS if bounds is None else FEW
     left = np.arange(degrees.size) if bounds is None else bounds.order
     while left.size:
-        rows = left[:block]
+        rows = left[:ROWS]
         close = np.full(rows.size, math.inf) if bounds is None else bounds.close(rows, left, flips)
-        left = left[block:]
+        left = left[ROWS:]
         nearest = np.argsort(-close, kind="stable")
         rows, close, width = rows[nearest], close[nearest], first
         while rows.size and close[0] >= best.threshold and close[0] > -math.inf:
             some, rows, close = rows[:width], rows[width:], close[width:]
             scores = propagation.sum_with_transpose(some)
-            scores *= scale[some, None] * scale
-            scores += alpha[some, None] + alpha
+            scores *= scale
+            scores *= scale[some, None]
+            scores += alpha
+            scores += alpha[some, None]
             flips.complete(scores, some)
             best.look(scores, some)
             width *= 2
@@ -170,7 +172,7 @@ class _Flips:
 class _Bounds:
     """How large the scores in a row may be.
 
-    With V ``[d, r]`` orthonormal, G = A Vᵀ + G' and g'_q = |row q of G'|, row i of Γ's training term is at column j
+    With G = A Vᵀ + G', V ``[d, r]``, and g'_q = |row q of G'|, row i of Γ's training term is at column j
 
         (P A)_i·(S X V)_j + (S P A)_i·(X V)_j ± ((P g')_i (S |x|)_j + (S P g')_i |x|_j).
 
@@ -196,25 +198,26 @@ class _Bounds:
         left, right = np.column_stack([alpha, np.ones(n), left]), np.column_stack([np.ones(n), alpha, right])
         # the largest entry of each column of R is made 1, and the largest bound as well: nothing leaves float32's range
         largest = np.abs(right).max(axis=0)
-        left, right = left * largest, right / np.where(largest > 0, largest, 1)
+        left *= largest
+        right /= np.where(largest > 0, largest, 1)
         self._size = float(np.abs(left).sum(axis=1).max())
         if not math.isfinite(self._size):
             raise diverged()
-        self._left, self._right = (left / (self._size or 1)).astype(np.float32), right.astype(np.float32)
-        self._left_size, self._right_size = np.abs(self._left), np.abs(self._right)
+        left /= self._size or 1
+        self._left, self._right = left.astype(np.float32), right.astype(np.float32)
         self._rounding = 4 * left.shape[1] * float(np.finfo(np.float32).eps)
         of_G = scale * (np.linalg.norm(selected, axis=1) + np.linalg.norm(to_train @ A, axis=1))
         self.order: Indices = np.argsort(-of_G, kind="stable")
 
     def loose(self, nodes: Indices) -> Array:
         """How large the score of each of these nodes with another of them may be ``[k]``, from sizes alone."""
-        return self._bound(self._left_size[nodes] @ self._right_size[nodes].max(axis=0), 1)
+        return self._bound(np.abs(self._left[nodes]) @ np.abs(self._right[nodes]).max(axis=0), 1)
 
     def close(self, nodes: Indices, others: Indices, flips: _Flips) -> Array:
         """How large the score of each of these nodes with one of the others may be ``[k]``."""
         scores = self._left[nodes] @ self._right[others].T
         flips.complete_bounds(scores, nodes, others, self._doubt)
-        return self._bound(scores.max(axis=1), self._left_size[nodes].sum(axis=1))
+        return self._bound(scores.max(axis=1), np.abs(self._left[nodes]).sum(axis=1))
 
     def _bound(self, values: Matrix, terms: Matrix | int) -> Array:
         bound: Array = self._size * (values.astype(np.float64) + self._rounding * terms)
@@ -224,24 +227,26 @@ class _Bounds:
         return np.einsum("ik,ik->i", self._left[u, -4:], self._right[v, -4:])
 
 
-def leading_directions(G: Array) -> tuple[Array, Array, Array]:
-    """V ``[d, r]`` with orthonormal columns, A = G V, and the norms of the rows of G − A Vᵀ ``[m]``.
+def leading_directions(G: Array) -> tuple[Matrix, Matrix, Matrix]:
+    """V ``[d, r]``, A ``[m, r]``, and bounds on the norms of the rows of G − A Vᵀ ``[m]``, from float32 arithmetic.
 
     V spans about what the largest singular values of G belong to, those above a hundredth of the largest; what it
     misses is in the norms, whatever it is. A range finder after Halko, Martinsson and Tropp (SIAM Review 2011), with
     the same random numbers each time.
     """
-    sketch = np.random.default_rng(0).standard_normal((G.shape[0], min(DIRECTIONS, *G.shape)))
-    V, _ = np.linalg.qr(G.T @ (G @ (G.T @ sketch)))
-    A = G @ V
-    gram = A.T @ A
-    if not np.isfinite(gram).all():
+    size = np.abs(G).max()
+    if not np.isfinite(size):
         raise diverged()
-    squares, axes = np.linalg.eigh(gram)
+    G = (G / (size or 1)).astype(np.float32)
+    sketch = np.random.default_rng(0).standard_normal((G.shape[0], min(DIRECTIONS, *G.shape)), dtype=np.float32)
+    V, _ = np.linalg.qr(G.T @ sketch)
+    A = G @ V
+    squares, axes = np.linalg.eigh(A.T @ A)
     kept = axes[:, squares > 1e-4 * squares[-1]]
     V, A = V @ kept, A @ kept
-    rest: Array = np.linalg.norm(G - A @ V.T, axis=1)
-    return V, A, rest
+    rounding = (A.shape[1] + 4) * np.finfo(np.float32).eps * np.linalg.norm(G, axis=1)
+    rest = np.linalg.norm(G - A @ V.T, axis=1) + rounding
+    return V, size * A, size * rest
 
 
 def diverged() -> AttackError:

@@ -7,12 +7,12 @@ import pytest
 import scipy.sparse as sp
 
 from contractive_gnn.attacks import edge_scores, factored_matrix
-from contractive_gnn.attacks.edge_scores import ROWS, TIE, Best, _Bounds, _Flips, best_edge_flip, leading_directions
+from contractive_gnn.attacks.edge_scores import TIE, Best, _Bounds, _Flips, best_edge_flip, leading_directions
 from contractive_gnn.attacks.factored_matrix import FactoredMatrix
 from contractive_gnn.attacks.likelihood_ratio import DegreeTest
 from contractive_gnn.attacks.meta_gradient import InnerTraining, Problem, Weights, linear_meta_gradient, normalise
 
-NODES = 5 * ROWS + 11
+NODES = 331
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,7 @@ def test_twins_tie_and_the_first_wins():
 
 @pytest.mark.parametrize(("train", "columns"), [(40, 30), (12, 60)])
 def test_few_rows_are_scored(train, columns, monkeypatch):
+    monkeypatch.setattr(edge_scores, "ROWS", 32)
     case = make(1, train=train, columns=columns)
     scored: list[int] = []
     original = FactoredMatrix.sum_with_transpose
@@ -132,7 +133,7 @@ def test_few_rows_are_scored(train, columns, monkeypatch):
 
 
 @pytest.mark.parametrize("size", [1e-60, 1.0, 1e60])  # float32 has none of the smallest and largest scores
-@pytest.mark.parametrize("directions", [1, 4, 16])
+@pytest.mark.parametrize("directions", [1, 4, 24])
 def test_bounds_hold(directions, size, monkeypatch):
     monkeypatch.setattr(edge_scores, "DIRECTIONS", directions)
     case = make(2, lambda_=0.3)
@@ -162,13 +163,13 @@ def test_bounds_hold(directions, size, monkeypatch):
 
 def test_leading_directions_and_what_they_miss():
     rng = np.random.default_rng(0)
-    G = rng.normal(size=(30, 25)) @ np.diag(0.5 ** np.arange(25)) @ rng.normal(size=(25, 50))
+    G = rng.normal(size=(45, 40)) @ np.diag(0.7 ** np.arange(40)) @ rng.normal(size=(40, 50))
     V, A, rest = leading_directions(G)
-    assert V.shape[1] < 25
-    np.testing.assert_allclose(V.T @ V, np.eye(V.shape[1]), atol=1e-12)
-    np.testing.assert_allclose(A, G @ V, atol=1e-12)
-    np.testing.assert_allclose(rest, np.linalg.norm(G - G @ V @ V.T, axis=1), atol=1e-12)
-    assert rest.max() < 0.1 * np.linalg.norm(G, axis=1).max()
+    missed, sizes = np.linalg.norm(G - A @ V.T, axis=1), np.linalg.norm(G, axis=1)
+    assert V.shape[1] < 40
+    assert (rest >= missed).all()
+    assert (rest <= missed + 1e-5 * sizes).all()
+    assert rest.max() < 0.1 * sizes.max()
 
 
 def test_nothing_leads_where_nothing_is_left():
