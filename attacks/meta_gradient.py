@@ -18,9 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from contractive_gnn.attacks.factored_matrix import (
     BLOCK,
@@ -34,6 +37,9 @@ from contractive_gnn.attacks.factored_matrix import (
     dense,
     numba_is_here,
 )
+
+Products: TypeAlias = tuple[tuple[Array, Array], ...]
+"""The sum of these products of an m×k and a k×d matrix."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,17 +89,27 @@ class Weights:
 
 @dataclass(frozen=True, kw_only=True)
 class MetaGradient:
-    """The loss after training and its derivatives.
+    """The loss after training and its derivatives, of which an attack needs one.
 
     Args:
         loss: L.
-        propagation: ∂L/∂S ``[n, n]``, every entry of S taken as independent.
-        features: ∂L/∂X ``[n, d]``.
+        by_propagation: computes :attr:`propagation`.
+        by_features: computes :attr:`features`.
     """
 
     loss: float
-    propagation: FactoredMatrix
-    features: FactoredMatrix
+    by_propagation: Callable[[], FactoredMatrix]
+    by_features: Callable[[], FactoredMatrix]
+
+    @cached_property
+    def propagation(self) -> FactoredMatrix:
+        """∂L/∂S ``[n, n]``, every entry of S taken as independent."""
+        return self.by_propagation()
+
+    @cached_property
+    def features(self) -> FactoredMatrix:
+        """∂L/∂X ``[n, d]``."""
+        return self.by_features()
 
 
 def normalise(adjacency: Sparse) -> tuple[Sparse, Array]:
@@ -105,23 +121,38 @@ def normalise(adjacency: Sparse) -> tuple[Sparse, Array]:
 
 
 class Gram:
-    """K = BBᵀ from one flip to the next: only the rows whose row of B has changed are computed anew."""
+    """K = BBᵀ, and BXᵀ, from one flip to the next: only what a changed row of B makes is computed anew."""
 
     def __init__(self) -> None:
         self._B: Array = np.empty((0, 0))
         self._K: Array = np.empty((0, 0))
+        self._X: Matrix = None
+        self._BX: Array = np.empty((0, 0))
+        self._stale: NDArray[np.bool_] = np.empty(0, dtype=bool)  # which rows of BXᵀ are
 
     def of(self, B: Array) -> Array:
         """K ``[m, m]`` of B ``[m, d]``."""
         if B.shape != self._B.shape:
             self._K = B @ B.T
+            self._stale = np.ones(B.shape[0], dtype=bool)
         else:
             changed = np.flatnonzero((B != self._B).any(axis=1))
             rows = B[changed] @ B.T
             self._K[changed] = rows
             self._K[:, changed] = rows.T
+            self._stale[changed] = True
         self._B = B
         return self._K
+
+    def along(self, X: Matrix) -> Array:
+        """BXᵀ ``[m, n]`` of the last B."""
+        if X is not self._X or self._BX.shape[0] != self._stale.size:
+            self._X, self._BX = X, np.empty((self._stale.size, X.shape[0]))
+            self._stale[:] = True
+        rows = np.flatnonzero(self._stale)
+        self._BX[rows] = (X @ np.ascontiguousarray(self._B[rows].T)).T
+        self._stale[:] = False
+        return self._BX
 
 
 def linear_meta_gradient(
@@ -135,14 +166,16 @@ def linear_meta_gradient(
         ∂L/∂S = E*(S X V₁)ᵀ + (S E*)(X V₁)ᵀ + P_tr G Xᵀ S + S P_tr G Xᵀ,
         ∂L/∂X = S² (E* V₁ᵀ + P_tr G).
 
-    ``gram`` remembers K from one call to the next. With numba the steps of the training are compiled.
+    Where n < d the training's part is had from G Xᵀ, without G. ``gram`` remembers K and BXᵀ from one call to the next.
+    With numba the steps of the training are compiled.
     """
     S, X, train = problem.S, problem.X, problem.train
     n = S.shape[0]
+    gram = Gram() if gram is None else gram
     reached = (S[train] @ S).tocsr()
     B = dense(reached @ X)
     if B.shape[0] <= B.shape[1]:
-        K = (Gram() if gram is None else gram).of(B)
+        K = gram.of(B)
         kind = _CompiledRun if numba_is_here() else _KernelRun
         run: _CompiledRun | _KernelRun | _WeightRun = kind(problem, B, K, initial, inner)
     else:
@@ -153,15 +186,32 @@ def linear_meta_gradient(
     H = S @ (S @ XW)
     loss, E = _outer(problem, H @ V)
     SE = S @ E
-    G = run.reverse(bW=X.T @ (S @ SE) @ V.T, bV=H.T @ E)
-
+    products = run.reverse(bW=X.T @ (S @ SE) @ V.T, bV=H.T @ E)
     XV = XW @ V
     two_hops = reached.T.tocsr()
-    propagation = FactoredMatrix(
-        (Term(E, S @ XV), Term(SE, XV)), (n, n), TrainingTerm(S=S, X=X, train=train, G=G, two_hops=two_hops)
-    )
-    features = FactoredMatrix((Term(S @ SE, W @ V), Term(two_hops, G.T)), (n, X.shape[1]))
-    return MetaGradient(loss=loss, propagation=propagation, features=features)
+
+    def by_propagation() -> FactoredMatrix:
+        if n < X.shape[1]:
+            along = tuple((left, gram.along(X) if right is B else (X @ right.T).T) for left, right in products)
+            GX = _sum_of_products(along)
+            term = TrainingTerm(S=S, X=sp.eye_array(n, format="csr"), train=train, G=GX, two_hops=two_hops)
+        else:
+            term = TrainingTerm(S=S, X=X, train=train, G=_sum_of_products(products), two_hops=two_hops)
+        return FactoredMatrix((Term(E, S @ XV), Term(SE, XV)), (n, n), term)
+
+    def by_features() -> FactoredMatrix:
+        terms = Term(S @ SE, W @ V), Term(two_hops, _sum_of_products(products).T)
+        return FactoredMatrix(terms, (n, X.shape[1]))
+
+    return MetaGradient(loss=loss, by_propagation=by_propagation, by_features=by_features)
+
+
+def _sum_of_products(products: Products) -> Array:
+    (left, right), *others = products
+    total: Array = left @ right
+    for left, right in others:
+        total += left @ right
+    return total
 
 
 class _KernelRun:
@@ -191,7 +241,7 @@ class _KernelRun:
         self._C = C
         self.trained = (initial.W - B.T @ C, V)
 
-    def reverse(self, *, bW: Array, bV: Array) -> Array:
+    def reverse(self, *, bW: Array, bV: Array) -> Products:
         """∂L/∂B, from the derivatives of L by the trained weights with S and X held fixed."""
         K, B, inner = self._K, self._B, self._inner
         m, lr, beta = B.shape[0], inner.lr, inner.momentum
@@ -214,8 +264,7 @@ class _KernelRun:
             bR += bZ @ V.T
             bpR *= beta
             bpV = beta * bpV
-        gradient: Array = _through_kernel(stored_bQ, self._E, B) + bR @ self._W0.T - self._C @ bW.T
-        return gradient
+        return (_through_kernel(stored_bQ, self._E), B), (bR, self._W0.T), (-self._C, bW.T)
 
 
 class _CompiledRun:
@@ -230,21 +279,19 @@ class _CompiledRun:
         )
         self.trained = (initial.W - B.T @ self._C, V)
 
-    def reverse(self, *, bW: Array, bV: Array) -> Array:
+    def reverse(self, *, bW: Array, bV: Array) -> Products:
         """∂L/∂B, from the derivatives of L by the trained weights with S and X held fixed."""
         from contractive_gnn.attacks.inner_loops import reverse
 
         bR, bQ = reverse(self._K, *self._history, -self._B @ bW, bV, self._inner.lr, self._inner.momentum)
-        E = self._history[3]
-        gradient: Array = _through_kernel(bQ, E, self._B) + bR @ self._W0.T - self._C @ bW.T
-        return gradient
+        return (_through_kernel(bQ, self._history[3]), self._B), (bR, self._W0.T), (-self._C, bW.T)
 
 
-def _through_kernel(bQ: Array, E: Array, B: Array) -> Array:
-    """What reaches B through K = BBᵀ: (bK + bKᵀ)B with bK = Σ_t bQ_t E_tᵀ."""
+def _through_kernel(bQ: Array, E: Array) -> Array:
+    """What B is multiplied by where the derivative goes through K = BBᵀ: bK + bKᵀ with bK = Σ_t bQ_t E_tᵀ."""
     bK = _stack(bQ) @ _stack(E).T
-    gradient: Array = (bK + bK.T) @ B
-    return gradient
+    through: Array = bK + bK.T
+    return through
 
 
 class _WeightRun:
@@ -271,7 +318,7 @@ class _WeightRun:
             V = V - lr * pV
         self.trained = (W, V)
 
-    def reverse(self, *, bW: Array, bV: Array) -> Array:
+    def reverse(self, *, bW: Array, bV: Array) -> Products:
         """∂L/∂B, from the derivatives of L by the trained weights with S and X held fixed."""
         B, lr, beta = self._B, self._inner.lr, self._inner.momentum
         bpW, bpV = np.zeros_like(bW), np.zeros_like(bV)
@@ -288,8 +335,7 @@ class _WeightRun:
             left[:, t], right[:, t] = (E, bZ), (bBE, W @ V)
             bpW = beta * bpW
             bpV = beta * bpV
-        gradient: Array = sum(_stack(left[i]) @ _stack(right[i]).T for i in range(2))
-        return gradient
+        return tuple((_stack(left[i]), _stack(right[i]).T) for i in range(2))
 
 
 def _passes() -> tuple[
@@ -348,8 +394,9 @@ def general_meta_gradient(problem: Problem, initial: Weights, inner: InnerTraini
         ),
         (n, n),
     )
-    features = FactoredMatrix((Term(SbU, final.W), Term(S[:, neighbours], np.ascontiguousarray(bB).T)), (n, X.shape[1]))
-    return MetaGradient(loss=loss, propagation=propagation, features=features)
+    terms = Term(SbU, final.W), Term(S[:, neighbours], np.ascontiguousarray(bB).T)
+    features = FactoredMatrix(terms, (n, X.shape[1]))
+    return MetaGradient(loss=loss, by_propagation=lambda: propagation, by_features=lambda: features)
 
 
 class _HiddenRun:

@@ -113,7 +113,7 @@ def test_twins_tie_and_the_first_wins():
     assert seen, "no twin was among the best"
 
 
-@pytest.mark.parametrize(("train", "columns"), [(40, 30), (12, 60)])
+@pytest.mark.parametrize(("train", "columns"), [(40, 30), (12, 60), (12, 400)])
 def test_few_rows_are_scored(train, columns, monkeypatch):
     monkeypatch.setattr(edge_scores, "ROWS", 32)
     case = make(1, train=train, columns=columns)
