@@ -144,8 +144,10 @@ class Gram:
         self._B = B
         return self._K
 
-    def along(self, X: Matrix) -> Array:
-        """BXᵀ ``[m, n]`` of the last B."""
+    def along(self, B: Array, X: Matrix) -> Array:
+        """BXᵀ ``[m, n]``; quick for the last B that :meth:`of` was given."""
+        if B is not self._B:
+            return np.asarray((X @ np.ascontiguousarray(B.T)).T)
         if X is not self._X or self._BX.shape[0] != self._stale.size:
             self._X, self._BX = X, np.empty((self._stale.size, X.shape[0]))
             self._stale[:] = True
@@ -192,7 +194,7 @@ def linear_meta_gradient(
 
     def by_propagation() -> FactoredMatrix:
         if n < X.shape[1]:
-            along = tuple((left, gram.along(X) if right is B else (X @ right.T).T) for left, right in products)
+            along = tuple((left, gram.along(B, X) if right is B else (X @ right.T).T) for left, right in products)
             GX = _sum_of_products(along)
             term = TrainingTerm(S=S, X=sp.eye_array(n, format="csr"), train=train, G=GX, two_hops=two_hops)
         else:
