@@ -250,7 +250,6 @@ class Metattack(_MetaGradientAttack):
 
     def _perturb(self, data: Data, n_flips: int, *, victim: nn.Module | None, targets: Tensor | None) -> Perturbation:
         adjacency, X = _adjacency(data), _compact(data.x.numpy(force=True))
-        del data.x  # a copy, by far the largest array in sight where X is sparse
         clean = adjacency.sum(axis=1)
         flipped: set[tuple[int, int]] = set()
         for step in range(1, n_flips + 1):
