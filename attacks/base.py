@@ -324,7 +324,7 @@ class Attack(ABC):
         frozen = self._freeze(victim)
 
         start = time.perf_counter()
-        current = data.clone()
+        current = data
         if allowed > 0:
             worker = copy.copy(self)
             with _forked_random_state(self.seed):
@@ -332,6 +332,8 @@ class Attack(ABC):
                 for aim in [targets] if self.scope == "global" or targets is None else torch.split(targets, 1):
                     proposal = worker._perturb(current.clone(), allowed, victim=frozen, targets=aim)
                     current = self._apply(current, proposal, allowed)
+                del worker
+        current = current.clone()  # no tensor of the result is one of the caller's
         seconds = time.perf_counter() - start
 
         _check_graph(current, f"the graph that attack {self.name!r} made")
@@ -416,7 +418,7 @@ class Attack(ABC):
         return frozen.eval().requires_grad_(False)
 
     def _apply(self, data: Data, proposal: Perturbation, allowed: int) -> Data:
-        """Check a proposal against ``data`` and apply it to a copy."""
+        """Check a proposal against ``data`` and apply it to a shallow copy, which shares what does not change."""
         if not isinstance(proposal, Perturbation):
             raise self._broken(f"returned {type(proposal).__name__}, not a Perturbation")
         n, d = data.x.shape
@@ -438,14 +440,15 @@ class Attack(ABC):
                 "flips binary features, but x has entries other than 0 and 1: binarise x first, or take an attack on "
                 "continuous features"
             )
-        changed = edges.shape[1] + entries.shape[1] + int(torch.count_nonzero(x != data.x))
+        changed = edges.shape[1] + entries.shape[1] + (0 if x is data.x else int(torch.count_nonzero(x != data.x)))
         if changed > allowed:
             raise self._broken(f"made {changed} flips where {allowed} are allowed")
 
-        perturbed = data.clone()
+        perturbed = copy.copy(data)
         perturbed.edge_index = flip_edges(data.edge_index, edges, num_nodes=n)
-        perturbed.x = x.clone()
-        perturbed.x[entries[0], entries[1]] = 1 - data.x[entries[0], entries[1]]
+        if x is not data.x or entries.shape[1]:
+            perturbed.x = x.clone()
+            perturbed.x[entries[0], entries[1]] = 1 - data.x[entries[0], entries[1]]
         return perturbed
 
     def _check_flips(self, flips: Tensor, what: str, bounds: tuple[int, int]) -> Tensor:
@@ -577,7 +580,8 @@ def _check_graph(data: Data, what: str) -> None:
     x, edge_index = data.x, data.edge_index
     if x.layout != torch.strided or x.dim() != 2 or not x.is_floating_point():
         raise ValueError(f"{what}: x is a dense float tensor [n, d], given {x.dtype} {x.layout} {list(x.shape)}")
-    if not bool(torch.isfinite(x).all()):
+    # of the extremes, which a NaN passes on to: torch.isfinite(x) would copy x
+    if x.numel() and not bool(torch.isfinite(torch.stack(torch.aminmax(x))).all()):
         raise ValueError(f"{what}: x has entries that are not finite")
     if edge_index.dtype != torch.int64 or edge_index.dim() != 2 or edge_index.shape[0] != 2:
         raise ValueError(f"{what}: edge_index is int64 [2, 2m], given {edge_index.dtype} {list(edge_index.shape)}")

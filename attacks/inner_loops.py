@@ -2,7 +2,8 @@
 
 A step works on arrays of a few hundred rows and fewer than twenty columns, for which NumPy's calls cost more than their
 arithmetic. Imports numba, so nothing imports it before it is needed; without numba the NumPy path runs. Products with
-K are taken four classes at a time: a row of K is read once for four sums.
+K are taken four classes at a time: a row of K is read once for four sums. In weight space a step reads B, which may be
+too large for the cache, once.
 """
 
 from __future__ import annotations
@@ -147,3 +148,70 @@ def reverse(K, Rs, Vs, Ps, Es, Qs, bC, bV0, lr, beta):  # type: ignore[no-untype
             for q in range(h):
                 bpV[k, q] *= beta
     return bR, bQs
+
+
+@numba.njit(cache=True, fastmath=REORDER)
+def forward(B, U, labels):  # type: ignore[no-untyped-def]
+    """P = softmax(B U), the derivative E of the mean cross-entropy by B U, and Bᵀ E, in one pass over B."""
+    (m, d), classes = B.shape, U.shape[1]
+    columns, BE = U.T.copy(), np.zeros((classes, d))
+    P, E = np.empty((m, classes)), np.empty((m, classes))
+    for i in range(m):
+        row = B[i]
+        largest = -np.inf
+        for k in range(classes):
+            u, s = columns[k], 0.0
+            for q in range(d):
+                s += row[q] * u[q]
+            P[i, k] = s
+            largest = max(largest, s)
+        total = 0.0
+        for k in range(classes):
+            P[i, k] = np.exp(P[i, k] - largest)
+            total += P[i, k]
+        for k in range(classes):
+            P[i, k] /= total
+            e = (P[i, k] - (1.0 if k == labels[i] else 0.0)) / m
+            E[i, k] = e
+            u = BE[k]
+            for q in range(d):
+                u[q] += e * row[q]
+    return P, E, BE.T.copy()
+
+
+@numba.njit(cache=True, fastmath=REORDER)
+def backward(B, bBE, P):  # type: ignore[no-untyped-def]
+    """What reaches B U through E, from the derivative by BᵀE, and Bᵀ times that, in one pass over B."""
+    (m, d), classes = B.shape, bBE.shape[1]
+    columns, BbZ = bBE.T.copy(), np.zeros((classes, d))
+    bZ = np.empty((m, classes))
+    for i in range(m):
+        row = B[i]
+        along = 0.0
+        for k in range(classes):
+            u, s = columns[k], 0.0
+            for q in range(d):
+                s += row[q] * u[q]
+            bZ[i, k] = s * P[i, k] / m
+            along += bZ[i, k]
+        for k in range(classes):
+            z = bZ[i, k] - P[i, k] * along
+            bZ[i, k] = z
+            u = BbZ[k]
+            for q in range(d):
+                u[q] += z * row[q]
+    return bZ, BbZ.T.copy()
+
+
+@numba.njit(cache=True, fastmath=REORDER)
+def sampled(pointer, column, X_pointer, X_column, X_value, G):  # type: ignore[no-untyped-def]
+    """The entries of X Gᵀ at the entries of a CSR matrix, for a CSR matrix X."""
+    values = np.empty(column.size)
+    for i in range(pointer.size - 1):
+        for e in range(pointer[i], pointer[i + 1]):
+            row = G[column[e]]
+            s = 0.0
+            for f in range(X_pointer[i], X_pointer[i + 1]):
+                s += X_value[f] * row[X_column[f]]
+            values[e] = s
+    return values

@@ -38,12 +38,7 @@ class DegreeTest:
         self._may_add = _ratios(clean, current, distinct, +1) < cutoff
         self._may_remove = _ratios(clean, current, distinct, -1) < cutoff
 
-    @property
-    def tables(self) -> tuple[Indices, NDArray[np.bool_], NDArray[np.bool_]]:
-        """The kind of each node's degree ``[n]``, and by two kinds whether an edge may be inserted, or deleted."""
-        return self._kind, self._may_add, self._may_remove
-
-    def may_add(self, rows: slice, columns: slice) -> NDArray[np.bool_]:
+    def may_add(self, rows: Indices | slice, columns: Indices | slice) -> NDArray[np.bool_]:
         """Whether an edge may be inserted between each of ``rows`` and each of ``columns``."""
         allowed: NDArray[np.bool_] = self._may_add[np.ix_(self._kind[rows], self._kind[columns])]
         return allowed

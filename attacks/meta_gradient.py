@@ -16,14 +16,30 @@ computes in float32, whose rounding (6e-7 of the largest entry) is all that sepa
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
-from contractive_gnn.attacks.factored_matrix import BLOCK, Array, FactoredMatrix, Indices, Matrix, Sparse, Term
+from contractive_gnn.attacks.factored_matrix import (
+    BLOCK,
+    Array,
+    FactoredMatrix,
+    Indices,
+    Matrix,
+    Sparse,
+    Term,
+    TrainingTerm,
+    dense,
+    numba_is_here,
+)
+
+Products: TypeAlias = tuple[tuple[Array, Array], ...]
+"""The sum of these products of an m×k and a k×d matrix."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,17 +89,27 @@ class Weights:
 
 @dataclass(frozen=True, kw_only=True)
 class MetaGradient:
-    """The loss after training and its derivatives.
+    """The loss after training and its derivatives, of which an attack needs one.
 
     Args:
         loss: L.
-        propagation: ∂L/∂S ``[n, n]``, every entry of S taken as independent.
-        features: ∂L/∂X ``[n, d]``.
+        by_propagation: computes :attr:`propagation`.
+        by_features: computes :attr:`features`.
     """
 
     loss: float
-    propagation: FactoredMatrix
-    features: FactoredMatrix
+    by_propagation: Callable[[], FactoredMatrix]
+    by_features: Callable[[], FactoredMatrix]
+
+    @cached_property
+    def propagation(self) -> FactoredMatrix:
+        """∂L/∂S ``[n, n]``, every entry of S taken as independent."""
+        return self.by_propagation()
+
+    @cached_property
+    def features(self) -> FactoredMatrix:
+        """∂L/∂X ``[n, d]``."""
+        return self.by_features()
 
 
 def normalise(adjacency: Sparse) -> tuple[Sparse, Array]:
@@ -95,23 +121,40 @@ def normalise(adjacency: Sparse) -> tuple[Sparse, Array]:
 
 
 class Gram:
-    """K = BBᵀ from one flip to the next: only the rows whose row of B has changed are computed anew."""
+    """K = BBᵀ, and BXᵀ, from one flip to the next: only what a changed row of B makes is computed anew."""
 
     def __init__(self) -> None:
         self._B: Array = np.empty((0, 0))
         self._K: Array = np.empty((0, 0))
+        self._X: Matrix = None
+        self._BX: Array = np.empty((0, 0))
+        self._stale: NDArray[np.bool_] = np.empty(0, dtype=bool)  # which rows of BXᵀ are
 
     def of(self, B: Array) -> Array:
         """K ``[m, m]`` of B ``[m, d]``."""
         if B.shape != self._B.shape:
             self._K = B @ B.T
+            self._stale = np.ones(B.shape[0], dtype=bool)
         else:
             changed = np.flatnonzero((B != self._B).any(axis=1))
             rows = B[changed] @ B.T
             self._K[changed] = rows
             self._K[:, changed] = rows.T
+            self._stale[changed] = True
         self._B = B
         return self._K
+
+    def along(self, B: Array, X: Matrix) -> Array:
+        """BXᵀ ``[m, n]``; quick for the last B that :meth:`of` was given."""
+        if B is not self._B:
+            return np.asarray((X @ np.ascontiguousarray(B.T)).T)
+        if X is not self._X or self._BX.shape[0] != self._stale.size:
+            self._X, self._BX = X, np.empty((self._stale.size, X.shape[0]))
+            self._stale[:] = True
+        rows = np.flatnonzero(self._stale)
+        self._BX[rows] = (X @ np.ascontiguousarray(self._B[rows].T)).T
+        self._stale[:] = False
+        return self._BX
 
 
 def linear_meta_gradient(
@@ -125,13 +168,16 @@ def linear_meta_gradient(
         ∂L/∂S = E*(S X V₁)ᵀ + (S E*)(X V₁)ᵀ + P_tr G Xᵀ S + S P_tr G Xᵀ,
         ∂L/∂X = S² (E* V₁ᵀ + P_tr G).
 
-    ``gram`` remembers K from one call to the next. With numba the steps of the training are compiled.
+    Where n < d the training's part is had from G Xᵀ, without G. ``gram`` remembers K and BXᵀ from one call to the next.
+    With numba the steps of the training are compiled.
     """
     S, X, train = problem.S, problem.X, problem.train
     n = S.shape[0]
-    B = _dense((S[train] @ S) @ X)
+    gram = Gram() if gram is None else gram
+    reached = (S[train] @ S).tocsr()
+    B = dense(reached @ X)
     if B.shape[0] <= B.shape[1]:
-        K = (Gram() if gram is None else gram).of(B)
+        K = gram.of(B)
         kind = _CompiledRun if numba_is_here() else _KernelRun
         run: _CompiledRun | _KernelRun | _WeightRun = kind(problem, B, K, initial, inner)
     else:
@@ -142,27 +188,32 @@ def linear_meta_gradient(
     H = S @ (S @ XW)
     loss, E = _outer(problem, H @ V)
     SE = S @ E
-    G = run.reverse(bW=X.T @ (S @ SE) @ V.T, bV=H.T @ E)
-
+    products = run.reverse(bW=X.T @ (S @ SE) @ V.T, bV=H.T @ E)
     XV = XW @ V
-    m = train.size
-    XG = X @ np.ascontiguousarray(G.T)
-    local = np.empty((2 * m, n))  # G Xᵀ S above G Xᵀ, in row-major order: SciPy's products with CSR then copy nothing
-    local[:m], local[m:] = (S @ XG).T, XG.T
-    neighbours = np.flatnonzero(np.bincount(S[train].indices, minlength=n))
-    to_train = S[neighbours][:, train]
-    selection = sp.csr_array((np.ones(m), (np.searchsorted(neighbours, train), np.arange(m))), shape=to_train.shape)
-    propagation = FactoredMatrix(
-        (
-            Term(E, S @ XV),
-            Term(SE, XV),
-            Term(sp.hstack([selection, to_train], format="csr"), local.T, neighbours),
-        ),
-        (n, n),
-    )
-    two_hops = (S[:, neighbours] @ to_train).tocsr()
-    features = FactoredMatrix((Term(S @ SE, W @ V), Term(two_hops, G.T)), (n, X.shape[1]))
-    return MetaGradient(loss=loss, propagation=propagation, features=features)
+    two_hops = reached.T.tocsr()
+
+    def by_propagation() -> FactoredMatrix:
+        if n < X.shape[1]:
+            along = tuple((left, gram.along(B, X) if right is B else (X @ right.T).T) for left, right in products)
+            GX = _sum_of_products(along)
+            term = TrainingTerm(S=S, X=sp.eye_array(n, format="csr"), train=train, G=GX, two_hops=two_hops)
+        else:
+            term = TrainingTerm(S=S, X=X, train=train, G=_sum_of_products(products), two_hops=two_hops)
+        return FactoredMatrix((Term(E, S @ XV), Term(SE, XV)), (n, n), term)
+
+    def by_features() -> FactoredMatrix:
+        terms = Term(S @ SE, W @ V), Term(two_hops, _sum_of_products(products).T)
+        return FactoredMatrix(terms, (n, X.shape[1]))
+
+    return MetaGradient(loss=loss, by_propagation=by_propagation, by_features=by_features)
+
+
+def _sum_of_products(products: Products) -> Array:
+    (left, right), *others = products
+    total: Array = left @ right
+    for left, right in others:
+        total += left @ right
+    return total
 
 
 class _KernelRun:
@@ -192,7 +243,7 @@ class _KernelRun:
         self._C = C
         self.trained = (initial.W - B.T @ C, V)
 
-    def reverse(self, *, bW: Array, bV: Array) -> Array:
+    def reverse(self, *, bW: Array, bV: Array) -> Products:
         """∂L/∂B, from the derivatives of L by the trained weights with S and X held fixed."""
         K, B, inner = self._K, self._B, self._inner
         m, lr, beta = B.shape[0], inner.lr, inner.momentum
@@ -215,8 +266,7 @@ class _KernelRun:
             bR += bZ @ V.T
             bpR *= beta
             bpV = beta * bpV
-        gradient: Array = _through_kernel(stored_bQ, self._E, B) + bR @ self._W0.T - self._C @ bW.T
-        return gradient
+        return (_through_kernel(stored_bQ, self._E), B), (bR, self._W0.T), (-self._C, bW.T)
 
 
 class _CompiledRun:
@@ -231,75 +281,87 @@ class _CompiledRun:
         )
         self.trained = (initial.W - B.T @ self._C, V)
 
-    def reverse(self, *, bW: Array, bV: Array) -> Array:
+    def reverse(self, *, bW: Array, bV: Array) -> Products:
         """∂L/∂B, from the derivatives of L by the trained weights with S and X held fixed."""
         from contractive_gnn.attacks.inner_loops import reverse
 
         bR, bQ = reverse(self._K, *self._history, -self._B @ bW, bV, self._inner.lr, self._inner.momentum)
-        E = self._history[3]
-        gradient: Array = _through_kernel(bQ, E, self._B) + bR @ self._W0.T - self._C @ bW.T
-        return gradient
+        return (_through_kernel(bQ, self._history[3]), self._B), (bR, self._W0.T), (-self._C, bW.T)
 
 
-def _through_kernel(bQ: Array, E: Array, B: Array) -> Array:
-    """What reaches B through K = BBᵀ: (bK + bKᵀ)B with bK = Σ_t bQ_t E_tᵀ."""
+def _through_kernel(bQ: Array, E: Array) -> Array:
+    """What B is multiplied by where the derivative goes through K = BBᵀ: bK + bKᵀ with bK = Σ_t bQ_t E_tᵀ."""
     bK = _stack(bQ) @ _stack(E).T
-    gradient: Array = (bK + bK.T) @ B
-    return gradient
-
-
-@cache
-def numba_is_here() -> bool:
-    """Whether the compiled loops can be had."""
-    return importlib.util.find_spec("numba") is not None
+    through: Array = bK + bK.T
+    return through
 
 
 class _WeightRun:
-    """Inner training and its reverse in the d×h weights themselves: less work than K where m > d."""
+    """Inner training and its reverse in the d×h weights themselves: less work than K where m > d.
+
+    A step goes through B twice, by c columns: R V = B(WV), and RᵀE = Wᵀ(BᵀE). With numba in one pass.
+    """
 
     def __init__(self, problem: Problem, B: Array, initial: Weights, inner: InnerTraining) -> None:
         self._B, self._inner = B, inner
         m, steps, lr, beta = B.shape[0], inner.steps, inner.lr, inner.momentum
-        target = _one_hot(problem.train_labels, problem.classes)
+        forward, self._backward = _passes()
         W, V = initial.W, initial.V
         pW, pV = np.zeros_like(W), np.zeros_like(V)
         self._W, self._V = np.empty((steps, *W.shape)), np.empty((steps, *V.shape))
-        self._R = np.empty((steps, m, W.shape[1]))
         self._P, self._E = (np.empty((steps, m, problem.classes)) for _ in range(2))
+        self._BE = np.empty((steps, W.shape[0], problem.classes))
         for t in range(steps):
-            R = B @ W
-            P = softmax(R @ V)
-            E = (P - target) / m
-            self._W[t], self._V[t], self._R[t], self._P[t], self._E[t] = W, V, R, P, E
-            pW = beta * pW + (B.T @ E) @ V.T
-            pV = beta * pV + R.T @ E
+            P, E, BE = forward(B, W @ V, problem.train_labels)
+            self._W[t], self._V[t], self._P[t], self._E[t], self._BE[t] = W, V, P, E, BE
+            pW = beta * pW + BE @ V.T
+            pV = beta * pV + W.T @ BE
             W = W - lr * pW
             V = V - lr * pV
         self.trained = (W, V)
 
-    def reverse(self, *, bW: Array, bV: Array) -> Array:
+    def reverse(self, *, bW: Array, bV: Array) -> Products:
         """∂L/∂B, from the derivatives of L by the trained weights with S and X held fixed."""
-        B, inner = self._B, self._inner
-        m, lr, beta = B.shape[0], inner.lr, inner.momentum
+        B, lr, beta = self._B, self._inner.lr, self._inner.momentum
         bpW, bpV = np.zeros_like(bW), np.zeros_like(bV)
-        # B enters step t as B W_t and as Bᵀ(E Vᵀ): each adds one product to ∂L/∂B
-        left, right = np.empty((2, *self._R.shape)), np.empty((2, *self._W.shape))
-        for t in reversed(range(inner.steps)):
-            R, V, P, E = self._R[t], self._V[t], self._P[t], self._E[t]
+        # B enters step t as B(WV) and as BᵀE: each adds one product to ∂L/∂B
+        left, right = np.empty((2, *self._E.shape)), np.empty((2, *self._BE.shape))
+        for t in reversed(range(self._inner.steps)):
+            W, V, P, E, BE = self._W[t], self._V[t], self._P[t], self._E[t], self._BE[t]
             bpW = bpW - lr * bW
             bpV = bpV - lr * bV
-            BbpW = B @ bpW
-            bE = BbpW @ V + R @ bpV
-            bZ = _softmax_reverse(P, bE / m)
-            bR = E @ bpV.T + bZ @ V.T
-            bV = bV + BbpW.T @ E + R.T @ bZ
-            bW = bW + B.T @ bR
-            left[0, t], right[0, t] = E @ V.T, bpW
-            left[1, t], right[1, t] = bR, self._W[t]
+            bBE = bpW @ V + W @ bpV
+            bZ, BbZ = self._backward(B, bBE, P)
+            bV = bV + bpW.T @ BE + W.T @ BbZ
+            bW = bW + BE @ bpV.T + BbZ @ V.T
+            left[:, t], right[:, t] = (E, bZ), (bBE, W @ V)
             bpW = beta * bpW
             bpV = beta * bpV
-        gradient: Array = sum(_stack(left[i]) @ _stack(right[i]).T for i in range(2))
-        return gradient
+        return tuple((_stack(left[i]), _stack(right[i]).T) for i in range(2))
+
+
+def _passes() -> tuple[
+    Callable[[Array, Array, Indices], tuple[Array, Array, Array]], Callable[..., tuple[Array, Array]]
+]:
+    """Through the softmax and back: see :func:`_forward` and :func:`_backward`, compiled where that is possible."""
+    if not numba_is_here():
+        return _forward, _backward
+    from contractive_gnn.attacks.inner_loops import backward, forward  # imports numba
+
+    return forward, backward
+
+
+def _forward(B: Array, U: Array, labels: Indices) -> tuple[Array, Array, Array]:
+    """P = softmax(B U), the derivative E of the mean cross-entropy by B U, and Bᵀ E."""
+    P = softmax(B @ U)
+    E = (P - _one_hot(labels, U.shape[1])) / B.shape[0]
+    return P, E, B.T @ E
+
+
+def _backward(B: Array, bBE: Array, P: Array) -> tuple[Array, Array]:
+    """What reaches B U through E, from the derivative by BᵀE, and Bᵀ times that."""
+    bZ = _softmax_reverse(P, B @ bBE / B.shape[0])
+    return bZ, B.T @ bZ
 
 
 def general_meta_gradient(problem: Problem, initial: Weights, inner: InnerTraining, *, relu: bool) -> MetaGradient:
@@ -334,8 +396,9 @@ def general_meta_gradient(problem: Problem, initial: Weights, inner: InnerTraini
         ),
         (n, n),
     )
-    features = FactoredMatrix((Term(SbU, final.W), Term(S[:, neighbours], np.ascontiguousarray(bB).T)), (n, X.shape[1]))
-    return MetaGradient(loss=loss, propagation=propagation, features=features)
+    terms = Term(SbU, final.W), Term(S[:, neighbours], np.ascontiguousarray(bB).T)
+    features = FactoredMatrix(terms, (n, X.shape[1]))
+    return MetaGradient(loss=loss, by_propagation=lambda: propagation, by_features=lambda: features)
 
 
 class _HiddenRun:
@@ -461,7 +524,3 @@ def _stack(steps: Array) -> Array:
     """T×m×k to m×(Tk): Σ_t A_t B_tᵀ is one product of two such stacks."""
     stacked: Array = steps.transpose(1, 0, 2).reshape(steps.shape[1], -1)
     return stacked
-
-
-def _dense(matrix: Matrix) -> Array:
-    return np.asarray(matrix.todense() if sp.issparse(matrix) else matrix, dtype=np.float64)

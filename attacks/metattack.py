@@ -16,7 +16,6 @@ from torch_geometric.data import Data
 
 from contractive_gnn.attacks.base import (
     Attack,
-    AttackError,
     Kind,
     Knowledge,
     Perturbation,
@@ -24,7 +23,8 @@ from contractive_gnn.attacks.base import (
     check_count,
     register,
 )
-from contractive_gnn.attacks.factored_matrix import BLOCK, Array, FactoredMatrix, Indices, Matrix, Sparse, Term
+from contractive_gnn.attacks.edge_scores import Best, best_edge_flip
+from contractive_gnn.attacks.factored_matrix import BLOCK, Array, FactoredMatrix, Indices, Matrix, Sparse
 from contractive_gnn.attacks.likelihood_ratio import DegreeTest
 from contractive_gnn.attacks.meta_gradient import (
     Gram,
@@ -35,12 +35,7 @@ from contractive_gnn.attacks.meta_gradient import (
     general_meta_gradient,
     linear_meta_gradient,
     normalise,
-    numba_is_here,
 )
-
-TIE = 1e-9
-"""Scores closer than this share of the largest one count as equal: nodes that are twins tie exactly, and float64 leaves
-about 1e-14 between them. The first in row-major order wins, as in DeepRobust."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,161 +290,15 @@ class MetattackFeatures(_MetaGradientAttack):
         return Perturbation(feature_flips=_columns(flipped))
 
 
-def best_edge_flip(
-    propagation: FactoredMatrix,
-    S: Sparse,
-    degrees: Array,
-    adjacency: Sparse,
-    *,
-    flipped: set[tuple[int, int]],
-    test: DegreeTest | None,
-) -> tuple[tuple[int, int], float] | None:
-    """The admissible edge with the largest score (1 − 2a_uv)·∂L/∂a_uv, and that score.
-
-    With Γ = ∂L/∂S and s = d^-½, the derivative by the undirected entry is
-
-        s_u s_v (Γ_uv + Γ_vu) + α_u + α_v,        α = −(rowsum(Γ∘S) + colsum(Γ∘S)) / 2d.
-
-    Args:
-        propagation: Γ.
-        S: the normalised adjacency.
-        degrees: d, with the self-loop.
-        adjacency: A, CSR ``[n, n]``.
-        flipped: edges (u, v), u < v, that score 0.
-        test: which flips the degree distribution allows; None for all.
-
-    Returns:
-        ((u, v), score) with u < v, the first in row-major order of those that tie; None where no edge is admissible.
-    """
-    if _compilable(propagation):
-        return _best_edge_flip_compiled(propagation, S, degrees, adjacency, flipped=flipped, test=test)
-    n = adjacency.shape[0]
-    alpha = -propagation.marginals(S) / (2 * degrees)
-    scores_of_insertion = propagation.scaled(degrees**-0.5).plus(Term(alpha[:, None], np.ones((n, 1))))
-    u, v = _upper_edges(adjacency)
-    leaf = degrees == 2
-    bound_to_leaf = leaf[u] | leaf[v]
-    done = np.array(sorted(flipped), dtype=np.int64).reshape(-1, 2).T
-    lower = np.tril(np.ones((BLOCK, BLOCK), dtype=bool))
-    best = _Best()
-    for start in range(0, n, BLOCK):
-        stop = min(start + BLOCK, n)
-        scores = scores_of_insertion.sum_with_transpose(start, stop)
-        here = slice(*np.searchsorted(u, [start, stop]))
-        at_edges = -scores[u[here] - start, v[here] - start]
-        if test is not None:
-            scores[~test.may_add(slice(start, stop), slice(start, n))] = -np.inf
-            at_edges[~test.may_remove(u[here], v[here])] = -np.inf
-        scores[u[here] - start, v[here] - start] = at_edges
-        i, j = done[:, slice(*np.searchsorted(done[0], [start, stop]))] - start
-        scores[i, j] = np.where(np.isfinite(scores[i, j]), 0, -np.inf)
-        forbidden = u[here][bound_to_leaf[here]] - start, v[here][bound_to_leaf[here]] - start
-        scores[forbidden] = -np.inf
-        scores[:, : stop - start][lower[: stop - start, : stop - start]] = -np.inf
-        best.look(scores, start, start)
-    return best.first()
-
-
-def _compilable(propagation: FactoredMatrix) -> bool:
-    """Whether numba is here and Γ has thin dense terms and one on some rows, as that of a linear surrogate has."""
-    local = [term for term in propagation.terms if term.rows is not None]
-    shaped = all(sp.issparse(term.left) and not sp.issparse(term.right) for term in local)
-    return numba_is_here() and len(local) <= 1 and shaped
-
-
-def _best_edge_flip_compiled(
-    propagation: FactoredMatrix,
-    S: Sparse,
-    degrees: Array,
-    adjacency: Sparse,
-    *,
-    flipped: set[tuple[int, int]],
-    test: DegreeTest | None,
-) -> tuple[tuple[int, int], float] | None:
-    from contractive_gnn.attacks.edge_scores import ROWS, marginals, scan  # imports numba
-
-    n, scale = adjacency.shape[0], degrees**-0.5
-    thin = FactoredMatrix(tuple(term for term in propagation.terms if term.rows is None), (n, n))
-    nothing = Term(sp.csr_array((0, 0)), np.empty((n, 0)), np.empty(0, dtype=np.int64))
-    term = next((term for term in propagation.terms if term.rows is not None), nothing)
-    local = np.ascontiguousarray(term.right.T)
-    selection = term.left.indptr, term.left.indices, term.left.data, local, term.rows
-    total = thin.marginals(S)
-    marginals(*selection, S.indptr, S.indices, S.data, total)
-    alpha = -total / (2 * degrees)
-    thin = thin.scaled(scale).plus(Term(alpha[:, None], np.ones((n, 1))))
-    left = np.hstack([part for term in thin.terms for part in (term.left, term.right)])
-    right = np.hstack([part for term in thin.terms for part in (term.right, term.left)])
-    if not (np.isfinite(left).all() and np.isfinite(local).all()):
-        raise _diverged()
-    no_table = np.empty((0, 0), dtype=bool)
-    tables = (np.empty(0, dtype=np.int64), no_table, no_table) if test is None else test.tables
-    done = np.array(sorted(flipped), dtype=np.int64).reshape(-1, 2)
-    largest = np.full(n, -math.inf)
-    graph = scale, adjacency.indptr, adjacency.indices, degrees == 2, done, *tables
-    buffer = np.empty((ROWS, n))
-
-    def score(start: int) -> Array:
-        stop = min(start + ROWS, n)
-        scores = buffer[: stop - start]
-        np.matmul(left[start:stop], right[start:].T, out=scores[:, start:])
-        scan(scores, start, *selection, *graph, largest)
-        return scores
-
-    for start in range(0, n, ROWS):
-        score(start)
-    threshold = _tie(float(largest.max()))
-    if threshold == -math.inf:
-        return None
-    if not math.isfinite(threshold):
-        raise _diverged()
-    u = int(np.argmax(largest >= threshold))
-    row = score(u // ROWS * ROWS)[u % ROWS]
-    v = u + 1 + int(np.argmax(row[u + 1 :] >= threshold))
-    return (u, v), float(row[v])
-
-
 def best_feature_flip(gradient: FactoredMatrix, features: Array) -> tuple[tuple[int, int], float]:
     """The entry (node, column) of binary ``features`` with the largest score (1 − 2x)·∂L/∂x, and that score."""
-    best = _Best()
+    best = Best(symmetric=False)
     for start in range(0, features.shape[0], BLOCK):
         stop = min(start + BLOCK, features.shape[0])
-        best.look((1 - 2 * features[start:stop]) * gradient.block(start, stop), start, 0)
+        best.look((1 - 2 * features[start:stop]) * gradient.block(start, stop), np.arange(start, stop))
     entry = best.first()
     assert entry is not None  # every finite gradient has a largest entry
     return entry
-
-
-class _Best:
-    """The largest entry of a matrix that comes in blocks of rows, the first in row-major order of those that tie."""
-
-    def __init__(self) -> None:
-        self._candidates: list[tuple[tuple[int, int], float]] = []  # the first in each block that ties with its largest
-
-    def look(self, scores: Array, row: int, column: int) -> None:
-        """Take a block into account, whose first entry is at (``row``, ``column``)."""
-        largest = float(scores.max())
-        if largest == -math.inf:
-            return
-        if not math.isfinite(largest):
-            raise _diverged()
-        i, j = divmod(int(np.argmax(scores >= _tie(largest))), scores.shape[1])
-        self._candidates.append(((i + row, j + column), float(scores[i, j])))
-
-    def first(self) -> tuple[tuple[int, int], float] | None:
-        """The entry and its value; None where all were −∞."""
-        threshold = _tie(max((score for _, score in self._candidates), default=-math.inf))
-        return next((candidate for candidate in self._candidates if candidate[1] >= threshold), None)
-
-
-def _diverged() -> AttackError:
-    return AttackError(
-        "Metattack: the meta-gradient is not finite, because the inner training diverged; lower lr or momentum"
-    )
-
-
-def _tie(largest: float) -> float:
-    return largest - TIE * abs(largest) if math.isfinite(largest) else largest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -551,13 +400,6 @@ def _adjacency(data: Data) -> Sparse:
     adjacency = sp.csr_array((np.ones(row.size), (row, column)), shape=(n, n))
     adjacency.sort_indices()
     return adjacency
-
-
-def _upper_edges(adjacency: Sparse) -> tuple[Indices, Indices]:
-    """The undirected edges (u, v), u < v, in row-major order."""
-    row = np.repeat(np.arange(adjacency.shape[0]), np.diff(adjacency.indptr))
-    upper = adjacency.indices > row
-    return row[upper], adjacency.indices[upper].astype(np.int64)
 
 
 def _toggled(adjacency: Sparse, u: int, v: int) -> Sparse:

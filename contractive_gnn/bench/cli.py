@@ -404,6 +404,9 @@ def speed(
     fraction: Annotated[
         float | None, typer.Option(help="Also our Metattack alone on Cora with this share of the edges, as 0.25.")
     ] = None,
+    large_fraction: Annotated[
+        float | None, typer.Option(help="Also our Metattack on 19,717 nodes with this share of the edges, as 0.01.")
+    ] = None,
     targets: Annotated[int, typer.Option(help="Nodes that the two Nettacks attack, five flips each.")] = 20,
     epochs: Annotated[
         int | None,
@@ -423,7 +426,7 @@ def speed(
         check_names("suite", names, SUITES)
         torch.set_num_threads(threads)
         options: dict[str, dict[str, Any]] = {
-            "metattack": {"flips": flips, "fraction": fraction},
+            "metattack": {"flips": flips, "fraction": fraction, "large_fraction": large_fraction},
             "nettack": {"targets": targets},
             "training": {"epochs": epochs},
         }

@@ -237,13 +237,16 @@ def training(*, epochs: int | None = None, slow: bool = True, sizes: tuple[int, 
         yield _figure("training", f"growth from {sizes[0]:,} to {sizes[-1]:,} nodes", steps[-1][1], note=note)
 
 
-def metattack(*, flips: int = 3, fraction: float | None = None, nodes: int = 19_717) -> Iterator[Figure]:
+def metattack(
+    *, flips: int = 3, fraction: float | None = None, nodes: int = 19_717, large_fraction: float | None = None
+) -> Iterator[Figure]:
     """Metattack beside DeepRobust's, and on graphs that are too large for it.
 
     Args:
         flips: of either on Cora, of which the flips are compared; on Citeseer at most three.
         fraction: also ours alone on Cora with this budget.
         nodes: of the largest graph; 0 leaves it out.
+        large_fraction: also a whole attack on that graph with this budget.
     """
     for dataset, number in (("cora", flips), ("citeseer", min(flips, 3))):
         yield from _two_metattacks(dataset, number)
@@ -258,6 +261,16 @@ def metattack(*, flips: int = 3, fraction: float | None = None, nodes: int = 19_
         each = Cost(cost.seconds / 2, cost.megabytes)
         note = "mean of two flips; DeepRobust's needs several n × n matrices for each of 100 steps"
         yield _figure("metattack", f"Metattack, {nodes:,} nodes, one flip", each, note=note)
+        if large_fraction is not None:
+            yield _large_metattack(data, large_fraction)
+
+
+def _large_metattack(data: Data, fraction: float) -> Figure:
+    attack = get("metattack", seed=0, self_training_labels=data.y)
+    cost = measure(lambda: attack.run(data, Budget(fraction=fraction)))
+    edges = int(data.edge_index.size(1)) // 2
+    name = f"Metattack, {int(data.num_nodes):,} nodes, {edges:,} edges, {100 * fraction:g}% of the edges"
+    return _figure("metattack", name, cost, note=f"{cost.result.n_flips} flips")
 
 
 def _two_metattacks(dataset: str, flips: int) -> Iterator[Figure]:

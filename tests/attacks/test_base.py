@@ -16,6 +16,7 @@ from torch_geometric.data import Data
 from contractive_gnn import attacks
 from contractive_gnn.attacks import ATTACKS, Attack, AttackError, AttackResult, Budget, Perturbation
 from contractive_gnn.attacks.base import edge_difference, flip_edges, register, undirected_edges
+from contractive_gnn.bench.speed import measure
 
 
 def flips(*pairs: tuple[int, int]) -> Tensor:
@@ -254,6 +255,10 @@ def sparse(data: Data) -> None:
     data.x = data.x.to_sparse_csr()
 
 
+def infinite(data: Data) -> None:
+    data.x[-1, -1] = -torch.inf
+
+
 def not_finite(data: Data) -> None:
     data.x[0, 0] = torch.nan
 
@@ -269,6 +274,7 @@ def not_finite(data: Data) -> None:
         (unmasked, "lacks val_mask"),
         (sparse, "dense float tensor"),
         (not_finite, "not finite"),
+        (infinite, "not finite"),
     ],
 )
 def test_graphs_that_cannot_be_attacked_are_refused(graph: Data, spoil: Callable[[Data], None], says: str) -> None:
@@ -385,6 +391,36 @@ def test_a_budget_of_nothing_changes_nothing(graph: Data) -> None:
         result = Draws().run(graph, budget)
         assert result.n_flips == 0
         assert torch.equal(result.data.edge_index, graph.edge_index)
+
+
+@pytest.mark.parametrize("budget", [Budget(flips=0), Budget(flips=2)], ids=str)
+def test_the_result_shares_nothing_with_the_graph(graph: Data, budget: Budget) -> None:
+    given: list[Data] = []
+
+    def spoil(data: Data) -> Perturbation:
+        given.append(data)
+        data.x.zero_()
+        data.y.zero_()
+        return Perturbation(edge_flips=flips((0, 1)))
+
+    before = graph.clone()
+    result = Proposes(proposal=spoil).run(graph, budget)
+    assert torch.equal(result.data.x, before.x)
+    assert torch.equal(graph.x, before.x)
+    assert torch.equal(graph.y, before.y)
+    for key in before.keys():  # noqa: SIM118  (a Data iterates over pairs)
+        if isinstance(graph[key], Tensor):
+            owners = {data[key].data_ptr() for data in (graph, result.data, *given)}
+            assert len(owners) == 2 + len(given), key
+
+
+def test_a_run_holds_one_copy_of_the_features(graph: Data) -> None:
+    megabytes = 100
+    graph.x = torch.ones(90, megabytes * 2**18 // 90)
+    cost = measure(lambda: ProposesEdges(proposal=Perturbation(edge_flips=flips((0, 1)))).run(graph, Budget(flips=2)))
+    if cost.megabytes is None:
+        pytest.skip("this system does not tell a process its peak memory")
+    assert megabytes < cost.megabytes < 1.6 * megabytes  # and bits that tell which entries differ
 
 
 def test_results_survive_saving(graph: Data, tmp_path: Path) -> None:

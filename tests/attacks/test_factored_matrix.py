@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from contractive_gnn.attacks.factored_matrix import BLOCK, FactoredMatrix, Term
+from contractive_gnn.attacks import factored_matrix
+from contractive_gnn.attacks.factored_matrix import BLOCK, FactoredMatrix, Term, TrainingTerm
 
 N = BLOCK + 45
 
@@ -36,8 +37,12 @@ def symmetric(seed: int) -> sp.csr_array:
 def test_blocks_are_those_of_the_dense_matrix(square, start, stop):
     factored, dense = square
     np.testing.assert_allclose(factored.block(start, stop), dense[start:stop], atol=1e-12)
-    both = (dense + dense.T)[start:stop, start:]
-    np.testing.assert_allclose(factored.sum_with_transpose(start, stop), both, atol=1e-12)
+
+
+def test_rows_of_the_sum_with_the_transpose_come_in_any_order(square):
+    factored, dense = square
+    nodes = np.random.default_rng(1).permutation(N)[:70]
+    np.testing.assert_allclose(factored.sum_with_transpose(nodes), (dense + dense.T)[nodes], atol=1e-12)
 
 
 def test_marginals_sum_over_the_non_zeros_of_s_only(square):
@@ -47,16 +52,32 @@ def test_marginals_sum_over_the_non_zeros_of_s_only(square):
     np.testing.assert_allclose(factored.marginals(S), masked.sum(axis=0) + masked.sum(axis=1), atol=1e-12)
 
 
-def test_scaled_and_plus(square):
-    factored, dense = square
-    rng = np.random.default_rng(2)
-    s, u, v = rng.normal(size=N), rng.normal(size=(N, 1)), rng.normal(size=(N, 1))
-    expected = s[:, None] * dense * s + u @ v.T
-    np.testing.assert_allclose(factored.scaled(s).plus(Term(u, v)).block(0, N), expected, atol=1e-12)
-
-
 def test_rectangular_blocks():
     rng = np.random.default_rng(3)
     left, right = sp.random_array((N, 20), density=0.1, format="csr", rng=rng), rng.normal(size=(7, 20))
     factored = FactoredMatrix((Term(left, right),), (N, 7))
     np.testing.assert_allclose(factored.block(10, N), (left @ right.T)[10:], atol=1e-12)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("sparse", [True, False])
+def test_the_training_term_is_that_of_the_dense_matrices(sparse, compiled, monkeypatch):
+    if compiled:
+        pytest.importorskip("numba")
+    monkeypatch.setattr(factored_matrix, "numba_is_here", lambda: compiled)
+    rng = np.random.default_rng(4)
+    S, G = symmetric(2), rng.normal(size=(20, 15))
+    train = np.sort(rng.choice(N, 20, replace=False))
+    X = rng.random((N, 15)) * (rng.random((N, 15)) < 0.3)
+    term = TrainingTerm(S=S, X=sp.csr_array(X) if sparse else X, train=train, G=G, two_hops=(S @ S[:, train]).tocsr())
+    dense = np.zeros((N, N))
+    dense[train] = G @ (S.toarray() @ X).T
+    dense += S.toarray()[:, train] @ G @ X.T
+    masked = dense * S.toarray()
+    nodes = rng.permutation(N)[:40]
+    np.testing.assert_allclose(term.rows(nodes), dense[nodes], atol=1e-12)
+    np.testing.assert_allclose(term.columns(nodes), dense[:, nodes], atol=1e-12)
+    np.testing.assert_allclose(term.marginals(), masked.sum(axis=0) + masked.sum(axis=1), atol=1e-12)
+    whole = FactoredMatrix((), (N, N), term)
+    np.testing.assert_allclose(whole.block(3, 40), dense[3:40], atol=1e-12)
+    np.testing.assert_allclose(whole.sum_with_transpose(nodes), (dense + dense.T)[nodes], atol=1e-12)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from contractive_gnn.attacks import meta_gradient
+from contractive_gnn.attacks import factored_matrix, meta_gradient
 from contractive_gnn.attacks.meta_gradient import (
     Gram,
     InnerTraining,
@@ -33,12 +33,20 @@ class Case:
     weights: Weights
 
 
-def make(*, training_nodes: int, lambda_: float, bias: bool = False, sparse: bool = True, seed: int = 0) -> Case:
+def make(
+    *,
+    training_nodes: int,
+    lambda_: float,
+    bias: bool = False,
+    sparse: bool = True,
+    seed: int = 0,
+    features: int = FEATURES,
+) -> Case:
     rng = np.random.default_rng(seed)
     upper = np.triu(rng.random((NODES, NODES)) < 0.05, 1)
     upper[-1] = upper[:, -1] = False  # an isolated node
     A = (upper | upper.T).astype(float)
-    X = (rng.random((NODES, FEATURES)) < 0.2).astype(float)
+    X = (rng.random((NODES, features)) < 0.2).astype(float)
     labels = rng.integers(0, CLASSES, NODES)
     train = np.sort(rng.choice(NODES, training_nodes, replace=False))
     others = np.setdiff1d(np.arange(NODES), train)
@@ -56,7 +64,7 @@ def make(*, training_nodes: int, lambda_: float, bias: bool = False, sparse: boo
         classes=CLASSES,
     )
     weights = Weights(
-        W=rng.uniform(-0.25, 0.25, (FEATURES, HIDDEN)),
+        W=rng.uniform(-0.25, 0.25, (features, HIDDEN)),
         V=rng.uniform(-0.5, 0.5, (HIDDEN, CLASSES)),
         b=rng.uniform(-0.5, 0.5, HIDDEN) if bias else None,
         c=rng.uniform(-0.5, 0.5, CLASSES) if bias else None,
@@ -114,11 +122,26 @@ def assert_close(actual: np.ndarray, expected: np.ndarray) -> None:
 def test_linear_surrogate_against_autograd(training_nodes, lambda_, sparse, compiled, monkeypatch):
     if compiled:
         pytest.importorskip("numba")
-    monkeypatch.setattr(meta_gradient, "numba_is_here", lambda: compiled)
+    for module in (meta_gradient, factored_matrix):
+        monkeypatch.setattr(module, "numba_is_here", lambda: compiled)
     case = make(training_nodes=training_nodes, lambda_=lambda_, sparse=sparse)
     loss, by_A, by_X = unrolled(case, INNER, relu=False)
     result = linear_meta_gradient(case.problem, case.weights, INNER)
     assert result.loss == pytest.approx(loss, rel=1e-12)
+    assert_close(by_adjacency(case, result.propagation), by_A + by_A.T)
+    assert_close(result.features.block(0, NODES), by_X)
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_more_features_than_nodes_against_autograd(compiled, sparse, monkeypatch):
+    if compiled:
+        pytest.importorskip("numba")
+    for module in (meta_gradient, factored_matrix):
+        monkeypatch.setattr(module, "numba_is_here", lambda: compiled)
+    case = make(training_nodes=10, lambda_=0.0, sparse=sparse, features=NODES + 20)
+    _, by_A, by_X = unrolled(case, INNER, relu=False)
+    result = linear_meta_gradient(case.problem, case.weights, INNER)
     assert_close(by_adjacency(case, result.propagation), by_A + by_A.T)
     assert_close(result.features.block(0, NODES), by_X)
 
@@ -165,3 +188,18 @@ def test_the_gram_matrix_follows_the_rows_that_change():
     changed[[1, 4]] = rng.random((2, 9))
     np.testing.assert_allclose(gram.of(changed), changed @ changed.T, rtol=1e-14)
     np.testing.assert_allclose(gram.of(rng.random((3, 9)).round(1)).shape, (3, 3))
+
+
+def test_the_products_with_the_features_follow_the_rows_that_change():
+    rng = np.random.default_rng(1)
+    gram, B, X = Gram(), rng.random((6, 9)), sp.random_array((12, 9), density=0.4, format="csr", rng=rng)
+    gram.of(B)
+    np.testing.assert_allclose(gram.along(B, X), B @ X.T.toarray(), rtol=1e-14)
+    for rows in ([1, 4], [0]):  # the second time without a look at the products in between
+        B = B.copy()
+        B[rows] = rng.random((len(rows), 9))
+        gram.of(B)
+    np.testing.assert_allclose(gram.along(B, X), B @ X.T.toarray(), rtol=1e-14)
+    other = sp.csr_array(X.toarray()[:5] + 1)
+    np.testing.assert_allclose(gram.along(B, other), B @ other.T.toarray(), rtol=1e-14)
+    np.testing.assert_allclose(gram.along(B[:2], X), B[:2] @ X.T.toarray(), rtol=1e-14)

@@ -16,7 +16,7 @@ from torch_geometric.utils import degree, to_undirected
 
 from contractive_gnn import datasets
 from contractive_gnn._deeprobust import import_deeprobust, mended, replaced, to_arrays, train_gcn
-from contractive_gnn.attacks import AttackError, AttackResult, Budget, get, meta_gradient, metattack
+from contractive_gnn.attacks import AttackError, AttackResult, Budget, factored_matrix, get, meta_gradient
 from contractive_gnn.attacks.base import edge_difference, flip_edges
 from contractive_gnn.attacks.factored_matrix import BLOCK, FactoredMatrix, Term
 from contractive_gnn.attacks.likelihood_ratio import DegreeTest
@@ -29,7 +29,7 @@ def path(request, monkeypatch):
     """Both ways to the same flips: with numba, and without."""
     if request.param == "compiled":
         pytest.importorskip("numba")
-    for module in (meta_gradient, metattack):
+    for module in (meta_gradient, factored_matrix):
         monkeypatch.setattr(module, "numba_is_here", lambda: request.param == "compiled")
     return request.param
 
@@ -269,7 +269,7 @@ def test_the_compiled_path_flips_the_same_edges(hyperparameters, monkeypatch):
     pytest.importorskip("numba")
     data = hard_graph(21, n=120)
     compiled, _ = our_flips("metattack", data, 25, seed=3, **hyperparameters)
-    for module in (meta_gradient, metattack):
+    for module in (meta_gradient, factored_matrix):
         monkeypatch.setattr(module, "numba_is_here", lambda: False)
     assert our_flips("metattack", data, 25, seed=3, **hyperparameters)[0] == compiled
 

@@ -87,6 +87,13 @@ def test_the_graphs_are_undirected_and_sorted() -> None:
     assert not bool((data.edge_index[0] == data.edge_index[1]).any())
 
 
+def test_a_whole_attack_on_a_large_graph_is_one_line() -> None:
+    figure = speed._large_metattack(speed.citation_graph(300), 0.01)
+    assert figure.name == "Metattack, 300 nodes, 673 edges, 1% of the edges"
+    assert figure.note == "6 flips"
+    assert figure.ours_s > 0
+
+
 def test_an_unknown_suite_is_refused(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["speed", "--suite", "light", "--out", str(tmp_path)])
     assert result.exit_code == 2
