@@ -434,7 +434,7 @@ def robust_provable(
     hidden: int = 64,
     num_steps: int = 16,
     mu: float = 0.1,
-    threshold: float = 0.8,
+    threshold: float = 1.2,
     epsilon: float = 0.1,
     dropout: float = 0.6,
     row_norm: float = 4.0,
