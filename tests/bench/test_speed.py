@@ -60,7 +60,7 @@ def test_the_training_suite_runs_what_the_preset_says(real_data: None) -> None:
         *["one training step of robust"] * 2,
         "growth from 200 to 400 nodes",
     ]
-    assert "4 epochs" in figures[0].name  # self-training fits twice
+    assert "6 epochs" in figures[0].name  # with edges, without, and the self-training
     assert figures[0].ratio is not None
     assert "A(0) once before" in figures[1].note
     assert "time grows with exponent" in figures[3].note
