@@ -196,8 +196,8 @@ def training(*, epochs: int | None = None, slow: bool = True, sizes: tuple[int, 
     """Training the default model on Cora beside other models, and how a step grows with the graph.
 
     Args:
-        epochs: of each fit of ours (with edges, without, and the self-training), without early stopping; None for what its preset says.
-            The GCN runs as many as ours did in all.
+        epochs: of each fit of ours (with edges, without, and the self-training), without early stopping; None for what
+            its preset says. The GCN runs as many as ours did in all.
         slow: DeepRobust's models, too.
         sizes: numbers of nodes.
     """
