@@ -58,11 +58,11 @@ def fit(
     their edges at the labelled nodes, where they spoil the training; the other labels are not spoiled with them. Of
     the nodes outside ``train_mask`` only the features are read (and the validation labels, to choose the epoch).
 
-    A model may have ``settings`` to choose from, which ``use(setting)`` sets: each is fitted, and the one that
-    ``select`` prefers is kept. A model may know another teacher than its own first fit: ``teacher(data)``, class
-    probabilities ``[n, classes]`` or None. Whichever of the two knows more of the validation nodes teaches. Where that
-    is the model's own, a labelled node that it puts elsewhere than its label is left out: its label may be right, but
-    its place in the graph is not.
+    A model may have ``settings`` to choose from, which ``use(setting)`` sets and the ``state_dict`` holds: each is
+    fitted, and the one that ``select`` prefers is kept. A model may know another teacher than its own first fit:
+    ``teacher(data)``, class probabilities ``[n, classes]`` or None. Whichever of the two knows more of the validation
+    nodes teaches. Where that is the model's own, a labelled node that it puts elsewhere than its label is left out: its
+    label may be right, but its place in the graph is not.
 
     Args:
         model: a module with ``forward(x, edge_index, edge_weight=None)`` and ``reset_parameters()``.
@@ -128,7 +128,7 @@ class _Labelled(NamedTuple):
 
 def _choose(model: nn.Module, attempt: Callable[[], FitResult], select: str) -> FitResult:
     """Fit the model in each of its settings, if it has any, and keep the best of them."""
-    best: tuple[tuple[float, float], str, FitResult, dict[str, Tensor]] | None = None
+    best: tuple[tuple[float, float], FitResult, dict[str, Tensor]] | None = None
     epochs = 0
     for setting in getattr(model, "settings", ()):
         model.use(setting)  # type: ignore[operator]
@@ -136,11 +136,10 @@ def _choose(model: nn.Module, attempt: Callable[[], FitResult], select: str) -> 
         epochs += fitted.epochs
         key = _key(fitted.val_accuracy, fitted.val_loss, select)
         if best is None or key > best[0]:
-            best = key, setting, fitted, copy.deepcopy(model.state_dict())
+            best = key, fitted, copy.deepcopy(model.state_dict())
     if best is None:
         return attempt()
-    _, setting, fitted, state = best
-    model.use(setting)  # type: ignore[operator]
+    _, fitted, state = best
     model.load_state_dict(state)
     return replace(fitted, epochs=epochs)
 
