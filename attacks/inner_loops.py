@@ -42,6 +42,17 @@ def _times(K, E_t, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, fastmath=REORDER)
+def _softmax(row, largest):  # type: ignore[no-untyped-def]
+    """exp(row − largest) over its sum, in place."""
+    total = 0.0
+    for k in range(row.size):
+        row[k] = np.exp(row[k] - largest)
+        total += row[k]
+    for k in range(row.size):
+        row[k] /= total
+
+
+@numba.njit(cache=True, fastmath=REORDER)
 def train(K, BW, V0, labels, steps, lr, beta):  # type: ignore[no-untyped-def]
     """Run the inner training in m dimensions.
 
@@ -67,12 +78,8 @@ def train(K, BW, V0, labels, steps, lr, beta):  # type: ignore[no-untyped-def]
                     z += R[i, q] * V[k, q]
                 P[i, k] = z
                 largest = max(largest, z)
-            total = 0.0
+            _softmax(P[i], largest)
             for k in range(classes):
-                P[i, k] = np.exp(P[i, k] - largest)
-                total += P[i, k]
-            for k in range(classes):
-                P[i, k] /= total
                 E[i, k] = P[i, k] / m
             E[i, labels[i]] = (P[i, labels[i]] - 1) / m
             for k in range(classes):
@@ -165,12 +172,8 @@ def forward(B, U, labels):  # type: ignore[no-untyped-def]
                 s += row[q] * u[q]
             P[i, k] = s
             largest = max(largest, s)
-        total = 0.0
+        _softmax(P[i], largest)
         for k in range(classes):
-            P[i, k] = np.exp(P[i, k] - largest)
-            total += P[i, k]
-        for k in range(classes):
-            P[i, k] /= total
             e = (P[i, k] - (1.0 if k == labels[i] else 0.0)) / m
             E[i, k] = e
             u = BE[k]
