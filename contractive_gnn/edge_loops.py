@@ -1,13 +1,14 @@
 """The compiled loops over every node's neighbours, for the CPU. Imports numba: nothing imports it before it is needed.
 
 numba keeps the machine code on disk, next to this file or in its cache folder. For that the loops are functions of this
-module: those made inside a function that refer to each other are compiled anew in each process. None holds Python's
-lock while it runs.
+module, or made inside one and closed over a number alone: those made inside a function that refer to each other are
+compiled anew in each process. None holds Python's lock while it runs.
 """
 
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Final
 
 import numba
@@ -69,49 +70,6 @@ def arrange(values, pointer, neighbour, place):  # type: ignore[no-untyped-def]
     return arranged
 
 
-@numba.njit(cache=True, fastmath=REORDER, nogil=True)
-def forward(  # type: ignore[no-untyped-def]
-    x, anchor, p, scale, pointer, neighbour, kind, parameter, fall, keep, pull, start, stop, out
-):
-    """Rows start … stop − 1 of the step; no other row is written, so several threads may share the work."""
-    channels, line = x.shape[1], 64 // x.itemsize
-    last = neighbour.size - 1
-    one = x.dtype.type(1.0)
-    for i in range(start, stop):
-        x_i, anchor_i, out_i = x[i], anchor[i], out[i]  # without views of the rows the loops are not vectorised
-        if pull == 0:
-            for c in range(channels):
-                out_i[c] = keep * x_i[c]
-        else:
-            for c in range(channels):
-                out_i[c] = keep * x_i[c] + pull * anchor_i[c]
-        for k in range(pointer[i], pointer[i + 1]):
-            ahead = neighbour[min(k + AHEAD, last)]
-            for c in range(0, channels, line):
-                prefetch(x, ahead, c)
-            weight = p[k]
-            if weight == 0:
-                continue
-            x_j = x[neighbour[k]]
-            s = scale[k] if scale.size else one
-            if kind == CLIP:
-                for c in range(channels):
-                    d = s * (x_i[c] - x_j[c])
-                    clipped = parameter if d > parameter else (-parameter if d < -parameter else d)  # NaN stays NaN
-                    out_i[c] -= weight * clipped
-            else:
-                if kind == LINEAR:
-                    factor = weight * s * parameter
-                else:
-                    square = x.dtype.type(0.0)
-                    for c in range(channels):
-                        square += (x_i[c] - x_j[c]) ** 2
-                    shrink, _ = radial(kind, parameter, fall, abs(s) * math.sqrt(square))
-                    factor = x.dtype.type(weight * shrink * s)
-                for c in range(channels):
-                    out_i[c] -= factor * (x_i[c] - x_j[c])
-
-
 @numba.njit(cache=True, fastmath=REORDER, inline="always")
 def push(g_i, g_j, x_i, x_j, here, there, s, kind, parameter, fall, grad):  # type: ignore[no-untyped-def]
     """Subtract ``s Jσ(s (x_i − x_j)) (p_ij g_i − p_ji g_j)`` from ``grad``, p_ij being ``here`` and p_ji ``there``."""
@@ -161,46 +119,94 @@ def slopes(g_i, x_i, x_j, s, kind, parameter, fall):  # type: ignore[no-untyped-
     return x_i.dtype.type(s * shrink * along), x_i.dtype.type((shrink + bend * s * s * square) * along)
 
 
-@numba.njit(cache=True, fastmath=REORDER, nogil=True)
-def backward(  # type: ignore[no-untyped-def]
-    g, x, here, there, scale_here, scale_there, pointer, neighbour, kind, parameter, fall, keep, pull,
-    start, stop, grad, by_anchor, by_p, by_scale,
-):  # fmt: skip
-    """Rows start … stop − 1 of the gradient by x; those by the anchor and the weights are added to.
+@cache
+def steps(kind):  # type: ignore[no-untyped-def]
+    """The loops ``forward`` and ``backward`` for one kind of σ, a constant in their machine code; b may be None."""
 
-    What is not wanted comes with size 0. The edges out of a node pull at its gradient, too: they stand in the same
-    entry as those into it, so nothing is ever added to another row.
-    """
-    channels, line = x.shape[1], 64 // x.itemsize
-    last = neighbour.size - 1
-    one, none = x.dtype.type(1.0), x.dtype.type(0.0)
-    for i in range(start, stop):
-        x_i, g_i, grad_i = x[i], g[i], grad[i]
-        for c in range(channels):
-            grad_i[c] = keep * g_i[c]
-        if by_anchor.size:
-            anchor_i = by_anchor[i]
-            for c in range(channels):
-                anchor_i[c] += pull * g_i[c]
-        for k in range(pointer[i], pointer[i + 1]):
-            ahead = neighbour[min(k + AHEAD, last)]
-            for c in range(0, channels, line):
-                prefetch(x, ahead, c)
-                prefetch(g, ahead, c)
-            j = neighbour[k]
-            x_j, g_j = x[j], g[j]
-            s, t = (scale_here[k], scale_there[k]) if scale_here.size else (one, one)
-            if here[k] != 0 or there[k] != 0:
-                if s == t:
-                    push(g_i, g_j, x_i, x_j, here[k], there[k], s, kind, parameter, fall, grad_i)
+    @numba.njit(cache=True, error_model="numpy", fastmath=REORDER, nogil=True)
+    def forward(  # type: ignore[no-untyped-def]
+        x, anchor, p, scale, pointer, neighbour, parameter, fall, keep, pull, start, stop, out
+    ):
+        """Rows start … stop − 1 of the step; no other row is written, so several threads may share the work."""
+        channels, line = x.shape[1], 64 // x.itemsize
+        last = neighbour.size - 1
+        one = x.dtype.type(1.0)
+        for i in range(start, stop):
+            x_i, anchor_i, out_i = x[i], anchor[i], out[i]  # without views of the rows the loops are not vectorised
+            if pull == 0:
+                for c in range(channels):
+                    out_i[c] = keep * x_i[c]
+            else:
+                for c in range(channels):
+                    out_i[c] = keep * x_i[c] + pull * anchor_i[c]
+            for k in range(pointer[i], pointer[i + 1]):
+                ahead = neighbour[min(k + AHEAD, last)]
+                for c in range(0, channels, line):
+                    prefetch(x, ahead, c)
+                weight = p[k]
+                if weight == 0:
+                    continue
+                x_j = x[neighbour[k]]
+                s = one if scale is None else scale[k]
+                if kind == CLIP:
+                    for c in range(channels):
+                        d = s * (x_i[c] - x_j[c])
+                        clipped = parameter if d > parameter else (-parameter if d < -parameter else d)  # NaN stays NaN
+                        out_i[c] -= weight * clipped
                 else:
-                    push(g_i, g_j, x_i, x_j, here[k], none, s, kind, parameter, fall, grad_i)
-                    push(g_i, g_j, x_i, x_j, none, there[k], t, kind, parameter, fall, grad_i)
-            if by_p.size and i != j:
-                value, slope = slopes(g_i, x_i, x_j, s, kind, parameter, fall)
-                by_p[k] -= value
-                if by_scale.size:
-                    by_scale[k] -= here[k] * slope
+                    if kind == LINEAR:
+                        factor = weight * s * parameter
+                    else:
+                        square = x.dtype.type(0.0)
+                        for c in range(channels):
+                            square += (x_i[c] - x_j[c]) ** 2
+                        shrink, _ = radial(kind, parameter, fall, abs(s) * math.sqrt(square))
+                        factor = x.dtype.type(weight * shrink * s)
+                    for c in range(channels):
+                        out_i[c] -= factor * (x_i[c] - x_j[c])
+
+    @numba.njit(cache=True, error_model="numpy", fastmath=REORDER, nogil=True)
+    def backward(  # type: ignore[no-untyped-def]
+        g, x, here, there, scale_here, scale_there, pointer, neighbour, parameter, fall, keep, pull,
+        start, stop, grad, by_anchor, by_p, by_scale,
+    ):  # fmt: skip
+        """Rows start … stop − 1 of the gradient by x; those by the anchor and the weights are added to.
+
+        What is not wanted comes with size 0. The edges out of a node pull at its gradient, too: they stand in the same
+        entry as those into it, so nothing is ever added to another row.
+        """
+        channels, line = x.shape[1], 64 // x.itemsize
+        last = neighbour.size - 1
+        one, none = x.dtype.type(1.0), x.dtype.type(0.0)
+        for i in range(start, stop):
+            x_i, g_i, grad_i = x[i], g[i], grad[i]
+            for c in range(channels):
+                grad_i[c] = keep * g_i[c]
+            if by_anchor.size:
+                anchor_i = by_anchor[i]
+                for c in range(channels):
+                    anchor_i[c] += pull * g_i[c]
+            for k in range(pointer[i], pointer[i + 1]):
+                ahead = neighbour[min(k + AHEAD, last)]
+                for c in range(0, channels, line):
+                    prefetch(x, ahead, c)
+                    prefetch(g, ahead, c)
+                j = neighbour[k]
+                x_j, g_j = x[j], g[j]
+                s, t = (one, one) if scale_here is None else (scale_here[k], scale_there[k])
+                if here[k] != 0 or there[k] != 0:
+                    if s == t:
+                        push(g_i, g_j, x_i, x_j, here[k], there[k], s, kind, parameter, fall, grad_i)
+                    else:
+                        push(g_i, g_j, x_i, x_j, here[k], none, s, kind, parameter, fall, grad_i)
+                        push(g_i, g_j, x_i, x_j, none, there[k], t, kind, parameter, fall, grad_i)
+                if by_p.size and i != j:
+                    value, slope = slopes(g_i, x_i, x_j, s, kind, parameter, fall)
+                    by_p[k] -= value
+                    if by_scale.size:
+                        by_scale[k] -= here[k] * slope
+
+    return forward, backward
 
 
 @numba.njit(cache=True, nogil=True)

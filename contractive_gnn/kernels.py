@@ -190,10 +190,10 @@ def _array(tensor: Tensor) -> Any:
 
 
 def _arranged(weights: Tensor | None, order: tuple[Any, ...], *places: Any) -> list[Any]:
-    """The weights in the order of the neighbours, once for each of ``places``; of None, nothing."""
+    """The weights in the order of the neighbours, once for each of ``places``; of None, None."""
     pointer, neighbour = order[:2]
     if weights is None:
-        return [np.empty(0, dtype=np.float32)] * len(places)
+        return [None] * len(places)
     values = _array(weights)
     return [_loops().arrange(values, pointer, neighbour, place) for place in places]
 
@@ -219,14 +219,15 @@ def _flow(
     number = state.dtype.type
     anchored = state if anchor is None else _array(anchor)
     arrays = *_arranged(p, lists, edge), *_arranged(scale, lists, edge), pointer, neighbour
-    constants = kind, number(parameter), number(fall), number(keep), number(pull)
+    constants = number(parameter), number(fall), number(keep), number(pull)
+    forward, _ = _loops().steps(kind)
     # NumPy asks for large pages, which torch does not: a state of 50 MB then costs 25 page faults and not 12,500.
     between = np.empty((num_steps - 1 if remember else 0, *state.shape), number)
     pages = between if remember else [np.empty_like(state) for _ in range(min(2, num_steps - 1))]
     end = np.empty_like(state)
     for step in range(num_steps):
         new = end if step == num_steps - 1 else pages[step % len(pages)]
-        _by_rows(_loops().forward, (state, anchored, *arrays, *constants), pointer, new)
+        _by_rows(forward, (state, anchored, *arrays, *constants), pointer, new)
         state = new
     return torch.from_numpy(end), torch.from_numpy(between)
 
@@ -252,7 +253,8 @@ def _flow_backward(
     states, gradient = [_array(x), *between.numpy()], _array(g)
     number = gradient.dtype.type
     arrays = *_arranged(p, lists, edge, back), *_arranged(scale, lists, edge, back), pointer, neighbour
-    constants = kind, number(parameter), number(fall)
+    constants = number(parameter), number(fall)
+    _, backward = _loops().steps(kind)
     summed = pull != 0 and (len(states) > 1 or not own_anchor)
     by_anchor = np.zeros(gradient.shape if summed else (0, 0), number)
     by_p = np.zeros(edge.size if by_weights else 0, number)
@@ -264,7 +266,7 @@ def _flow_backward(
             rates, sums = (keep + pull, 0.0), by_anchor[:0]
         new = pages[turn % 2]
         inputs = (gradient, state, *arrays, *constants, *map(number, rates))
-        _by_rows(_loops().backward, inputs, pointer, new, sums, by_p, by_scale)
+        _by_rows(backward, inputs, pointer, new, sums, by_p, by_scale)
         gradient = new
     if own_anchor and summed:
         gradient += by_anchor
