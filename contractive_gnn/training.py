@@ -97,6 +97,8 @@ def fit(
             fit_data(data, seed=seed)
             accuracy, loss = _score(predict(model, data), data.y, data.val_mask)
             return FitResult(accuracy, loss, -1, 0, time.perf_counter() - start)
+        data = copy.copy(data)
+        data.x = compress(data.x)  # once: a model may keep what it finds out about this very tensor
         labelled, known = _Labelled(data.train_mask, data.y), data.train_mask
 
         def attempt(*sources: _Labelled) -> FitResult:
@@ -165,7 +167,7 @@ def _fit(
     taught = [(mask.nonzero().squeeze(1), label[mask]) for mask, label in sources if bool(mask.any())]
     chosen_on = data.val_mask.nonzero().squeeze(1)
     optimizer = torch.optim.Adam(_parameter_groups(model, lr, weight_decay))
-    x, y = compress(data.x), data.y
+    x, y = data.x, data.y
     best_key, best_epoch, best_state = (-math.inf, -math.inf), -1, copy.deepcopy(model.state_dict())
     accuracy = loss = math.nan
     epoch = -1
