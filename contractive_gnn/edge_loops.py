@@ -20,28 +20,31 @@ from numba.extending import intrinsic
 LINEAR, CLIP, GROUP_FIRM, GROUP_MCP = range(4)
 AHEAD: Final = 16
 """So many edges before its turn a neighbour's row is asked for: the rows come from all over the memory."""
+LINE: Final = 64
+"""Bytes of a cache line."""
 REORDER: Final = {"reassoc", "contract", "nsz"}
 """The sums over channels may be reordered, or they would run one entry at a time."""
 
 
 @intrinsic
-def prefetch(typing_context, array, row, column):  # type: ignore[no-untyped-def]
-    """Ask for the cache line of ``array[row, column]`` and do not wait for it; a vector's column is not looked at."""
+def prefetch(typing_context, array, row, line):  # type: ignore[no-untyped-def]
+    """Ask for a cache line of ``array[row]``, counted from 0, and do not wait for it."""
 
     def build(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         kind = signature.args[0]
         value = context.make_array(kind)(context, builder, arguments[0])
-        ends = range(1, 1 + kind.ndim)
-        position = [context.cast(builder, arguments[i], signature.args[i], types.intp) for i in ends]
+        index, offset = (context.cast(builder, arguments[i], signature.args[i], types.intp) for i in (1, 2))
+        position = [index, *(context.get_constant(types.intp, 0) for _ in range(1, kind.ndim))]
         pointer = cgutils.get_item_pointer(context, builder, kind, value, position, wraparound=False)
         byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
         function = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(ir.VoidType(), [byte, word, word, word]), "llvm.prefetch.p0i8"
         )
-        builder.call(function, [builder.bitcast(pointer, byte), word(0), word(3), word(1)])  # read, keep, data
+        address = builder.gep(builder.bitcast(pointer, byte), [builder.mul(offset, offset.type(LINE))])
+        builder.call(function, [address, word(0), word(3), word(1)])  # read, keep, data
         return context.get_dummy_value()
 
-    return types.void(array, row, column), build
+    return types.void(array, row, line), build
 
 
 @numba.njit(cache=True, inline="always")
@@ -121,28 +124,33 @@ def slopes(g_i, x_i, x_j, s, kind, parameter, fall):  # type: ignore[no-untyped-
 
 @cache
 def steps(kind):  # type: ignore[no-untyped-def]
-    """The loops ``forward`` and ``backward`` for one kind of σ, a constant in their machine code; b may be None."""
+    """The loops ``forward`` and ``backward`` for one kind of σ, a constant of their machine code.
+
+    So is whether an argument is None: b, x⁰, and in ``backward`` the gradients by x⁰, p and b that are not wanted.
+    """
 
     @numba.njit(cache=True, error_model="numpy", fastmath=REORDER, nogil=True)
     def forward(  # type: ignore[no-untyped-def]
         x, anchor, p, scale, pointer, neighbour, parameter, fall, keep, pull, start, stop, out
     ):
         """Rows start … stop − 1 of the step; no other row is written, so several threads may share the work."""
-        channels, line = x.shape[1], 64 // x.itemsize
+        channels = x.shape[1]
+        lines = -(-channels * x.itemsize // LINE)
         last = neighbour.size - 1
         one = x.dtype.type(1.0)
         for i in range(start, stop):
-            x_i, anchor_i, out_i = x[i], anchor[i], out[i]  # without views of the rows the loops are not vectorised
-            if pull == 0:
+            x_i, out_i = x[i], out[i]  # without views of the rows the loops are not vectorised
+            if anchor is None:
                 for c in range(channels):
                     out_i[c] = keep * x_i[c]
             else:
+                anchor_i = anchor[i]
                 for c in range(channels):
                     out_i[c] = keep * x_i[c] + pull * anchor_i[c]
             for k in range(pointer[i], pointer[i + 1]):
                 ahead = neighbour[min(k + AHEAD, last)]
-                for c in range(0, channels, line):
-                    prefetch(x, ahead, c)
+                for line in range(lines):
+                    prefetch(x, ahead, line)
                 weight = p[k]
                 if weight == 0:
                     continue
@@ -172,38 +180,38 @@ def steps(kind):  # type: ignore[no-untyped-def]
     ):  # fmt: skip
         """Rows start … stop − 1 of the gradient by x; those by the anchor and the weights are added to.
 
-        What is not wanted comes with size 0. The edges out of a node pull at its gradient, too: they stand in the same
-        entry as those into it, so nothing is ever added to another row.
+        The edges out of a node pull at its gradient, too: they stand in the same entry as those into it, so nothing is
+        ever added to another row.
         """
-        channels, line = x.shape[1], 64 // x.itemsize
+        channels = x.shape[1]
+        lines = -(-channels * x.itemsize // LINE)
         last = neighbour.size - 1
         one, none = x.dtype.type(1.0), x.dtype.type(0.0)
         for i in range(start, stop):
             x_i, g_i, grad_i = x[i], g[i], grad[i]
             for c in range(channels):
                 grad_i[c] = keep * g_i[c]
-            if by_anchor.size:
+            if by_anchor is not None:
                 anchor_i = by_anchor[i]
                 for c in range(channels):
                     anchor_i[c] += pull * g_i[c]
             for k in range(pointer[i], pointer[i + 1]):
                 ahead = neighbour[min(k + AHEAD, last)]
-                for c in range(0, channels, line):
-                    prefetch(x, ahead, c)
-                    prefetch(g, ahead, c)
+                for line in range(lines):
+                    prefetch(x, ahead, line)
+                    prefetch(g, ahead, line)
                 j = neighbour[k]
-                x_j, g_j = x[j], g[j]
                 s, t = (one, one) if scale_here is None else (scale_here[k], scale_there[k])
-                if here[k] != 0 or there[k] != 0:
+                if here[k] != 0 or there[k] != 0:  # x[j] stands where it is used: a name for it would be counted
                     if s == t:
-                        push(g_i, g_j, x_i, x_j, here[k], there[k], s, kind, parameter, fall, grad_i)
+                        push(g_i, g[j], x_i, x[j], here[k], there[k], s, kind, parameter, fall, grad_i)
                     else:
-                        push(g_i, g_j, x_i, x_j, here[k], none, s, kind, parameter, fall, grad_i)
-                        push(g_i, g_j, x_i, x_j, none, there[k], t, kind, parameter, fall, grad_i)
-                if by_p.size and i != j:
-                    value, slope = slopes(g_i, x_i, x_j, s, kind, parameter, fall)
+                        push(g_i, g[j], x_i, x[j], here[k], none, s, kind, parameter, fall, grad_i)
+                        push(g_i, g[j], x_i, x[j], none, there[k], t, kind, parameter, fall, grad_i)
+                if by_p is not None:  # at a self-loop 0
+                    value, slope = slopes(g_i, x_i, x[j], s, kind, parameter, fall)
                     by_p[k] -= value
-                    if by_scale.size:
+                    if by_scale is not None:
                         by_scale[k] -= here[k] * slope
 
     return forward, backward

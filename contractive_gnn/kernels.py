@@ -217,7 +217,7 @@ def _flow(
     pointer, neighbour, edge, _ = lists = tuple(_array(t) for t in order)
     state = _array(x)
     number = state.dtype.type
-    anchored = state if anchor is None else _array(anchor)
+    anchored = None if pull == 0 else state if anchor is None else _array(anchor)
     arrays = *_arranged(p, lists, edge), *_arranged(scale, lists, edge), pointer, neighbour
     constants = number(parameter), number(fall), number(keep), number(pull)
     forward, _ = _loops().steps(kind)
@@ -256,28 +256,29 @@ def _flow_backward(
     constants = number(parameter), number(fall)
     _, backward = _loops().steps(kind)
     summed = pull != 0 and (len(states) > 1 or not own_anchor)
-    by_anchor = np.zeros(gradient.shape if summed else (0, 0), number)
-    by_p = np.zeros(edge.size if by_weights else 0, number)
-    by_scale = np.zeros(edge.size if by_weights and scale is not None else 0, number)
+    by_anchor = np.zeros_like(gradient) if summed else None
+    by_p = np.zeros(edge.size, number) if by_weights else None
+    by_scale = np.zeros(edge.size, number) if by_weights and scale is not None else None
     pages = [np.empty_like(gradient) for _ in range(min(2, len(states)))]
     for turn, state in enumerate(reversed(states)):
         rates, sums = (keep, pull), by_anchor
         if own_anchor and turn == len(states) - 1:
-            rates, sums = (keep + pull, 0.0), by_anchor[:0]
+            rates, sums = (keep + pull, 0.0), None
         new = pages[turn % 2]
         inputs = (gradient, state, *arrays, *constants, *map(number, rates))
         _by_rows(backward, inputs, pointer, new, sums, by_p, by_scale)
         gradient = new
-    if own_anchor and summed:
+    if own_anchor and by_anchor is not None:
         gradient += by_anchor
-        by_anchor = by_anchor[:0]
+        by_anchor = None
     weights = []
-    for sums, size in ((by_p, p.numel()), (by_scale, 0 if scale is None else scale.numel())):
-        weights.append(np.zeros(size if sums.size else 0, number))
-        if sums.size:
+    for sums in (by_p, by_scale):
+        weights.append(np.zeros(0 if sums is None else p.numel(), number))
+        if sums is not None:
             _loops().scatter(sums, edge, weights[-1])
-    at_x, at_anchor, at_p, at_scale = map(torch.from_numpy, (gradient, by_anchor, *weights))
-    return at_x, at_anchor, at_p, at_scale
+    at_anchor = np.zeros((0, gradient.shape[1]), number) if by_anchor is None else by_anchor
+    at_p, at_scale = map(torch.from_numpy, weights)
+    return torch.from_numpy(gradient), torch.from_numpy(at_anchor), at_p, at_scale
 
 
 @_flow.register_fake
