@@ -73,6 +73,18 @@ def arrange(values, pointer, neighbour, place):  # type: ignore[no-untyped-def]
     return arranged
 
 
+@numba.njit(cache=True, nogil=True)
+def present(here, there, pointer, like):  # type: ignore[no-untyped-def]
+    """Which entries have a weight other than 0, and where each node's begin among them."""
+    entries, starts, number = np.empty(here.size, like.dtype), np.zeros_like(pointer), 0
+    for i in range(pointer.size - 1):
+        for k in range(pointer[i], pointer[i + 1]):
+            entries[number] = k
+            number += here[k] != 0 or there[k] != 0
+        starts[i + 1] = number
+    return entries[:number], starts
+
+
 @numba.njit(cache=True, fastmath=REORDER, inline="always")
 def push(g_i, g_j, x_i, x_j, here, there, s, kind, parameter, fall, grad):  # type: ignore[no-untyped-def]
     """Subtract ``s Jσ(s (x_i − x_j)) (p_ij g_i − p_ji g_j)`` from ``grad``, p_ij being ``here`` and p_ji ``there``."""

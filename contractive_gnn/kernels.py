@@ -189,13 +189,21 @@ def _array(tensor: Tensor) -> Any:
     return tensor.detach().contiguous().numpy()
 
 
-def _arranged(weights: Tensor | None, order: tuple[Any, ...], *places: Any) -> list[Any]:
-    """The weights in the order of the neighbours, once for each of ``places``; of None, None."""
+def _weighted(p: Tensor, scale: Tensor | None, order: tuple[Any, ...], *places: Any, every: bool) -> tuple[Any, ...]:
+    """Weights p and b by neighbour, once for each of ``places``, and the pointer and the neighbours they belong to.
+
+    Entries at which no edge pulls, p = 0, are left out unless ``every`` one is asked for: no row is fetched for them.
+    """
     pointer, neighbour = order[:2]
-    if weights is None:
-        return [None] * len(places)
-    values = _array(weights)
-    return [_loops().arrange(values, pointer, neighbour, place) for place in places]
+    arranged = [
+        None if weights is None else _loops().arrange(_array(weights), pointer, neighbour, place)
+        for weights in (p, scale)
+        for place in places
+    ]
+    if not every:
+        entries, pointer = _loops().present(arranged[0], arranged[len(places) - 1], pointer, neighbour)
+        *arranged, neighbour = (None if array is None else array[entries] for array in (*arranged, neighbour))
+    return *arranged, pointer, neighbour
 
 
 @torch.library.custom_op("contractive_gnn::flow", mutates_args=())
@@ -214,11 +222,12 @@ def _flow(
     remember: bool,
 ) -> tuple[Tensor, Tensor]:
     """The last state and, to remember, those before it, ``[K − 1, n, c]``. No anchor stands for x."""
-    pointer, neighbour, edge, _ = lists = tuple(_array(t) for t in order)
+    lists = tuple(_array(t) for t in order)
     state = _array(x)
     number = state.dtype.type
     anchored = None if pull == 0 else state if anchor is None else _array(anchor)
-    arrays = *_arranged(p, lists, edge), *_arranged(scale, lists, edge), pointer, neighbour
+    arrays = _weighted(p, scale, lists, lists[2], every=False)
+    pointer = arrays[-2]
     constants = number(parameter), number(fall), number(keep), number(pull)
     forward, _ = _loops().steps(kind)
     # NumPy asks for large pages, which torch does not: a state of 50 MB then costs 25 page faults and not 12,500.
@@ -249,10 +258,11 @@ def _flow_backward(
     by_weights: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The gradients by x, x⁰, p and b; of size 0 where there is none. That by x holds that by x⁰ if it is x."""
-    pointer, neighbour, edge, back = lists = tuple(_array(t) for t in order)
+    _, _, edge, back = lists = tuple(_array(t) for t in order)
     states, gradient = [_array(x), *between.numpy()], _array(g)
     number = gradient.dtype.type
-    arrays = *_arranged(p, lists, edge, back), *_arranged(scale, lists, edge, back), pointer, neighbour
+    arrays = _weighted(p, scale, lists, edge, back, every=by_weights)
+    pointer = arrays[-2]
     constants = number(parameter), number(fall)
     _, backward = _loops().steps(kind)
     summed = pull != 0 and (len(states) > 1 or not own_anchor)
