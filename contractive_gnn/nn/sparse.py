@@ -55,10 +55,9 @@ class _Product(torch.autograd.Function):
         if transposed:
             return _transposed_product(values, pointer, column, h, d)
         shape = pointer.numel() - 1, d
-        out: Tensor = torch.sparse.mm(
-            torch.sparse_csr_tensor(pointer, column, values, shape, check_invariants=False), h
-        )
-        return out
+        x = torch.sparse_csr_tensor(pointer, column, values, shape, check_invariants=False)
+        out = h.new_empty(shape[0], h.shape[1])
+        return torch.addmm(out, x, h, beta=0, out=out)  # torch.sparse.mm adds to zeros that it makes first
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
