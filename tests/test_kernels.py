@@ -70,6 +70,20 @@ def compiled_and_plain(
 
 
 @pytest.mark.parametrize("case", CASES)
+def test_an_edge_of_weight_zero_is_as_good_as_none(case: Case) -> None:
+    x, p, b, anchor, edges = problem(torch.float32)
+    kept = torch.rand(40, generator=torch.Generator().manual_seed(1)) < 0.5
+    results = []
+    for chosen, weights in ((slice(None), p.detach() * kept), (kept, p.detach()[kept])):
+        compiled, _ = compiled_and_plain(activation("group-mcp"), edges[:, chosen].contiguous(), case)
+        out = compiled(x, weights, b.detach()[chosen], anchor)
+        wanted = [x, anchor] if case.anchored == "other" else [x]
+        results.append([out, *torch.autograd.grad(out.square().sum(), wanted)])
+    for with_zeros, without in zip(*results, strict=True):
+        torch.testing.assert_close(with_zeros, without, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("sigma", SIGMAS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_values_and_gradients_agree_with_the_plain_path(sigma: Activation, case: Case, dtype: torch.dtype) -> None:

@@ -72,3 +72,18 @@ def test_a_layer_takes_features_sparse_after_dropout() -> None:
         if features is dropped:
             first = found
     torch.testing.assert_close(first, found)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_dropout_keeps_its_share_and_scales_it(dtype: torch.dtype) -> None:
+    x = torch.rand(700, 200, dtype=dtype).add_(1.0).requires_grad_()
+    torch.manual_seed(0)
+    out = dropout(x, 0.3, training=True)
+    kept = out != 0
+    assert abs(float(kept.double().mean()) - 0.7) < 0.01
+    torch.testing.assert_close(out, kept * x / 0.7)
+    torch.testing.assert_close(torch.autograd.grad(out.sum(), x)[0], kept / torch.tensor(0.7, dtype=dtype))
+    torch.manual_seed(0)
+    assert torch.equal(dropout(x, 0.3, training=True), out)
+    assert dropout(x, 0.3, training=False) is x
+    assert not dropout(x, 1.0, training=True).any()
