@@ -46,6 +46,7 @@ def fit(
     patience: int | None = None,
     select: Literal["accuracy", "loss"] = "accuracy",
     self_training: float | None = None,
+    teacher: nn.Module | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> FitResult:
     """Draw the parameters anew under ``seed`` and train them with Adam on ``data.train_mask``.
@@ -59,10 +60,14 @@ def fit(
     the nodes outside ``train_mask`` only the features are read (and the validation labels, to choose the epoch).
 
     A model may have ``settings`` to choose from, which ``use(setting)`` sets and the ``state_dict`` holds: each is
-    fitted, and the one that ``select`` prefers is kept. A model may know another teacher than its own first fit:
-    ``teacher(data)``, class probabilities ``[n, classes]`` or None. Whichever of the two knows more of the validation
-    nodes teaches. Where that is the model's own, a labelled node that it puts elsewhere than its label is left out: its
-    label may be right, but its place in the graph is not.
+    fitted, and the one that ``select`` prefers is kept. A model may know the classes otherwise than by its own first
+    fit: ``communities(data)``, class probabilities ``[n, classes]`` or None. Whichever of the two knows more of the
+    validation nodes serves the second fit. Where those are the communities, a labelled node that they put elsewhere
+    than its label is left out: its label may be right, but its place in the graph is not.
+
+    With a ``teacher`` the model learns its answers (Hinton, Vinyals and Dean 2015; from a graph network to a
+    perceptron, Zhang et al., ICLR 2022): the mean cross-entropy to its class probabilities at the nodes outside
+    ``train_mask`` is added to that of the training nodes.
 
     Args:
         model: a module with ``forward(x, edge_index, edge_weight=None)`` and ``reset_parameters()``.
@@ -75,11 +80,12 @@ def fit(
         select: ``"accuracy"`` keeps the epoch of the best validation accuracy (of equals, the least loss);
             ``"loss"`` the one of the least validation loss.
         self_training: the least probability, in [0, 1), at which a prediction is taken for a label; None fits once.
+        teacher: a fitted model; None learns from the labels alone.
         on_epoch: called with the epoch and its validation accuracy in percent.
 
     Raises:
-        ValueError: if a mask is missing or empty, a role of ``lr`` is not one of the model's, or ``self_training`` is
-            not a probability below 1 or given for a model that trains itself.
+        ValueError: if a mask is missing or empty, a role of ``lr`` is not one of the model's, ``self_training`` is
+            not a probability below 1, or it and ``teacher`` are both given, or either for a model that trains itself.
         FloatingPointError: if the training loss is not finite.
     """
     for mask in ("train_mask", "val_mask"):
@@ -87,13 +93,16 @@ def fit(
             raise ValueError(f"data.{mask} must select at least one node; load the graph with a split")
     if self_training is not None and not 0 <= self_training < 1:
         raise ValueError(f"self_training must be a probability, at least 0 and below 1, got {self_training!r}")
+    if self_training is not None and teacher is not None:
+        raise ValueError("give self_training or a teacher, not both: fit the teacher with self_training")
     start = time.perf_counter()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[data.x.device] if data.x.is_cuda else []):
         torch.manual_seed(seed)
         fit_data = getattr(model, "fit_data", None)
         if fit_data is not None:
-            if self_training is not None:
-                raise ValueError(f"self_training is for models that fit trains; {type(model).__name__} trains itself")
+            if self_training is not None or teacher is not None:
+                what = "self_training" if teacher is None else "teacher"
+                raise ValueError(f"{what} is for models that fit trains; {type(model).__name__} trains itself")
             fit_data(data, seed=seed)
             accuracy, loss = _score(predict(model, data), data.y, data.val_mask)
             return FitResult(accuracy, loss, -1, 0, time.perf_counter() - start)
@@ -105,12 +114,15 @@ def fit(
             torch.manual_seed(seed)
             return _fit(model, data, sources, epochs, lr, weight_decay, patience, select, on_epoch, start)
 
-        fitted = _choose(model, lambda: attempt(labelled), select)
+        lessons = [labelled]
+        if teacher is not None:
+            lessons.append(_Labelled(~known, predict(teacher, data).softmax(dim=-1)))
+        fitted = _choose(model, lambda: attempt(*lessons), select)
         if self_training is None:
             return fitted
         probability = predict(model, data).softmax(dim=-1)
-        teacher = getattr(model, "teacher", None)
-        taught = None if teacher is None else teacher(data)
+        communities = getattr(model, "communities", None)
+        taught = None if communities is None else communities(data)
         if taught is not None and _score(taught, data.y, data.val_mask)[0] > fitted.val_accuracy:
             placed = known & (taught.argmax(dim=-1) == data.y)
             if bool(placed.any()):
@@ -122,7 +134,10 @@ def fit(
 
 
 class _Labelled(NamedTuple):
-    """Nodes to learn from: bool ``[n]``, and int64 labels ``[n]`` that are right where it holds."""
+    """Nodes to learn from: bool ``[n]``, and their classes, right where it holds.
+
+    int64 labels ``[n]``, or class probabilities ``[n, classes]``.
+    """
 
     mask: Tensor
     label: Tensor

@@ -100,7 +100,7 @@ def test_self_training_learns_from_what_the_first_fit_is_sure_of(data: Data) -> 
 def test_whoever_knows_more_of_the_validation_nodes_teaches(data: Data) -> None:
     def trained(teaching: torch.Tensor | None) -> tuple[training.FitResult, torch.Tensor]:
         model = nn.build("gcn", data.num_features, 3)
-        model.teacher = lambda graph: teaching  # type: ignore[assignment]
+        model.communities = lambda graph: teaching  # type: ignore[assignment]
         return training.fit(model, data, epochs=25, self_training=0.6), training.predict(model, data)
 
     own, alone = trained(None)
@@ -131,6 +131,31 @@ def test_the_setting_that_knows_more_of_the_validation_nodes_is_kept(homophily: 
     training.fit(perceptron, data, epochs=40)
     # one in ten of the 320 test nodes: the two perceptrons differ in their rows, width and labels
     assert training.evaluate(model, data, data.test_mask) > training.evaluate(perceptron, data, data.test_mask) - 10
+
+
+def test_a_student_learns_what_its_teacher_answers(data: Data) -> None:
+    teacher = nn.build("gcn", data.num_features, 3)
+    training.fit(teacher, data, epochs=60)
+    answers = training.predict(teacher, data).argmax(dim=1)
+
+    def student(graph: Data, **more: torch.nn.Module) -> torch.nn.Module:
+        model = nn.build("mlp", graph.num_features, 3, row_norm=4.0, dropout=0.0)
+        training.fit(model, graph, epochs=120, select="loss", **more)  # type: ignore[arg-type]
+        return model
+
+    def agreement(model: torch.nn.Module) -> float:
+        return float((training.predict(model, data).argmax(dim=1) == answers)[data.test_mask].float().mean())
+
+    taught = student(data, teacher=teacher)
+    assert agreement(taught) > agreement(student(data)) + 0.05
+    hidden = data.clone()
+    hidden.y = torch.where(data.train_mask | data.val_mask, data.y, 0)  # test labels are never read
+    assert torch.equal(training.predict(student(hidden, teacher=teacher), data), training.predict(taught, data))
+    scaled = data.clone()
+    scaled.x = 7.0 * data.x
+    torch.testing.assert_close(training.predict(taught, scaled), training.predict(taught, data))
+    with pytest.raises(ValueError, match="not both"):
+        training.fit(taught, data, teacher=teacher, self_training=0.8)
 
 
 def test_self_training_is_refused_where_it_means_nothing(data: Data) -> None:

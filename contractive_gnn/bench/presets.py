@@ -2,7 +2,8 @@
 
 A preset file is ``{"default": {"model": {…}, "training": {…}}, "cora": {…}, …}``: the arguments of
 :func:`contractive_gnn.nn.build` and of :func:`contractive_gnn.training.fit`. "default" serves every data set without an
-entry of its own; an entry stands for itself and inherits nothing.
+entry of its own; an entry stands for itself and inherits nothing. In the place of the training's ``teacher``, a module,
+stands what to build and fit first: ``{"name": MODEL, "model": {…}, "training": {…}}``.
 """
 
 from __future__ import annotations

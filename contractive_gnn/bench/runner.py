@@ -23,6 +23,7 @@ from torch_geometric.data import Data
 from contractive_gnn import datasets, training
 from contractive_gnn.attacks import AttackResult, Budget
 from contractive_gnn.attacks.base import edge_difference, undirected_edges
+from contractive_gnn.bench.presets import SECTIONS, Preset
 from contractive_gnn.bench.protocol import Protocol, ProtocolError, check_names, choose_targets, evaluation
 from contractive_gnn.bench.results import (
     Cell,
@@ -370,17 +371,23 @@ def attack_once(protocol: Protocol, *, seed: int) -> tuple[AttackResult, Effect 
 
 
 def train(protocol: Protocol, name: str, data: Data, *, seed: int) -> Trained:
-    """Build one model with the protocol's hyperparameters and fit it on one graph.
+    """Build one model with the protocol's hyperparameters and fit it on one graph; first its teacher, if it has one.
 
     Raises:
         FloatingPointError: the training diverges.
     """
-    hyperparameters = protocol.model_hyperparameters(name)
+    return _train(name, protocol.model_hyperparameters(name), data, seed)
+
+
+def _train(name: str, hyperparameters: Preset, data: Data, seed: int) -> Trained:
+    options, taught = dict(hyperparameters["training"]), None
+    if (teacher := options.pop("teacher", None)) is not None:
+        taught = _train(teacher["name"], teacher, data, seed)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         model = _build(name, data, hyperparameters["model"])
-        fitted = training.fit(model, data, seed=seed, **hyperparameters["training"])
-    return Trained(model, fitted.seconds)
+        fitted = training.fit(model, data, seed=seed, teacher=taught.model if taught else None, **options)
+    return Trained(model, fitted.seconds + (taught.seconds if taught else 0.0))
 
 
 def _given(clean: Data, attacked: Data, budget: Budget, provenance: dict[str, Any]) -> AttackResult:
@@ -415,12 +422,7 @@ def _check(protocol: Protocol, data: Data) -> None:
         if spec.targeted and spec.source == "live":
             _targets(protocol, spec, data)
     for model in protocol.models:
-        hyperparameters = protocol.model_hyperparameters(model)
-        try:
-            built = _build(model, data, hyperparameters["model"])
-            inspect.signature(training.fit).bind(built, data, seed=0, **hyperparameters["training"])
-        except TypeError as error:
-            raise ProtocolError(f"model {model!r} with {hyperparameters}: {error}") from error
+        _check_model(model, protocol.model_hyperparameters(model), data)
     if strangers := [model for model in protocol.presets if model not in protocol.models]:
         raise ProtocolError(
             f"--preset {strangers[0]}=…: {strangers[0]!r} is not in this benchmark; it has {', '.join(protocol.models)}"
@@ -432,6 +434,22 @@ def _check(protocol: Protocol, data: Data) -> None:
                 f"--set {override.subject}.{override.section}.{override.key}: {override.subject!r} is not in this "
                 f"benchmark; it has {', '.join(sorted(subjects))}"
             )
+
+
+def _check_model(model: str, hyperparameters: Preset, data: Data) -> None:
+    """Whether it can be built and fitted, and its teacher too."""
+    teacher = hyperparameters["training"].get("teacher")
+    if teacher is not None:
+        if not isinstance(teacher, dict) or set(teacher) != {"name", *SECTIONS}:
+            form = "{'name': MODEL, 'model': {…}, 'training': {…}}"
+            raise ProtocolError(f"model {model!r}: expected for its teacher {form}, got {teacher!r}")
+        check_names("model", (teacher["name"],), model_names())
+        _check_model(teacher["name"], teacher, data)
+    try:
+        built = _build(model, data, hyperparameters["model"])
+        inspect.signature(training.fit).bind(built, data, seed=0, **hyperparameters["training"])
+    except TypeError as error:
+        raise ProtocolError(f"model {model!r} with {hyperparameters}: {error}") from error
 
 
 def _graph_name(protocol: Protocol, spec: AttackSpec, split: str) -> str:

@@ -8,7 +8,7 @@ from torch_geometric.nn import APPNP as APPNPConv
 from torch_geometric.nn import GATConv, GCNConv
 from torch_geometric.utils import scatter, softmax
 
-from contractive_gnn.nn.sparse import Linear, dropout
+from contractive_gnn.nn.sparse import Linear, dropout, normalize_rows
 
 
 class MLP(nn.Module):
@@ -19,13 +19,28 @@ class MLP(nn.Module):
         out_channels: number of classes.
         hidden: width.
         dropout: probability of dropping a feature, and a hidden unit.
+        row_norm: the length > 0 to which every node's features are brought; None takes them as they are.
 
     Shapes:
         ``x`` ``[n, in_channels]`` dense or ``sparse_csr``, output ``[n, out_channels]``.
+
+    Raises:
+        ValueError: for a ``row_norm`` that is not positive.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, hidden: int = 64, dropout: float = 0.5) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        hidden: int = 64,
+        dropout: float = 0.5,
+        row_norm: float | None = None,
+    ) -> None:
         super().__init__()
+        if row_norm is not None and row_norm <= 0:
+            raise ValueError(f"row_norm must be positive or None, got {row_norm!r}")
+        self.row_norm = row_norm
         self.encoder = Linear(in_channels, hidden)
         self.decoder = Linear(hidden, out_channels)
         self.dropout = dropout
@@ -37,6 +52,8 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Class scores; the graph is not looked at."""
+        if self.row_norm is not None:
+            x = self.row_norm * normalize_rows(x)
         x = self.encoder(dropout(x, self.dropout, training=self.training)).relu()
         return self.decoder(dropout(x, self.dropout, training=self.training))  # type: ignore[no-any-return]
 

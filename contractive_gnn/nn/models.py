@@ -43,6 +43,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "linf-diffusion": linf_diffusion,
     "robust": robust,
     "robust-provable": robust_provable,
+    "robust-distilled": MLP,  # its preset names robust as the teacher
     "rung": RUNG,
     "elastic-gnn": ElasticGNN,
     "gnnguard": GNNGuard,

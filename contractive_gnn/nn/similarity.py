@@ -121,14 +121,14 @@ class Similarity(nn.Module):
         """Z, ``[n, rank]``: principal components with rows of length 1, or 0 where a node has no feature."""
         if self.source == "features" or (self.source == "auto" and not _one_hot(x)):
             axes, idf = self._axes(lambda: _principal_axes(_csr(x), self.rank), x)
-            rows = normalize_rows(x, idf.to(x.dtype))
-            z, known = (rows.to_dense() if axes is None else rows @ axes.to(x.dtype)), _occupied(x)
+            rows = normalize_rows(x, idf.to(x.device, x.dtype))
+            z, known = (rows.to_dense() if axes is None else rows @ axes.to(x.device, x.dtype)), _occupied(x)
         else:
             axes, idf = self._axes(
                 lambda: _principal_axes(_adjacency(graph), self.rank), graph.edge_index, graph.edge_weight
             )
-            idf, a = idf.to(x.dtype), graph.edge_weight
-            axes = torch.diag(idf) if axes is None else idf.unsqueeze(-1) * axes.to(x.dtype)
+            idf, a = idf.to(x.device, x.dtype), graph.edge_weight
+            axes = torch.diag(idf) if axes is None else idf.unsqueeze(-1) * axes.to(idf)
             length = (graph.row_sum(a.square() * idf[graph.source].square()) + idf.square()).sqrt()
             z, known = (_product(axes, a, graph) + axes) / length.unsqueeze(-1), torch.ones_like(length)
         known = known.unsqueeze(-1)
@@ -355,7 +355,7 @@ class SimilarityFlowGNN(FlowGNN):
         features: Tensor = self._latest(lambda: self.row_norm * normalize_rows(x), x)
         return features
 
-    def teacher(self, data: Data) -> Tensor | None:
+    def communities(self, data: Data) -> Tensor | None:
         """Class probabilities ``[n, classes]`` from the structure alone, for :func:`contractive_gnn.training.fit`.
 
         :func:`seeded_communities` where the features say nothing (an identity matrix), and else None. Of the labels

@@ -22,6 +22,7 @@ from contractive_gnn.bench.protocol import Override, Protocol, ProtocolError
 from contractive_gnn.bench.results import RESULTS, Result, ResultsFile, read_results
 from contractive_gnn.bench.runner import Failure, GraphMade, Message, attack_once, execute, plan
 from contractive_gnn.bench.spec import parse_attacks
+from contractive_gnn.nn import build
 
 
 def protocol(specs: str, **changes: Any) -> Protocol:
@@ -75,6 +76,34 @@ def test_a_benchmark_measures_every_cell_once(tmp_path: Path) -> None:
     # it does not look at edges: no evasion attack on them can change it
     assert all(r.accuracy == r.clean_accuracy for r in results if r.model == "mlp")
     assert any(r.accuracy < r.clean_accuracy for r in results if r.model == "gcn")
+
+
+def test_a_teacher_is_fitted_first_and_recorded(tmp_path: Path) -> None:
+    teacher = {"name": "gcn", "model": {"hidden": 8}, "training": {"epochs": 60}}
+    preset = {"model": {}, "training": {"epochs": 60, "teacher": teacher}}
+    benchmark = protocol("clean", models=("mlp",), seeds=(0,), overrides=(), presets={"mlp": preset})
+    (result,) = results_of(run(benchmark, tmp_path))
+    assert result.hyperparameters["training"]["teacher"] == teacher
+    data = benchmark.load()
+    tutor = build("gcn", data.num_features, 4, hidden=8)
+    training.fit(tutor, data, seed=0, epochs=60)
+    student = build("mlp", data.num_features, 4)
+    training.fit(student, data, seed=0, epochs=60, teacher=tutor)
+    assert result.accuracy == training.evaluate(student, data, data.test_mask)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "complaint"),
+    [
+        ("gcn", "expected for its teacher"),
+        ({"name": "gnc", "model": {}, "training": {}}, "no model is called 'gnc'"),
+        ({"name": "gcn", "model": {}, "training": {"epoch": 3}}, "model 'gcn' with"),
+    ],
+)
+def test_a_teacher_that_cannot_be_fitted_is_told_at_once(tmp_path: Path, teacher: Any, complaint: str) -> None:
+    presets = {"mlp": {"model": {}, "training": {"teacher": teacher}}}
+    with pytest.raises(ProtocolError, match=complaint):
+        run(protocol("clean", models=("mlp",), presets=presets), tmp_path)
 
 
 def test_a_number_is_what_training_by_hand_gives(tmp_path: Path) -> None:

@@ -180,18 +180,18 @@ def test_nodes_may_be_renumbered(data: Data, name: str) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_the_structure_teaches_where_there_are_no_features(data: Data, name: str) -> None:
     model = nn.build(name, 12, 3, hidden=8)
-    assert model.teacher(data) is None  # type: ignore[operator]
+    assert model.communities(data) is None  # type: ignore[operator]
     bare = copy.copy(data)
     bare.x = torch.eye(data.num_nodes)
     expected = nn.seeded_communities(data.edge_index, data.y, data.train_mask, num_classes=3)
-    assert torch.equal(model.teacher(bare), expected)  # type: ignore[operator]
+    assert torch.equal(model.communities(bare), expected)  # type: ignore[operator]
 
 
 def test_polblogs_withstands_the_published_metattack(real_data: None) -> None:
     data = datasets.load_attacked("polblogs", "metattack", 0.25)
     model = nn.build("robust", data.num_features, 2, num_steps=10)
     fit(model, data, epochs=20, self_training=0.8)
-    assert evaluate(model, data, data.test_mask) > 92  # 59 to 67 without the teacher
+    assert evaluate(model, data, data.test_mask) > 92  # 59 to 67 without the communities
 
 
 def stretch(model: nn.SimilarityFlowGNN, data: Data, *, scale: float) -> float:
