@@ -1,0 +1,84 @@
+"""The white-box attack on one model, and what its graph does to the others that are trained on it.
+
+    python examples/transferred_attack.py --out docs/results/transferred_attack.jsonl
+
+A model that reads few edges, or none, gives an attacker no gradient, and the graph made against *it* is harmless. So
+every model is trained here on the graphs made against ``robust``, with the same seed: the poisoning that hurts a
+perceptron most that ``robust`` has taught. The lines that are there already are not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+from contractive_gnn import datasets
+from contractive_gnn.bench.protocol import Protocol
+from contractive_gnn.bench.results import current_commit, current_versions
+from contractive_gnn.bench.runner import make_graph, train
+from contractive_gnn.bench.spec import parse_attacks
+from contractive_gnn.training import evaluate
+
+VICTIM = "robust"
+MODELS = ("robust", "robust-provable", "robust-distilled", "rung", "csgnn", "appnp", "gcn", "mlp")
+
+
+def lines(dataset: str, budget: float, seed: int) -> list[dict[str, object]]:
+    """Attack the victim, train every model on the clean graph and on the attacked one."""
+    (spec,) = parse_attacks(f"whitebox-pgd:{budget}", dataset=dataset)
+    protocol = Protocol(dataset=dataset, models=MODELS, attacks=(spec,), seeds=(seed,))
+    data = datasets.load(dataset)
+    victim = train(protocol, VICTIM, data, seed=seed).model
+    attacked = make_graph(protocol, spec, data, victim=victim).data
+    commit, changes = current_commit()
+    common = {
+        "dataset": dataset,
+        "victim": VICTIM,
+        "attack": "whitebox-pgd",
+        "budget": budget,
+        "seed": seed,
+        "commit": commit,
+    }
+    frozen, rows = evaluate(victim, attacked, data.test_mask), []
+    for name in MODELS:
+        model = train(protocol, name, data, seed=seed).model
+        clean, moved = evaluate(model, data, data.test_mask), evaluate(model, attacked, data.test_mask)
+        again = evaluate(train(protocol, name, attacked, seed=seed).model, attacked, data.test_mask)
+        row = {**common, "model": name, "clean": clean, "victim_frozen": frozen, "frozen": moved, "trained_anew": again}
+        rows.append({**row, "uncommitted_changes": changes, "versions": current_versions()})
+    return rows
+
+
+def main() -> None:
+    """Append the lines of each budget and seed as they are found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="cora")
+    parser.add_argument("--budgets", type=float, nargs="+", default=[0.05, 0.1, 0.2, 0.4])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    there = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
+    done = {(row["dataset"], row["budget"], row["seed"]) for row in there}
+    wanted = [
+        (options.dataset, budget, seed)
+        for seed in range(options.seeds)
+        for budget in options.budgets
+        if (options.dataset, budget, seed) not in done
+    ]
+    with ProcessPoolExecutor(options.jobs) as pool, options.out.open("a", encoding="utf-8") as file:
+        for future in as_completed([pool.submit(lines, *one) for one in wanted]):
+            rows = future.result()
+            file.write("".join(json.dumps(row) + "\n" for row in rows))
+            file.flush()
+            print(
+                *(f"{row['budget']:g}, seed {row['seed']}, {row['model']}: {row['trained_anew']:.1f}" for row in rows),
+                sep="\n",
+            )
+
+
+if __name__ == "__main__":
+    main()
