@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 
 from contractive_gnn import datasets
@@ -69,7 +70,11 @@ def main() -> None:
         for budget in options.budgets
         if (options.dataset, budget, seed) not in done
     ]
-    with ProcessPoolExecutor(options.jobs) as pool, options.out.open("a", encoding="utf-8") as file:
+    # a process that has asked for a GPU cannot hand it to a fork of itself
+    with (
+        ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool,
+        options.out.open("a", encoding="utf-8") as file,
+    ):
         for future in as_completed([pool.submit(lines, *one) for one in wanted]):
             rows = future.result()
             file.write("".join(json.dumps(row) + "\n" for row in rows))
