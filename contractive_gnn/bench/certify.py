@@ -34,6 +34,7 @@ from contractive_gnn.bench.results import (
     digest,
     replacing,
 )
+from contractive_gnn.bench.runner import train_teacher
 from contractive_gnn.certify import Certificate, FeatureBudget, FlipBudget
 from contractive_gnn.certify import certify as certificate_of
 from contractive_gnn.certify.attack import Siege, besiege
@@ -187,8 +188,10 @@ class _Unit:
         settings = self.protocol.model_hyperparameters(self.model)
         n = self.data.num_nodes
         self.net: FlowGNN = linf_diffusion(self.data.num_features, int(self.data.y.max()) + 1, **settings["model"])
+        taught = train_teacher(settings["training"], self.data, seed=self.seed)
+        options = {**settings["training"], "teacher": taught.model if taught else None}
         self.fit: CertifiedFit = fit_certified(
-            self.net, self.data, flips=FlipBudget.uniform(1, n), seed=self.seed, **settings["training"]
+            self.net, self.data, flips=FlipBudget.uniform(1, n), features=self.features, seed=self.seed, **options
         )
         self.clean = evaluate(self.net, self.data, self.data.test_mask)
 

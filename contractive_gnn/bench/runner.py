@@ -379,14 +379,19 @@ def train(protocol: Protocol, name: str, data: Data, *, seed: int) -> Trained:
     return _train(name, protocol.model_hyperparameters(name), data, seed)
 
 
+def train_teacher(options: Mapping[str, Any], data: Data, *, seed: int) -> Trained | None:
+    """Build and fit the ``teacher`` among a preset's hyperparameters of the training; None if there is none."""
+    teacher = options.get("teacher")
+    return None if teacher is None else _train(teacher["name"], teacher, data, seed)
+
+
 def _train(name: str, hyperparameters: Preset, data: Data, seed: int) -> Trained:
-    options, taught = dict(hyperparameters["training"]), None
-    if (teacher := options.pop("teacher", None)) is not None:
-        taught = _train(teacher["name"], teacher, data, seed)
+    taught = train_teacher(hyperparameters["training"], data, seed=seed)
+    options = {**hyperparameters["training"], "teacher": taught.model if taught else None}
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         model = _build(name, data, hyperparameters["model"])
-        fitted = training.fit(model, data, seed=seed, teacher=taught.model if taught else None, **options)
+        fitted = training.fit(model, data, seed=seed, **options)
     return Trained(model, fitted.seconds + (taught.seconds if taught else 0.0))
 
 

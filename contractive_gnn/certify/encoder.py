@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from contractive_gnn.certify.bounds import Box
 from contractive_gnn.certify.budget import FeatureBudget
 
-#: entries of [nodes, units, features] that are looked at together
+#: gains of nodes, units and entries that are looked at together
 _CHUNK = 20_000_000
 #: nodes that are bounded together, few enough for a processor's cache
 _ROWS = 4096
@@ -102,11 +102,28 @@ def _first_layer(layer: nn.Linear, x: Tensor, budget: FeatureBudget) -> Box:
 
 
 def _largest_gains(weight: Tensor, x: Tensor, flips: int) -> Tensor:
-    """The most that flipping entries of a node's features adds to every unit, ``[n, units]``: exact."""
+    """The most that flipping entries of a node's features adds to every unit, ``[n, units]``: exact.
+
+    Of what a node with s ones can add, the best are among the ``flips + s`` largest weights: it has at most s.
+    """
     flips = min(flips, x.shape[1])
-    sign = 1 - 2 * x
+    ones, present = _ones(x)
+    best, place = weight.topk(min(x.shape[1], flips + ones.shape[1]), dim=1)
     parts = []
-    for rows in torch.split(sign, max(1, _CHUNK // weight.numel())):
-        gains = rows[:, None, :] * weight
-        parts.append(gains.topk(flips, dim=2).values.clamp(min=0).sum(dim=2))
+    size = max(1, weight.shape[0] * (best.shape[1] + ones.shape[1]))
+    for rows, own, there in zip(
+        *(torch.split(part, max(1, _CHUNK // size)) for part in (x, ones, present)), strict=True
+    ):
+        added = best.masked_fill(rows[:, place] != 0, 0.0)
+        removed = -weight[:, own].transpose(0, 1).masked_fill(~there[:, None, :], 0.0)
+        parts.append(torch.cat([added, removed], dim=2).topk(flips, dim=2).values.clamp(min=0).sum(dim=2))
     return torch.cat(parts)
+
+
+def _ones(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The features that each row has, padded to ``[n, most]``, and where that is no padding."""
+    count = (x != 0).sum(dim=1)
+    present = torch.arange(int(count.max()), device=x.device) < count[:, None]
+    ones = torch.zeros(present.shape, dtype=torch.long, device=x.device)
+    ones[present] = x.nonzero()[:, 1]
+    return ones, present

@@ -17,6 +17,7 @@ from contractive_gnn.certify.budget import FeatureBudget, FlipBudget
 from contractive_gnn.certify.certificate import Parts, diffuse, score_bounds, take_apart, worst_margins
 from contractive_gnn.nn.flow import FlowGNN
 from contractive_gnn.nn.sparse import compress, dropout
+from contractive_gnn.training import predict
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ def fit_certified(
     *,
     flips: FlipBudget,
     features: FeatureBudget | None = None,
+    teacher: nn.Module | None = None,
     seed: int = 0,
     epochs: int = 200,
     lr: float = 0.01,
@@ -64,13 +66,17 @@ def fit_certified(
     over the training nodes: the second part is the cross-entropy of the scores as the bound allows the attacker to move
     them (Wong and Kolter 2018; Gowal et al. 2018, whose schedule it is). The epoch that is kept has the largest
     ``(1 − select) · clean + select · certified`` accuracy on the validation nodes. With ``weight = 0`` the loss is the
-    plain one and only that choice looks at the bound.
+    plain one and only that choice looks at the bound. With a ``teacher`` both parts go over all nodes: its class
+    probabilities take the place of the labels in the first, its likeliest classes in the second, but not at the
+    training nodes.
 
     Args:
         model: a :class:`FlowGNN` with a diffusion.
         data: one graph with ``x``, ``edge_index``, ``y``, ``train_mask``, ``val_mask``.
         flips: what the attacker may do to the edges.
         features: what the attacker may do to the features; None for nothing.
+        teacher: a fitted model, whose answers are learned. A certificate for nodes that the model has been taught about
+            says nothing of others (Gosch et al., NeurIPS 2023).
         seed: of the parameters and of dropout; the global random state is left as it was.
         epochs: the most epochs to run.
         lr: learning rate of Adam.
@@ -99,9 +105,11 @@ def fit_certified(
     features = FeatureBudget() if features is None else features
     graph = Neighbourhoods.of(data.edge_index, flips)
     x, dense, y, train, val = compress(data.x), data.x, data.y, data.train_mask, data.val_mask
-
-    def certified_margins(box: Box) -> Tensor:
-        return worst_margins(box, y, parts.decoder)
+    learned, target = train, y
+    if teacher is not None:
+        learned, target = torch.ones_like(train), predict(teacher, data).softmax(dim=1)
+        target[train] = nn.functional.one_hot(y[train], target.shape[1]).to(target.dtype)
+    label = target if teacher is None else target.argmax(dim=1)
 
     best: tuple[float, float] = (-math.inf, -math.inf)
     kept = (0, 0.0, 0.0, copy.deepcopy(model.state_dict()))
@@ -114,11 +122,11 @@ def fit_certified(
             model.train()
             optimizer.zero_grad()
             share = weight * min(1.0, epoch / warmup) if warmup else weight
-            loss = (1 - share) * nn.functional.cross_entropy(model(x, data.edge_index)[train], y[train])
+            loss = (1 - share) * nn.functional.cross_entropy(model(x, data.edge_index)[learned], target[learned])
             if share > 0:
                 box = _training_bounds(model, parts, x, dense, graph, features)
-                worst = -certified_margins(box).scatter(1, y[:, None], 0.0)
-                loss = loss + share * nn.functional.cross_entropy(worst[train], y[train])
+                worst = -worst_margins(box, label, parts.decoder).scatter(1, label[:, None], 0.0)
+                loss = loss + share * nn.functional.cross_entropy(worst[learned], label[learned])
             if not torch.isfinite(loss):
                 raise FloatingPointError(
                     f"the training loss is {float(loss)} at epoch {epoch}; lower the learning rate"
@@ -130,7 +138,8 @@ def fit_certified(
             model.eval()
             with torch.no_grad():
                 right = model(x, data.edge_index)[val].argmax(dim=1) == y[val]
-                held = certified_margins(score_bounds(parts, dense, graph, features))[val].amin(dim=1) > 0
+                bounds = score_bounds(parts, dense, graph, features)
+                held = worst_margins(bounds, y, parts.decoder)[val].amin(dim=1) > 0
             clean, certified = (100.0 * float(hits.double().mean()) for hits in (right, held))
             key = ((1 - select) * clean + select * certified, -float(loss.detach()))
             if key > best:
@@ -147,9 +156,9 @@ def fit_certified(
 def _training_bounds(
     model: FlowGNN, parts: Parts, x: Tensor, dense: Tensor, graph: Neighbourhoods, features: FeatureBudget
 ) -> Box:
-    """Bounds of the scores with dropout, as the loss sees them."""
+    """Bounds of the scores as the loss sees them: with dropout, or, where features move, from all that they are."""
     if not features.empty:
-        return score_bounds(parts, dropout(dense, model.dropout, training=True), graph, features)
+        return score_bounds(parts, dense, graph, features)
     state = model.encoder(dropout(x, model.dropout, training=True)).relu()
     if parts.decoder is None:
         state = model.decoder(dropout(state, model.dropout, training=True))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from contractive_gnn import nn
+from contractive_gnn import nn, training
 from contractive_gnn.certify import FeatureBudget, FlipBudget, Neighbourhoods, certify
 from contractive_gnn.certify.certificate import Parts, score_bounds, take_apart, worst_margins
 from contractive_gnn.certify.training import CertifiedFit, fit_certified
@@ -67,6 +67,33 @@ def test_features_can_be_part_of_the_loss(data: Data, space: str) -> None:
     )  # fmt: skip
     assert seen == [0, 2, 4, 5]
     assert 0 <= fit.val_certified <= fit.val_accuracy <= 100
+
+
+def test_flipped_entries_are_trained_for_with_dropout_too(data: Data) -> None:
+    binary = data.clone()
+    binary.x = (data.x > 0.4).to(data.x.dtype)
+    model = linf_diffusion(8, 3, hidden=8, num_steps=3, dropout=0.5)
+    fit = fit_certified(model, binary, flips=budget(data), features=FeatureBudget(flips=1), epochs=6, weight=0.5)
+    certificate = certify(model, binary.x, data.edge_index, flips=budget(data), features=FeatureBudget(flips=1))
+    assert certificate.accuracy(data.y, data.val_mask) == pytest.approx(fit.val_certified)
+
+
+def test_what_a_teacher_answers_is_certified_at_nodes_without_a_label(data: Data) -> None:
+    teacher = nn.build("gcn", 8, 3)
+    training.fit(teacher, data, epochs=60)
+    answers = training.predict(teacher, data).argmax(dim=1)
+
+    def held(graph: Data, **more: torch.nn.Module) -> torch.Tensor:
+        model = linf_diffusion(8, 3, hidden=16, num_steps=3, dropout=0.0)
+        fit_certified(model, graph, flips=budget(data), epochs=100, weight=0.5, warmup=10, every=10, **more)  # type: ignore[arg-type]
+        certificate = certify(model, data.x, data.edge_index, flips=budget(data))
+        return certificate.certified & (certificate.prediction == answers)
+
+    taught = held(data, teacher=teacher)
+    assert int(taught[data.test_mask].sum()) > int(held(data)[data.test_mask].sum())
+    hidden = data.clone()
+    hidden.y = torch.where(data.train_mask | data.val_mask, data.y, 0)  # test labels are never read
+    assert torch.equal(held(hidden, teacher=teacher), taught)
 
 
 def test_what_cannot_be_trained_is_refused(data: Data) -> None:
