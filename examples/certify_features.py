@@ -7,6 +7,11 @@ features are at most 2 q flips apart have features within q flips of both, where
 right and certified at both, nor at two nodes of a set in which all pairs conflict: a partition of the test nodes into m
 such sets leaves at most m of them. A large partition of that kind is found greedily.
 
+*From memory* (``kind: memory``): how much of that a classifier holds which remembers nodes and ``robust``'s answers for
+them, and gives to a node the class of the nearest one it remembers, in flipped entries. Where the nearest of another
+class is more than 2 q entries farther, no q flips change that, and no edge is read at all. What it remembers is a set
+without conflicts, chosen greedily.
+
 *From the labels alone* (``kind: labels``), where features say nothing: a diffusion of the training labels, which stay
 fixed and which nobody flips, under one flip of an edge at every node.
 """
@@ -16,7 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +29,12 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from contractive_gnn import datasets
+from contractive_gnn import datasets, nn
 from contractive_gnn.activations import activation
+from contractive_gnn.bench.presets import load_preset
 from contractive_gnn.bench.results import current_commit, current_versions, replacing
 from contractive_gnn.certify import FlipBudget, Neighbourhoods, worst_step
+from contractive_gnn.training import fit, predict
 
 
 def main() -> None:
@@ -35,13 +42,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="cora")
     parser.add_argument("--flips", type=int, nargs="+", default=[1, 2, 4, 7, 10, 14])
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     data = datasets.load(options.dataset)
     commit, changes = current_commit()
     source = {"commit": commit, "uncommitted_changes": changes, "versions": current_versions()}
     with replacing(options.out) as partial, partial.open("w", encoding="utf-8") as file:
-        for row in (*(from_features(data, flips) for flips in options.flips), *from_labels(data)):
+        rows = (
+            (from_features(data, flips) for flips in options.flips),
+            (
+                row
+                for seed in range(options.seeds)
+                for row in from_memory(data, options.dataset, options.flips, seed=seed)
+            ),
+            from_labels(data),
+        )
+        for row in chain.from_iterable(rows):
             file.write(json.dumps({"dataset": options.dataset, "split": data.split, **row, **source}) + "\n")
             print(row, flush=True)
 
@@ -50,8 +67,7 @@ def from_features(data: Data, flips: int) -> dict[str, Any]:
     """An upper bound of the certified accuracy of every classifier of a node's own features."""
     x, y = data.x[data.test_mask], data.y[data.test_mask]
     entries = x.sum(dim=1)
-    distance = entries[:, None] + entries - 2 * x @ x.t()
-    conflict = (distance <= 2 * flips) & (y[:, None] != y)
+    conflict = (distances(x) <= 2 * flips) & (y[:, None] != y)
     return {
         "kind": "features",
         "feature_flips": flips,
@@ -59,6 +75,49 @@ def from_features(data: Data, flips: int) -> dict[str, Any]:
         "in_conflict": 100.0 * float(conflict.any(dim=1).double().mean()),
         "at_most": 100.0 * conflicting_sets(conflict) / len(y),
     }
+
+
+def distances(x: Tensor) -> Tensor:
+    """How many entries two rows differ in, ``[n, n]``."""
+    entries = x.sum(dim=1)
+    return entries[:, None] + entries - 2 * x @ x.t()
+
+
+def from_memory(data: Data, dataset: str, budgets: list[int], *, seed: int) -> Iterator[dict[str, Any]]:
+    """Clean and certified accuracy of a memory of ``robust``'s answers, and of the training labels, for all nodes."""
+    preset = load_preset("robust", dataset)
+    teacher = nn.build("robust", data.num_features, int(data.y.max()) + 1, **preset["model"])
+    fit(teacher, data, seed=seed, **preset["training"])
+    label = torch.where(data.train_mask, data.y, predict(teacher, data).argmax(dim=1))
+    between = distances(data.x)
+    for flips in budgets:
+        kept = without_conflict((between <= 2 * flips) & (label[:, None] != label))
+        near, place = between[:, kept].min(dim=1)
+        answer = label[kept][place]
+        strange = between[:, kept].masked_fill(label[kept] == answer[:, None], torch.inf).amin(dim=1)
+        right, certified = answer == data.y, strange - near > 2 * flips
+        yield {
+            "kind": "memory",
+            "feature_flips": flips,
+            "seed": seed,
+            "remembered": int(kept.sum()),
+            "test_accuracy": 100.0 * float(right[data.test_mask].double().mean()),
+            "test_certified": 100.0 * float((right & certified)[data.test_mask].double().mean()),
+        }
+
+
+def without_conflict(conflict: Tensor) -> Tensor:
+    """Nodes of which no two conflict, bool ``[n]``: again and again the one with the fewest conflicts left joins."""
+    degree = conflict.sum(dim=1)
+    free, kept = torch.ones(len(conflict), dtype=torch.bool), torch.zeros(len(conflict), dtype=torch.bool)
+    while bool(free.any()):
+        node = int(degree.masked_fill(~free, len(conflict)).argmin())
+        kept[node] = True
+        gone = conflict[node] & free
+        free[node] = False
+        free &= ~gone
+        degree -= conflict[:, gone].sum(dim=1)
+    return kept
 
 
 def conflicting_sets(conflict: Tensor) -> int:
