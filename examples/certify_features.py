@@ -51,11 +51,7 @@ def main() -> None:
     with replacing(options.out) as partial, partial.open("w", encoding="utf-8") as file:
         rows = (
             (from_features(data, flips) for flips in options.flips),
-            (
-                row
-                for seed in range(options.seeds)
-                for row in from_memory(data, options.dataset, options.flips, seed=seed)
-            ),
+            *(from_memory(data, options.dataset, options.flips, seed=seed) for seed in range(options.seeds)),
             from_labels(data),
         )
         for row in chain.from_iterable(rows):
