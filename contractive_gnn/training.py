@@ -85,7 +85,8 @@ def fit(
 
     Raises:
         ValueError: if a mask is missing or empty, a role of ``lr`` is not one of the model's, ``self_training`` is
-            not a probability below 1, or it and ``teacher`` are both given, or either for a model that trains itself.
+            not a probability below 1, or it and ``teacher`` are both given, or either for a model that trains itself,
+            or if the teacher's scores are not finite.
         FloatingPointError: if the training loss is not finite.
     """
     for mask in ("train_mask", "val_mask"):
@@ -96,7 +97,7 @@ def fit(
     if self_training is not None and teacher is not None:
         raise ValueError("give self_training or a teacher, not both: fit the teacher with self_training")
     start = time.perf_counter()
-    with torch.random.fork_rng(devices=[data.x.device] if data.x.is_cuda else []):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         fit_data = getattr(model, "fit_data", None)
         if fit_data is not None:
@@ -116,7 +117,10 @@ def fit(
 
         lessons = [labelled]
         if teacher is not None:
-            lessons.append(_Labelled(~known, predict(teacher, data).softmax(dim=-1)))
+            answers = predict(teacher, data).softmax(dim=-1)
+            if not bool(answers.isfinite().all()):
+                raise ValueError("the teacher's scores are not all finite; fit it first")
+            lessons.append(_Labelled(~known, answers))
         fitted = _choose(model, lambda: attempt(*lessons), select)
         if self_training is None:
             return fitted

@@ -441,15 +441,28 @@ def _check(protocol: Protocol, data: Data) -> None:
             )
 
 
+def check_teacher(model: str, options: Mapping[str, Any], data: Data) -> None:
+    """Whether the ``teacher`` among a preset's hyperparameters of the training, if there is one, can be fitted.
+
+    Raises:
+        ProtocolError: it cannot, or has another form.
+    """
+    teacher = options.get("teacher")
+    if teacher is None:
+        return
+    sections = isinstance(teacher, dict) and set(teacher) == {"name", *SECTIONS}
+    if not sections or not all(isinstance(teacher[section], dict) for section in SECTIONS):
+        form = "{'name': MODEL, 'model': {…}, 'training': {…}}"
+        raise ProtocolError(f"model {model!r}: expected for its teacher {form}, got {teacher!r}")
+    if options.get("self_training") is not None:
+        raise ProtocolError(f"model {model!r} has a teacher: give self_training to the teacher, not to {model!r}")
+    check_names("model", (teacher["name"],), model_names())
+    _check_model(teacher["name"], teacher, data)
+
+
 def _check_model(model: str, hyperparameters: Preset, data: Data) -> None:
     """Whether it can be built and fitted, and its teacher too."""
-    teacher = hyperparameters["training"].get("teacher")
-    if teacher is not None:
-        if not isinstance(teacher, dict) or set(teacher) != {"name", *SECTIONS}:
-            form = "{'name': MODEL, 'model': {…}, 'training': {…}}"
-            raise ProtocolError(f"model {model!r}: expected for its teacher {form}, got {teacher!r}")
-        check_names("model", (teacher["name"],), model_names())
-        _check_model(teacher["name"], teacher, data)
+    check_teacher(model, hyperparameters["training"], data)
     try:
         built = _build(model, data, hyperparameters["model"])
         inspect.signature(training.fit).bind(built, data, seed=0, **hyperparameters["training"])

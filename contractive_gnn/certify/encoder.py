@@ -123,7 +123,7 @@ def _largest_gains(weight: Tensor, x: Tensor, flips: int) -> Tensor:
 def _ones(x: Tensor) -> tuple[Tensor, Tensor]:
     """The features that each row has, padded to ``[n, most]``, and where that is no padding."""
     count = (x != 0).sum(dim=1)
-    present = torch.arange(int(count.max()), device=x.device) < count[:, None]
+    present = torch.arange(int(count.max()) if len(x) else 0, device=x.device) < count[:, None]
     ones = torch.zeros(present.shape, dtype=torch.long, device=x.device)
     ones[present] = x.nonzero()[:, 1]
     return ones, present

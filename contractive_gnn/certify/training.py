@@ -65,8 +65,8 @@ def fit_certified(
 
     over the training nodes: the second part is the cross-entropy of the scores as the bound allows the attacker to move
     them (Wong and Kolter 2018; Gowal et al. 2018, whose schedule it is). The epoch that is kept has the largest
-    ``(1 − select) · clean + select · certified`` accuracy on the validation nodes. With ``weight = 0`` the loss is the
-    plain one and only that choice looks at the bound. With a ``teacher`` both parts go over all nodes: its class
+    ``(1 − select) · clean + select · certified`` accuracy on the validation nodes. With ``weight = 0`` there is no
+    second part and only that choice looks at the bound. With a ``teacher`` both parts go over all nodes: its class
     probabilities take the place of the labels in the first, its likeliest classes in the second, but not at the
     training nodes.
 
@@ -114,7 +114,7 @@ def fit_certified(
     best: tuple[float, float] = (-math.inf, -math.inf)
     kept = (0, 0.0, 0.0, copy.deepcopy(model.state_dict()))
     epoch = -1
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         model.reset_parameters()
         optimizer = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay)
@@ -156,7 +156,7 @@ def fit_certified(
 def _training_bounds(
     model: FlowGNN, parts: Parts, x: Tensor, dense: Tensor, graph: Neighbourhoods, features: FeatureBudget
 ) -> Box:
-    """Bounds of the scores as the loss sees them: with dropout, or, where features move, from all that they are."""
+    """Bounds of the scores as the loss sees them: with dropout, or, under a feature budget, without."""
     if not features.empty:
         return score_bounds(parts, dense, graph, features)
     state = model.encoder(dropout(x, model.dropout, training=True)).relu()

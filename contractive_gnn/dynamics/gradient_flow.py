@@ -148,7 +148,7 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
             return super().euler(x, graph, step=step, num_steps=num_steps, anchor=anchor)
         p, root = graph.edge_weight, None
         if anchor is x and not p.requires_grad and not p.any():
-            return x  # no edge pulls, and the fidelity rests at its anchor
+            return x.clone()  # no edge pulls, and the fidelity rests at its anchor
         if self.normalization != "none":
             degree = self.degree(graph)
             p = p / degree[graph.target]

@@ -210,7 +210,7 @@ class FlowGNN(nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Class scores, ``[n, out_channels]``."""
-        x = self.encoder(dropout(x, self.dropout, training=self.training)).relu_()
+        x = self.encoder(dropout(x, self.dropout, training=self.training)).relu()
         if self.space == "hidden":
             x = self.conv(x, edge_index, edge_weight)
             return self.decoder(dropout(x, self.dropout, training=self.training))  # type: ignore[no-any-return]

@@ -55,9 +55,10 @@ class _Product(torch.autograd.Function):
         if transposed:
             return _transposed_product(values, pointer, column, h, d)
         shape = pointer.numel() - 1, d
-        x = torch.sparse_csr_tensor(pointer, column, values, shape, check_invariants=False)
-        out = h.new_empty(shape[0], h.shape[1])
-        return torch.addmm(out, x, h, beta=0, out=out)  # torch.sparse.mm adds to zeros that it makes first
+        out: Tensor = torch.sparse.mm(
+            torch.sparse_csr_tensor(pointer, column, values, shape, check_invariants=False), h
+        )
+        return out
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
@@ -108,7 +109,7 @@ def _dropout(x: Tensor, p: float) -> Tensor:
     if x.device.type != "cpu" or not 0 < p < 1 or torch.compiler.is_compiling() or transformed(x):
         return torch.nn.functional.dropout(x, p, training=True)
     factor = torch.empty_like(x, memory_format=torch.contiguous_format)
-    draws = torch.empty(min(_DRAWS, x.numel()), dtype=torch.float64)
+    draws = torch.empty(min(_DRAWS, x.numel()), dtype=torch.float64, device=x.device)
     for part in torch.split(factor.view(-1), _DRAWS):
         torch.lt(draws[: part.numel()].uniform_(), 1 - p, out=part)
     return x * factor.div_(1 - p)

@@ -98,6 +98,7 @@ def test_a_teacher_is_fitted_first_and_recorded(tmp_path: Path) -> None:
         ("gcn", "expected for its teacher"),
         ({"name": "gnc", "model": {}, "training": {}}, "no model is called 'gnc'"),
         ({"name": "gcn", "model": {}, "training": {"epoch": 3}}, "model 'gcn' with"),
+        ({"name": "gcn", "model": {}, "training": 3}, "expected for its teacher"),
     ],
 )
 def test_a_teacher_that_cannot_be_fitted_is_told_at_once(tmp_path: Path, teacher: Any, complaint: str) -> None:

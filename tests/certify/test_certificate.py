@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from contractive_gnn import nn
-from contractive_gnn.certify import FeatureBudget, FlipBudget, certify, radii
+from contractive_gnn.certify import FeatureBudget, FlipBudget, certify, encoder, radii
+from contractive_gnn.certify.encoder import encoder_bounds
 from contractive_gnn.dynamics import Diffusion
 from contractive_gnn.nn import FlowConv, FlowGNN, linf_diffusion
 
@@ -111,8 +112,6 @@ def test_features_alone(space: str, budget: FeatureBudget) -> None:
 
 
 def test_the_first_layer_is_bounded_exactly() -> None:
-    from contractive_gnn.certify.encoder import encoder_bounds
-
     model, (x, _) = model_of(0, space="hidden"), example(0)
     box = encoder_bounds([model.encoder], x, FeatureBudget(flips=2), rectify_last=True)
     rows = [flip for size in range(3) for flip in combinations(range(D), size)]
@@ -123,6 +122,22 @@ def test_the_first_layer_is_bounded_exactly() -> None:
         out = model.encoder(changed).relu()
     torch.testing.assert_close(box.upper, out.amax(0))
     torch.testing.assert_close(box.lower, out.amin(0))
+
+
+@pytest.mark.parametrize("flips", [1, 3, 40])
+def test_the_largest_gains_are_found_without_looking_at_all(flips: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoder, "_CHUNK", 200)  # several parts
+    generator = torch.Generator().manual_seed(flips)
+    x = (torch.rand(60, 30, generator=generator) < torch.linspace(0, 0.3, 60)[:, None]).double()  # a first row of zeros
+    layer = torch.nn.Linear(30, 4).double()
+    with torch.no_grad():
+        layer.weight.copy_(torch.rand(4, 30, generator=generator) + 0.1)  # whatever a row has, its best is taken
+        box = encoder_bounds([layer], x, FeatureBudget(flips=flips), rectify_last=False)
+        gains = ((1 - 2 * x)[:, None, :] * layer.weight).sort(dim=2, descending=True).values[:, :, :flips]
+        losses = ((2 * x - 1)[:, None, :] * layer.weight).sort(dim=2, descending=True).values[:, :, :flips]
+        torch.testing.assert_close(box.upper, layer(x) + gains.clamp(min=0).sum(dim=2))
+        torch.testing.assert_close(box.lower, layer(x) - losses.clamp(min=0).sum(dim=2))
+    assert encoder_bounds([layer], x[:0], FeatureBudget(flips=flips), rectify_last=False).upper.shape == (0, 4)
 
 
 def test_no_budget_certifies_all_clear_predictions_with_their_own_margins() -> None:
