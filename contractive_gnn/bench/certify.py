@@ -61,7 +61,7 @@ class CertifiedResult(Result):
             ``accuracy``.
         certify_s: seconds of the certificate (wall clock).
         val_accuracy: clean accuracy on the validation nodes.
-        val_certified: certified accuracy there under one flip and the flipped entries at every node; it chose the epoch.
+        val_certified: certified accuracy there, under one flip and the flipped entries at every node; chose the epoch.
         reason: why nothing is proved; empty where something is.
         attacked_predictions: how many predictions attacks were tried on (0: none were asked for).
         broken: certified predictions that they changed.
