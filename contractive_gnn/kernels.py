@@ -192,12 +192,10 @@ def _empty(shape: tuple[int, ...], dtype: Any) -> Any:
     NumPy asks for large pages, which torch does not: a state of 50 MB then costs 25 page faults and not 12,500.
     """
     size = math.prod(shape) * dtype.itemsize
-    memory = np.empty(size + _LINE, np.uint8)
-    start = -memory.ctypes.data % _LINE
+    line = _loops().LINE
+    memory = np.empty(size + line, np.uint8)
+    start = -memory.ctypes.data % line
     return memory[start : start + size].view(dtype).reshape(shape)
-
-
-_LINE: Final = 64
 
 
 def _array(tensor: Tensor) -> Any:

@@ -117,10 +117,7 @@ def fit(
 
         lessons = [labelled]
         if teacher is not None:
-            answers = predict(teacher, data).softmax(dim=-1)
-            if not bool(answers.isfinite().all()):
-                raise ValueError("the teacher's scores are not all finite; fit it first")
-            lessons.append(_Labelled(~known, answers))
+            lessons.append(_Labelled(~known, answers(teacher, data)))
         fitted = _choose(model, lambda: attempt(*lessons), select)
         if self_training is None:
             return fitted
@@ -224,6 +221,18 @@ def predict(model: nn.Module, data: Data) -> Tensor:
     model.eval()
     with torch.no_grad():
         return model(compress(data.x), data.edge_index)  # type: ignore[no-any-return]
+
+
+def answers(teacher: nn.Module, data: Data) -> Tensor:
+    """The class probabilities ``[n, classes]`` that a student is to learn.
+
+    Raises:
+        ValueError: if they are not all finite.
+    """
+    probability = predict(teacher, data).softmax(dim=-1)
+    if not bool(probability.isfinite().all()):
+        raise ValueError("the teacher's scores are not all finite; fit it first")
+    return probability
 
 
 def evaluate(model: nn.Module, data: Data, mask: Tensor) -> float:

@@ -17,7 +17,7 @@ from contractive_gnn.certify.budget import FeatureBudget, FlipBudget
 from contractive_gnn.certify.certificate import Parts, diffuse, score_bounds, take_apart, worst_margins
 from contractive_gnn.nn.flow import FlowGNN
 from contractive_gnn.nn.sparse import compress, dropout
-from contractive_gnn.training import predict
+from contractive_gnn.training import answers
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ def fit_certified(
         on_epoch: called with an evaluated epoch and its clean and certified validation accuracy in percent.
 
     Raises:
-        ValueError: a model that the bound does not cover, a missing mask, or a weight outside [0, 1].
+        ValueError: a model that the bound does not cover, a missing mask, a weight outside [0, 1], or a teacher whose
+            scores are not all finite.
         FloatingPointError: if the training loss is not finite.
     """
     for name, share in (("weight", weight), ("select", select)):
@@ -107,7 +108,7 @@ def fit_certified(
     x, dense, y, train, val = compress(data.x), data.x, data.y, data.train_mask, data.val_mask
     learned, target = train, y
     if teacher is not None:
-        learned, target = torch.ones_like(train), predict(teacher, data).softmax(dim=1)
+        learned, target = torch.ones_like(train), answers(teacher, data)
         target[train] = nn.functional.one_hot(y[train], target.shape[1]).to(target.dtype)
     label = target if teacher is None else target.argmax(dim=1)
 

@@ -58,3 +58,9 @@ def test_every_packaged_preset_can_be_loaded() -> None:
     for file in files.iterdir() if files.is_dir() else ():
         for dataset in ("cora", "digits", "unheard-of"):
             assert set(load_preset(file.name.removesuffix(".json"), dataset)) == {"model", "training"}
+
+
+@pytest.mark.parametrize("student", ["robust-distilled", "certified-distilled"])
+def test_a_packaged_teacher_has_its_own_models_preset(student: str) -> None:
+    teacher = load_preset(student, "unheard-of")["training"]["teacher"]
+    assert teacher == {"name": teacher["name"], **load_preset(teacher["name"], "unheard-of")}

@@ -94,6 +94,10 @@ def test_what_a_teacher_answers_is_certified_at_nodes_without_a_label(data: Data
     hidden = data.clone()
     hidden.y = torch.where(data.train_mask | data.val_mask, data.y, 0)  # test labels are never read
     assert torch.equal(held(hidden, teacher=teacher), taught)
+    with torch.no_grad():
+        next(teacher.parameters()).fill_(torch.nan)
+    with pytest.raises(ValueError, match="not all finite"):
+        held(data, teacher=teacher)
 
 
 def test_what_cannot_be_trained_is_refused(data: Data) -> None:
