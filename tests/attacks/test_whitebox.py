@@ -373,6 +373,33 @@ def test_gradient_masking_is_told(graph: Data, victim: type[TinyGCN], gradient: 
     assert report["errors"]["found"] >= report["errors"]["random"]
 
 
+class Exchange(nn.Module):
+    """Scores that flow along the edges: what one end of an edge gains the other loses."""
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+        j, i = edge_index
+        weight = x.new_ones(j.numel()) if edge_weight is None else edge_weight
+        return x.index_add(0, i, 0.1 * weight[:, None] * (x[j] - x[i]))
+
+
+def test_what_two_nodes_exchange_is_no_masked_gradient() -> None:
+    # every flip moves the margins of its ends by opposite amounts: the gradient of their mean is 0 at all of them
+    x = torch.stack([torch.arange(1.0, 9.0), torch.zeros(8)], dim=1)
+    pairs = torch.tensor([[0, 2, 4, 6], [1, 3, 5, 7]])
+    every = torch.ones(8, dtype=torch.bool)
+    data = Data(
+        x=x,
+        edge_index=torch.cat([pairs, pairs.flip(0)], dim=1),
+        y=torch.zeros(8, dtype=torch.long),
+        train_mask=every,
+        val_mask=every,
+        test_mask=every,
+    )
+    report = diagnosis(WhiteboxPGD(**QUICK).run(data, Budget(flips=2), victim=Exchange()))
+    assert (report["gradient"], report["zero_gradient_fraction"]) == ("ok", 0.0)
+    assert report["unreliable"] == []
+
+
 @pytest.mark.parametrize(("name", "options"), [("rung", {}), ("elastic-gnn", {"lambda1": 0.3}), ("gnnguard", {})])
 def test_the_robust_baselines_hide_no_gradient(graph: Data, name: str, options: dict[str, float]) -> None:
     model = build(name, graph.num_features, 3, **options)
