@@ -63,7 +63,9 @@ def fit(
     fitted, and the one that ``select`` prefers is kept. A model may know the classes otherwise than by its own first
     fit: ``communities(data)``, class probabilities ``[n, classes]`` or None. Whichever of the two knows more of the
     validation nodes serves the second fit. Where those are the communities, a labelled node that they put elsewhere
-    than its label is left out: its label may be right, but its place in the graph is not.
+    than its label is left out: its label may be right, but its place in the graph is not. Where a model has
+    ``calibrate(data, probability)``, it is told before the second fit what the first one knows: the labels of the
+    training nodes, and class probabilities ``[n, classes]`` for the others.
 
     With a ``teacher`` the model learns its answers (Hinton, Vinyals and Dean 2015; from a graph network to a
     perceptron, Zhang et al., ICLR 2022): the mean cross-entropy to its class probabilities at the nodes outside
@@ -128,6 +130,10 @@ def fit(
             placed = known & (taught.argmax(dim=-1) == data.y)
             if bool(placed.any()):
                 probability, labelled = taught, _Labelled(placed, data.y)
+        calibrate = getattr(model, "calibrate", None)
+        if calibrate is not None:
+            certain = nn.functional.one_hot(labelled.label, probability.size(-1)).to(probability)
+            calibrate(data, torch.where(labelled.mask.unsqueeze(-1), certain, probability))
         sure, label = probability.max(dim=-1)
         guessed = _Labelled((sure >= self_training) & ~known, label)
         again = attempt(labelled, guessed)
