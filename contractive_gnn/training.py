@@ -132,8 +132,9 @@ def fit(
                 probability, labelled = taught, _Labelled(placed, data.y)
         calibrate = getattr(model, "calibrate", None)
         if calibrate is not None:
-            certain = nn.functional.one_hot(labelled.label, probability.size(-1)).to(probability)
-            calibrate(data, torch.where(labelled.mask.unsqueeze(-1), certain, probability))
+            told = probability.clone()
+            told[labelled.mask] = nn.functional.one_hot(data.y[labelled.mask], told.size(-1)).to(told)
+            calibrate(data, told)
         sure, label = probability.max(dim=-1)
         guessed = _Labelled((sure >= self_training) & ~known, label)
         again = attempt(labelled, guessed)

@@ -133,6 +133,29 @@ def test_the_setting_that_knows_more_of_the_validation_nodes_is_kept(homophily: 
     assert training.evaluate(model, data, data.test_mask) > training.evaluate(perceptron, data, data.test_mask) - 10
 
 
+def test_a_calibrated_model_is_told_what_its_first_fit_knows() -> None:
+    data = datasets.contextual_sbm(300, homophily=0.85, seed=0)
+    model = nn.build("robust", data.num_features, 4, num_steps=4, calibrated=True)
+    told: list[torch.Tensor] = []
+    calibrate = model.calibrate
+    model.calibrate = lambda graph, probability: (told.append(probability), calibrate(graph, probability))  # type: ignore
+    training.fit(model, data, epochs=30)
+    assert not told
+    training.fit(model, data, epochs=30, self_training=0.8)
+    labels = torch.nn.functional.one_hot(data.y, 4).float()
+    assert torch.equal(told[0][data.train_mask], labels[data.train_mask])
+    assert not torch.equal(told[0][data.val_mask], labels[data.val_mask])
+    predicted, curve = training.predict(model, data), model.similarity.reliability
+    assert curve is not None
+    assert curve.slope > 0
+    again = nn.build("robust", data.num_features, 4, num_steps=4, calibrated=True)
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(training.predict(again, data), predicted)
+    # a second training starts from the cosines, whatever the first one left
+    training.fit(again, data, epochs=30, self_training=0.8)
+    assert torch.equal(training.predict(again, data), predicted)
+
+
 def test_a_student_learns_what_its_teacher_answers(data: Data) -> None:
     teacher = nn.build("gcn", data.num_features, 3)
     training.fit(teacher, data, epochs=60)

@@ -1,15 +1,17 @@
-"""How far the similarity of its ends makes an edge one within a class: a logistic curve, fitted to class probabilities."""
+"""How far the likeness of its ends makes an edge one within a class: a logistic curve fitted to class probabilities."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
+import numpy as np
 import torch
+from scipy.optimize import minimize
+from scipy.special import expit
 from torch import Tensor
 
-_STEPS = 25
-_RIDGE = 1e-6
-"""Keeps the curve finite where the scores tell the two kinds of edge apart without an error."""
+_RIDGE: Final = 1.0
+"""As much as one edge's weight, on both coefficients: they stay finite where the scores leave nothing in doubt."""
 
 
 class Reliability(NamedTuple):
@@ -25,29 +27,30 @@ class Reliability(NamedTuple):
 
     @classmethod
     def fit(cls, score: Tensor, agreement: Tensor, weight: Tensor) -> Reliability:
-        r"""The α and β of the least cross-entropy, by Newton's method.
+        r"""The α and β of the least cross-entropy to probabilities.
 
         .. math::
-            \min_{\alpha, \beta}\; -\sum_e w_e \big( t_e \log \sigma(\alpha + \beta s_e)
+            \min_{\alpha, \beta}\; \tfrac12 (\alpha^2 + \beta^2) - \sum_e w_e \big( t_e \log \sigma(\alpha + \beta s_e)
             + (1 - t_e) \log(1 - \sigma(\alpha + \beta s_e)) \big)
 
-        Platt, *Probabilistic outputs for support vector machines* (1999), with probabilities for targets.
+        Platt, *Probabilistic outputs for support vector machines* (1999), with probabilities in the place of labels.
 
         Args:
             score: s, ``[E]``.
             agreement: t in [0, 1], ``[E]``: how probable it is that the ends of the edge are of one class.
             weight: w ≥ 0, ``[E]``.
         """
-        rows = torch.stack([torch.ones_like(score), score], dim=1).double()
-        agreement, weight = agreement.double(), weight.double()
-        curve = rows.new_zeros(2)
-        ridge = _RIDGE * torch.eye(2, dtype=rows.dtype, device=rows.device)
-        for _ in range(_STEPS):
-            p = torch.sigmoid(rows @ curve)
-            slope = rows.t() @ (weight * (p - agreement)) + _RIDGE * curve
-            bend = rows.t() @ ((weight * p * (1 - p)).unsqueeze(1) * rows) + ridge
-            curve = curve - torch.linalg.solve(bend, slope)
-        return cls(*curve.tolist())
+        s, t, w = (tensor.detach().cpu().double().numpy() for tensor in (score, agreement, weight))
+
+        def loss(curve: Any) -> tuple[float, Any]:
+            logit = curve[0] + curve[1] * s
+            gap = w * (expit(logit) - t)
+            value = w @ (np.logaddexp(0.0, logit) - t * logit) + 0.5 * _RIDGE * curve @ curve
+            return value / size, (np.array([gap.sum(), gap @ s]) + _RIDGE * curve) / size
+
+        size = _RIDGE + w.sum()
+        found = minimize(loss, np.zeros(2), jac=True, method="BFGS", options={"gtol": 1e-9})
+        return cls(*found.x.tolist())
 
     def __call__(self, score: Tensor) -> Tensor:
         """``σ(α + β s)``, in the shape of ``score``."""

@@ -60,6 +60,34 @@ def test_the_weights_are_those_of_the_docstring(data: Data, power: float) -> Non
     torch.testing.assert_close(sparse, weights)
 
 
+def test_calibrated_weights_are_a_curve_of_the_cosine(data: Data) -> None:
+    similarity, plain = Similarity(rank=5, power=1.0), Similarity(rank=5)(data.x, data.edge_index)
+    probability = torch.nn.functional.one_hot(data.y, 3).double()
+    similarity.calibrate(data.x, data.edge_index, probability=probability)
+    weights, curve = similarity(data.x, data.edge_index), similarity.reliability
+    assert curve is not None
+    positive = plain > 0
+    torch.testing.assert_close(weights[positive], curve(plain[positive]))
+    # the slope's equation: the weights agree with the classes on average, but for the pull of the ridge towards 0
+    same = (data.y[data.edge_index[0]] == data.y[data.edge_index[1]]).double()
+    assert float((weights - same).sum()) == pytest.approx(-curve.intercept, abs=1e-4)
+    again = Similarity(rank=5, power=1.0)
+    again.load_state_dict(similarity.state_dict())
+    assert torch.equal(again(data.x, data.edge_index), weights)
+    again.load_state_dict(Similarity(rank=5).state_dict())
+    assert torch.equal(again(data.x, data.edge_index), plain)
+
+
+def test_an_edge_in_doubt_keeps_more_where_nobody_attacked(real_data: None) -> None:
+    kept = []
+    for graph in (datasets.load("cora"), datasets.load_attacked("cora", "metattack", 0.25)):
+        similarity = Similarity()
+        unlike = similarity(graph.x, graph.edge_index) == 0
+        similarity.calibrate(graph.x, graph.edge_index, probability=torch.nn.functional.one_hot(graph.y).float())
+        kept.append(float(similarity(graph.x, graph.edge_index)[unlike].mean()))
+    assert kept[0] > 0.3 > 0.2 > kept[1] > 0
+
+
 def test_few_features_are_taken_sparse_too(data: Data) -> None:
     sparse = data.x.to_sparse_csr().requires_grad_()
     weights = Similarity()(sparse, data.edge_index)
@@ -85,10 +113,14 @@ def test_one_hot_features_are_replaced_by_the_neighbours() -> None:
     torch.testing.assert_close(weights, Similarity(rank=3, source="structure")(torch.randn(10, 4), edge_index))
 
 
+@pytest.mark.parametrize("calibrated", [False, True])
 @pytest.mark.parametrize("source", ["features", "structure"])
-def test_gradients_are_those_of_finite_differences(data: Data, source: str) -> None:
+def test_gradients_are_those_of_finite_differences(data: Data, source: str, calibrated: bool) -> None:
     """In the edge weights; of the structure's principal axes, which are held fixed, the gradient knows nothing."""
     similarity = Similarity(rank=5 if source == "features" else 100, source=source)  # type: ignore[arg-type]
+    if calibrated:
+        probability = torch.nn.functional.one_hot(data.y, 3).double()
+        similarity.calibrate(data.x, data.edge_index, probability=probability)
     start = torch.rand(data.num_edges, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 0.5
 
     def score(weight: Tensor) -> Tensor:
@@ -265,6 +297,8 @@ def test_errors_say_what_was_expected() -> None:
         Similarity(source="x")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="similarity=False takes no rank"):
         robust(4, 2, similarity=False, rank=3)
+    with pytest.raises(ValueError, match="needs a similarity to calibrate"):
+        robust(4, 2, similarity=False, calibrated=True)
     with pytest.raises(ValueError, match="mu must be positive"):
         nn.build("robust-provable", 4, 2, mu=0.0)
     with pytest.raises(ValueError, match="row_norm must be positive"):
