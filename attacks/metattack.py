@@ -63,6 +63,7 @@ class _MetaGradientAttack(Attack):
     scope: ClassVar[Scope] = "global"
     knowledge: ClassVar[Knowledge] = "transfer"
     packages: ClassVar[tuple[str, ...]] = ("scipy",)
+    reads_features: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -250,7 +251,6 @@ class Metattack(_MetaGradientAttack):
 
     def _perturb(self, data: Data, n_flips: int, *, victim: nn.Module | None, targets: Tensor | None) -> Perturbation:
         adjacency, X = _adjacency(data), _compact(data.x.numpy(force=True))
-        del data.x  # the attack's own copy, which X replaces
         clean = adjacency.sum(axis=1)
         flipped: set[tuple[int, int]] = set()
         for step in range(1, n_flips + 1):

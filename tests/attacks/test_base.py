@@ -414,6 +414,24 @@ def test_the_result_shares_nothing_with_the_graph(graph: Data, budget: Budget) -
             assert len(owners) == 2 + len(given), key
 
 
+def test_features_that_are_only_read_are_not_copied_for_the_attack(graph: Data) -> None:
+    given: list[Data] = []
+
+    class Reads(Proposes):
+        name, kind, reads_features = "reads", "structure", True
+
+    def look(data: Data) -> Perturbation:
+        given.append(data)
+        return Perturbation(edge_flips=flips((0, 1)))
+
+    before = graph.clone()
+    result = Reads(proposal=look).run(graph, Budget(flips=2))
+    assert given[0].x is graph.x
+    assert given[0].edge_index.data_ptr() != graph.edge_index.data_ptr()
+    assert result.data.x.data_ptr() != graph.x.data_ptr()
+    assert torch.equal(graph.x, before.x)
+
+
 def test_a_run_holds_one_copy_of_the_features(graph: Data) -> None:
     megabytes = 100
     graph.x = torch.ones(90, megabytes * 2**18 // 90)
