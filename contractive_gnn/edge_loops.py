@@ -18,7 +18,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 LINEAR, CLIP, GROUP_FIRM, GROUP_MCP = range(4)
-AHEAD: Final = 16
+AHEAD: Final = 8
 """So many edges before its turn a neighbour's row is asked for: the rows come from all over the memory."""
 LINE: Final = 64
 """Bytes of a cache line."""
