@@ -3,7 +3,8 @@
     python examples/similarity_edges.py [--out runs/similarity_edges.jsonl]
 
 For each published graph: how many of the added and of the original edges end at a labelled node, their mean weights,
-and the area under the curve with which the weight tells them apart.
+and the area under the curve with which the weight tells them apart. Then, before and after the attack, how many of the
+edges of weight 0 join two nodes of one class: the same cosine does not always mean the same.
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ def measure(name: str, budget: float) -> dict[str, object]:
         line[f"{kind}_edges"] = int(chosen.sum()) // 2
         line[f"{kind}_at_labelled_nodes"] = round(float(labelled[chosen].float().mean()), 4)
         line[f"{kind}_mean_weight"] = round(float(weight[chosen].mean()), 4)
+    before = Similarity()(clean.x, clean.edge_index)
+    for when, graph, weights in (("before", clean, before), ("after", attacked, weight)):
+        alike = graph.y[graph.edge_index[0]] == graph.y[graph.edge_index[1]]
+        line[f"within_a_class_at_weight_0_{when}"] = round(float(alike[weights == 0].float().mean()), 4)
     return line
 
 
