@@ -63,7 +63,6 @@ class _MetaGradientAttack(Attack):
     scope: ClassVar[Scope] = "global"
     knowledge: ClassVar[Knowledge] = "transfer"
     packages: ClassVar[tuple[str, ...]] = ("scipy",)
-    reads_features: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -215,6 +214,7 @@ class Metattack(_MetaGradientAttack):
 
     name: ClassVar[str] = "metattack"
     kind: ClassVar[Kind] = "structure"
+    reads_features: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -277,6 +277,7 @@ class MetattackFeatures(_MetaGradientAttack):
 
     name: ClassVar[str] = "metattack-features"
     kind: ClassVar[Kind] = "features"
+    reads_features: ClassVar[bool] = True
 
     def _perturb(self, data: Data, n_flips: int, *, victim: nn.Module | None, targets: Tensor | None) -> Perturbation:
         S, _ = normalise(_adjacency(data))

@@ -421,11 +421,10 @@ class Diagnosis:
 def diagnose(flips: Flips, objective: Objective, clean: Tensor, budget: int) -> Diagnosis:
     """Look for gradient masking at the clean graph, before a search counts.
 
-    The gradient is that of a weighted mean of the margins, which does not saturate whatever the victim's confidence; no
-    two weights are equal, so that what one end of an edge gains and the other loses is no gradient of 0. Besides NaN
-    and a gradient that vanishes everywhere: where it is exactly 0 for a twentieth of the flips or more, as many of
-    these as the budget allows are done at once, and if the logits of the objective's nodes change, the gradient hides
-    something.
+    The gradient is that of a weighted mean of the margins, which does not saturate whatever the victim's confidence.
+    The weights differ, so that what one end of an edge gains and the other loses is no gradient of 0. Besides NaN and a
+    gradient that vanishes everywhere: where it is exactly 0 for a twentieth of the flips or more, as many of these as
+    the budget allows are done at once, and if the logits of the objective's nodes change, the gradient hides something.
 
     Args:
         flips: what is considered.
@@ -433,7 +432,7 @@ def diagnose(flips: Flips, objective: Objective, clean: Tensor, budget: int) -> 
         clean: the victim's logits on the clean graph.
         budget: how many flips to try at once.
     """
-    weights = torch.linspace(0.5, 1.5, objective.nodes.numel(), dtype=clean.dtype, device=clean.device)
+    weights = torch.linspace(0.7, 1.3, objective.nodes.numel(), device=clean.device).square()
     unsaturated = replace(objective, loss=lambda logits, labels: (weights * margin(logits, labels)).mean())
     _, slope = gradient(flips, unsaturated, flips.none())
     draws = [flips.done(flips.draw(budget)) for _ in range(2)]

@@ -63,9 +63,9 @@ def fit(
     fitted, and the one that ``select`` prefers is kept. A model may know the classes otherwise than by its own first
     fit: ``communities(data)``, class probabilities ``[n, classes]`` or None. Whichever of the two knows more of the
     validation nodes serves the second fit. Where those are the communities, a labelled node that they put elsewhere
-    than its label is left out: its label may be right, but its place in the graph is not. Where a model has
-    ``calibrate(data, probability)``, it is told before the second fit what the first one knows: the labels of the
-    training nodes, and class probabilities ``[n, classes]`` for the others.
+    than its label is left out: its label may be right, but its place in the graph is not. A model that
+    has ``calibrate(data, probability)`` is told before the second fit what that one learns from: class probabilities
+    ``[n, classes]``, at the labelled nodes their labels. Before the first fit it is given None, to forget them.
 
     With a ``teacher`` the model learns its answers (Hinton, Vinyals and Dean 2015; from a graph network to a
     perceptron, Zhang et al., ICLR 2022): the mean cross-entropy to its class probabilities at the nodes outside
@@ -117,6 +117,9 @@ def fit(
             torch.manual_seed(seed)
             return _fit(model, data, sources, epochs, lr, weight_decay, patience, select, on_epoch, start)
 
+        calibrate = getattr(model, "calibrate", None)
+        if calibrate is not None:
+            calibrate(data, None)
         lessons = [labelled]
         if teacher is not None:
             lessons.append(_Labelled(~known, answers(teacher, data)))
@@ -130,7 +133,6 @@ def fit(
             placed = known & (taught.argmax(dim=-1) == data.y)
             if bool(placed.any()):
                 probability, labelled = taught, _Labelled(placed, data.y)
-        calibrate = getattr(model, "calibrate", None)
         if calibrate is not None:
             told = probability.clone()
             told[labelled.mask] = nn.functional.one_hot(data.y[labelled.mask], told.size(-1)).to(told)

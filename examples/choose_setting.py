@@ -3,9 +3,9 @@
     python examples/choose_setting.py --out docs/results/robust_setting_cora.jsonl
 
 Every setting is trained on the clean graph, on the published Metattack one, among random edges, and on a graph in which
-Nettack spends five flips on each well-connected validation node. On the last one those nodes are scored, and else all
-validation nodes: without it, nothing that a search sees says what a targeted attack does to a setting. No test label is
-read. The lines that are there already are not made again.
+Nettack spends five flips on each well-connected validation node. On the last one those nodes are scored, on the others
+all validation nodes: without it, nothing that a search sees says what a targeted attack does to a setting. Test labels
+are read only to count the classes. The lines that are there already are not made again.
 """
 
 from __future__ import annotations
@@ -69,23 +69,26 @@ def main() -> None:
     rows = [row for row in rows if {name: row[name] for name in asked} == asked]
     seen, preset = graphs(options.dataset), load_preset(options.model, "default")
     commit, changes = current_commit()
-    for setting in settings(options.model):
-        if any(row["setting"] == setting for row in rows):
+    tried = []
+    for varied in settings(options.model):
+        setting = {"model": {**preset["model"], **varied}, "training": preset["training"]}
+        if there := [row for row in rows if row["setting"] == setting]:
+            tried += there[:1]
             continue
         accuracy: dict[str, list[float]] = {}
         for (name, (data, nodes)), seed in itertools.product(seen.items(), range(options.seeds)):
             classes = int(data.y.max()) + 1
-            model = build(options.model, data.num_features, classes, **{**preset["model"], **setting})
-            fit(model, data, seed=seed, **preset["training"])
+            model = build(options.model, data.num_features, classes, **setting["model"])
+            fit(model, data, seed=seed, **setting["training"])
             accuracy.setdefault(name, []).append(evaluate(model, data, nodes))
         objective = mean(mean(values) for values in accuracy.values())
         row = {**asked, "setting": setting, "val_accuracy": accuracy, "objective": objective}
-        rows.append({**row, "commit": commit, "uncommitted_changes": changes, "versions": current_versions()})
+        tried.append({**row, "commit": commit, "uncommitted_changes": changes, "versions": current_versions()})
         with options.out.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(rows[-1]) + "\n")
-        print(f"{objective:.2f}", *(f"{mean(values):.1f}" for values in accuracy.values()), setting, flush=True)
-    best = max(rows, key=lambda row: row["objective"])
-    print("best:", best["setting"])
+            file.write(json.dumps(tried[-1]) + "\n")
+        print(f"{objective:.2f}", *(f"{mean(values):.1f}" for values in accuracy.values()), varied, flush=True)
+    best = max(tried, key=lambda row: row["objective"])
+    print("best:", best["setting"]["model"])
 
 
 if __name__ == "__main__":

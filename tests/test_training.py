@@ -136,16 +136,23 @@ def test_the_setting_that_knows_more_of_the_validation_nodes_is_kept(homophily: 
 def test_a_calibrated_model_is_told_what_its_first_fit_knows() -> None:
     data = datasets.contextual_sbm(300, homophily=0.85, seed=0)
     model = nn.build("robust", data.num_features, 4, num_steps=4, calibrated=True)
-    told: list[torch.Tensor] = []
+    told: list[tuple[torch.Tensor | None, torch.Tensor]] = []
     calibrate = model.calibrate
-    model.calibrate = lambda graph, probability: (told.append(probability), calibrate(graph, probability))  # type: ignore
+
+    def listen(graph: Data, probability: torch.Tensor | None) -> None:
+        told.append((probability, training.predict(model, data).softmax(dim=-1)))
+        calibrate(graph, probability)
+
+    model.calibrate = listen  # type: ignore[method-assign]
     training.fit(model, data, epochs=30)
-    assert not told
+    assert [probability for probability, _ in told] == [None]
     data.y[data.test_mask] = -1  # nobody looks there
     training.fit(model, data, epochs=30, self_training=0.8)
-    labels = torch.nn.functional.one_hot(data.y.clamp(min=0), 4).float()
-    assert torch.equal(told[0][data.train_mask], labels[data.train_mask])
-    assert not torch.equal(told[0][data.val_mask], labels[data.val_mask])
+    probability, first = told[2]
+    assert probability is not None
+    labels = torch.nn.functional.one_hot(data.y[data.train_mask], 4).float()
+    assert torch.equal(probability[data.train_mask], labels)
+    assert torch.equal(probability[~data.train_mask], first[~data.train_mask])
     predicted, curve = training.predict(model, data), model.similarity.reliability
     assert curve is not None
     assert curve.slope > 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -29,12 +28,15 @@ Source = Literal["auto", "features", "structure"]
 _FAINT = 0.1
 """Added to every degree of the diffusion: a node without similar neighbours keeps its own features, smoothly."""
 
+_ROUNDING = 1e-3
+"""How far the sum of a node's class probabilities may be from 1."""
+
 _STEEP = 1e-3
 """Up to about here a power below 1 of the cosine is a line: its slope at 0 stays finite."""
 
 
 class Similarity(nn.Module):
-    r"""Edge weights ``A(0)`` from features and structure, without labels or parameters.
+    r"""Edge weights ``A(0)`` from features and structure, without labels unless :meth:`calibrate` is asked.
 
     Let ``Z`` be the nodes' principal components: the first ``rank`` right singular vectors V of the row-normalised
     tf-idf matrix R, ``Z = RV`` less its mean, rows of length 1. ``W_ij = a_ij (cos(Z_i, Z_j))₊`` and then, ``rounds``
@@ -65,7 +67,7 @@ class Similarity(nn.Module):
         rounds: refinements; 0 leaves the cosine of Z.
         hops: steps of the diffusion per refinement.
         mixing: β in [0, 1).
-        power: exponent of the last cosine, > 0.
+        power: exponent of the last cosine, or of the probability that a calibration puts in its place, > 0.
         source: what R is: ``"features"``, ``"structure"``, or ``"auto"``, which tells by ``x``.
 
     Shapes:
@@ -98,35 +100,57 @@ class Similarity(nn.Module):
             raise ValueError(f"source must be 'auto', 'features' or 'structure', got {source!r}")
         self.rank, self.rounds, self.hops = rank, rounds, hops
         self.mixing, self.power, self.source = float(mixing), float(power), source
-        self.reliability: Reliability | None = None
         self._axes = _Last()
         self._latest = _Last()
+        self._reliability: Reliability | None = None
 
     @torch.no_grad()
     def calibrate(
         self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None, *, probability: Tensor
     ) -> None:
-        """Fit α and β on the given edges; ``Σ_c P_ic P_jc`` is how probable it is that the ends of one are of a class.
+        """Fit α and β on the given edges, self-loops aside.
+
+        The two ends taken as independent, an edge joins two nodes of one class with probability ``Σ_c P_ic P_jc``.
 
         Args:
             x: ``[n, d]``.
             edge_index: ``[2, E]``.
             edge_weight: ``[E]`` or None; how much an edge counts.
             probability: P, ``[n, classes]``, rows that sum to 1.
+
+        Raises:
+            ValueError: if P has another shape, or rows that are no probabilities.
         """
+        n = x.shape[0]
+        if probability.dim() != 2 or probability.shape[0] != n:
+            raise ValueError(f"probability must have the shape [{n}, classes], got {list(probability.shape)}")
+        if not bool((probability >= 0).all() & ((probability.sum(dim=1) - 1).abs() < _ROUNDING).all()):
+            raise ValueError("probability must have non-negative rows that sum to 1; take the softmax of scores")
         graph = Graph.of(x, edge_index, edge_weight)
         agreement = (probability[graph.source] * probability[graph.target]).sum(dim=1)
-        self.reliability = Reliability.fit(self._cosines(x, graph), agreement, graph.edge_weight)
+        counts = graph.edge_weight.masked_fill(graph.source == graph.target, 0.0)
+        self._take(Reliability.fit(self._cosines(x, graph), agreement, counts))
+
+    def forget(self) -> None:
+        """Go back to the cosines."""
+        self._take(None)
+
+    @property
+    def reliability(self) -> Reliability | None:
+        """The curve of :meth:`calibrate`; None where there was none."""
+        return self._reliability
+
+    def _take(self, curve: Reliability | None) -> None:
+        self._reliability = curve
         self._latest = _Last()
 
-    def get_extra_state(self) -> Reliability | None:
+    def get_extra_state(self) -> list[float] | None:
         """The curve, for the ``state_dict``."""
-        return self.reliability
+        return None if self.reliability is None else list(self.reliability)
 
-    def set_extra_state(self, state: Sequence[float] | None) -> None:
+    def set_extra_state(self, state: list[float] | None) -> None:
         """Take the curve of a ``state_dict``."""
-        self.reliability = None if state is None else Reliability(*state)
-        self._latest = _Last()
+        self._take(None if state is None else Reliability(*state))
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """The weights, ``[E]`` in the order of ``edge_index``."""
@@ -177,7 +201,7 @@ class Similarity(nn.Module):
         """Show the hyperparameters."""
         return (
             f"rank={self.rank}, rounds={self.rounds}, hops={self.hops}, mixing={self.mixing}, "
-            f"power={self.power}, source={self.source!r}"
+            f"power={self.power}, source={self.source!r}, reliability={self.reliability}"
         )
 
 
@@ -361,7 +385,7 @@ class SimilarityFlowGNN(FlowGNN):
         self.setting = self.settings[0]
 
     def use(self, setting: str) -> None:
-        """Take one of :attr:`settings`, with A(0) as it is before :meth:`calibrate`; it is part of the ``state_dict``.
+        """Take one of :attr:`settings`; it is part of the ``state_dict``.
 
         Raises:
             ValueError: if it is none of them.
@@ -369,16 +393,17 @@ class SimilarityFlowGNN(FlowGNN):
         if setting not in self.settings:
             raise ValueError(f"setting must be one of {', '.join(self.settings)}, got {setting!r}")
         self.setting = setting
-        if self.similarity is not None:
-            self.similarity.set_extra_state(None)
 
-    def calibrate(self, data: Data, probability: Tensor) -> None:
+    def calibrate(self, data: Data, probability: Tensor | None) -> None:
         """Let class probabilities ``[n, classes]`` tell what a cosine means, for :func:`contractive_gnn.training.fit`.
 
-        See :meth:`Similarity.calibrate`. Does nothing unless ``calibrated``, nor where there is no edge to read.
+        See :meth:`Similarity.calibrate`. None forgets them. Unless ``calibrated``, and in the setting ``"nodes"``,
+        which reads no edge, there is nothing to tell.
         """
-        if self.calibrated and self.setting == "edges" and data.edge_index.numel():
-            assert self.similarity is not None
+        if self.similarity is None:
+            return
+        self.similarity.forget()
+        if probability is not None and self.calibrated and self.setting == "edges":
             self.similarity.calibrate(data.x, data.edge_index, probability=probability)
 
     def get_extra_state(self) -> str:
@@ -387,7 +412,7 @@ class SimilarityFlowGNN(FlowGNN):
 
     def set_extra_state(self, state: str) -> None:
         """Take the setting of a ``state_dict``."""
-        self.setting = state
+        self.use(state)
 
     def adjacency(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Graph:
         """The graph with the weights A(0)."""

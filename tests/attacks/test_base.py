@@ -431,6 +431,12 @@ def test_features_that_are_only_read_are_not_copied_for_the_attack(graph: Data) 
     assert result.data.x.data_ptr() != graph.x.data_ptr()
     assert torch.equal(graph.x, before.x)
 
+    class Inherits(Reads):
+        name = "inherits"
+
+    Inherits(proposal=look).run(graph, Budget(flips=2))
+    assert given[1].x is not graph.x  # the promise of another class
+
 
 def test_a_run_holds_one_copy_of_the_features(graph: Data) -> None:
     megabytes = 100

@@ -1,6 +1,7 @@
 """The similarity adjacency and the models on it: the formula, gradients, invariances, and the contraction claimed."""
 
 import copy
+import io
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from contractive_gnn import attacks, datasets, kernels, nn
+from contractive_gnn.graph import Graph
 from contractive_gnn.nn.similarity import Similarity, SimilarityWeights, robust
 from contractive_gnn.nn.sparse import compress
 from contractive_gnn.training import evaluate, fit
@@ -66,16 +68,47 @@ def test_calibrated_weights_are_a_curve_of_the_cosine(data: Data) -> None:
     similarity.calibrate(data.x, data.edge_index, probability=probability)
     weights, curve = similarity(data.x, data.edge_index), similarity.reliability
     assert curve is not None
-    positive = plain > 0
-    torch.testing.assert_close(weights[positive], curve(plain[positive]))
-    # the slope's equation: the weights agree with the classes on average, but for the pull of the ridge towards 0
-    same = (data.y[data.edge_index[0]] == data.y[data.edge_index[1]]).double()
-    assert float((weights - same).sum()) == pytest.approx(-curve.intercept, abs=1e-4)
+    cosine = similarity._cosines(data.x, Graph.of(data.x, data.edge_index))
+    assert float(cosine.min()) < -0.1  # the edges without a positive cosine are not all alike
+    torch.testing.assert_close(cosine.clamp(min=0), plain)
+    torch.testing.assert_close(weights, curve(cosine))
+    # the two equations of its optimum, with the pull of the ridge towards 0
+    gap = weights - (data.y[data.edge_index[0]] == data.y[data.edge_index[1]]).double()
+    assert float(gap.sum()) == pytest.approx(-curve.intercept, abs=1e-4)
+    assert float((gap * cosine).sum()) == pytest.approx(-curve.slope, abs=1e-4)
+    file = io.BytesIO()
+    torch.save(similarity.state_dict(), file)
+    file.seek(0)
     again = Similarity(rank=5, power=1.0)
-    again.load_state_dict(similarity.state_dict())
+    again.load_state_dict(torch.load(file, weights_only=True))
     assert torch.equal(again(data.x, data.edge_index), weights)
-    again.load_state_dict(Similarity(rank=5).state_dict())
+    again.forget()
     assert torch.equal(again(data.x, data.edge_index), plain)
+
+
+def test_self_loops_say_nothing_of_a_cosine(data: Data) -> None:
+    loops = torch.arange(data.num_nodes).repeat(2, 1)
+    probability = torch.nn.functional.one_hot(data.y, 3).double()
+    curves = []
+    for edges in (data.edge_index, torch.cat([data.edge_index, loops], dim=1)):
+        similarity = Similarity(rank=5, rounds=0)
+        similarity.calibrate(data.x, edges, probability=probability)
+        curves.append(similarity.reliability)
+    assert curves[0] == pytest.approx(curves[1], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("probability", "match"),
+    [
+        (torch.full((60,), 1.0), r"shape \[60, classes\], got \[60\]"),
+        (torch.full((60, 3), torch.nan), "sum to 1"),
+        (torch.full((60, 3), 1.0), "sum to 1"),
+        (torch.tensor([2.0, -1.0]).repeat(60, 1), "non-negative"),
+    ],
+)
+def test_what_is_no_probability_is_refused(data: Data, probability: Tensor, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        Similarity(rank=5).calibrate(data.x, data.edge_index, probability=probability)
 
 
 def test_an_edge_in_doubt_keeps_more_where_nobody_attacked(real_data: None) -> None:
