@@ -180,6 +180,34 @@ def test_an_attacker_sees_absent_edges_and_features(data: Data) -> None:
     assert bool((gradient_x[data.x.sum(dim=1) > 0] != 0).any(dim=1).all())
 
 
+def test_pairs_without_a_gradient_hide_nothing(data: Data) -> None:
+    model = robust(12, 3, hidden=8).double().eval()
+    every = torch.combinations(torch.arange(data.num_nodes)).t()
+    known = set(map(tuple, data.edge_index.t().tolist()))
+    absent = torch.tensor([pair for pair in map(tuple, every.t().tolist()) if pair not in known]).t()
+    edge_index = torch.cat([data.edge_index, absent, absent.flip(0)], dim=1)
+    present = torch.arange(edge_index.shape[1]) < data.num_edges
+    weight = present.double().requires_grad_()
+    scores = model(data.x, edge_index, weight)
+    # of the sum of all scores: its gradient vanishes where no score moves, but for chance
+    direction = torch.rand(scores.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    (slope,) = torch.autograd.grad((direction * scores).sum(), weight)
+    silent = ~present & (slope == 0)
+    assert int(silent.sum()) > 500
+    both = present | (silent & silent[_reversed(edge_index)])
+    torch.testing.assert_close(model(data.x, edge_index, both.double()), scores.detach())
+    loud = present | (~present & (slope != 0))
+    assert not torch.allclose(model(data.x, edge_index, loud.double()), scores.detach(), atol=0.1)
+
+
+def _reversed(edge_index: Tensor) -> Tensor:
+    """The place of each edge's opposite."""
+    n = int(edge_index.max()) + 1
+    code, opposite = edge_index[0] * n + edge_index[1], edge_index[1] * n + edge_index[0]
+    order = code.argsort()
+    return order[torch.searchsorted(code[order], opposite)]
+
+
 def test_listing_an_absent_pair_changes_nothing(data: Data) -> None:
     pairs = torch.tensor([[0, 1], [30, 41]])
     edge_index = torch.cat([data.edge_index, pairs, pairs.flip(0)], dim=1)
