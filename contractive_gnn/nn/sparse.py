@@ -6,7 +6,6 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-import numpy as np
 import torch
 import torch_geometric.nn
 from torch import Tensor
@@ -33,8 +32,8 @@ class Linear(torch_geometric.nn.Linear):  # type: ignore[misc]
 def product(x: Tensor, h: Tensor) -> Tensor:
     """``x h`` for ``x`` ``sparse_csr`` ``[n, d]`` and ``h`` ``[d, c]``, with a compiled gradient if there can be one.
 
-    It is a pass over the stored values; torch's sorts those of xᵀ each time, which takes longer than the product.
-    Differentiable in both, any number of times.
+    Either is a pass over the stored values other than 0; torch sorts those of xᵀ for each gradient, which takes longer
+    than the product itself. Differentiable in both, any number of times.
     """
     if not kernels.available(_IDENTITY, h, x):
         out: Tensor = torch.sparse.mm(x, h)
@@ -52,13 +51,7 @@ class _Product(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(values, h, pointer, column)
         ctx.d, ctx.transposed = d, transposed
-        if transposed:
-            return _transposed_product(values, pointer, column, h, d)
-        shape = pointer.numel() - 1, d
-        out: Tensor = torch.sparse.mm(
-            torch.sparse_csr_tensor(pointer, column, values, shape, check_invariants=False), h
-        )
-        return out
+        return _product(values, h, pointer, column, d, transposed)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
@@ -73,25 +66,31 @@ class _Product(torch.autograd.Function):
         return by_values, by_h, None, None, None, None
 
 
-def _transposed_product(values: Tensor, pointer: Tensor, column: Tensor, g: Tensor, d: int) -> Tensor:
-    from contractive_gnn.nn.sparse_loops import transposed_product  # numba is imported where it is needed
+def _product(values: Tensor, h: Tensor, pointer: Tensor, column: Tensor, d: int, transposed: bool) -> Tensor:
+    """Threads share the rows of ``S h``, and the columns of ``Sᵀ h``: its rows are added to from everywhere."""
+    from contractive_gnn.nn import sparse_loops  # numba is imported where it is needed
 
-    arrays = [tensor.detach().contiguous().numpy() for tensor in (values, pointer, column, g)]
-    channels = g.shape[1]
-    out = np.zeros((d, channels), arrays[0].dtype)
-    threads = max(1, min(torch.get_num_threads(), channels // _SHARE))
-    cuts = [channels * part // threads for part in range(threads + 1)]
+    arrays = [tensor.detach().contiguous().numpy() for tensor in (values, pointer, column, h)]
+    rows, channels = pointer.numel() - 1, h.shape[1]
+    if transposed:
+        loop, out, whole, least = sparse_loops.transposed_product, h.new_zeros(d, channels), channels, _COLUMNS
+    else:
+        loop, out, whole, least = sparse_loops.product, h.new_empty(rows, channels), rows, _ROWS
+    threads = max(1, min(torch.get_num_threads(), whole // least))
+    cuts = [whole * part // threads for part in range(threads + 1)]
     if threads == 1:
-        transposed_product(*arrays, *cuts, out)
+        loop(*arrays, *cuts, out.numpy())
     else:
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(lambda start, stop: transposed_product(*arrays, start, stop, out), cuts[:-1], cuts[1:]))
-    return torch.from_numpy(out)
+            list(pool.map(lambda start, stop: loop(*arrays, start, stop, out.numpy()), cuts[:-1], cuts[1:]))
+    return out
 
 
 _IDENTITY: Final = Identity()
-_SHARE: Final = 16
+_COLUMNS: Final = 16
 """A thread takes at least so many columns of a product: in single precision a line of the cache."""
+_ROWS: Final = 1024
+"""And at least so many rows: they are worth its start."""
 
 
 def dropout(x: Tensor, p: float, *, training: bool) -> Tensor:
