@@ -18,7 +18,7 @@ import contextlib
 import importlib.util
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from functools import cache
@@ -167,20 +167,25 @@ _SHARE: Final = 1 << 18
 """A thread is worth its start for this many products of edge and channel."""
 
 
-def _by_rows(loop: Any, arrays: tuple[Any, ...], pointer: Any, *results: Any) -> None:
-    """Run ``loop`` on all rows, in as many threads as torch uses, each on rows of about as many edges.
-
-    Plain threads around a loop that holds no lock: numba's own would not survive a fork, nor two callers at once.
-    """
+def by_rows(loop: Any, arrays: tuple[Any, ...], pointer: Any, *results: Any) -> None:
+    """Run ``loop`` on all rows, in as many threads as torch uses, each on rows of about as many edges."""
     channels = results[0].shape[1]
     rows, edges = pointer.size - 1, int(pointer[-1])
     threads = max(1, min(torch.get_num_threads(), edges * channels // _SHARE))
-    if threads == 1:
-        loop(*arrays, 0, rows, *results)
-        return
     cuts = np.searchsorted(pointer + np.arange(rows + 1), np.linspace(0, edges + rows, threads + 1))
     cuts[0], cuts[-1] = 0, rows
-    with ThreadPoolExecutor(threads) as pool:
+    in_threads(loop, arrays, cuts.tolist(), *results)
+
+
+def in_threads(loop: Any, arrays: tuple[Any, ...], cuts: Sequence[int], *results: Any) -> None:
+    """Run ``loop`` from each of the cuts to the next, in a thread of its own where there is more than one such part.
+
+    Plain threads around a loop that holds no lock: numba's own would not survive a fork, nor two callers at once.
+    """
+    if len(cuts) == 2:
+        loop(*arrays, *cuts, *results)
+        return
+    with ThreadPoolExecutor(len(cuts) - 1) as pool:
         parts = [pool.submit(loop, *arrays, *ends, *results) for ends in itertools.pairwise(cuts)]
         for part in parts:
             part.result()
@@ -248,7 +253,7 @@ def _flow(
     end = _empty(state.shape, state.dtype)
     for step in range(num_steps):
         new = end if step == num_steps - 1 else pages[step % len(pages)]
-        _by_rows(forward, (state, anchored, *arrays, *constants), pointer, new)
+        by_rows(forward, (state, anchored, *arrays, *constants), pointer, new)
         state = new
     return torch.from_numpy(end), torch.from_numpy(between)
 
@@ -290,7 +295,7 @@ def _flow_backward(
             rates, sums = (keep + pull, 0.0), None
         new = pages[turn % 2]
         inputs = (gradient, state, *arrays, *constants, *map(number, rates))
-        _by_rows(backward, inputs, pointer, new, sums, by_p, by_scale)
+        by_rows(backward, inputs, pointer, new, sums, by_p, by_scale)
         gradient = new
     if own_anchor and by_anchor is not None:
         gradient += by_anchor

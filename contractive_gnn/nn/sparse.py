@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import torch
@@ -67,30 +66,25 @@ class _Product(torch.autograd.Function):
 
 
 def _product(values: Tensor, h: Tensor, pointer: Tensor, column: Tensor, d: int, transposed: bool) -> Tensor:
-    """Threads share the rows of ``S h``, and the columns of ``Sᵀ h``: its rows are added to from everywhere."""
+    """Threads share the rows of ``S h``, but the columns of ``Sᵀ h``: its rows are added to from everywhere."""
     from contractive_gnn.nn import sparse_loops  # numba is imported where it is needed
 
-    arrays = [tensor.detach().contiguous().numpy() for tensor in (values, pointer, column, h)]
-    rows, channels = pointer.numel() - 1, h.shape[1]
-    if transposed:
-        loop, out, whole, least = sparse_loops.transposed_product, h.new_zeros(d, channels), channels, _COLUMNS
-    else:
-        loop, out, whole, least = sparse_loops.product, h.new_empty(rows, channels), rows, _ROWS
-    threads = max(1, min(torch.get_num_threads(), whole // least))
-    cuts = [whole * part // threads for part in range(threads + 1)]
-    if threads == 1:
-        loop(*arrays, *cuts, out.numpy())
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(lambda start, stop: loop(*arrays, start, stop, out.numpy()), cuts[:-1], cuts[1:]))
+    arrays = tuple(tensor.detach().contiguous().numpy() for tensor in (values, pointer, column, h))
+    channels = h.shape[1]
+    if not transposed:
+        out = h.new_empty(pointer.numel() - 1, channels)
+        kernels.by_rows(sparse_loops.product, arrays, arrays[1], out.numpy())
+        return out
+    out = h.new_zeros(d, channels)
+    threads = max(1, min(torch.get_num_threads(), channels // _SHARE))
+    cuts = [channels * part // threads for part in range(threads + 1)]
+    kernels.in_threads(sparse_loops.transposed_product, arrays, cuts, out.numpy())
     return out
 
 
 _IDENTITY: Final = Identity()
-_COLUMNS: Final = 16
+_SHARE: Final = 16
 """A thread takes at least so many columns of a product: in single precision a line of the cache."""
-_ROWS: Final = 1024
-"""And at least so many rows: they are worth its start."""
 
 
 def dropout(x: Tensor, p: float, *, training: bool) -> Tensor:

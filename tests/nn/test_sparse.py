@@ -24,6 +24,7 @@ def matrices(dtype: torch.dtype = torch.float64, channels: int = 3) -> tuple[Ten
 def test_it_is_the_dense_product(dtype: torch.dtype, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("numba")
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(kernels, "_SHARE", 100)
     x, h, g = matrices(dtype, channels=50)
     h.requires_grad_()
     out = product(x.to_sparse_csr(), h)
