@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 from pathlib import Path
 from statistics import mean
 
+from appending import append, read
 from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import degree
@@ -63,10 +63,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    rows = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
     asked = {"dataset": options.dataset, "model": options.model, "seeds": options.seeds}
-    rows = [row for row in rows if {name: row[name] for name in asked} == asked]
+    rows = [row for row in read(options.out) if {name: row[name] for name in asked} == asked]
     seen, preset = graphs(options.dataset), load_preset(options.model, "default")
     commit, changes = current_commit()
     tried = []
@@ -84,8 +82,7 @@ def main() -> None:
         objective = mean(mean(values) for values in accuracy.values())
         row = {**asked, "setting": setting, "val_accuracy": accuracy, "objective": objective}
         tried.append({**row, "commit": commit, "uncommitted_changes": changes, "versions": current_versions()})
-        with options.out.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(tried[-1]) + "\n")
+        append(options.out, tried[-1:])
         print(f"{objective:.2f}", *(f"{mean(values):.1f}" for values in accuracy.values()), varied, flush=True)
     best = max(tried, key=lambda row: row["objective"])
     print("best:", best["setting"]["model"])

@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 
 import torch
+from appending import read, work_off
 from torch_geometric.data import Data
 from torch_geometric.utils import subgraph
 
@@ -74,25 +72,16 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    there = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
-    done = {(row["dataset"], row["model"], row["seed"]) for row in there}
+    done = {(row["dataset"], row["model"], row["seed"]) for row in read(options.out)}
     wanted = [
         (options.dataset, model, tuple(options.budgets), seed)
         for seed in range(options.seeds)
         for model in options.models
         if (options.dataset, model, seed) not in done
     ]
-    # a process that has asked for a GPU cannot hand it to a fork of itself
-    with (
-        ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool,
-        options.out.open("a", encoding="utf-8") as file,
-    ):
-        for future in as_completed([pool.submit(lines, *one) for one in wanted]):
-            for row in future.result():
-                file.write(json.dumps(row) + "\n")
-                print(row["model"], row["seed"], row["budget"], round(float(str(row["accuracy"])), 1), flush=True)
-            file.flush()
+    for rows in work_off(lines, wanted, jobs=options.jobs, out=options.out):
+        for row in rows:
+            print(row["model"], row["seed"], row["budget"], f"{row['accuracy']:.1f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,9 @@ perceptron most that ``robust`` has taught. The lines that are there already are
 from __future__ import annotations
 
 import argparse
-import json
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
+
+from appending import read, work_off
 
 from contractive_gnn import datasets
 from contractive_gnn.bench.protocol import Protocol
@@ -61,28 +60,16 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    there = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
-    done = {(row["dataset"], row["budget"], row["seed"]) for row in there}
+    done = {(row["dataset"], row["budget"], row["seed"]) for row in read(options.out)}
     wanted = [
         (options.dataset, budget, seed)
         for seed in range(options.seeds)
         for budget in options.budgets
         if (options.dataset, budget, seed) not in done
     ]
-    # a process that has asked for a GPU cannot hand it to a fork of itself
-    with (
-        ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool,
-        options.out.open("a", encoding="utf-8") as file,
-    ):
-        for future in as_completed([pool.submit(lines, *one) for one in wanted]):
-            rows = future.result()
-            file.write("".join(json.dumps(row) + "\n" for row in rows))
-            file.flush()
-            print(
-                *(f"{row['budget']:g}, seed {row['seed']}, {row['model']}: {row['trained_anew']:.1f}" for row in rows),
-                sep="\n",
-            )
+    for rows in work_off(lines, wanted, jobs=options.jobs, out=options.out):
+        for row in rows:
+            print(f"{row['budget']:g}, seed {row['seed']}, {row['model']}: {row['trained_anew']:.1f}", flush=True)
 
 
 if __name__ == "__main__":
