@@ -181,6 +181,7 @@ def test_an_attacker_sees_absent_edges_and_features(data: Data) -> None:
 
 
 def test_pairs_without_a_gradient_hide_nothing(data: Data) -> None:
+    torch.manual_seed(0)
     model = robust(12, 3, hidden=8).double().eval()
     every = torch.combinations(torch.arange(data.num_nodes)).t()
     known = set(map(tuple, data.edge_index.t().tolist()))
