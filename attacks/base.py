@@ -335,17 +335,17 @@ class Attack(ABC):
                     proposal = worker._perturb(self._copied(current), allowed, victim=frozen, targets=aim)
                     current = self._apply(current, proposal, allowed)
                 del worker
+        feature_flips = _difference(data.x, current.x)
         current = current.clone()  # no tensor of the result is one of the caller's
         seconds = time.perf_counter() - start
 
         _check_graph(current, f"the graph that attack {self.name!r} made")
         if targets is not None:
             current.targets = targets
-        difference = (data.x != current.x).nonzero().t().cpu()
         return AttackResult(
             data=current,
             edge_flips=edge_difference(data.edge_index, current.edge_index),
-            feature_flips=difference.contiguous(),
+            feature_flips=feature_flips,
             budget=budget,
             seconds=seconds,
             provenance={
@@ -566,6 +566,13 @@ def edge_difference(before: Tensor, after: Tensor) -> Tensor:
     n = 1 + max((int(index.max()) for index in (before, after) if index.numel()), default=0)
     codes = np.setxor1d(_codes(undirected_edges(before), n), _codes(undirected_edges(after), n))
     return torch.from_numpy(np.stack(np.divmod(codes, n)))
+
+
+def _difference(before: Tensor, after: Tensor) -> Tensor:
+    """The entries that differ, int64 ``[2, k]`` on the CPU; of one and the same tensor without a look at it."""
+    if before is after:
+        return torch.empty(2, 0, dtype=torch.int64)
+    return (before != after).nonzero().t().cpu().contiguous()
 
 
 def is_binary(x: Tensor) -> bool:

@@ -171,7 +171,10 @@ def by_rows(loop: Any, arrays: tuple[Any, ...], pointer: Any, *results: Any) -> 
     """Run ``loop`` on all rows, in as many threads as torch uses, each on rows of about as many edges."""
     channels = results[0].shape[1]
     rows, edges = pointer.size - 1, int(pointer[-1])
-    threads = max(1, min(torch.get_num_threads(), edges * channels // _SHARE))
+    threads = min(torch.get_num_threads(), edges * channels // _SHARE)
+    if threads < 2:
+        loop(*arrays, 0, rows, *results)
+        return
     cuts = np.searchsorted(pointer + np.arange(rows + 1), np.linspace(0, edges + rows, threads + 1))
     cuts[0], cuts[-1] = 0, rows
     in_threads(loop, arrays, cuts.tolist(), *results)
