@@ -23,7 +23,7 @@ class FitResult:
     Attributes:
         val_accuracy: accuracy on the validation nodes at the epoch that was kept, in percent.
         val_loss: mean cross-entropy there.
-        best_epoch: that epoch, from 0 (-1 for a model that trains itself).
+        best_epoch: that epoch, from 0 (-1 for a model that trains itself, or has members).
         epochs: how many were run in all (0 for a model that trains itself).
         seconds: wall time.
     """
@@ -52,7 +52,8 @@ def fit(
     """Draw the parameters anew under ``seed`` and train them with Adam on ``data.train_mask``.
 
     Full-batch cross-entropy. The weights of the best validation epoch are restored at the end. A model that defines
-    ``fit_data(data, *, seed)`` trains itself.
+    ``fit_data(data, *, seed)`` trains itself. One that has ``members``, M models, is fitted member by member, each as
+    if it were alone: member k under the seed ``M · seed + k``.
 
     With ``self_training`` the fit is done twice. The nodes outside ``train_mask`` that the first fit is sure of serve
     the second one as labelled: their mean cross-entropy is added to that of the training nodes. Structure attacks spend
@@ -99,6 +100,27 @@ def fit(
     if self_training is not None and teacher is not None:
         raise ValueError("give self_training or a teacher, not both: fit the teacher with self_training")
     start = time.perf_counter()
+    members = getattr(model, "members", None)
+    if members is not None:
+        data = _compressed(data)
+        epochs_of = [
+            fit(
+                member,
+                data,
+                seed=len(members) * seed + k,
+                epochs=epochs,
+                lr=lr,
+                weight_decay=weight_decay,
+                patience=patience,
+                select=select,
+                self_training=self_training,
+                teacher=teacher,
+                on_epoch=on_epoch,
+            ).epochs
+            for k, member in enumerate(members)
+        ]
+        accuracy, loss = _score(predict(model, data), data.y, data.val_mask)
+        return FitResult(accuracy, loss, -1, sum(epochs_of), time.perf_counter() - start)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         fit_data = getattr(model, "fit_data", None)
@@ -109,8 +131,7 @@ def fit(
             fit_data(data, seed=seed)
             accuracy, loss = _score(predict(model, data), data.y, data.val_mask)
             return FitResult(accuracy, loss, -1, 0, time.perf_counter() - start)
-        data = copy.copy(data)
-        data.x = compress(data.x)  # once: a model may keep what it finds out about this very tensor
+        data = _compressed(data)
         labelled, known = _Labelled(data.train_mask, data.y), data.train_mask
 
         def attempt(*sources: _Labelled) -> FitResult:
@@ -141,6 +162,13 @@ def fit(
         guessed = _Labelled((sure >= self_training) & ~known, label)
         again = attempt(labelled, guessed)
         return replace(again, epochs=fitted.epochs + again.epochs)
+
+
+def _compressed(data: Data) -> Data:
+    """A shallow copy with x compressed, once: a model may keep what it finds out about this very tensor."""
+    data = copy.copy(data)
+    data.x = compress(data.x)
+    return data
 
 
 class _Labelled(NamedTuple):

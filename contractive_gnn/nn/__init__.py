@@ -5,6 +5,7 @@ from contractive_gnn.nn.baselines import APPNP, GAT, GCN, MLP, WeightedGATConv
 from contractive_gnn.nn.communities import seeded_communities
 from contractive_gnn.nn.composition import AlternatingConv
 from contractive_gnn.nn.csgnn import CSGNN, CoupledConv
+from contractive_gnn.nn.ensemble import Ensemble
 from contractive_gnn.nn.flow import FlowConv, FlowGNN, gradient_flow, linf_diffusion
 from contractive_gnn.nn.gnnguard import GNNGuard
 from contractive_gnn.nn.implicit import EquilibriumConv
@@ -25,6 +26,7 @@ __all__ = [
     "CoupledConv",
     "ElasticConv",
     "ElasticGNN",
+    "Ensemble",
     "EquilibriumConv",
     "FlowConv",
     "FlowGNN",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -12,10 +12,30 @@ from contractive_gnn.dynamics import Dynamics, registry
 from contractive_gnn.nn.baselines import APPNP, GAT, GCN, MLP
 from contractive_gnn.nn.csgnn import CSGNN
 from contractive_gnn.nn.deeprobust import DEEPROBUST_MODELS
+from contractive_gnn.nn.ensemble import PROVABLE_MEMBERS, ROBUST_MEMBERS, Ensemble
 from contractive_gnn.nn.flow import FlowConv, FlowGNN, gradient_flow, linf_diffusion
 from contractive_gnn.nn.gnnguard import GNNGuard
 from contractive_gnn.nn.similarity import robust, robust_provable
 from contractive_gnn.nn.smoothing import RUNG, ElasticGNN
+
+
+def ensemble(in_channels: int, out_channels: int, *, members: Sequence[Mapping[str, Any]]) -> Ensemble:
+    """An :class:`Ensemble` of models by name.
+
+    Args:
+        in_channels: number of features.
+        out_channels: number of classes.
+        members: of each the name and the hyperparameters, ``{"name": MODEL, "model": {…}}``.
+
+    Raises:
+        ValueError: without members, or for one of another form or an unknown name.
+        TypeError: if a hyperparameter is not one of the member's.
+    """
+    for member in members:
+        if not (isinstance(member, Mapping) and {"name"} <= set(member) <= {"name", "model"}):
+            raise ValueError(f"expected for each member {{'name': MODEL, 'model': {{…}}}}, got {member!r}")
+    return Ensemble(build(member["name"], in_channels, out_channels, **member.get("model", {})) for member in members)
+
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "mlp": MLP,
@@ -44,6 +64,9 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "robust": robust,
     "robust-provable": robust_provable,
     "robust-distilled": MLP,  # its preset names robust as the teacher
+    "ensemble": ensemble,
+    "robust-ensemble": partial(ensemble, members=ROBUST_MEMBERS),
+    "robust-provable-ensemble": partial(ensemble, members=PROVABLE_MEMBERS),
     "rung": RUNG,
     "elastic-gnn": ElasticGNN,
     "gnnguard": GNNGuard,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -496,13 +497,11 @@ def robust(
         sigma: a group activation by name.
         **similarities: hyperparameters of :class:`Similarity`.
     """
-    if similarities and not similarity:
-        raise TypeError(f"similarity=False takes no {', '.join(similarities)}; leave them out or set similarity=True")
     return SimilarityFlowGNN(
         in_channels,
         out_channels,
         _conv(hidden, activation(sigma, threshold=threshold), num_steps=num_steps, mu=mu, epsilon=epsilon),
-        similarity=Similarity(**similarities) if similarity else None,
+        similarity=_similarity(similarity, similarities),
         calibrated=calibrated,
         hidden=hidden,
         dropout=dropout,
@@ -522,12 +521,14 @@ def robust_provable(
     dropout: float = 0.6,
     row_norm: float = 4.0,
     calibrated: bool = False,
+    similarity: bool = True,
     **similarities: Any,
 ) -> SimilarityFlowGNN:
     """The contractive :class:`SimilarityFlowGNN`: :class:`GroupFirm` that falls as steeply as the fidelity allows.
 
     Radial ``r`` up to λ, then down with slope ``κ = 0.99 μ/2`` to 0. With ``‖G‖² ≤ 2`` in the norm that weights a node
     by its degree the rate is ``μ − 2κ = 0.01 μ > 0``: every step contracts, for a fixed A(0) and a fixed F⁰.
+    ``similarity=False`` keeps the given weights.
 
     Args:
         in_channels: number of features, -1 to infer it.
@@ -540,6 +541,7 @@ def robust_provable(
         dropout: see :class:`SimilarityFlowGNN`.
         row_norm: see :class:`SimilarityFlowGNN`.
         calibrated: see :class:`SimilarityFlowGNN`.
+        similarity: whether to weigh the edges by :class:`Similarity`.
         **similarities: hyperparameters of :class:`Similarity`.
     """
     if mu <= 0:
@@ -549,12 +551,20 @@ def robust_provable(
         in_channels,
         out_channels,
         _conv(hidden, sigma, num_steps=num_steps, mu=mu, epsilon=epsilon, constrained=True),
-        similarity=Similarity(**similarities),
+        similarity=_similarity(similarity, similarities),
         calibrated=calibrated,
         hidden=hidden,
         dropout=dropout,
         row_norm=row_norm,
     )
+
+
+def _similarity(wanted: bool, options: Mapping[str, Any]) -> Similarity | None:
+    if wanted:
+        return Similarity(**options)
+    if options:
+        raise TypeError(f"similarity=False takes no {', '.join(options)}; leave them out or set similarity=True")
+    return None
 
 
 def _conv(

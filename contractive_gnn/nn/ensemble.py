@@ -1,0 +1,69 @@
+"""Models that answer together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+
+class Ensemble(nn.Module):
+    r"""The mean of the members' class probabilities, each member fitted by itself.
+
+    .. math:: z = \log \frac{1}{M} \sum_k \mathrm{softmax}(z_k)
+
+    Members that err at different nodes correct each other (Hansen and Salamon 1990; networks that differ in their seeds
+    alone: Lakshminarayanan et al., NeurIPS 2017). :func:`contractive_gnn.training.fit` fits every member as if it were
+    alone, under a seed of its own.
+
+    Where the members are contractive flows, they are one together, on the product of their states: its Jacobian is
+    block diagonal, so it contracts at the least of their rates. softmax is 1-Lipschitz in ℓ2 (Gao and Pavel 2017), so
+    where the scores of member k are L_k-Lipschitz the mean probabilities are ``(1/M) Σ L_k``-Lipschitz.
+
+    Args:
+        members: modules with ``forward(x, edge_index, edge_weight=None)`` and ``reset_parameters()``.
+
+    Shapes:
+        those of the members; output ``[n, out_channels]``.
+
+    Raises:
+        ValueError: without members.
+    """
+
+    def __init__(self, members: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        if not self.members:
+            raise ValueError("an ensemble needs at least one member, got none")
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew."""
+        for member in self.members:
+            member.reset_parameters()  # type: ignore[operator]
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+        """Logarithms of the class probabilities."""
+        answers = [member(x, edge_index, edge_weight).log_softmax(dim=-1) for member in self.members]
+        return torch.stack(answers).logsumexp(dim=0) - math.log(len(answers))
+
+
+PROVABLE_MEMBERS: Final[tuple[dict[str, Any], ...]] = (
+    {"name": "robust-provable", "model": {"threshold": 1.2, "epsilon": 0.1}},
+    {"name": "robust-provable", "model": {"threshold": 1.2, "epsilon": 0.02, "calibrated": True, "power": 1.5}},
+    {"name": "robust-provable", "model": {"threshold": 0.6, "epsilon": 0.02, "similarity": False}},
+)
+"""The contractive model with three opinions of an edge: its A(0), A(0) calibrated, and none.
+
+Nothing but the flow guards the last one, so its λ is the smallest.
+"""
+
+ROBUST_MEMBERS: Final[tuple[dict[str, Any], ...]] = (
+    {"name": "robust", "model": {"threshold": 4.0, "epsilon": 0.1}},
+    {"name": "robust", "model": {"threshold": 5.0, "epsilon": 0.02, "calibrated": True, "power": 1.5}},
+    {"name": "robust", "model": {"threshold": 3.0, "epsilon": 0.02, "similarity": False}},
+    *PROVABLE_MEMBERS,
+)
+"""The redescending model with the same three opinions, and the contractive ones."""
