@@ -14,7 +14,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
+from torch_geometric.nn import APPNP, GCNConv
 from torch_geometric.nn import GCN as PyGGCN
-from torch_geometric.nn import GCNConv
 
 from contractive_gnn import kernels
 from contractive_gnn.attacks import AttackResult, Budget, get
@@ -35,6 +35,7 @@ from contractive_gnn.dynamics import Diffusion, GradientFlow
 from contractive_gnn.nn import build
 from contractive_gnn.nn.flow import FlowConv
 from contractive_gnn.nn.similarity import robust, robust_provable
+from contractive_gnn.nn.sparse import Linear
 from contractive_gnn.training import evaluate, fit
 
 DEFAULT_MODEL: Final = "robust"
@@ -138,10 +139,7 @@ def layers(*, nodes: int = 200_000, edges: int = 2_000_000, channels: int = 64, 
     edge_index = random_graph(nodes, edges // 2)
     x = torch.randn(nodes, channels, generator=torch.Generator().manual_seed(1), requires_grad=True)
     upstream = torch.randn(nodes, channels, generator=torch.Generator().manual_seed(2))
-    pointer = torch.zeros(nodes + 1, dtype=torch.int64)
-    pointer[1:] = torch.bincount(edge_index[1], minlength=nodes).cumsum(0)
-    ones = torch.ones(edge_index.size(1))
-    csr = torch.sparse_csr_tensor(pointer, edge_index[0].contiguous(), ones, (nodes, nodes), check_invariants=False)
+    csr = _csr(edge_index, nodes)
     gcn = GCNConv(channels, channels, cached=True)
 
     def both_ways(layer: nn.Module, adjacency: Tensor, times: int = 1) -> Callable[[], None]:
@@ -226,15 +224,14 @@ def training(*, epochs: int | None = None, slow: bool = True, sizes: tuple[int, 
         yield _figure("training", name, mine, "DeepRobust's pro-gnn", Cost(whole, three.megabytes), note=note)
     steps = []
     for nodes in sizes:
-        cost, note = _training_step(nodes)
-        steps.append((nodes, cost))
+        mine, theirs, note = _training_steps(nodes)
+        steps.append((mine, theirs))
         name = f"one training step of {DEFAULT_MODEL}, {nodes:,} nodes, average degree 10"
-        yield _figure("training", name, cost, note=note)
+        yield _figure("training", name, mine, _APPNP.name, theirs, note=note)
     if len(steps) > 1:
-        note = f"time grows with exponent {_exponent([(n, c.seconds) for n, c in steps]):.2f}"
-        if all(c.megabytes for _, c in steps):
-            note += f", peak memory with {_exponent([(n, c.megabytes or 0.0) for n, c in steps]):.2f}"
-        yield _figure("training", f"growth from {sizes[0]:,} to {sizes[-1]:,} nodes", steps[-1][1], note=note)
+        mine, theirs = (_growth(sizes, costs) for costs in zip(*steps, strict=True))
+        name = f"growth from {sizes[0]:,} to {sizes[-1]:,} nodes"
+        yield _figure("training", name, steps[-1][0], _APPNP.name, steps[-1][1], note=f"{mine}; the other's {theirs}")
 
 
 def metattack(
@@ -331,14 +328,15 @@ def plot_growth(figures: list[Figure], path: Path) -> bool:
         return False
     nodes = np.array([int(f.name.split(", ")[1].split(" ")[0].replace(",", "")) for f in steps], dtype=float)
     picture = Picture(figsize=(8, 3.2), layout="constrained")
-    for axes, values, label in zip(
-        picture.subplots(1, 2), ([f.ours_s for f in steps], [f.ours_mb or math.nan for f in steps]), ("s", "MB"),
-        strict=True,
-    ):  # fmt: skip
-        axes.loglog(nodes, values, "o-", label="measured")
-        axes.loglog(nodes, np.array(values[0]) * nodes / nodes[0], ":", color="#888888", label="linear")
-        axes.set(xlabel="nodes", ylabel=label, title="time" if label == "s" else "peak memory")
-        axes.legend(frameon=False)
+    for axes, unit in zip(picture.subplots(1, 2), ("s", "MB"), strict=True):
+        for side, label in (("ours", DEFAULT_MODEL), ("peer", steps[0].peer)):
+            values = np.array([getattr(f, f"{side}_{unit.lower()}") or math.nan for f in steps])
+            if np.isnan(values).all():
+                continue
+            (line,) = axes.loglog(nodes, values, "o-", label=label)
+            axes.loglog(nodes, values[0] * nodes / nodes[0], ":", color=line.get_color())
+        axes.set(xlabel="nodes", ylabel=unit, title="time" if unit == "s" else "peak memory")
+        axes.legend(frameon=False, title="dotted: linear", fontsize="x-small")
     with replacing(path) as partial:
         picture.savefig(partial, dpi=130)
     return True
@@ -361,6 +359,14 @@ def random_graph(nodes: int, edges: int, *, seed: int = 0) -> Tensor:
     v = (u + torch.randint(1, nodes, (edges,), generator=generator)) % nodes
     both = torch.stack([torch.cat([u, v]), torch.cat([v, u])])
     return both[:, (both[1] * nodes + both[0]).argsort()]
+
+
+def _csr(edge_index: Tensor, nodes: int) -> Tensor:
+    """The adjacency of a sorted, undirected ``edge_index``, ``sparse_csr`` ``[nodes, nodes]``."""
+    pointer = torch.zeros(nodes + 1, dtype=torch.int64)
+    pointer[1:] = torch.bincount(edge_index[1], minlength=nodes).cumsum(0)
+    ones = torch.ones(edge_index.size(1))
+    return torch.sparse_csr_tensor(pointer, edge_index[0].contiguous(), ones, (nodes, nodes), check_invariants=False)
 
 
 def bag_of_words(nodes: int, *, words: int = 1000, each: int = 20, seed: int = 0) -> Tensor:
@@ -413,25 +419,48 @@ def _figure(
     )
 
 
-def _training_step(nodes: int, *, steps: int = 4, repeats: int = 3) -> tuple[Cost, str]:
+class _APPNP(nn.Module):
+    """What a linear model of the same shape costs: as many products with a CSR adjacency, normalised once."""
+
+    name = "PyG's APPNP, CSR, ten steps"
+
+    def __init__(self, in_channels: int, out_channels: int, *, hidden: int = 64) -> None:
+        super().__init__()
+        self.encoder = Linear(in_channels, hidden)
+        self.propagate = APPNP(K=10, alpha=0.1, cached=True)
+        self.decoder = Linear(hidden, out_channels)
+
+    def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
+        """Class scores."""
+        out: Tensor = self.decoder(self.propagate(self.encoder(x).relu(), adjacency))
+        return out
+
+
+def _training_steps(nodes: int, *, steps: int = 4, repeats: int = 3) -> tuple[Cost, Cost, str]:
     """One of ``steps`` in a row, as in a training: what it freed serves the next. And what else a reader must know."""
     x, edge_index = bag_of_words(nodes), random_graph(nodes, 5 * nodes)
     y = torch.randint(7, (nodes,))
     model = robust(x.shape[1], 7, **load_preset(DEFAULT_MODEL, "default")["model"])
-    optimizer = torch.optim.Adam(model.parameters())
     once = measure(lambda: model.adjacency(x, edge_index))
 
-    def run() -> float:
-        before = os.times().system
-        for _ in range(steps):
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(model(x, edge_index), y).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-        return os.times().system - before
+    def training(model: nn.Module, adjacency: Tensor) -> Callable[[], float]:
+        optimizer = torch.optim.Adam(model.parameters())
 
-    (cost,) = race(run, repeats=repeats)
-    note = f"{cost.result / steps:.2f} s of it the system's, for fresh memory; A(0) once before, {once.seconds:.2f} s"
-    return Cost(cost.seconds / steps, cost.megabytes), note
+        def run() -> float:
+            before = os.times().system
+            for _ in range(steps):
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(x, adjacency), y).backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+            return os.times().system - before
+
+        return run
+
+    mine, theirs = race(
+        training(model, edge_index), training(_APPNP(x.shape[1], 7), _csr(edge_index, nodes)), repeats=repeats
+    )
+    note = f"{mine.result / steps:.2f} s of it the system's, for fresh memory; A(0) once before, {once.seconds:.2f} s"
+    return Cost(mine.seconds / steps, mine.megabytes), Cost(theirs.seconds / steps, theirs.megabytes), note
 
 
 def _train_gcn(data: Data, shape: tuple[int, int], width: int, epochs: int) -> float:
@@ -457,6 +486,14 @@ def _train_gcn(data: Data, shape: tuple[int, int], width: int, epochs: int) -> f
 
 def _pairs(result: AttackResult) -> set[tuple[int, int]]:
     return {(int(u), int(v)) for u, v in result.edge_flips.t()}
+
+
+def _growth(sizes: Sequence[int], costs: Sequence[Cost]) -> str:
+    text = f"time grows with exponent {_exponent([(n, c.seconds) for n, c in zip(sizes, costs, strict=True)]):.2f}"
+    if all(c.megabytes for c in costs):
+        memory = _exponent([(n, c.megabytes or 0.0) for n, c in zip(sizes, costs, strict=True)])
+        text += f", peak memory with {memory:.2f}"
+    return text
 
 
 def _exponent(points: list[tuple[int, float]]) -> float:
