@@ -51,8 +51,8 @@ class Ensemble(nn.Module):
 
 
 PROVABLE_MEMBERS: Final[tuple[dict[str, Any], ...]] = (
-    {"name": "robust-provable", "model": {"threshold": 1.2, "epsilon": 0.1}},
-    {"name": "robust-provable", "model": {"threshold": 1.2, "epsilon": 0.02, "calibrated": True, "power": 1.5}},
+    {"name": "robust-provable", "model": {"threshold": 0.8, "epsilon": 0.1}},
+    {"name": "robust-provable", "model": {"threshold": 0.8, "epsilon": 0.02, "calibrated": True, "power": 1.5}},
     {"name": "robust-provable", "model": {"threshold": 0.6, "epsilon": 0.02, "similarity": False}},
 )
 """The contractive model with three opinions of an edge: its A(0), A(0) calibrated, and none.
@@ -62,7 +62,7 @@ Nothing but the flow guards the last one, so its λ is the smallest.
 
 ROBUST_MEMBERS: Final[tuple[dict[str, Any], ...]] = (
     {"name": "robust", "model": {"threshold": 4.0, "epsilon": 0.1}},
-    {"name": "robust", "model": {"threshold": 5.0, "epsilon": 0.02, "calibrated": True, "power": 1.5}},
+    {"name": "robust", "model": {"threshold": 4.0, "epsilon": 0.02, "calibrated": True, "power": 1.5}},
     {"name": "robust", "model": {"threshold": 3.0, "epsilon": 0.02, "similarity": False}},
     *PROVABLE_MEMBERS,
 )
