@@ -52,8 +52,8 @@ def fit(
     """Draw the parameters anew under ``seed`` and train them with Adam on ``data.train_mask``.
 
     Full-batch cross-entropy. The weights of the best validation epoch are restored at the end. A model that defines
-    ``fit_data(data, *, seed)`` trains itself. One that has ``members``, M models, is fitted member by member, each as
-    if it were alone: member k under the seed ``M · seed + k``.
+    ``fit_data(data, *, seed)`` trains itself. One that has ``members``, a ``ModuleList`` of M, is fitted member by
+    member, each as if it were alone, with the same options: member k under the seed ``M · seed + k``.
 
     With ``self_training`` the fit is done twice. The nodes outside ``train_mask`` that the first fit is sure of serve
     the second one as labelled: their mean cross-entropy is added to that of the training nodes. Structure attacks spend
@@ -84,7 +84,8 @@ def fit(
             ``"loss"`` the one of the least validation loss.
         self_training: the least probability, in [0, 1), at which a prediction is taken for a label; None fits once.
         teacher: a fitted model; None learns from the labels alone.
-        on_epoch: called with the epoch and its validation accuracy in percent.
+        on_epoch: called with the epoch and its validation accuracy in percent; from epoch 0 again for every fit,
+            setting and member.
 
     Raises:
         ValueError: if a mask is missing or empty, a role of ``lr`` is not one of the model's, ``self_training`` is
@@ -101,12 +102,12 @@ def fit(
         raise ValueError("give self_training or a teacher, not both: fit the teacher with self_training")
     start = time.perf_counter()
     members = getattr(model, "members", None)
-    if members is not None:
-        data = _compressed(data)
+    if isinstance(members, nn.ModuleList):
+        compressed = _compressed(data)
         epochs_of = [
             fit(
                 member,
-                data,
+                data if hasattr(member, "fit_data") else compressed,
                 seed=len(members) * seed + k,
                 epochs=epochs,
                 lr=lr,

@@ -19,9 +19,10 @@ class Ensemble(nn.Module):
     alone: Lakshminarayanan et al., NeurIPS 2017). :func:`contractive_gnn.training.fit` fits every member as if it were
     alone, under a seed of its own.
 
-    Where the members are contractive flows, they are one together, on the product of their states: its Jacobian is
-    block diagonal, so it contracts at the least of their rates. softmax is 1-Lipschitz in ℓ2 (Gao and Pavel 2017), so
-    where the scores of member k are L_k-Lipschitz the mean probabilities are ``(1/M) Σ L_k``-Lipschitz.
+    Contractive flows of the members, each on its own fixed graph with its own fixed anchor, are one on the product of
+    their states: the Jacobian is block diagonal, so in the largest of their norms it contracts at the least of their
+    rates. softmax is 1-Lipschitz in ℓ2 (Gao and Pavel 2017): where the scores of every member k are L_k-Lipschitz from
+    one and the same norm of the input to ℓ2, the mean probabilities are ``(1/M) Σ L_k``-Lipschitz.
 
     Args:
         members: modules with ``forward(x, edge_index, edge_weight=None)`` and ``reset_parameters()``.
@@ -30,7 +31,7 @@ class Ensemble(nn.Module):
         those of the members; output ``[n, out_channels]``.
 
     Raises:
-        ValueError: without members.
+        ValueError: without members, or with a member that is an ensemble.
     """
 
     def __init__(self, members: Iterable[nn.Module]) -> None:
@@ -38,6 +39,8 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(members)
         if not self.members:
             raise ValueError("an ensemble needs at least one member, got none")
+        if any(isinstance(member, Ensemble) for member in self.members):
+            raise ValueError("a member cannot be an ensemble itself; give its members in its place")
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew."""

@@ -457,7 +457,8 @@ class SimilarityFlowGNN(FlowGNN):
         """
         graph = self.adjacency(x, edge_index, edge_weight)
         bound = super().lipschitz(self._features(x), graph.edge_index, graph.edge_weight)
-        reason = "it holds from x̂ and A(0) on; the way there from the features and the edges is outside the proof"
+        start = "x̂" if self.similarity is None else "x̂ and A(0)"
+        reason = f"it holds from {start} on; the way there from what is given is outside the proof"
         return dataclasses.replace(bound, certified=False, reason=bound.reason or reason)
 
 

@@ -46,8 +46,9 @@ def test_the_layer_suite_writes_both_sides(tmp_path: Path) -> None:
 
 def test_the_plot_needs_two_sizes(tmp_path: Path) -> None:
     def figure(nodes: int) -> speed.Figure:
-        cost = speed.Cost(nodes / 1000, None)
-        return speed._figure("training", f"one training step of robust, {nodes:,} nodes, average degree 10", cost)
+        cost, peer = speed.Cost(nodes / 1000, None), speed.Cost(nodes / 500, None)
+        name = f"one training step of robust, {nodes:,} nodes, average degree 10"
+        return speed._figure("training", name, cost, "APPNP", peer)
 
     assert [path.name for path in speed.write([figure(1000)], tmp_path)] == ["speed.jsonl"]
     assert [path.name for path in speed.write([figure(1000), figure(2000)], tmp_path)] == ["speed.jsonl", "growth.png"]
@@ -63,7 +64,8 @@ def test_the_training_suite_runs_what_the_preset_says(real_data: None) -> None:
     assert "6 epochs" in figures[0].name  # with edges, without, and the self-training
     assert figures[0].ratio is not None
     assert "A(0) once before" in figures[1].note
-    assert "time grows with exponent" in figures[3].note
+    assert figures[1].peer_s is not None
+    assert figures[3].note.count("time grows with exponent") == 2
 
 
 def test_a_bag_of_words_has_different_words() -> None:
