@@ -229,9 +229,9 @@ def training(*, epochs: int | None = None, slow: bool = True, sizes: tuple[int, 
         name = f"one training step of {DEFAULT_MODEL}, {nodes:,} nodes, average degree 10"
         yield _figure("training", name, mine, _APPNP.name, theirs, note=note)
     if len(steps) > 1:
-        mine, theirs = (_growth(sizes, costs) for costs in zip(*steps, strict=True))
+        note = "; the other's ".join(_growth(sizes, costs) for costs in zip(*steps, strict=True))
         name = f"growth from {sizes[0]:,} to {sizes[-1]:,} nodes"
-        yield _figure("training", name, steps[-1][0], _APPNP.name, steps[-1][1], note=f"{mine}; the other's {theirs}")
+        yield _figure("training", name, steps[-1][0], _APPNP.name, steps[-1][1], note=note)
 
 
 def metattack(
