@@ -335,7 +335,7 @@ class Attack(ABC):
                     proposal = worker._perturb(self._copied(current), allowed, victim=frozen, targets=aim)
                     current = self._apply(current, proposal, allowed)
                 del worker
-        feature_flips = _difference(data.x, current.x)
+        feature_flips = feature_difference(data.x, current.x)
         current = current.clone()  # no tensor of the result is one of the caller's
         seconds = time.perf_counter() - start
 
@@ -568,7 +568,7 @@ def edge_difference(before: Tensor, after: Tensor) -> Tensor:
     return torch.from_numpy(np.stack(np.divmod(codes, n)))
 
 
-def _difference(before: Tensor, after: Tensor) -> Tensor:
+def feature_difference(before: Tensor, after: Tensor) -> Tensor:
     """The entries that differ, int64 ``[2, k]`` on the CPU; of one and the same tensor without a look at it."""
     if before is after:
         return torch.empty(2, 0, dtype=torch.int64)

@@ -172,12 +172,11 @@ def by_rows(loop: Any, arrays: tuple[Any, ...], pointer: Any, *results: Any) -> 
     channels = results[0].shape[1]
     rows, edges = pointer.size - 1, int(pointer[-1])
     threads = min(torch.get_num_threads(), edges * channels // _SHARE)
-    if threads < 2:
-        loop(*arrays, 0, rows, *results)
-        return
-    cuts = np.searchsorted(pointer + np.arange(rows + 1), np.linspace(0, edges + rows, threads + 1))
-    cuts[0], cuts[-1] = 0, rows
-    in_threads(loop, arrays, cuts.tolist(), *results)
+    cuts = [0, rows]
+    if threads > 1:
+        shares = np.linspace(0, edges + rows, threads + 1)[1:-1]
+        cuts[1:1] = np.searchsorted(pointer + np.arange(rows + 1), shares).tolist()
+    in_threads(loop, arrays, cuts, *results)
 
 
 def in_threads(loop: Any, arrays: tuple[Any, ...], cuts: Sequence[int], *results: Any) -> None:

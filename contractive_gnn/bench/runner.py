@@ -22,7 +22,7 @@ from torch_geometric.data import Data
 
 from contractive_gnn import datasets, training
 from contractive_gnn.attacks import AttackResult, Budget
-from contractive_gnn.attacks.base import edge_difference, undirected_edges
+from contractive_gnn.attacks.base import edge_difference, feature_difference, undirected_edges
 from contractive_gnn.bench.presets import SECTIONS, Preset
 from contractive_gnn.bench.protocol import Protocol, ProtocolError, check_names, choose_targets, evaluation
 from contractive_gnn.bench.results import (
@@ -399,7 +399,7 @@ def _given(clean: Data, attacked: Data, budget: Budget, provenance: dict[str, An
     return AttackResult(
         data=attacked,
         edge_flips=edge_difference(clean.edge_index, attacked.edge_index),
-        feature_flips=(clean.x != attacked.x).nonzero().t().contiguous(),
+        feature_flips=feature_difference(clean.x, attacked.x),
         budget=budget,
         seconds=0.0,
         provenance={**provenance, "versions": current_versions()},
