@@ -120,7 +120,7 @@ def fit(
             ).epochs
             for k, member in enumerate(members)
         ]
-        accuracy, loss = _score(predict(model, data), data.y, data.val_mask)
+        accuracy, loss = _score(predict(model, compressed), data.y, data.val_mask)
         return FitResult(accuracy, loss, -1, sum(epochs_of), time.perf_counter() - start)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
