@@ -92,7 +92,7 @@ Plugins = Annotated[
 Debug = Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")]
 SpecHelp = (
     r"NAME[:BUDGET]\[@evasion|@poisoning]. BUDGET: a fraction with a decimal point (0.05) or 50flips for a global "
-    "attack, a whole number per target (5) for a targeted one."
+    "attack, a whole number per target (5) for a targeted one. A:BUDGET+B:BUDGET: B on the graph that A left."
 )
 
 
@@ -522,7 +522,7 @@ def _protocol(
     specs = parse_attacks(default if attacks is None else attacks, dataset=dataset)
     lacking = {spec: packages for spec in specs if (packages := missing_packages(spec))}
     if lacking:
-        names = ", ".join(dict.fromkeys(spec.name for spec in lacking))
+        names = ", ".join(dict.fromkeys(spec.label for spec in lacking))
         absent = ", ".join(dict.fromkeys(package for packages in lacking.values() for package in packages))
         if attacks is not None:
             raise ModuleNotFoundError(f"{names}: {absent} is not installed; {INSTALL_ATTACKS}")
@@ -530,7 +530,7 @@ def _protocol(
         specs = tuple(spec for spec in specs if spec not in lacking)
     if split not in ("prognn", "random"):
         raise ValueError(f"--split: expected prognn or random, got {split!r}")
-    present = {None, *(spec.name for spec in specs)}
+    present = {None, *(step.name for spec in specs for step in spec.steps)}
     first = [] if attacks is not None else [o for o in map(Override.parse, quick) if o.subject in present]
     return Protocol(
         dataset=dataset,

@@ -135,6 +135,12 @@ class Protocol:
 
     def attack_hyperparameters(self, spec: AttackSpec) -> dict[str, Any]:
         """What, beside its budget, decides the graph that an attack makes."""
+        if spec.then:
+            first, *others = spec.steps
+            steps = [
+                {"attack": step.label, "budget": step.amount, **self.attack_hyperparameters(step)} for step in others
+            ]
+            return {**self.attack_hyperparameters(first), "then": steps}
         if spec.name == CLEAN or spec.source == "published":
             return {}
         if spec.name == RANDOM:
@@ -158,7 +164,7 @@ class Protocol:
                     split=split,
                     split_seed=self.split_seed,
                     model=model,
-                    attack=spec.name,
+                    attack=spec.label,
                     threat=spec.threat,
                     budget=spec.amount,
                     budget_unit=spec.unit,
@@ -217,11 +223,9 @@ def choose_targets(data: Data, *, count: int, seed: int) -> Tensor:
 
 
 def missing_packages(spec: AttackSpec) -> tuple[str, ...]:
-    """The packages that a live attack needs and that are not installed."""
-    if spec.source != "live":
-        return ()
+    """The packages that live attacks need and that are not installed."""
     missing = []
-    for package in spec.attack.packages:
+    for package in dict.fromkeys(p for step in spec.steps if step.source == "live" for p in step.attack.packages):
         try:
             metadata.version(package)
         except metadata.PackageNotFoundError:

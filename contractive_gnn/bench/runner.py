@@ -12,7 +12,7 @@ import inspect
 import traceback
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +198,7 @@ class _Unit:
             n_evaluated=int(nodes.mask.sum()),
             attack_source=task.spec.source,
             flips=attacked.n_flips,
-            unreliable=attacked.provenance.get("params", {}).get("diagnosis", {}).get("unreliable", []),
+            unreliable=_warnings(attacked.provenance),
             train_s=round(trained.seconds, 3),
             attack_s=round(attacked.seconds, 3),
             commit=stamp.commit,
@@ -313,6 +313,23 @@ def make_graph(protocol: Protocol, spec: AttackSpec, clean: Data, *, victim: nn.
         DatasetError: a published graph cannot be had.
         AttackError: the attack failed.
     """
+    first, *others = spec.steps
+    made = [_make_step(protocol, first, clean, victim=victim)]
+    for step in others:
+        assert step.budget is not None
+        kind = "structure" if step.name == RANDOM else step.attack.kind
+        budget = Budget(flips=step.budget.resolve(clean, kind))  # fractions are of the clean graph
+        made.append(_make_step(protocol, replace(step, budget=budget), made[-1].data, victim=victim))
+    if not others:
+        return made[0]
+    assert spec.budget is not None
+    provenance = {"attack": spec.label, "steps": [result.provenance for result in made]}
+    whole = _given(clean, made[-1].data, spec.budget, provenance)
+    return replace(whole, seconds=sum(result.seconds for result in made))
+
+
+def _make_step(protocol: Protocol, spec: AttackSpec, clean: Data, *, victim: nn.Module | None) -> AttackResult:
+    """The graph of one attack, without those that follow; ``clean`` is what it attacks."""
     budget = spec.budget
     assert budget is not None
     if spec.source == "published":
@@ -326,7 +343,7 @@ def make_graph(protocol: Protocol, spec: AttackSpec, clean: Data, *, victim: nn.
         assert fraction is not None
         noisy = datasets.add_random_edges(clean, fraction=fraction, seed=protocol.attack_seed)
         return _given(clean, noisy, budget, {"attack": RANDOM, "source": "generated", "seed": protocol.attack_seed})
-    targets = _targets(protocol, spec, clean)
+    targets = _targets(protocol, clean) if spec.targeted else clean.get("targets")
     return protocol.attack(spec).run(clean, budget, victim=victim, targets=targets)
 
 
@@ -395,6 +412,12 @@ def _train(name: str, hyperparameters: Preset, data: Data, seed: int) -> Trained
     return Trained(model, fitted.seconds + (taught.seconds if taught else 0.0))
 
 
+def _warnings(provenance: Mapping[str, Any]) -> list[str]:
+    """Why an attack, or one of several in a row, may be weaker than it looks."""
+    steps = provenance.get("steps", [provenance])
+    return [warning for s in steps for warning in s.get("params", {}).get("diagnosis", {}).get("unreliable", [])]
+
+
 def _given(clean: Data, attacked: Data, budget: Budget, provenance: dict[str, Any]) -> AttackResult:
     return AttackResult(
         data=attacked,
@@ -406,9 +429,7 @@ def _given(clean: Data, attacked: Data, budget: Budget, provenance: dict[str, An
     )
 
 
-def _targets(protocol: Protocol, spec: AttackSpec, data: Data) -> Tensor | None:
-    if not spec.targeted:
-        return None
+def _targets(protocol: Protocol, data: Data) -> Tensor:
     return choose_targets(data, count=protocol.n_targets, seed=protocol.attack_seed)
 
 
@@ -425,14 +446,14 @@ def _check(protocol: Protocol, data: Data) -> None:
                 f"drop --split, or attack it here with {spec.name}-live"
             )
         if spec.targeted and spec.source == "live":
-            _targets(protocol, spec, data)
+            _targets(protocol, data)
     for model in protocol.models:
         _check_model(model, protocol.model_hyperparameters(model), data)
     if strangers := [model for model in protocol.presets if model not in protocol.models]:
         raise ProtocolError(
             f"--preset {strangers[0]}=…: {strangers[0]!r} is not in this benchmark; it has {', '.join(protocol.models)}"
         )
-    subjects = {*protocol.models, *(spec.name for spec in protocol.attacks)}
+    subjects = {*protocol.models, *(step.name for spec in protocol.attacks for step in spec.steps)}
     for override in protocol.overrides:
         if override.subject is not None and override.subject not in subjects:
             raise ProtocolError(
@@ -474,8 +495,8 @@ def _graph_name(protocol: Protocol, spec: AttackSpec, split: str) -> str:
     """A readable file name, with a digest of everything that decides the graph."""
     own = protocol.attack_hyperparameters(spec)
     identity = digest({"split": split, "split_seed": protocol.split_seed, "attack": str(spec), **own})
-    number = str(spec).partition(":")[2].partition("@")[0]
-    return f"{protocol.dataset}-{spec.name}-{number}-{identity}.npz"
+    readable = str(spec).partition("@")[0].replace(":", "-")
+    return f"{protocol.dataset}-{readable}-{identity}.npz"
 
 
 def _failure(what: str, error: Exception, *, cells: int) -> Failure:

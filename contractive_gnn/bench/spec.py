@@ -1,17 +1,19 @@
-"""Attack specifications: ``NAME[:BUDGET][@evasion|@poisoning]``, as written on the command line.
+"""Attack specifications: ``NAME[:BUDGET][+NAME:BUDGET…][@evasion|@poisoning]``, as written on the command line.
 
     clean  metattack:0.05  metattack:0.25@poisoning  nettack:5  random:1.0  pgd:50flips  whitebox-pgd:0.1
+    metattack:0.25+flip-features:0.1
 
 BUDGET is a fraction with a decimal point (``0.05``, ``1.0``: of the clean graph's undirected edges, or of its non-zero
 feature entries) or a number of flips (``50flips``) for a global attack, and a whole number of flips per target (``5``)
-for a targeted one. ``1`` and ``1.0`` are never taken for each other.
+for a targeted one. ``1`` and ``1.0`` are never taken for each other. What stands after ``+`` is global, and attacks the
+graph that those before it left: edges and features at once.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final, get_args
 
@@ -26,7 +28,8 @@ RANDOM: Final = "random"
 PUBLISHED: Final = ("metattack", "nettack")
 _LIVE: Final = "-live"
 
-_GRAMMAR: Final = re.compile(r"(?P<name>[^:@]+)(:(?P<budget>[^:@]*))?(@(?P<threat>[^:@]*))?", re.ASCII)
+_STEP: Final = re.compile(r"(?P<name>[^:@+]+)(:(?P<budget>[^:@+]*))?", re.ASCII)
+_FORM: Final = "NAME[:BUDGET][+NAME:BUDGET…][@evasion|@poisoning], like metattack:0.25 or nettack:5"
 _FRACTION: Final = re.compile(r"\d+\.\d+", re.ASCII)
 _FLIPS: Final = re.compile(r"(\d+)flips", re.ASCII)
 _PER_TARGET: Final = re.compile(r"\d+", re.ASCII)
@@ -45,12 +48,24 @@ class AttackSpec:
         budget: how much it may change; None for "clean".
         threat: whether the model is frozen ("evasion") or retrained on the attacked graph ("poisoning").
         source: "published" graphs, a "live" attack, or "generated" (random edges, or nothing for "clean").
+        then: global attacks, one after another, on the graph that it leaves; their threat is that of the whole.
     """
 
     name: str
     budget: Budget | None
     threat: Threat
     source: Source
+    then: tuple[AttackSpec, ...] = ()
+
+    @property
+    def steps(self) -> tuple[AttackSpec, ...]:
+        """It by itself, and those that follow."""
+        return (replace(self, then=()), *self.then)
+
+    @property
+    def label(self) -> str:
+        """Its name, and those that follow with their budgets: what the results call it."""
+        return "+".join([self.name, *(f"{step.name}:{step._written}" for step in self.then)])
 
     @property
     def attack(self) -> type[Attack]:
@@ -65,7 +80,7 @@ class AttackSpec:
     @property
     def needs_victim(self) -> bool:
         """Whether its graph depends on the model that is attacked."""
-        return self.source == "live" and self.attack.knowledge == "adaptive"
+        return any(step.source == "live" and step.attack.knowledge == "adaptive" for step in self.steps)
 
     @property
     def amount(self) -> float | int:
@@ -89,11 +104,15 @@ class AttackSpec:
     def __str__(self) -> str:
         if self.budget is None:
             return self.name
+        return "+".join(f"{step.name}:{step._written}" for step in self.steps) + f"@{self.threat}"
+
+    @property
+    def _written(self) -> str:
+        """The budget."""
+        assert self.budget is not None
         if self.budget.fraction is not None:
-            budget = format(Decimal(repr(self.budget.fraction)), "f")
-        else:
-            budget = str(self.budget.flips) if self.targeted else f"{self.budget.flips}flips"
-        return f"{self.name}:{budget}@{self.threat}"
+            return format(Decimal(repr(self.budget.fraction)), "f")
+        return str(self.budget.flips) if self.targeted else f"{self.budget.flips}flips"
 
 
 def amount(budget: Budget) -> float | int:
@@ -126,26 +145,41 @@ def parse_attack(text: str, *, dataset: str) -> AttackSpec:
     """One specification; ``dataset`` decides whether "metattack" and "nettack" mean published graphs.
 
     The threat, where none is given: evasion for adaptive attacks, feature attacks and pgd / minmax, whose loss is that
-    of a frozen model; poisoning for the others.
+    of a frozen model; poisoning for the others. Of several in a row the first decides.
 
     Raises:
         SpecError: it cannot be understood.
     """
     text = text.strip()
-    match = _GRAMMAR.fullmatch(text)
-    if match is None:
-        raise SpecError(
-            f"attack {text!r}: expected NAME[:BUDGET][@evasion|@poisoning], like metattack:0.25 or nettack:5"
-        )
-    name, budget, threat = match["name"], match["budget"], match["threat"]
-    if threat is not None and threat not in get_args(Threat):
+    chain, at, threat = text.partition("@")
+    if at and threat not in get_args(Threat):
         raise SpecError(f"attack {text!r}: after @ expected evasion or poisoning, got {threat!r}")
+    first, *others = (_parse_step(text, part, dataset) for part in chain.split("+"))
+    if first.name == CLEAN and (at or others):
+        raise SpecError(f"attack {text!r}: clean is no attack and takes no budget and no threat; write clean")
+    for step in others:
+        if step.name == CLEAN or step.targeted or step.source == "published":
+            advice = f"; write {step.name}{_LIVE}" if step.source == "published" and not step.targeted else ""
+            raise SpecError(
+                f"attack {text!r}: after + expected a global attack that is made here, on the graph that those before "
+                f"it left, got {step.name!r}{advice}"
+            )
+    decided: Threat = threat or first.threat  # type: ignore[assignment]  # its words were checked above
+    return replace(first, threat=decided, then=tuple(replace(step, threat=decided) for step in others))
+
+
+def _parse_step(text: str, part: str, dataset: str) -> AttackSpec:
+    """``NAME[:BUDGET]``, a ``part`` of ``text``, with the threat that is its own where none is given."""
+    match = _STEP.fullmatch(part)
+    if match is None:
+        raise SpecError(f"attack {text!r}: expected {_FORM}")
+    name, budget = match["name"], match["budget"]
     if name not in attack_names():
         close = difflib.get_close_matches(name, attack_names(), n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise SpecError(f"attack {text!r}: no attack is called {name!r}.{hint} There are: {', '.join(attack_names())}")
     if name == CLEAN:
-        if budget is not None or threat is not None:
+        if budget is not None:
             raise SpecError(f"attack {text!r}: clean is no attack and takes no budget and no threat; write clean")
         return AttackSpec(CLEAN, None, "evasion", "generated")
 
@@ -155,12 +189,7 @@ def parse_attack(text: str, *, dataset: str) -> AttackSpec:
     elif name in PUBLISHED and has_published(dataset, name):
         source = "published"
     undecided = AttackSpec(name, None, "poisoning", source)
-    return AttackSpec(
-        name,
-        _parse_budget(text, budget, undecided, dataset),
-        threat or _default_threat(undecided),  # type: ignore[arg-type]  # its words were checked above
-        source,
-    )
+    return replace(undecided, budget=_parse_budget(text, budget, undecided, dataset), threat=_default_threat(undecided))
 
 
 def _parse_budget(text: str, budget: str | None, spec: AttackSpec, dataset: str) -> Budget:

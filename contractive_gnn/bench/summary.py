@@ -88,10 +88,11 @@ class Condition:
         """Attack and budget, such as "metattack 5 %"."""
         if self.budget_unit == "none":
             return self.attack
+        first, plus, others = self.attack.partition("+")
         return (
-            f"{self.attack} {100 * self.budget:g} %"
+            f"{first} {100 * self.budget:g} %{plus}{others}"
             if "fraction" in self.budget_unit
-            else f"{self.attack} {self.budget}"
+            else f"{first} {self.budget}{plus}{others}"
         )
 
     @property

@@ -20,7 +20,7 @@ from contractive_gnn.attacks import AttackResult
 from contractive_gnn.bench import runner
 from contractive_gnn.bench.protocol import Override, Protocol, ProtocolError
 from contractive_gnn.bench.results import RESULTS, Result, ResultsFile, read_results
-from contractive_gnn.bench.runner import Failure, GraphMade, Message, attack_once, execute, plan
+from contractive_gnn.bench.runner import Failure, GraphMade, Message, attack_once, execute, make_graph, plan
 from contractive_gnn.bench.spec import parse_attacks
 from contractive_gnn.nn import build
 
@@ -155,6 +155,45 @@ def test_a_targeted_attack_is_measured_on_its_targets(tmp_path: Path) -> None:
     assert graph.data.targets.numel() == 5
     data = protocol("clean").load()
     assert bool(data.test_mask[graph.data.targets].all())
+
+
+def test_edges_and_features_are_attacked_at_once(tmp_path: Path) -> None:
+    specs = "clean,random:0.5,random:0.5+gaussian-features:0.1,random:0.5+whitebox-pgd:9flips@evasion"
+    epochs = Override.parse("whitebox-pgd.attack.epochs=3")
+    benchmark = protocol(specs, overrides=(Override.parse("training.epochs=10"), epochs))
+    messages = run(benchmark, tmp_path)
+    results = results_of(messages)
+    assert len(results) == 2 * 2 * 4
+    # what depends on the model is made with it
+    paths = sorted(
+        (message.path for message in messages if isinstance(message, GraphMade)), key=lambda path: len(path.name)
+    )
+    edges, both = map(AttackResult.load, paths)
+    clean = benchmark.load()
+    assert torch.equal(both.data.edge_index, edges.data.edge_index)
+    assert torch.equal(both.edge_flips, edges.edge_flips)
+    assert edges.feature_flips.shape[1] == 0
+    assert both.feature_flips.shape[1] == int(0.1 * torch.count_nonzero(clean.x))
+    assert both.n_flips == both.edge_flips.shape[1] + both.feature_flips.shape[1]
+    assert [step["attack"] for step in both.provenance["steps"]] == ["random", "gaussian-features"]
+
+    m = clean.edge_index.shape[1] // 2
+    for result in results:
+        own = result.hyperparameters["attack"]
+        if result.attack == "random+gaussian-features:0.1":
+            assert (result.budget, result.budget_unit, result.threat) == (0.5, "fraction of edges", "poisoning")
+            assert result.flips == both.n_flips
+            assert [(s["attack"], s["budget"], s["params"]) for s in own["then"]] == [
+                ("gaussian-features", 0.1, {"scale": 1.0})
+            ]
+        elif result.attack == "random+whitebox-pgd:9flips":
+            assert abs(result.flips - round(0.5 * m)) <= 9
+            assert own["then"][0]["params"]["epochs"] == 3
+        else:
+            assert "then" not in own
+    # a fraction counts what the clean graph has, not what the step before has left
+    twice = make_graph(benchmark, parse_attacks("random:1.0+dice:0.5", dataset="csbm")[0], clean)
+    assert twice.provenance["steps"][1]["allowed_flips"] == int(0.5 * m)
 
 
 def test_an_adaptive_attack_aims_at_each_model_of_its_own(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,6 +50,19 @@ def test_any_text_is_a_specification_or_an_error_that_quotes_it(text: str) -> No
         assert str(spec).partition(":")[0] == text.strip().partition(":")[0].partition("@")[0]
 
 
+@given(names=st.lists(global_names, min_size=2, max_size=3), amounts=st.tuples(fractions, fractions, counts))
+def test_several_in_a_row_are_written_and_read_back(names: list[str], amounts: tuple[float, float, int]) -> None:
+    budgets = [Budget(fraction=amounts[0]), Budget(fraction=amounts[1]), Budget(flips=amounts[2])]
+    steps = [
+        AttackSpec(name, budget, "poisoning", "generated" if name == "random" else "live")
+        for name, budget in zip(names, budgets, strict=False)
+    ]
+    spec = replace(steps[0], then=tuple(steps[1:]))
+    assert spec.steps == tuple(steps)
+    assert parse_attack(str(spec), dataset="digits") == spec
+    assert str(spec) == "+".join(str(step).partition("@")[0] for step in steps) + "@poisoning"
+
+
 def test_one_and_one_point_zero_are_different_budgets() -> None:
     assert parse_attack("random:1.0", dataset="cora").budget == Budget(fraction=1.0)
     assert parse_attack("random:1flips", dataset="cora").budget == Budget(flips=1)
@@ -74,6 +89,9 @@ def test_one_and_one_point_zero_are_different_budgets() -> None:
         ("pgd:0.1", "cora", "evasion", "live", 0.1, "fraction of edges"),
         ("minmax:0.1", "cora", "evasion", "live", 0.1, "fraction of edges"),
         (" pgd:0.1@poisoning ", "cora", "poisoning", "live", 0.1, "fraction of edges"),
+        ("metattack:0.25+flip-features:0.1", "cora", "poisoning", "published", 0.25, "fraction of edges"),
+        ("nettack:5+gaussian-features:9flips", "cora", "poisoning", "published", 5, "edges per target"),
+        ("pgd:0.1+dice:0.2+random:0.3", "cora", "evasion", "live", 0.1, "fraction of edges"),
     ],
 )
 def test_what_a_specification_means(
@@ -104,6 +122,13 @@ def test_what_a_specification_means(
         ("nettack:5flips", "'5flips' is no budget"),
         ("dice-live:0.1", "no attack is called 'dice-live'"),
         ("dice:٣.٥", "is no budget"),
+        ("clean+dice:0.1", "clean is no attack"),
+        ("dice:0.1+clean", "after + expected a global attack"),
+        ("dice:0.1+nettack:5", "after + expected a global attack"),
+        ("dice:0.1+metattack:0.25", "write metattack-live"),
+        ("dice:0.1@evasion+random:0.1", "expected evasion or poisoning"),
+        ("dice:0.1+", "expected NAME"),
+        ("dice:0.1+random", "lacks a budget"),
     ],
 )
 def test_errors_say_what_was_given_and_what_was_expected(text: str, complaint: str) -> None:
