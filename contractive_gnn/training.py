@@ -102,6 +102,8 @@ def fit(
         raise ValueError("give self_training or a teacher, not both: fit the teacher with self_training")
     start = time.perf_counter()
     members = getattr(model, "members", None)
+    for part in members if isinstance(members, nn.ModuleList) else [model]:  # before any of them is trained
+        _check_options(part, lr, weight_decay, self_training, teacher)
     if isinstance(members, nn.ModuleList):
         compressed = _compressed(data)
         epochs_of = [
@@ -126,9 +128,6 @@ def fit(
         torch.manual_seed(seed)
         fit_data = getattr(model, "fit_data", None)
         if fit_data is not None:
-            if self_training is not None or teacher is not None:
-                what = "self_training" if teacher is None else "teacher"
-                raise ValueError(f"{what} is for models that fit trains; {type(model).__name__} trains itself")
             fit_data(data, seed=seed)
             accuracy, loss = _score(predict(model, data), data.y, data.val_mask)
             return FitResult(accuracy, loss, -1, 0, time.perf_counter() - start)
@@ -163,6 +162,21 @@ def fit(
         guessed = _Labelled((sure >= self_training) & ~known, label)
         again = attempt(labelled, guessed)
         return replace(again, epochs=fitted.epochs + again.epochs)
+
+
+def _check_options(
+    model: nn.Module,
+    lr: float | Mapping[str, float],
+    weight_decay: float | Mapping[str, float],
+    self_training: float | None,
+    teacher: nn.Module | None,
+) -> None:
+    """Raise ValueError where the model cannot be trained with these."""
+    if not hasattr(model, "fit_data"):
+        _parameter_groups(model, lr, weight_decay)
+    elif self_training is not None or teacher is not None:
+        what = "self_training" if teacher is None else "teacher"
+        raise ValueError(f"{what} is for models that fit trains; {type(model).__name__} trains itself")
 
 
 def _compressed(data: Data) -> Data:

@@ -344,13 +344,34 @@ def plot_growth(figures: list[Figure], path: Path) -> bool:
 
 
 def write(figures: list[Figure], folder: Path) -> list[Path]:
-    """``speed.jsonl``, and ``growth.png`` where the training suite ran, each under a temporary name first."""
+    """``speed.jsonl``, and ``growth.png`` where the training suite ran, each under a temporary name first.
+
+    Lines of other suites, which an earlier run wrote, stay.
+
+    Raises:
+        ValueError: what is there under that name was not written by this function.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     lines = folder / "speed.jsonl"
+    suites = {figure.suite for figure in figures}
+    kept = [line for line in _lines(lines) if json.loads(line)["suite"] not in suites]
     with replacing(lines) as partial:
-        partial.write_text("".join(json.dumps(asdict(f), ensure_ascii=False) + "\n" for f in figures), encoding="utf-8")
+        text = [*kept, *(json.dumps(asdict(f), ensure_ascii=False) for f in figures)]
+        partial.write_text("".join(line + "\n" for line in text), encoding="utf-8")
     picture = folder / "growth.png"
     return [lines, picture] if plot_growth(figures, picture) else [lines]
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        for line in lines:
+            Figure(**json.loads(line))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} holds other lines than those of speed ({error}); give another folder") from error
+    return lines
 
 
 def random_graph(nodes: int, edges: int, *, seed: int = 0) -> Tensor:

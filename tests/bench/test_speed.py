@@ -44,6 +44,22 @@ def test_the_layer_suite_writes_both_sides(tmp_path: Path) -> None:
     assert {"ours_s", "peer", "peer_s", "ratio", "ours_mb", "peer_mb", "machine", "versions"} <= rows[0].keys()
 
 
+def test_a_suite_replaces_its_own_lines_and_leaves_the_others(tmp_path: Path) -> None:
+    def figure(suite: str, seconds: float) -> speed.Figure:
+        return speed.Figure(suite=suite, name="a", ours_s=seconds, threads=1, machine="", versions={"torch": None})
+
+    for figures in ([figure("layers", 1.0)], [figure("nettack", 2.0)], [figure("layers", 3.0), figure("layers", 4.0)]):
+        (path,) = speed.write(figures, tmp_path)
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert [(line["suite"], line["ours_s"]) for line in lines] == [("nettack", 2.0), ("layers", 3.0), ("layers", 4.0)]
+
+    for strange in ("no JSON", '{"suite": "layers"}', "[]"):
+        path.write_text(strange, encoding="utf-8")
+        with pytest.raises(ValueError, match="give another folder"):
+            speed.write([figure("layers", 1.0)], tmp_path)
+        assert path.read_text(encoding="utf-8") == strange
+
+
 def test_the_plot_needs_two_sizes(tmp_path: Path) -> None:
     def figure(nodes: int) -> speed.Figure:
         cost, peer = speed.Cost(nodes / 1000, None), speed.Cost(nodes / 500, None)

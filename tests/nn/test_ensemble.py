@@ -85,6 +85,24 @@ def test_a_member_that_trains_itself_gets_the_features_as_they_are(data: Data) -
     assert model.members[0].layout == torch.strided
 
 
+def test_what_a_member_does_not_take_is_told_before_the_first_is_trained(data: Data) -> None:
+    class Itself(MLP):
+        def fit_data(self, data: Data, *, seed: int) -> None: ...
+
+    model = Ensemble([MLP(8, 2), Itself(8, 2)])
+    untouched = copy.deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match="Itself trains itself"):
+        fit(model, data, epochs=1, self_training=0.8)
+    with pytest.raises(ValueError, match="MLP has no roles"):
+        fit(
+            Ensemble([build("csgnn", 8, 2), MLP(8, 2)]),
+            data,
+            epochs=1,
+            lr=dict.fromkeys(("encoder", "node", "adjacency"), 0.1),
+        )
+    assert all(torch.equal(value, untouched[name]) for name, value in model.state_dict().items())
+
+
 def test_members_are_needed_and_have_one_form() -> None:
     with pytest.raises(ValueError, match="at least one member"):
         Ensemble([])
