@@ -102,8 +102,7 @@ def fit(
         raise ValueError("give self_training or a teacher, not both: fit the teacher with self_training")
     start = time.perf_counter()
     members = getattr(model, "members", None)
-    for part in members if isinstance(members, nn.ModuleList) else [model]:  # before any of them is trained
-        _check_options(part, lr, weight_decay, self_training, teacher)
+    _check_options(model, lr, weight_decay, self_training, teacher)  # of all members before one of them is trained
     if isinstance(members, nn.ModuleList):
         compressed = _compressed(data)
         epochs_of = [
@@ -171,8 +170,12 @@ def _check_options(
     self_training: float | None,
     teacher: nn.Module | None,
 ) -> None:
-    """Raise ValueError where the model cannot be trained with these."""
-    if not hasattr(model, "fit_data"):
+    """Raise ValueError where the model, or one of its members, cannot be trained with these."""
+    members = getattr(model, "members", None)
+    if isinstance(members, nn.ModuleList):
+        for member in members:
+            _check_options(member, lr, weight_decay, self_training, teacher)
+    elif not hasattr(model, "fit_data"):
         _parameter_groups(model, lr, weight_decay)
     elif self_training is not None or teacher is not None:
         what = "self_training" if teacher is None else "teacher"

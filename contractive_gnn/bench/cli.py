@@ -420,10 +420,11 @@ def speed(
         import torch
 
         from contractive_gnn.bench.protocol import check_names
-        from contractive_gnn.bench.speed import SUITES, Figure, write
+        from contractive_gnn.bench.speed import SUITES, Figure, read_lines, write
 
         names = list(SUITES) if suite is None else [name.strip() for name in suite.split(",")]
         check_names("suite", names, SUITES)
+        read_lines(out)  # an alien file there is told before anything is measured
         torch.set_num_threads(threads)
         options: dict[str, dict[str, Any]] = {
             "metattack": {"flips": flips, "fraction": fraction, "large_fraction": large_fraction},

@@ -61,7 +61,10 @@ def _undated(suffix: str) -> dict[str, str | None]:
 
 
 def pictures(sections: Sequence[Section], anchors: Sequence[Anchor] = ()) -> list[Picture]:
-    """The overview of every section, then one picture for each attack and threat in it."""
+    """The overview of every section, then one picture for each attack and threat in it.
+
+    Several attacks in a row have none: at a budget of 0 of the first one the others would still be there.
+    """
     drawn = []
     with mpl.rc_context(_STYLE):
         for section in sections:
@@ -69,7 +72,9 @@ def pictures(sections: Sequence[Section], anchors: Sequence[Anchor] = ()) -> lis
             drawn.append(_overview(section, prefix))
             threats: dict[str, list[str]] = {}
             for condition in section.conditions:
-                if condition.attack != CLEAN and condition.threat not in threats.setdefault(condition.attack, []):
+                if condition.attack == CLEAN or condition.chained:
+                    continue
+                if condition.threat not in threats.setdefault(condition.attack, []):
                     threats[condition.attack].append(condition.threat)
             for attack, kinds in threats.items():
                 for threat in kinds:

@@ -198,8 +198,9 @@ class Report:
         grid = [head]
         several = len({score.n for score in section.scores.values()}) > 1
         for condition in section.conditions:
+            published_graph = condition.source == "published" and not condition.chained
             row = [
-                _Cell(f"{condition.attack}" + (" (published)" if condition.source == "published" else "")),
+                _Cell(condition.attack + (" (published)" if published_graph else "")),
                 _Cell(condition.budget_text),
                 _Cell("–" if condition.attack == CLEAN else condition.threat),
                 _Cell(condition.nodes_text),

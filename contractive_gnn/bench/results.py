@@ -65,7 +65,8 @@ class Cell:
         split: name of the split ("prognn", "random").
         split_seed: seed of a random split (0 for a fixed one).
         model: name of the model.
-        attack: name of the attack as in the attack specification; "clean" for none.
+        attack: name of the attack as in the attack specification; "clean" for none. Of several in a row
+            ("metattack+flip-features:0.1") the first has its budget beside it, as any, and the others in the name.
         threat: "poisoning" (the model is retrained on the attacked graph) or "evasion" (the model is frozen). "clean"
             is an evasion attack of budget 0.
         budget: size of the attack, in ``budget_unit``.
@@ -111,12 +112,13 @@ class Result(Cell):
         clean_accuracy: the same, of the same nodes, for the model trained and evaluated on the clean graph.
         evaluated_on: "test" (the test mask) or "targets" (the nodes that a targeted attack aims at).
         n_evaluated: number of these nodes.
-        attack_source: "published" graph, "live" attack, or "generated" (random noise, or no attack).
-        flips: undirected edges or feature entries that the attack changed.
+        attack_source: "published" graph, "live" attack, or "generated" (random noise, or no attack); of several attacks
+            in a row that of the first.
+        flips: undirected edges and feature entries that the attack changed.
         unreliable: reasons, given by the attack itself, why a stronger one may exist (masked gradients, random
             flips that did better, …); empty where it has none.
         train_s: seconds of the training that gave the attacked model (wall clock).
-        attack_s: seconds that the attack took when its graph was made; 0 for a published graph.
+        attack_s: seconds that the attack took when its graph was made; 0 for what was published.
         commit: ``git rev-parse HEAD`` when run from a checkout, else None.
         uncommitted_changes: whether the checkout's tracked files differed from that commit (False without a checkout).
         versions: of Python and of the packages that matter.

@@ -316,16 +316,24 @@ def make_graph(protocol: Protocol, spec: AttackSpec, clean: Data, *, victim: nn.
     first, *others = spec.steps
     made = [_make_step(protocol, first, clean, victim=victim)]
     for step in others:
-        assert step.budget is not None
-        kind = "structure" if step.name == RANDOM else step.attack.kind
-        budget = Budget(flips=step.budget.resolve(clean, kind))  # fractions are of the clean graph
-        made.append(_make_step(protocol, replace(step, budget=budget), made[-1].data, victim=victim))
+        made.append(_make_step(protocol, _absolute(step, clean), made[-1].data, victim=victim))
     if not others:
         return made[0]
     assert spec.budget is not None
     provenance = {"attack": spec.label, "steps": [result.provenance for result in made]}
     whole = _given(clean, made[-1].data, spec.budget, provenance)
     return replace(whole, seconds=sum(result.seconds for result in made))
+
+
+def _absolute(step: AttackSpec, clean: Data) -> AttackSpec:
+    """With the number of flips that its budget allows on the clean graph."""
+    assert step.budget is not None
+    if step.name != RANDOM:
+        return replace(step, budget=Budget(flips=step.budget.resolve(clean, step.attack.kind)))
+    if step.budget.fraction is None:
+        return step
+    m = undirected_edges(clean.edge_index).shape[1]
+    return replace(step, budget=Budget(flips=round(step.budget.fraction * m)))  # as add_random_edges
 
 
 def _make_step(protocol: Protocol, spec: AttackSpec, clean: Data, *, victim: nn.Module | None) -> AttackResult:

@@ -29,7 +29,9 @@ PUBLISHED: Final = ("metattack", "nettack")
 _LIVE: Final = "-live"
 
 _STEP: Final = re.compile(r"(?P<name>[^:@+]+)(:(?P<budget>[^:@+]*))?", re.ASCII)
-_FORM: Final = "NAME[:BUDGET][+NAME:BUDGET…][@evasion|@poisoning], like metattack:0.25 or nettack:5"
+_FORM: Final = (
+    "NAME[:BUDGET][+NAME:BUDGET…][@evasion|@poisoning], like metattack:0.25, nettack:5 or dice:0.1+flip-features:0.1"
+)
 _FRACTION: Final = re.compile(r"\d+\.\d+", re.ASCII)
 _FLIPS: Final = re.compile(r"(\d+)flips", re.ASCII)
 _PER_TARGET: Final = re.compile(r"\d+", re.ASCII)
@@ -41,7 +43,9 @@ class SpecError(ValueError):
 
 @dataclass(frozen=True)
 class AttackSpec:
-    """One attack at one budget.
+    """One attack at one budget, and those that follow on the graph that it leaves.
+
+    What is said of the attack, here and in the properties, is said of the first one; :attr:`steps` has them all.
 
     Attributes:
         name: as written: "clean", "random", "metattack-live", …
@@ -145,7 +149,8 @@ def parse_attack(text: str, *, dataset: str) -> AttackSpec:
     """One specification; ``dataset`` decides whether "metattack" and "nettack" mean published graphs.
 
     The threat, where none is given: evasion for adaptive attacks, feature attacks and pgd / minmax, whose loss is that
-    of a frozen model; poisoning for the others. Of several in a row the first decides.
+    of a frozen model; poisoning for the others. Of several in a row the first decides, unless another one is adaptive:
+    evasion, since what was made against a frozen model is weak against another.
 
     Raises:
         SpecError: it cannot be understood.
@@ -154,7 +159,7 @@ def parse_attack(text: str, *, dataset: str) -> AttackSpec:
     chain, at, threat = text.partition("@")
     if at and threat not in get_args(Threat):
         raise SpecError(f"attack {text!r}: after @ expected evasion or poisoning, got {threat!r}")
-    first, *others = (_parse_step(text, part, dataset) for part in chain.split("+"))
+    first, *others = (_parse_step(text, part.strip(), dataset) for part in chain.split("+"))
     if first.name == CLEAN and (at or others):
         raise SpecError(f"attack {text!r}: clean is no attack and takes no budget and no threat; write clean")
     for step in others:
@@ -164,7 +169,11 @@ def parse_attack(text: str, *, dataset: str) -> AttackSpec:
                 f"attack {text!r}: after + expected a global attack that is made here, on the graph that those before "
                 f"it left, got {step.name!r}{advice}"
             )
-    decided: Threat = threat or first.threat  # type: ignore[assignment]  # its words were checked above
+    names = [step.name for step in (first, *others)]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise SpecError(f"attack {text!r}: {twice[0]} stands there twice, with one seed; give it one, larger budget")
+    adaptive = any(step.needs_victim for step in others)
+    decided: Threat = threat or ("evasion" if adaptive else first.threat)  # type: ignore[assignment]  # checked above
     return replace(first, threat=decided, then=tuple(replace(step, threat=decided) for step in others))
 
 

@@ -346,15 +346,15 @@ def plot_growth(figures: list[Figure], path: Path) -> bool:
 def write(figures: list[Figure], folder: Path) -> list[Path]:
     """``speed.jsonl``, and ``growth.png`` where the training suite ran, each under a temporary name first.
 
-    Lines of other suites, which an earlier run wrote, stay.
+    Lines of other suites, which an earlier run wrote, stay; those of the suites in ``figures`` are replaced.
 
     Raises:
-        ValueError: what is there under that name was not written by this function.
+        ValueError: see :func:`read_lines`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lines = folder / "speed.jsonl"
     suites = {figure.suite for figure in figures}
-    kept = [line for line in _lines(lines) if json.loads(line)["suite"] not in suites]
+    kept = [line for line in read_lines(folder) if json.loads(line)["suite"] not in suites]
     with replacing(lines) as partial:
         text = [*kept, *(json.dumps(asdict(f), ensure_ascii=False) for f in figures)]
         partial.write_text("".join(line + "\n" for line in text), encoding="utf-8")
@@ -362,15 +362,23 @@ def write(figures: list[Figure], folder: Path) -> list[Path]:
     return [lines, picture] if plot_growth(figures, picture) else [lines]
 
 
-def _lines(path: Path) -> list[str]:
+def read_lines(folder: Path) -> list[str]:
+    """The lines of a folder's ``speed.jsonl``; none where there is no such file.
+
+    Raises:
+        ValueError: a line is no JSON object with a suite.
+    """
+    path = folder / "speed.jsonl"
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").splitlines()
-    try:
-        for line in lines:
-            Figure(**json.loads(line))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} holds other lines than those of speed ({error}); give another folder") from error
+    for number, line in enumerate(lines, 1):
+        try:
+            known = isinstance(json.loads(line)["suite"], str)
+        except (ValueError, TypeError, KeyError):
+            known = False
+        if not known:
+            raise ValueError(f"{path}, line {number}, is none of speed's; move the file away or give another folder")
     return lines
 
 

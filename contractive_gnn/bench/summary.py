@@ -70,6 +70,11 @@ class Condition:
     source: Source
 
     @property
+    def chained(self) -> bool:
+        """Whether it is several attacks in a row, of which the budget is the first one's."""
+        return "+" in self.attack
+
+    @property
     def budget_text(self) -> str:
         """The budget with its unit, such as "5 % of edges"."""
         if self.budget_unit == "none":
@@ -88,12 +93,9 @@ class Condition:
         """Attack and budget, such as "metattack 5 %"."""
         if self.budget_unit == "none":
             return self.attack
-        first, plus, others = self.attack.partition("+")
-        return (
-            f"{first} {100 * self.budget:g} %{plus}{others}"
-            if "fraction" in self.budget_unit
-            else f"{first} {self.budget}{plus}{others}"
-        )
+        first, *others = self.attack.split("+")
+        budget = f"{100 * self.budget:g} %" if "fraction" in self.budget_unit else str(self.budget)
+        return " + ".join([f"{first} {budget}", *others])
 
     @property
     def nodes_text(self) -> str:

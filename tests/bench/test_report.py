@@ -250,6 +250,17 @@ def test_threats_units_and_data_sets_get_pictures_of_their_own(tmp_path: Path, m
     }
 
 
+def test_several_attacks_in_a_row_are_no_curve_and_no_published_graph(tmp_path: Path, make_result: Make) -> None:
+    with ResultsFile(tmp_path / "results.jsonl") as file:
+        file.append(make_result())
+        file.append(make_result(attack="metattack+flip-features:0.1", accuracy=40.0))
+    table = Report.of(tmp_path).write(tmp_path)[0].read_text(encoding="utf-8")
+    assert {path.stem for path in tmp_path.glob("*.png")} == {"overview", "accuracy_metattack"}
+    assert "metattack (published) |" in table
+    assert "metattack+flip-features:0.1 |" in table
+    assert "(metattack 25 % + flip-features:0.1)" in table
+
+
 def test_nothing_to_report_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "results.jsonl").touch()
     with pytest.raises(ReportError, match="no finished result"):

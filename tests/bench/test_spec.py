@@ -50,7 +50,9 @@ def test_any_text_is_a_specification_or_an_error_that_quotes_it(text: str) -> No
         assert str(spec).partition(":")[0] == text.strip().partition(":")[0].partition("@")[0]
 
 
-@given(names=st.lists(global_names, min_size=2, max_size=3), amounts=st.tuples(fractions, fractions, counts))
+@given(
+    names=st.lists(global_names, min_size=2, max_size=3, unique=True), amounts=st.tuples(fractions, fractions, counts)
+)
 def test_several_in_a_row_are_written_and_read_back(names: list[str], amounts: tuple[float, float, int]) -> None:
     budgets = [Budget(fraction=amounts[0]), Budget(fraction=amounts[1]), Budget(flips=amounts[2])]
     steps = [
@@ -91,7 +93,9 @@ def test_one_and_one_point_zero_are_different_budgets() -> None:
         (" pgd:0.1@poisoning ", "cora", "poisoning", "live", 0.1, "fraction of edges"),
         ("metattack:0.25+flip-features:0.1", "cora", "poisoning", "published", 0.25, "fraction of edges"),
         ("nettack:5+gaussian-features:9flips", "cora", "poisoning", "published", 5, "edges per target"),
-        ("pgd:0.1+dice:0.2+random:0.3", "cora", "evasion", "live", 0.1, "fraction of edges"),
+        ("pgd:0.1 + dice:0.2+random:0.3", "cora", "evasion", "live", 0.1, "fraction of edges"),
+        ("random:0.5+whitebox-pgd:0.1", "cora", "evasion", "generated", 0.5, "fraction of edges"),
+        ("random:0.5+whitebox-pgd:0.1@poisoning", "cora", "poisoning", "generated", 0.5, "fraction of edges"),
     ],
 )
 def test_what_a_specification_means(
@@ -129,6 +133,7 @@ def test_what_a_specification_means(
         ("dice:0.1@evasion+random:0.1", "expected evasion or poisoning"),
         ("dice:0.1+", "expected NAME"),
         ("dice:0.1+random", "lacks a budget"),
+        ("flip-features:0.1+random:0.1+flip-features:0.1", "flip-features stands there twice"),
     ],
 )
 def test_errors_say_what_was_given_and_what_was_expected(text: str, complaint: str) -> None:

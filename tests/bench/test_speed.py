@@ -53,7 +53,7 @@ def test_a_suite_replaces_its_own_lines_and_leaves_the_others(tmp_path: Path) ->
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert [(line["suite"], line["ours_s"]) for line in lines] == [("nettack", 2.0), ("layers", 3.0), ("layers", 4.0)]
 
-    for strange in ("no JSON", '{"suite": "layers"}', "[]"):
+    for strange in ("no JSON", '{"other": "layers"}', "[]", '{"suite": 1}'):
         path.write_text(strange, encoding="utf-8")
         with pytest.raises(ValueError, match="give another folder"):
             speed.write([figure("layers", 1.0)], tmp_path)

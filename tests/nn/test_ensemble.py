@@ -93,13 +93,11 @@ def test_what_a_member_does_not_take_is_told_before_the_first_is_trained(data: D
     untouched = copy.deepcopy(model.state_dict())
     with pytest.raises(ValueError, match="Itself trains itself"):
         fit(model, data, epochs=1, self_training=0.8)
+    roles = Ensemble([build("csgnn", 8, 2), MLP(8, 2)])
+    as_built = copy.deepcopy(roles.members[0].state_dict())
     with pytest.raises(ValueError, match="MLP has no roles"):
-        fit(
-            Ensemble([build("csgnn", 8, 2), MLP(8, 2)]),
-            data,
-            epochs=1,
-            lr=dict.fromkeys(("encoder", "node", "adjacency"), 0.1),
-        )
+        fit(roles, data, epochs=1, lr=dict.fromkeys(("encoder", "node", "adjacency"), 0.1))
+    assert all(torch.equal(value, as_built[name]) for name, value in roles.members[0].state_dict().items())
     assert all(torch.equal(value, untouched[name]) for name, value in model.state_dict().items())
 
 
