@@ -21,8 +21,9 @@ class Ensemble(nn.Module):
 
     Contractive flows of the members, each on its own fixed graph with its own fixed anchor, are one on the product of
     their states: the Jacobian is block diagonal, so in the largest of their norms it contracts at the least of their
-    rates. softmax is 1-Lipschitz in ℓ2 (Gao and Pavel 2017): where the scores of every member k are L_k-Lipschitz from
-    one and the same norm of the input to ℓ2, the mean probabilities are ``(1/M) Σ L_k``-Lipschitz.
+    rates. softmax is ½-Lipschitz in ℓ2 and in ℓ∞: its Jacobian ``diag(p) − ppᵀ`` is symmetric, and the absolute values
+    of its row i sum to ``2 p_i (1 − p_i) ≤ ½``. So where the scores of every member k are L_k-Lipschitz from one and
+    the same norm of the input to one of these two, the mean probabilities are ``(1/2M) Σ L_k``-Lipschitz to it.
 
     Args:
         members: modules with ``forward(x, edge_index, edge_weight=None)`` and ``reset_parameters()``.

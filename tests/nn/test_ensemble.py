@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
@@ -116,6 +117,40 @@ def test_members_are_needed_and_have_one_form() -> None:
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_the_preset_spells_the_default_members_out(name: str) -> None:
     assert load_preset(name, "unheard-of")["model"]["members"] == list(DEFAULTS[name])
+
+
+@pytest.mark.parametrize("order", [2.0, math.inf])
+def test_mean_probabilities_move_half_as_far_as_the_scores(order: float) -> None:
+    class Given(nn.Module):
+        def __init__(self, gain: Tensor) -> None:
+            super().__init__()
+            self.gain = gain
+
+        def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+            return x @ self.gain
+
+    generator = torch.Generator().manual_seed(0)
+    edges = torch.empty(2, 0, dtype=torch.long)
+    gains = [torch.randn(3, 4, generator=generator, dtype=torch.float64) for _ in range(3)]
+    model = Ensemble([Given(gain) for gain in gains])
+    bound = sum(float(torch.linalg.matrix_norm(gain.t(), order)) for gain in gains) / (2 * len(gains))
+
+    def ratio(model: nn.Module, x: Tensor, moved: Tensor) -> Tensor:
+        change = model(moved, edges).exp() - model(x, edges).exp()
+        return torch.linalg.vector_norm(change, order, dim=1) / torch.linalg.vector_norm(moved - x, order, dim=1)
+
+    x, moved = (torch.randn(500, 3, generator=generator, dtype=torch.float64).requires_grad_() for _ in range(2))
+    optimizer = torch.optim.Adam([x, moved], lr=0.05)
+    for _ in range(200):  # ascent: somebody tries to break it
+        optimizer.zero_grad()
+        (-ratio(model, x, moved).sum()).backward()
+        optimizer.step()
+    assert 0.4 * bound < float(ratio(model, x, moved).max()) <= bound * (1 + 1e-9)
+
+    # at p = (½, ½) no smaller constant holds
+    two = Ensemble([Given(torch.eye(2, dtype=torch.float64))] * 2)
+    x = torch.zeros(1, 2, dtype=torch.float64)
+    assert float(ratio(two, x, x + torch.tensor([[1e-4, -1e-4]]))) == pytest.approx(0.5, abs=1e-6)
 
 
 def test_the_provable_members_bring_any_two_states_together(data: Data) -> None:
