@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from statistics import mean, pstdev
+from statistics import mean, stdev
 from typing import Any
 
 import torch
@@ -303,7 +303,7 @@ def _groups(results: Sequence[Result]) -> dict[tuple[str, str, str, int, str, fl
 
 
 def _spread(values: Sequence[float]) -> str:
-    return f"{mean(values):.1f} ± {pstdev(values):.1f}" if len(values) > 1 else f"{values[0]:.1f}"
+    return f"{mean(values):.1f} ± {stdev(values):.1f}" if len(values) > 1 else f"{values[0]:.1f}"
 
 
 def _show(results: Sequence[Result]) -> None:
