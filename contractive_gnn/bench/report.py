@@ -195,6 +195,13 @@ class Report:
             head.append(_Cell(model))
             if published[model]:
                 head.append(_Cell(f"{model}, published"))
+        leading = {
+            condition: max(anchors, key=lambda anchor: anchor.accuracy)
+            for condition in section.conditions
+            if (anchors := self._published(section, condition))
+        }
+        if leading:
+            head.append(_Cell("best published"))
         grid = [head]
         several = len({score.n for score in section.scores.values()}) > 1
         for condition in section.conditions:
@@ -211,11 +218,15 @@ class Report:
                 if published[model]:
                     anchor = published[model].get(condition)
                     row.append(_Cell("–" if anchor is None else _number(anchor.accuracy, anchor.std), published=True))
+            if leading:
+                anchor = leading.get(condition)
+                text = "–" if anchor is None else f"{_number(anchor.accuracy, anchor.std)} ({anchor.model})"
+                row.append(_Cell(text, published=True))
             grid.append(row)
         kinds: tuple[EvaluatedOn, ...] = ("test", "targets")
         for on in kinds:
             if len(section.attacked(on)) > 1:
-                grid.append(self._worst_row(section, on, published))
+                grid.append(self._worst_row(section, on, published) + [_Cell("", published=True)] * bool(leading))
         return grid
 
     def _worst_row(

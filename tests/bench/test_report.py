@@ -98,7 +98,8 @@ def test_published_numbers_stand_beside_and_are_marked(folder: Path) -> None:
     text = Report.of(folder, anchors=folder / "anchors.csv").markdown()
     assert "| attack | budget | threat | accuracy on | gcn | gcn, published | csgnn |" in text
     assert "| 83 targets | 57.0 ± 1.4 | – | **83.0 ± 1.4** |" in text
-    assert "| 48.0 ± 1.4 | 47.5 ± 2.0 | **74.5 ± 0.7** |" in text
+    assert "| 48.0 ± 1.4 | 47.5 ± 2.0 | **74.5 ± 0.7** | 69.7 ± 1.7 (Pro-GNN) |" in text
+    assert "csgnn | best published |" in text
     assert "Published by others, on their own splits and settings; not measured here:" in text
     assert "| metattack | 25 % of edges | Pro-GNN | Pro-GNN Table 2 | 69.7 ± 1.7 |" in text
     assert "70.4" not in text  # a budget that was not measured
