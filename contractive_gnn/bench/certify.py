@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import torch
@@ -35,6 +35,7 @@ from contractive_gnn.bench.results import (
     replacing,
 )
 from contractive_gnn.bench.runner import check_teacher, train_teacher
+from contractive_gnn.bench.summary import number, spread
 from contractive_gnn.certify import Certificate, FeatureBudget, FlipBudget
 from contractive_gnn.certify import certify as certificate_of
 from contractive_gnn.certify.attack import Siege, besiege
@@ -303,7 +304,7 @@ def _groups(results: Sequence[Result]) -> dict[tuple[str, str, str, int, str, fl
 
 
 def _spread(values: Sequence[float]) -> str:
-    return f"{mean(values):.1f} ± {stdev(values):.1f}" if len(values) > 1 else f"{values[0]:.1f}"
+    return number(mean(values), spread(values))
 
 
 def _show(results: Sequence[Result]) -> None:

@@ -18,7 +18,17 @@ from rich.text import Text
 from contractive_gnn.bench.invocations import read_invocations
 from contractive_gnn.bench.plots import Picture, pictures
 from contractive_gnn.bench.results import RESULTS, EvaluatedOn, Result, read_results, replacing
-from contractive_gnn.bench.summary import CLEAN, DOUBT, Anchor, Condition, Score, Section, read_anchors, summarise
+from contractive_gnn.bench.summary import (
+    CLEAN,
+    DOUBT,
+    Anchor,
+    Condition,
+    Score,
+    Section,
+    number,
+    read_anchors,
+    summarise,
+)
 
 CSV_COLUMNS = (
     "dataset",
@@ -217,10 +227,10 @@ class Report:
                 row.append(_score_cell(section.scores.get((condition, model)), best, several))
                 if published[model]:
                     anchor = published[model].get(condition)
-                    row.append(_Cell("–" if anchor is None else _number(anchor.accuracy, anchor.std), published=True))
+                    row.append(_Cell("–" if anchor is None else number(anchor.accuracy, anchor.std), published=True))
             if leading:
                 anchor = leading.get(condition)
-                text = "–" if anchor is None else f"{_number(anchor.accuracy, anchor.std)} ({anchor.model})"
+                text = "–" if anchor is None else f"{number(anchor.accuracy, anchor.std)} ({anchor.model})"
                 row.append(_Cell(text, published=True))
             grid.append(row)
         kinds: tuple[EvaluatedOn, ...] = ("test", "targets")
@@ -245,7 +255,7 @@ class Report:
                 score = scores[model]
                 partial = "" if section.complete(model, on) else ", not all attacks"
                 doubt = DOUBT if score.unreliable else ""
-                text = f"{_number(score.mean, score.std)}{doubt} ({condition.short}{partial})"
+                text = f"{number(score.mean, score.std)}{doubt} ({condition.short}{partial})"
                 row.append(_Cell(text, best=best is not None and round(score.mean, 1) == best))
             if published[model]:
                 row.append(_Cell("", published=True))
@@ -259,7 +269,7 @@ class Report:
                 _Cell(condition.budget_text),
                 _Cell(anchor.model),
                 _Cell(anchor.source),
-                _Cell(_number(anchor.accuracy, anchor.std), published=True),
+                _Cell(number(anchor.accuracy, anchor.std), published=True),
             ]
             for condition in section.conditions
             for anchor in self._published(section, condition)
@@ -314,10 +324,6 @@ def _caption(section: Section) -> str:
     )
 
 
-def _number(mean: float, std: float | None) -> str:
-    return f"{mean:.1f}" if std is None else f"{mean:.1f} ± {std:.1f}"
-
-
 def _best(scores: object) -> float | None:
     """The best mean as it is printed, so that equal prints are equally bold; None where there is nothing to compare."""
     means = [round(score.mean, 1) for score in scores if isinstance(score, Score)]  # type: ignore[attr-defined]
@@ -327,7 +333,7 @@ def _best(scores: object) -> float | None:
 def _score_cell(score: Score | None, best: float | None, several: bool) -> _Cell:
     if score is None:
         return _Cell("–")
-    text = _number(score.mean, score.std) + (f" (n={score.n})" if several else "") + (DOUBT if score.unreliable else "")
+    text = number(score.mean, score.std) + (f" (n={score.n})" if several else "") + (DOUBT if score.unreliable else "")
     return _Cell(text, best=best is not None and round(score.mean, 1) == best)
 
 

@@ -69,7 +69,7 @@ class AttackSpec:
     @property
     def label(self) -> str:
         """Its name, and those that follow with their budgets: what the results call it."""
-        return "+".join([self.name, *(f"{step.name}:{step._written}" for step in self.then)])
+        return "+".join([self.name, *(step._written for step in self.then)])
 
     @property
     def attack(self) -> type[Attack]:
@@ -108,15 +108,17 @@ class AttackSpec:
     def __str__(self) -> str:
         if self.budget is None:
             return self.name
-        return "+".join(f"{step.name}:{step._written}" for step in self.steps) + f"@{self.threat}"
+        return "+".join(step._written for step in self.steps) + f"@{self.threat}"
 
     @property
     def _written(self) -> str:
-        """The budget."""
+        """``NAME:BUDGET``, of the first alone."""
         assert self.budget is not None
         if self.budget.fraction is not None:
-            return format(Decimal(repr(self.budget.fraction)), "f")
-        return str(self.budget.flips) if self.targeted else f"{self.budget.flips}flips"
+            budget = format(Decimal(repr(self.budget.fraction)), "f")
+        else:
+            budget = str(self.budget.flips) if self.targeted else f"{self.budget.flips}flips"
+        return f"{self.name}:{budget}"
 
 
 def amount(budget: Budget) -> float | int:

@@ -57,6 +57,11 @@ def spread(values: Sequence[float]) -> float | None:
     return statistics.stdev(values) if len(values) > 1 else None
 
 
+def number(mean: float, std: float | None) -> str:
+    """A percentage as the tables have it, with its deviation if there is one: "83.5 ± 0.4"."""
+    return f"{mean:.1f}" if std is None else f"{mean:.1f} ± {std:.1f}"
+
+
 @dataclass(frozen=True)
 class Condition:
     """One attack at one budget: a row of the table."""
