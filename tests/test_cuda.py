@@ -1,6 +1,7 @@
 """On a GPU: the scores and gradients of the CPU, and whole trainings. Skipped where torch finds none."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +9,10 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from contractive_gnn import attacks, datasets
+from contractive_gnn.bench.protocol import Override, Protocol
+from contractive_gnn.bench.results import RESULTS, Result, ResultsFile
+from contractive_gnn.bench.runner import attack_once, execute, plan
+from contractive_gnn.bench.spec import parse_attacks
 from contractive_gnn.nn import MODELS, build, seeded_communities
 from contractive_gnn.nn.deeprobust import DEEPROBUST_MODELS
 from contractive_gnn.training import evaluate, fit, predict
@@ -77,3 +82,43 @@ def test_a_model_is_attacked_there(data: Data) -> None:
     fit(model, there, epochs=30)
     result = attacks.get("whitebox-pgd", seed=0, epochs=10).run(there, attacks.Budget(fraction=0.1), victim=model)
     assert evaluate(model, result.data.cuda(), there.test_mask) < evaluate(model, there, there.test_mask)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_benchmark_runs_there(tmp_path: Path, jobs: int) -> None:
+    epochs = ("training.epochs=30", *(f"whitebox-pgd.attack.{key}=10" for key in ("epochs", "fine_epochs", "swaps")))
+    specs = "clean,random:0.5,random:0.2+whitebox-pgd:0.05@evasion,whitebox-pgd:0.1,whitebox-pgd:0.1@poisoning,rnd:3"
+    members = '[{"name": "gcn"}, {"name": "robust"}]'
+    asked = Protocol(
+        dataset="csbm",
+        models=("gcn", "robust-distilled", "ensemble"),
+        attacks=parse_attacks(specs, dataset="csbm"),
+        seeds=(0,),
+        overrides=tuple(map(Override.parse, (*epochs, f"ensemble.model.members={members}"))),
+        device="cuda",
+    )
+    with ResultsFile(tmp_path / RESULTS) as file:
+        results = list(execute(plan(asked, out=tmp_path, finished={}), file, processes=jobs))
+    measured = [result for result in results if isinstance(result, Result)]
+    assert len(measured) == 18, results
+    assert all(result.device.startswith("cuda (") and result.accuracy > 30 for result in measured)
+    gcn = {(result.attack, result.threat): result.accuracy for result in measured if result.model == "gcn"}
+    assert gcn["whitebox-pgd", "evasion"] < gcn["clean", "evasion"]
+    # nothing is left to do, and one that asks again finds its clean accuracy
+    with ResultsFile(tmp_path / RESULTS) as file:
+        assert plan(asked, out=tmp_path, finished=file.finished).n_finished == 18
+
+
+def test_one_graph_is_attacked_there() -> None:
+    asked = Protocol(
+        dataset="csbm",
+        models=("gcn",),
+        attacks=parse_attacks("whitebox-pgd:0.05", dataset="csbm"),
+        seeds=(0,),
+        overrides=(Override.parse("training.epochs=30"), Override.parse("whitebox-pgd.attack.epochs=10")),
+        device="cuda",
+    )
+    result, effect = attack_once(asked, seed=0)
+    assert result.data.x.device.type == "cpu"
+    assert effect is not None
+    assert effect.accuracy < effect.clean_accuracy

@@ -81,6 +81,13 @@ Targets = Annotated[
     int | None,
     typer.Option(help="Number of targets of a live targeted attack; 20 if not given, 10 in a first look."),
 ]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="Where models are trained and attacked, as torch names it: cpu, cuda, cuda:1. On a GPU two runs differ "
+        "in the last bits, since it sums in no fixed order."
+    ),
+]
 Plugins = Annotated[
     list[str] | None,
     typer.Option(
@@ -135,6 +142,7 @@ def bench(
             help="CSV of published numbers to show beside (dataset, attack, budget, model, accuracy, std, source)."
         ),
     ] = None,
+    device: Device = "cpu",
     plugins: Plugins = None,
     root: Root = None,
     debug: Debug = False,
@@ -149,6 +157,7 @@ def bench(
         protocol = _protocol(
             dataset=dataset, models=models, attacks=attacks, seeds=seeds, split=split, split_seed=split_seed,
             attack_seed=attack_seed, targets=targets, presets=presets, overrides=overrides, root=root,
+            device=device,
         )  # fmt: skip
         command = _command(protocol, presets=presets, plugins=plugins, jobs=jobs, anchors=anchors, out=out)
         n_results, failures = _bench(protocol, out=out, jobs=jobs, command=command)
@@ -195,6 +204,7 @@ def tune(
     split: Split = "prognn",
     split_seed: SplitSeed = 0,
     attack_seed: Annotated[int, typer.Option(help="Seed of the attacks that are made here.")] = 0,
+    device: Device = "cpu",
     plugins: Plugins = None,
     root: Root = None,
     debug: Debug = False,
@@ -206,7 +216,7 @@ def tune(
             raise ValueError(f"--trials: expected at least 1, got {trials}")
         protocol = _protocol(
             dataset=dataset, models=model, attacks=attacks, seeds=seeds, split=split, split_seed=split_seed,
-            attack_seed=attack_seed, root=root,
+            attack_seed=attack_seed, root=root, device=device,
         )  # fmt: skip
         from contractive_gnn.bench.runner import Failure
         from contractive_gnn.bench.spaces import Space
@@ -269,6 +279,7 @@ def attack(
     targets: Targets = None,
     presets: Presets = None,
     overrides: Overrides = None,
+    device: Device = "cpu",
     plugins: Plugins = None,
     root: Root = None,
     debug: Debug = False,
@@ -281,6 +292,7 @@ def attack(
         protocol = _protocol(
             dataset=dataset, models=model or "", attacks=attack, seeds=1, split=split, split_seed=split_seed,
             attack_seed=seed, targets=targets, presets=presets, overrides=overrides, root=root,
+            device=device,
         )  # fmt: skip
         from contractive_gnn.bench.runner import attack_once
 
@@ -508,6 +520,7 @@ def _protocol(
     split_seed: int,
     attack_seed: int,
     root: Path | None,
+    device: str,
     targets: int | None = None,
     presets: list[str] | None = None,
     overrides: list[str] | None = None,
@@ -545,6 +558,7 @@ def _protocol(
         presets=dict(parse_preset(text, dataset) for text in presets or ()),
         overrides=(*first, *(Override.parse(text) for text in overrides or ())),
         root=root,
+        device=device,
     )
 
 
@@ -570,6 +584,7 @@ def _command(
         *(("--preset", preset) for preset in presets or ()),
         *(("--set", override) for override in protocol.overrides),
         *(("--plugin", plugin) for plugin in plugins or ()),
+        ("--device", None if protocol.device == "cpu" else protocol.device),
         ("--jobs", jobs),
         ("--anchors", anchors),
         ("--root", protocol.root),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -92,6 +93,8 @@ class Protocol:
         presets: hyperparameters by the name of the model, in place of its packaged preset.
         root: folder with the data; None for the usual places.
         download: whether missing data may be fetched.
+        device: where models are trained and attacked, as torch names it. An attack that does not look at the model
+            stays on the CPU, and so do the graphs between the steps.
     """
 
     dataset: str
@@ -106,12 +109,17 @@ class Protocol:
     presets: Mapping[str, Preset] = field(default_factory=dict)
     root: Path | None = None
     download: bool = True
+    device: str = "cpu"
 
     def load(self) -> Data:
         """The clean graph."""
         return datasets.load(
             self.dataset, split=self.split, split_seed=self.split_seed, root=self.root, download=self.download
         )
+
+    def place(self, data: Data) -> Data:
+        """The graph on :attr:`device`; a shallow copy, so that ``data`` itself stays where it is."""
+        return copy.copy(data).to(self.device)
 
     def model_hyperparameters(self, model: str) -> dict[str, dict[str, Any]]:
         """``{"model": {…}, "training": {…}}``: the preset, with the overrides over it."""
@@ -192,7 +200,7 @@ def evaluation(data: Data) -> Evaluation:
     targets = data.get("targets")
     if targets is None:
         return Evaluation("test", data.test_mask)
-    mask = torch.zeros(data.num_nodes, dtype=torch.bool)
+    mask = torch.zeros_like(data.test_mask)
     mask[targets] = True
     return Evaluation("targets", mask)
 
@@ -231,6 +239,27 @@ def missing_packages(spec: AttackSpec) -> tuple[str, ...]:
         except metadata.PackageNotFoundError:
             missing.append(package)
     return tuple(missing)
+
+
+def check_device(device: str) -> None:
+    """Raise an error unless torch can work on the device.
+
+    Raises:
+        ProtocolError: torch does not know it, or this machine has none.
+    """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        here = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ProtocolError(f"--device {device}: {reason}; torch finds here: {', '.join(['cpu', *here])}") from error
+
+
+def device_name(device: str) -> str:
+    """The device with its product name where it is a GPU: ``"cuda (NVIDIA H100 80GB HBM3)"``."""
+    if torch.device(device).type != "cuda":
+        return device
+    return f"{device} ({torch.cuda.get_device_name(device)})"
 
 
 def check_names(kind: str, given: Sequence[str], known: Collection[str]) -> None:

@@ -289,7 +289,12 @@ class Report:
             ", ".join(f"{name} {version or 'not installed'}" for name, version in r.versions.items())
             for r in self.results
         )
-        origin = [("Command", list(self.commands)), ("Commit", list(commits)), ("Versions", list(versions))]
+        origin = [
+            ("Command", list(self.commands)),
+            ("Commit", list(commits)),
+            ("Versions", list(versions)),
+            ("Device", list(dict.fromkeys(r.device for r in self.results))),
+        ]
         return [(label, values) for label, values in origin if values]
 
 

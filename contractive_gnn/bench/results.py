@@ -122,6 +122,7 @@ class Result(Cell):
         commit: ``git rev-parse HEAD`` when run from a checkout, else None.
         uncommitted_changes: whether the checkout's tracked files differed from that commit (False without a checkout).
         versions: of Python and of the packages that matter.
+        device: where the model was trained and attacked; "cpu" in lines that do not say.
     """
 
     accuracy: float
@@ -136,6 +137,7 @@ class Result(Cell):
     commit: str | None
     uncommitted_changes: bool
     versions: Mapping[str, str | None]
+    device: str = dataclasses.field(default="cpu", kw_only=True)
 
     def __post_init__(self) -> None:
         for name in ("accuracy", "clean_accuracy"):
@@ -160,11 +162,11 @@ class Result(Cell):
             raise ResultsError(f"not JSON ({error})") from error
         if not isinstance(record, dict):
             raise ResultsError(f"expected a JSON object, got {type(record).__name__}")
-        names = [field.name for field in dataclasses.fields(cls)]
-        missing = [name for name in names if name not in record]
+        fields = dataclasses.fields(cls)
+        missing = [f.name for f in fields if f.name not in record and f.default is dataclasses.MISSING]
         if missing:
             raise ResultsError(f"lacks the field(s) {', '.join(missing)}")
-        return cls(**{name: record[name] for name in names})
+        return cls(**{f.name: record[f.name] for f in fields if f.name in record})
 
 
 @contextlib.contextmanager

@@ -2,7 +2,8 @@
 
 For each model and seed the model is trained once on the clean graph. An evasion attack is measured on that model,
 frozen; a poisoning attack by training a new model, of the same hyperparameters and seed, on the attacked graph with the
-same split. Graphs that do not depend on the model are made once, kept in ``OUT/graphs`` and given to all.
+same split. Graphs that do not depend on the model are made once, kept in ``OUT/graphs`` and given to all; those that do
+are made once for each model and seed, whether it is then frozen or trained anew.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import inspect
 import traceback
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,15 @@ from contractive_gnn import datasets, training
 from contractive_gnn.attacks import AttackResult, Budget
 from contractive_gnn.attacks.base import edge_difference, feature_difference, undirected_edges
 from contractive_gnn.bench.presets import SECTIONS, Preset
-from contractive_gnn.bench.protocol import Protocol, ProtocolError, check_names, choose_targets, evaluation
+from contractive_gnn.bench.protocol import (
+    Protocol,
+    ProtocolError,
+    check_device,
+    check_names,
+    choose_targets,
+    device_name,
+    evaluation,
+)
 from contractive_gnn.bench.results import (
     Cell,
     EvaluatedOn,
@@ -38,6 +47,7 @@ from contractive_gnn.bench.results import (
 from contractive_gnn.bench.spec import CLEAN, RANDOM, AttackSpec
 from contractive_gnn.bench.workers import Job, run_jobs
 from contractive_gnn.nn import build, model_names
+from contractive_gnn.nn.deeprobust import DeepRobustModel
 
 GRAPHS = "graphs"
 ERRORS = "errors.log"
@@ -72,16 +82,17 @@ Message = Result | GraphMade | Failure
 
 @dataclass(frozen=True)
 class Stamp:
-    """The state of the software that a result comes from."""
+    """The state of the software that a result comes from, and the device."""
 
     commit: str | None
     uncommitted_changes: bool
     versions: Mapping[str, str | None]
+    device: str
 
     @classmethod
-    def now(cls) -> Stamp:
-        """Of this process."""
-        return cls(*current_commit(), current_versions())
+    def now(cls, device: str = "cpu") -> Stamp:
+        """Of this process, with a device of torch."""
+        return cls(*current_commit(), current_versions(), device_name(device))
 
 
 @dataclass(frozen=True)
@@ -161,10 +172,17 @@ class Trained:
 
 @dataclass(frozen=True)
 class _Unit:
-    """One model and seed at work; the clean model is trained when it is first needed, and once."""
+    """One model and seed at work; the clean model is trained when it is first needed, and once.
+
+    Attributes:
+        job: what to measure.
+        data: the clean graph, on the CPU.
+        made: the graphs made against the clean model, by what the threat has no part in.
+    """
 
     job: UnitJob
     data: Data
+    made: dict[str, AttackResult] = field(default_factory=dict)
 
     @functools.cached_property
     def clean(self) -> Trained:
@@ -188,11 +206,11 @@ class _Unit:
         if nodes.on == "test" and self.job.clean_accuracy is not None:
             clean_accuracy = self.job.clean_accuracy
         else:
-            clean_accuracy = training.evaluate(self.clean.model, self.data, nodes.mask)
+            clean_accuracy = accuracy(self.job.protocol, self.clean.model, self.data, nodes.mask)
         stamp = self.job.stamp
         return Result(
             **{name: getattr(task.cell, name) for name in Cell.__dataclass_fields__},
-            accuracy=training.evaluate(trained.model, attacked.data, nodes.mask),
+            accuracy=accuracy(self.job.protocol, trained.model, attacked.data, nodes.mask),
             clean_accuracy=clean_accuracy,
             evaluated_on=nodes.on,
             n_evaluated=int(nodes.mask.sum()),
@@ -204,6 +222,7 @@ class _Unit:
             commit=stamp.commit,
             uncommitted_changes=stamp.uncommitted_changes,
             versions=stamp.versions,
+            device=stamp.device,
         )
 
     def _attacked(self, task: Task) -> AttackResult:
@@ -211,7 +230,10 @@ class _Unit:
             if not task.graph.exists():
                 raise FileNotFoundError(f"its attacked graph {task.graph.name} could not be made (see above)")
             return AttackResult.load(task.graph)
-        return make_graph(self.job.protocol, task.spec, self.data, victim=self.clean.model)
+        key = task.spec.without_threat
+        if key not in self.made:
+            self.made[key] = make_graph(self.job.protocol, task.spec, self.data, victim=self.clean.model)
+        return self.made[key]
 
 
 @dataclass(frozen=True)
@@ -245,13 +267,13 @@ def plan(protocol: Protocol, *, out: Path, finished: Mapping[Key, Result]) -> Pl
         finished: results that are there, by their key.
 
     Raises:
-        ProtocolError: an unknown model, hyperparameters that a model or the training does not take, …
+        ProtocolError: an unknown model or device, hyperparameters that a model or the training does not take, …
         DatasetError: the data set cannot be had.
     """
     check_names("model", protocol.models, model_names())
     data = protocol.load()
     _check(protocol, data)
-    stamp = Stamp.now()
+    stamp = Stamp.now(protocol.device)
     units, graphs, n_cells, n_finished = [], {}, 0, 0
     for seed in protocol.seeds:
         for model in protocol.models:
@@ -261,8 +283,8 @@ def plan(protocol: Protocol, *, out: Path, finished: Mapping[Key, Result]) -> Pl
                 if result := finished.get(cell.key):
                     n_finished += 1
                     # measured by the same code, or measured again: one line must not speak of two versions
-                    same_code = (result.commit, result.versions) == (stamp.commit, stamp.versions)
-                    if same_code and result.evaluated_on == "test":
+                    found = Stamp(result.commit, result.uncommitted_changes, result.versions, result.device)
+                    if found == stamp and result.evaluated_on == "test":
                         clean_accuracy = result.clean_accuracy
                     continue
                 graph = None
@@ -307,7 +329,10 @@ def make_graph(protocol: Protocol, spec: AttackSpec, clean: Data, *, victim: nn.
         protocol: data set, seeds and hyperparameters.
         spec: any attack but "clean".
         clean: the clean graph, of ``protocol.load()``.
-        victim: the model, for an adaptive attack.
+        victim: the model, for an adaptive attack, on the protocol's device.
+
+    Returns:
+        the graph, on the CPU.
 
     Raises:
         DatasetError: a published graph cannot be had.
@@ -352,7 +377,10 @@ def _make_step(protocol: Protocol, spec: AttackSpec, clean: Data, *, victim: nn.
         noisy = datasets.add_random_edges(clean, fraction=fraction, seed=protocol.attack_seed)
         return _given(clean, noisy, budget, {"attack": RANDOM, "source": "generated", "seed": protocol.attack_seed})
     targets = _targets(protocol, clean) if spec.targeted else clean.get("targets")
-    return protocol.attack(spec).run(clean, budget, victim=victim, targets=targets)
+    if spec.attack.knowledge != "adaptive":
+        return protocol.attack(spec).run(clean, budget, victim=victim, targets=targets)
+    result = protocol.attack(spec).run(protocol.place(clean), budget, victim=victim, targets=targets)
+    return replace(result, data=result.data.cpu())
 
 
 @dataclass(frozen=True)
@@ -391,17 +419,25 @@ def attack_once(protocol: Protocol, *, seed: int) -> tuple[AttackResult, Effect 
     model = train(protocol, protocol.models[0], data, seed=seed).model
     result = make_graph(protocol, spec, data, victim=model)
     nodes = evaluation(result.data)
-    before, after = (training.evaluate(model, graph, nodes.mask) for graph in (data, result.data))
+    before, after = (accuracy(protocol, model, graph, nodes.mask) for graph in (data, result.data))
     return result, Effect(nodes.on, before, after)
 
 
 def train(protocol: Protocol, name: str, data: Data, *, seed: int) -> Trained:
     """Build one model with the protocol's hyperparameters and fit it on one graph; first its teacher, if it has one.
 
+    Returns:
+        the model, on the protocol's device.
+
     Raises:
         FloatingPointError: the training diverges.
     """
-    return _train(name, protocol.model_hyperparameters(name), data, seed)
+    return _train(name, protocol.model_hyperparameters(name), protocol.place(data), seed)
+
+
+def accuracy(protocol: Protocol, model: nn.Module, data: Data, mask: Tensor) -> float:
+    """Accuracy in percent of a model that :func:`train` gave, on the nodes of a mask."""
+    return training.evaluate(model, protocol.place(data), mask.to(protocol.device))
 
 
 def train_teacher(options: Mapping[str, Any], data: Data, *, seed: int) -> Trained | None:
@@ -415,7 +451,7 @@ def _train(name: str, hyperparameters: Preset, data: Data, seed: int) -> Trained
     options = {**hyperparameters["training"], "teacher": taught.model if taught else None}
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
-        model = _build(name, data, hyperparameters["model"])
+        model = _build(name, data, hyperparameters["model"]).to(data.x.device)
         fitted = training.fit(model, data, seed=seed, **options)
     return Trained(model, fitted.seconds + (taught.seconds if taught else 0.0))
 
@@ -447,6 +483,7 @@ def _build(model: str, data: Data, hyperparameters: Mapping[str, Any]) -> nn.Mod
 
 def _check(protocol: Protocol, data: Data) -> None:
     """Find out now what would otherwise fail in every cell."""
+    check_device(protocol.device)
     for spec in protocol.attacks:
         if spec.source == "published" and data.split != "prognn":
             raise ProtocolError(
@@ -456,7 +493,7 @@ def _check(protocol: Protocol, data: Data) -> None:
         if spec.targeted and spec.source == "live":
             _targets(protocol, data)
     for model in protocol.models:
-        _check_model(model, protocol.model_hyperparameters(model), data)
+        _check_model(model, protocol.model_hyperparameters(model), data, device=protocol.device)
     if strangers := [model for model in protocol.presets if model not in protocol.models]:
         raise ProtocolError(
             f"--preset {strangers[0]}=…: {strangers[0]!r} is not in this benchmark; it has {', '.join(protocol.models)}"
@@ -470,7 +507,7 @@ def _check(protocol: Protocol, data: Data) -> None:
             )
 
 
-def check_teacher(model: str, options: Mapping[str, Any], data: Data) -> None:
+def check_teacher(model: str, options: Mapping[str, Any], data: Data, *, device: str = "cpu") -> None:
     """Whether the ``teacher`` among a preset's hyperparameters of the training, if there is one, can be fitted.
 
     Raises:
@@ -486,24 +523,28 @@ def check_teacher(model: str, options: Mapping[str, Any], data: Data) -> None:
     if options.get("self_training") is not None:
         raise ProtocolError(f"model {model!r} has a teacher: give self_training to the teacher, not to {model!r}")
     check_names("model", (teacher["name"],), model_names())
-    _check_model(teacher["name"], teacher, data)
+    _check_model(teacher["name"], teacher, data, device=device)
 
 
-def _check_model(model: str, hyperparameters: Preset, data: Data) -> None:
+def _check_model(model: str, hyperparameters: Preset, data: Data, *, device: str = "cpu") -> None:
     """Whether it can be built and fitted, and its teacher too."""
-    check_teacher(model, hyperparameters["training"], data)
+    check_teacher(model, hyperparameters["training"], data, device=device)
     try:
         built = _build(model, data, hyperparameters["model"])
         inspect.signature(training.fit).bind(built, data, seed=0, **hyperparameters["training"])
     except TypeError as error:
         raise ProtocolError(f"model {model!r} with {hyperparameters}: {error}") from error
+    if device != "cpu" and any(isinstance(module, DeepRobustModel) for module in built.modules()):
+        raise ProtocolError(
+            f"--device {device}: model {model!r} is trained by DeepRobust's own loop, on the CPU; measure it by itself"
+        )
 
 
 def _graph_name(protocol: Protocol, spec: AttackSpec, split: str) -> str:
     """A readable file name, with a digest of everything that decides the graph."""
     own = protocol.attack_hyperparameters(spec)
     identity = digest({"split": split, "split_seed": protocol.split_seed, "attack": str(spec), **own})
-    readable = str(spec).partition("@")[0].replace(":", "-")
+    readable = spec.without_threat.replace(":", "-")
     return f"{protocol.dataset}-{readable}-{identity}.npz"
 
 

@@ -108,7 +108,12 @@ class AttackSpec:
     def __str__(self) -> str:
         if self.budget is None:
             return self.name
-        return "+".join(step._written for step in self.steps) + f"@{self.threat}"
+        return f"{self.without_threat}@{self.threat}"
+
+    @property
+    def without_threat(self) -> str:
+        """As written, without what becomes of the model: all that decides the graph."""
+        return "+".join(step._written for step in self.steps)
 
     @property
     def _written(self) -> str:

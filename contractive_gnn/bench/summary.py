@@ -322,6 +322,9 @@ def _provenance(results: Sequence[Result]) -> list[str]:
     versions = {json.dumps(dict(result.versions), sort_keys=True) for result in results}
     if len(versions) > 1:
         notes.append(f"The numbers come from {len(versions)} sets of package versions.")
+    devices = list(dict.fromkeys(result.device for result in results))
+    if len(devices) > 1:
+        notes.append(f"The numbers come from {len(devices)} devices: {', '.join(devices)}.")
     return notes
 
 

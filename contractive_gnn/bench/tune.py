@@ -78,6 +78,7 @@ class Trial:
         commit: see :class:`~contractive_gnn.bench.results.Result`.
         uncommitted_changes: likewise.
         versions: likewise, with optuna's.
+        device: likewise.
     """
 
     number: int
@@ -93,6 +94,7 @@ class Trial:
     commit: str | None
     uncommitted_changes: bool
     versions: Mapping[str, str | None]
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,7 @@ def _check_graph(spec: AttackSpec) -> None:
         if spec.needs_victim
         else "evasion leaves the training as it is"
     )
-    advice = "" if spec.needs_victim else f", or this one @poisoning, {str(spec).partition('@')[0]}@poisoning"
+    advice = "" if spec.needs_victim else f", or this one @poisoning, {spec.without_threat}@poisoning"
     raise TuneError(
         f"attack {spec}: {why}; a search trains on clean and on poisoned graphs, like clean,metattack:0.25{advice}"
     )
@@ -249,6 +251,7 @@ class TrialJob:
             commit=self.stamp.commit,
             uncommitted_changes=self.stamp.uncommitted_changes,
             versions={**self.stamp.versions, "optuna": metadata.version("optuna")},
+            device=self.stamp.device,
         )
 
 
@@ -263,7 +266,7 @@ def _graphs(protocol: Protocol, tasks: Sequence[Task]) -> dict[str, Data]:
     """The graphs by name, each without the labels that a search must not see."""
     return {
         str(task.spec): without_test_labels(
-            protocol.load() if task.graph is None else AttackResult.load(task.graph).data
+            protocol.place(protocol.load() if task.graph is None else AttackResult.load(task.graph).data)
         )
         for task in tasks
     }
@@ -367,7 +370,7 @@ def execute(
         TuneError: a graph could not be made.
     """
     (record.search.out / GRAPHS).mkdir(parents=True, exist_ok=True)
-    stamp = Stamp.now()
+    stamp = Stamp.now(record.search.protocol.device)
     missing = sorted(set(range(trials)) - {trial.number for trial in record.trials})
     jobs = [TrialJob(record.search, number, tasks, stamp) for number in missing]
     stages: list[Sequence[Job[Trial | Message]]] = [graphs, jobs]

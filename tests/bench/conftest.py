@@ -36,6 +36,7 @@ def make_result() -> Callable[..., Result]:
             "commit": "c0ffee",
             "uncommitted_changes": False,
             "versions": {"python": "3.11", "torch": "2.14"},
+            "device": "cpu",
         }
         unknown = set(changes) - set(values)
         assert not unknown, f"no such field: {unknown}"

@@ -143,6 +143,7 @@ def test_ctrl_c_says_how_to_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (("--split", "fixed"), "--split: expected prognn or random, got 'fixed'"),
         (("--targets", "0", "--attacks", "rnd:3"), "expected 1 to 800 targets (the test nodes of csbm), got 0"),
         (("--root", "nowhere", "--dataset", "cora"), "root is 'nowhere', which is not a folder"),
+        (("--device", "gpu"), "--device gpu: Expected one of cpu, cuda"),
     ],
 )
 def test_mistakes_are_answered_in_one_line(tmp_path: Path, arguments: tuple[str, ...], complaint: str) -> None:
@@ -210,6 +211,7 @@ def test_attack_with_a_model_tells_its_accuracy(tmp_path: Path) -> None:
         (("--attack", "random:0.1", "--out", "noisy.pt"), "expected a file name that ends in .npz, got 'noisy.pt'"),
         (("--attack", "clean", "--out", "a.npz"), "expected one attack, like pgd:0.05 or nettack:3, got clean"),
         (("--attack", "random:0.1", "--out", "a.npz", "--model", "gnn"), "no model is called 'gnn'; there are: "),
+        (("--attack", "random:0.1", "--out", "a.npz", "--device", "gpu"), "--device gpu: Expected one of cpu, cuda"),
     ],
 )
 def test_mistakes_in_attack_are_answered_in_one_line(arguments: tuple[str, ...], complaint: str) -> None:

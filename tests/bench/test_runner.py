@@ -21,7 +21,7 @@ from contractive_gnn.bench import runner
 from contractive_gnn.bench.protocol import Override, Protocol, ProtocolError
 from contractive_gnn.bench.results import RESULTS, Result, ResultsFile, read_results
 from contractive_gnn.bench.runner import Failure, GraphMade, Message, attack_once, execute, make_graph, plan
-from contractive_gnn.bench.spec import parse_attacks
+from contractive_gnn.bench.spec import AttackSpec, parse_attacks
 from contractive_gnn.nn import build
 
 
@@ -232,6 +232,54 @@ def test_an_adaptive_attack_aims_at_each_model_of_its_own(tmp_path: Path) -> Non
     assert adaptive.attack_source == "live"
     assert adaptive.hyperparameters["attack"]["params"]["swaps"] == 2
     assert "diagnosis" not in adaptive.hyperparameters["attack"]["params"]
+
+
+def test_one_graph_against_a_model_serves_both_threats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def noted(asked: Protocol, spec: AttackSpec, *graphs: Data, **options: Any) -> AttackResult:
+        made.append(f"{spec} {options.get('victim') is not None}")
+        return make_graph(asked, spec, *graphs, **options)
+
+    monkeypatch.setattr(runner, "make_graph", noted)
+    quick = ("training.epochs=10", *(f"whitebox-pgd.attack.{key}=2" for key in ("epochs", "fine_epochs", "swaps")))
+    benchmark = protocol(
+        "whitebox-pgd:0.05@poisoning,whitebox-pgd:0.05,whitebox-pgd:0.1@poisoning",
+        models=("gcn",),
+        overrides=tuple(map(Override.parse, quick)),
+    )
+    results = results_of(run(benchmark, tmp_path))
+    assert made == ["whitebox-pgd:0.05@poisoning True", "whitebox-pgd:0.1@poisoning True"] * 2
+    assert len(results) == 6
+    assert results[0].attack_s == results[1].attack_s > 0
+    assert results[0].flips == results[1].flips
+    # what was made for another threat is what this one would have made
+    alone = protocol("whitebox-pgd:0.05", models=("gcn",), seeds=(0,), overrides=benchmark.overrides)
+    assert results_of(run(alone, tmp_path / "alone"))[0].accuracy == results[1].accuracy
+
+
+def test_a_device_is_looked_for_before_anything_is_done(tmp_path: Path) -> None:
+    with pytest.raises(ProtocolError, match=r"--device gpu: .*; torch finds here: cpu"):
+        plan(protocol("clean", device="gpu"), out=tmp_path, finished={})
+    absent = f"cuda:{torch.cuda.device_count()}"
+    with pytest.raises(ProtocolError, match=rf"--device {absent}: .*; torch finds here: cpu"):
+        plan(protocol("clean", device=absent), out=tmp_path, finished={})
+    for models, overrides in [
+        (("rgcn",), ()),
+        (("ensemble",), (Override.parse('ensemble.model.members=[{"name": "gcn"}, {"name": "rgcn"}]'),)),
+    ]:
+        asked = protocol("clean", device="meta", models=models, overrides=overrides)
+        with pytest.raises(ProtocolError, match=r"--device meta: model .* is trained by DeepRobust's own loop"):
+            plan(asked, out=tmp_path, finished={})
+
+
+def test_a_result_names_its_device_and_old_lines_are_of_the_cpu(tmp_path: Path) -> None:
+    (result, *_) = results_of(run(protocol("clean"), tmp_path))
+    assert result.device == "cpu"
+    line = json.loads(result.to_line())
+    del line["device"]
+    assert Result.from_line(json.dumps(line)) == result
+    assert Result.from_line(json.dumps({**line, "device": "cuda (a card)"})).device == "cuda (a card)"
 
 
 def test_a_cell_that_fails_is_logged_and_the_rest_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

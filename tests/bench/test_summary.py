@@ -126,6 +126,13 @@ def test_notes_tell_of_gaps_repeats_commits_and_versions(make_result: Make) -> N
     assert "2 commits: c0ffee, other" in notes
     assert "uncommitted changes" in notes
     assert "2 sets of package versions" in notes
+    assert "devices" not in notes
+
+
+def test_numbers_from_two_devices_are_told_apart(make_result: Make) -> None:
+    lines = [make_result(), make_result(seed=1, device="cuda (a card)")]
+    (section,) = summarise(lines)
+    assert "The numbers come from 2 devices: cpu, cuda (a card)." in section.notes
 
 
 def test_models_stand_in_the_order_asked_for(make_result: Make) -> None:
