@@ -72,6 +72,9 @@ def fit(
     perceptron, Zhang et al., ICLR 2022): the mean cross-entropy to its class probabilities at the nodes outside
     ``train_mask`` is added to that of the training nodes.
 
+    Of a model with ``members`` each is fitted by itself; of one with a ``teacher`` and a ``student`` the teacher, and
+    then the student on its answers, without ``self_training``. Part k of K has the seed ``K * seed + k``.
+
     Args:
         model: a module with ``forward(x, edge_index, edge_weight=None)`` and ``reset_parameters()``.
         data: one graph with ``x``, ``edge_index``, ``y``, ``train_mask``, ``val_mask``.
@@ -101,28 +104,28 @@ def fit(
     if self_training is not None and teacher is not None:
         raise ValueError("give self_training or a teacher, not both: fit the teacher with self_training")
     start = time.perf_counter()
-    members = getattr(model, "members", None)
-    _check_options(model, lr, weight_decay, self_training, teacher)  # of all members before one of them is trained
-    if isinstance(members, nn.ModuleList):
+    _check_options(model, lr, weight_decay, self_training, teacher)  # of all parts before one of them is trained
+    parts = _parts(model)
+    if parts:
         compressed = _compressed(data)
-        epochs_of = [
+        fitted_parts = [
             fit(
-                member,
-                data if hasattr(member, "fit_data") else compressed,
-                seed=len(members) * seed + k,
+                part,
+                data if hasattr(part, "fit_data") else compressed,
+                seed=len(parts) * seed + k,
                 epochs=epochs,
                 lr=lr,
                 weight_decay=weight_decay,
                 patience=patience,
                 select=select,
-                self_training=self_training,
-                teacher=teacher,
+                self_training=None if learns_from else self_training,
+                teacher=learns_from or teacher,
                 on_epoch=on_epoch,
-            ).epochs
-            for k, member in enumerate(members)
+            )
+            for k, (part, learns_from) in enumerate(parts)
         ]
         accuracy, loss = _score(predict(model, compressed), data.y, data.val_mask)
-        return FitResult(accuracy, loss, -1, sum(epochs_of), time.perf_counter() - start)
+        return FitResult(accuracy, loss, -1, sum(each.epochs for each in fitted_parts), time.perf_counter() - start)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         fit_data = getattr(model, "fit_data", None)
@@ -171,15 +174,28 @@ def _check_options(
     teacher: nn.Module | None,
 ) -> None:
     """Raise ValueError where the model, or one of its members, cannot be trained with these."""
-    members = getattr(model, "members", None)
-    if isinstance(members, nn.ModuleList):
-        for member in members:
-            _check_options(member, lr, weight_decay, self_training, teacher)
+    if parts := _parts(model):
+        if teacher is not None and any(learns_from for _, learns_from in parts):
+            raise ValueError(f"{type(model).__name__} has a teacher of its own; fit it without another")
+        for part, learns_from in parts:
+            _check_options(part, lr, weight_decay, None if learns_from else self_training, learns_from or teacher)
     elif not hasattr(model, "fit_data"):
         _parameter_groups(model, lr, weight_decay)
     elif self_training is not None or teacher is not None:
         what = "self_training" if teacher is None else "teacher"
         raise ValueError(f"{what} is for models that fit trains; {type(model).__name__} trains itself")
+
+
+def _parts(model: nn.Module) -> list[tuple[nn.Module, nn.Module | None]]:
+    """What is fitted by itself, in this order, each with the part that it learns from; empty for most models."""
+    members, student = getattr(model, "members", None), getattr(model, "student", None)
+    if isinstance(members, nn.ModuleList):
+        return [(member, None) for member in members]
+    if isinstance(student, nn.Module):
+        own = model.teacher
+        assert isinstance(own, nn.Module)
+        return [(own, None), (student, own)]
+    return []
 
 
 def _compressed(data: Data) -> Data:

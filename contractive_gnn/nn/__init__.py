@@ -8,6 +8,7 @@ from contractive_gnn.nn.csgnn import CSGNN, CoupledConv
 from contractive_gnn.nn.ensemble import Ensemble
 from contractive_gnn.nn.flow import FlowConv, FlowGNN, gradient_flow, linf_diffusion
 from contractive_gnn.nn.gnnguard import GNNGuard
+from contractive_gnn.nn.hedged import Hedged
 from contractive_gnn.nn.implicit import EquilibriumConv
 from contractive_gnn.nn.models import MODELS, build, flow_gnn, model_names
 from contractive_gnn.nn.similarity import Similarity, SimilarityFlowGNN, SimilarityWeights, robust, robust_provable
@@ -31,6 +32,7 @@ __all__ = [
     "FlowConv",
     "FlowGNN",
     "GNNGuard",
+    "Hedged",
     "Linear",
     "RUNGConv",
     "Similarity",

@@ -15,6 +15,7 @@ from contractive_gnn.nn.deeprobust import DEEPROBUST_MODELS
 from contractive_gnn.nn.ensemble import PROVABLE_MEMBERS, ROBUST_MEMBERS, Ensemble
 from contractive_gnn.nn.flow import FlowConv, FlowGNN, gradient_flow, linf_diffusion
 from contractive_gnn.nn.gnnguard import GNNGuard
+from contractive_gnn.nn.hedged import Hedged
 from contractive_gnn.nn.similarity import robust, robust_provable
 from contractive_gnn.nn.smoothing import RUNG, ElasticGNN
 
@@ -31,10 +32,38 @@ def ensemble(in_channels: int, out_channels: int, *, members: Sequence[Mapping[s
         ValueError: without members, or for one of another form or an unknown name.
         TypeError: if a hyperparameter is not one of the member's.
     """
-    for member in members:
-        if not (isinstance(member, Mapping) and {"name"} <= set(member) <= {"name", "model"}):
-            raise ValueError(f"expected for each member {{'name': MODEL, 'model': {{…}}}}, got {member!r}")
-    return Ensemble(build(member["name"], in_channels, out_channels, **member.get("model", {})) for member in members)
+    return Ensemble(_named("each member", member, in_channels, out_channels) for member in members)
+
+
+def hedged(
+    in_channels: int,
+    out_channels: int,
+    *,
+    teacher: Mapping[str, Any],
+    student: Mapping[str, Any] | None = None,
+    share: float = 0.4,
+) -> Hedged:
+    """A :class:`Hedged` around a model by name.
+
+    Args:
+        in_channels: number of features.
+        out_channels: number of classes.
+        teacher: its name and hyperparameters, ``{"name": MODEL, "model": {…}}``.
+        student: hyperparameters of the :class:`MLP`; by default those of ``robust-distilled``.
+        share: see :class:`Hedged`.
+
+    Raises:
+        ValueError: for a teacher of another form or an unknown name, or a share outside of (0, 1).
+        TypeError: if a hyperparameter is not one of the model's.
+    """
+    pupil = MLP(in_channels, out_channels, **({"dropout": 0.25, "row_norm": 4.0} if student is None else student))
+    return Hedged(_named("the teacher", teacher, in_channels, out_channels), pupil, share=share)
+
+
+def _named(what: str, model: Mapping[str, Any], in_channels: int, out_channels: int) -> nn.Module:
+    if not (isinstance(model, Mapping) and {"name"} <= set(model) <= {"name", "model"}):
+        raise ValueError(f"expected for {what} {{'name': MODEL, 'model': {{…}}}}, got {model!r}")
+    return build(model["name"], in_channels, out_channels, **model.get("model", {}))
 
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
@@ -67,6 +96,8 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "ensemble": ensemble,
     "robust-ensemble": partial(ensemble, members=ROBUST_MEMBERS),
     "robust-provable-ensemble": partial(ensemble, members=PROVABLE_MEMBERS),
+    "hedged": hedged,
+    "robust-hedged": partial(hedged, teacher={"name": "robust-ensemble"}),
     "rung": RUNG,
     "elastic-gnn": ElasticGNN,
     "gnnguard": GNNGuard,

@@ -1,0 +1,72 @@
+"""A model that reads edges, and a perceptron that it has taught, each with a fixed share of the answer."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from contractive_gnn.nn.baselines import MLP
+
+
+class Hedged(nn.Module):
+    r"""The class probabilities of a teacher and of its student, mixed so that edges decide no more than a share.
+
+    .. math:: P = w\,\mathrm{softmax}(z_{\text{teacher}}) + (1 - w)\,\mathrm{softmax}(z_{\text{student}})
+
+    :func:`contractive_gnn.training.fit` fits the teacher, and then the student on its answers (Hinton, Vinyals and Dean
+    2015). The student reads features alone, so for a fitted model and given features, whatever becomes of the edges:
+
+    - P moves by at most w in total variation, and by at most w in each class;
+    - where the student's two largest probabilities q₁ > q₂ have ``(1 − w)(q₁ − q₂) > w``, the prediction is the
+      student's. For any other class c, ``P₁ − P_c ≥ −w + (1 − w)(q₁ − q_c) > 0``, since the teacher's probabilities
+      differ by at least −1 (:meth:`immune`). This needs ``w < ½``.
+
+    Nothing is claimed for a model that is trained on attacked edges, or asked about attacked features. What a student
+    knows of the nodes it was taught about may be memory: judge it on nodes that it has not seen, too.
+
+    Args:
+        teacher: ``forward(x, edge_index, edge_weight=None)`` and ``reset_parameters()``.
+        student: a perceptron with the same classes.
+        share: w, above 0 and below 1.
+
+    Shapes:
+        those of the teacher; output ``[n, out_channels]``, logarithms of the class probabilities.
+
+    Raises:
+        TypeError: a student that is not an :class:`MLP`.
+        ValueError: a share outside of its range.
+    """
+
+    def __init__(self, teacher: nn.Module, student: MLP, *, share: float = 0.4) -> None:
+        super().__init__()
+        if not isinstance(student, MLP):
+            raise TypeError(f"the student must not read edges: expected an MLP, got {type(student).__name__}")
+        if not 0 < share < 1:
+            raise ValueError(f"share is what edges decide, above 0 and below 1, got {share!r}")
+        self.teacher, self.student, self.share = teacher, student, share
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew."""
+        self.teacher.reset_parameters()  # type: ignore[operator]
+        self.student.reset_parameters()
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+        """Logarithms of the class probabilities."""
+        read = self.teacher(x, edge_index, edge_weight).log_softmax(dim=-1)
+        known = self.student(x, edge_index).log_softmax(dim=-1)
+        return torch.logaddexp(read + math.log(self.share), known + math.log1p(-self.share))
+
+    def immune(self, x: Tensor, edge_index: Tensor, *, slack: float = 1e-5) -> Tensor:
+        """Nodes whose prediction no change of the edges, or of their weights, can alter; bool ``[n]``.
+
+        Args:
+            x: ``[n, in_channels]``.
+            edge_index: any; it is not looked at.
+            slack: by how much ``(1 − w)(q₁ − q₂)`` must be above w, for what float32 loses in forward.
+        """
+        self.eval()
+        with torch.no_grad():
+            first, second = self.student(x, edge_index).softmax(dim=-1).topk(2, dim=-1).values.unbind(dim=-1)
+        return (1 - self.share) * (first - second) > self.share + slack

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from contractive_gnn import attacks, datasets
+from contractive_gnn.bench.presets import load_preset
+from contractive_gnn.nn import GCN, MLP, Hedged, build
+from contractive_gnn.training import evaluate, fit, predict
+
+
+@pytest.fixture
+def data() -> Data:
+    return datasets.contextual_sbm(120, classes=3, features=12, average_degree=6, seed=1)
+
+
+class Told(nn.Module):
+    """Answers with the weights of the edges, which are its scores."""
+
+    def reset_parameters(self) -> None: ...
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+        assert edge_weight is not None
+        return edge_weight.view(x.shape[0], -1)
+
+
+class Fixed(MLP):
+    """Answers with its features, which are the logarithms of its probabilities."""
+
+    def __init__(self) -> None:
+        super().__init__(1, 1)
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+        return x
+
+
+def test_it_mixes_the_probabilities(data: Data) -> None:
+    torch.manual_seed(0)
+    teacher, student = GCN(12, 3), MLP(12, 3)
+    model = Hedged(teacher, student, share=0.3).eval()
+    expected = 0.3 * teacher(data.x, data.edge_index).softmax(-1) + 0.7 * student(data.x, data.edge_index).softmax(-1)
+    torch.testing.assert_close(model(data.x, data.edge_index).exp(), expected)
+
+
+def test_the_student_learns_from_the_teacher_that_was_fitted_first(data: Data) -> None:
+    model = build("hedged", 12, 3, teacher={"name": "robust", "model": {"hidden": 8}}, student={"hidden": 8})
+    fitted = fit(model, data, seed=3, epochs=6, self_training=0.5)
+    teacher = build("robust", 12, 3, hidden=8)
+    alone = fit(teacher, data, seed=6, epochs=6, self_training=0.5)
+    assert torch.equal(predict(teacher, data), predict(model.teacher, data))
+    student = MLP(12, 3, hidden=8)
+    fit(student, data, seed=7, epochs=6, teacher=teacher)
+    assert torch.equal(predict(student, data), predict(model.student, data))
+    assert fitted.epochs == alone.epochs + 6
+    assert fitted.val_accuracy == evaluate(model, data, data.val_mask)
+
+
+def test_what_its_parts_do_not_take_is_told_before_one_is_trained(data: Data) -> None:
+    model = build("hedged", 12, 3, teacher={"name": "csgnn"})
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match="MLP has no roles"):
+        fit(model, data, epochs=1, lr=dict.fromkeys(("encoder", "node", "adjacency"), 0.1))
+    with pytest.raises(ValueError, match="Hedged has a teacher of its own"):
+        fit(model, data, epochs=1, teacher=MLP(12, 3))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_mistakes_are_told() -> None:
+    with pytest.raises(TypeError, match="must not read edges: expected an MLP, got GCN"):
+        Hedged(GCN(12, 3), GCN(12, 3))  # type: ignore[arg-type]
+    for share in (0, 1, -0.1, math.nan):
+        with pytest.raises(ValueError, match="above 0 and below 1"):
+            Hedged(GCN(12, 3), MLP(12, 3), share=share)
+    with pytest.raises(ValueError, match="expected for the teacher"):
+        build("hedged", 12, 3, teacher="gcn")
+
+
+def answers(share: float, first: Tensor, told: Tensor) -> tuple[Hedged, Tensor, Tensor]:
+    """The model and its answers, where the student gives class 0 the probability ``first``."""
+    x = torch.stack([first, 1 - first], dim=1).log()
+    model = Hedged(Told(), Fixed(), share=share).eval()
+    return model, x, model(x, torch.empty(2, 0, dtype=torch.long), told.flatten())
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.4, 0.49])
+def test_at_the_edge_of_the_hypothesis_the_teacher_gets_its_way_beyond_and_not_before(share: float) -> None:
+    edge = share / (1 - share)  # of q1 - q2 = 2 q1 - 1
+    first = torch.tensor([(1 + edge * (1 + sign * 1e-4)) / 2 for sign in (1, -1)], dtype=torch.float64)
+    against = torch.tensor([[-500.0, 500.0]] * 2, dtype=torch.float64)
+    model, x, out = answers(share, first, against)
+    assert model.immune(x, torch.empty(2, 0)).tolist() == [True, False]
+    assert out.argmax(dim=1).tolist() == [0, 1]
+
+
+def test_with_half_of_the_answer_no_prediction_is_immune() -> None:
+    model, x, out = answers(0.5, torch.tensor([1 - 1e-7]).double(), torch.tensor([[-500.0, 500.0]]).double())
+    assert not model.immune(x, torch.empty(2, 0)).any()
+    assert out.argmax(dim=1).tolist() == [1]
+
+
+def test_no_scores_of_the_teacher_move_it_further_than_the_share() -> None:
+    generator = torch.Generator().manual_seed(0)
+    first = torch.rand(1000, generator=generator).clamp(1e-6, 1 - 1e-6)
+    one, other = (1000 * torch.randn(1000, 2, generator=generator) for _ in range(2))
+    for share in (0.2, 0.4, 0.9):
+        before, after = (answers(share, first, told)[2].exp() for told in (one, other))
+        variation = (before - after).abs().sum(dim=1) / 2
+        assert float(variation.max()) <= share + 1e-6  # float32: sums of numbers of size 1
+        assert float(variation.max()) > 0.99 * share
+
+
+def test_no_attack_changes_an_immune_prediction(data: Data) -> None:
+    model = build("hedged", 12, 3, teacher={"name": "gcn"})
+    fit(model, data, epochs=60)
+    immune = model.immune(data.x, data.edge_index)
+    before = predict(model, data).argmax(dim=1)
+    assert 0.1 < float(immune.float().mean()) < 0.95
+    moved = torch.zeros_like(immune)
+    for share in (0.2, 1.0, 3.0):
+        attack = attacks.get("whitebox-pgd", seed=0, epochs=30)
+        attacked = attack.run(data, attacks.Budget(fraction=share), victim=model).data
+        moved |= predict(model, attacked).argmax(dim=1) != before
+        assert torch.equal(model.immune(data.x, attacked.edge_index), immune)
+    assert not (moved & immune).any()
+    assert (moved & ~immune).sum() > 5
+    # features are another matter
+    gone = data.clone()
+    gone.x = -data.x
+    assert ((predict(model, gone).argmax(dim=1) != before) & immune).any()
+
+
+def test_the_preset_has_the_members_of_the_ensemble() -> None:
+    for dataset in ("cora", "citeseer", "unheard-of"):
+        asked = load_preset("robust-hedged", dataset)
+        ensemble = load_preset("robust-ensemble", dataset)
+        assert asked["model"]["teacher"] == {"name": "robust-ensemble", "model": ensemble["model"]}
+        assert asked["training"] == ensemble["training"]
