@@ -9,6 +9,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from contractive_gnn.nn.similarity import sharing
+
 
 class Ensemble(nn.Module):
     r"""The mean of the members' class probabilities, each member fitted by itself.
@@ -50,7 +52,8 @@ class Ensemble(nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Logarithms of the class probabilities."""
-        answers = [member(x, edge_index, edge_weight).log_softmax(dim=-1) for member in self.members]
+        with sharing():
+            answers = [member(x, edge_index, edge_weight).log_softmax(dim=-1) for member in self.members]
         return torch.stack(answers).logsumexp(dim=0) - math.log(len(answers))
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -34,6 +36,22 @@ _ROUNDING = 1e-3
 
 _STEEP = 1e-3
 """Up to about here a power below 1 of the cosine is a line: its slope at 0 stays finite."""
+
+
+_shared: ContextVar[dict[tuple[Any, ...], Tensor] | None] = ContextVar("_shared", default=None)
+
+
+@contextlib.contextmanager
+def sharing() -> Iterator[None]:
+    """Inside the block the cosines of one graph are found once for all :class:`Similarity` of equal hyperparameters.
+
+    A graph is known by its tensors, which must not be changed before the block ends; nothing is kept after it.
+    """
+    token = _shared.set({})
+    try:
+        yield
+    finally:
+        _shared.reset(token)
 
 
 class Similarity(nn.Module):
@@ -102,6 +120,8 @@ class Similarity(nn.Module):
         self.rank, self.rounds, self.hops = rank, rounds, hops
         self.mixing, self.power, self.source = float(mixing), float(power), source
         self._axes = _Last()
+        self._speechless = _Last()
+        self._embedded = _Last()
         self._latest = _Last()
         self._reliability: Reliability | None = None
 
@@ -163,7 +183,15 @@ class Similarity(nn.Module):
 
     def _weights(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None) -> Tensor:
         graph = Graph.of(x, edge_index, edge_weight)
-        cosine = self._cosines(x, graph)
+        found = None if torch.compiler.is_compiling() else _shared.get()
+        if found is None:
+            cosine = self._cosines(x, graph)
+        else:
+            own = (self.rank, self.rounds, self.hops, self.mixing, self.source, torch.is_grad_enabled())
+            key = (*own, id(x), id(edge_index), id(edge_weight))
+            if key not in found:
+                found[key] = self._cosines(x, graph)
+            cosine = found[key]
         likeness = cosine.clamp(min=0.0) if self.reliability is None else self.reliability(cosine)
         return graph.edge_weight * _power(likeness, self.power)
 
@@ -182,21 +210,26 @@ class Similarity(nn.Module):
 
     def embedding(self, x: Tensor, graph: Graph) -> Tensor:
         """Z, ``[n, rank]``: principal components with rows of length 1, or 0 where a node has no feature."""
-        if self.source == "features" or (self.source == "auto" and not _one_hot(x)):
-            axes, idf = self._axes(lambda: _principal_axes(_csr(x), self.rank), x)
-            rows = normalize_rows(x, idf.to(x.device, x.dtype))
-            z, known = (rows.to_dense() if axes is None else rows @ axes.to(x.device, x.dtype)), _occupied(x)
-        else:
-            axes, idf = self._axes(
-                lambda: _principal_axes(_adjacency(graph), self.rank), graph.edge_index, graph.edge_weight
-            )
-            idf, a = idf.to(x.device, x.dtype), graph.edge_weight
-            axes = torch.diag(idf) if axes is None else idf.unsqueeze(-1) * axes.to(idf)
-            length = (graph.row_sum(a.square() * idf[graph.source].square()) + idf.square()).sqrt()
-            z, known = (_product(axes, a, graph) + axes) / length.unsqueeze(-1), torch.ones_like(length)
-        known = known.unsqueeze(-1)
-        z = known * (z - (known * z).sum(dim=0) / known.sum().clamp(min=1.0))
-        return nn.functional.normalize(z, dim=1)
+        if self.source == "features" or (self.source == "auto" and not self._speechless(lambda: _one_hot(x), x)):
+            if x.requires_grad:
+                return self._of_features(x)
+            z: Tensor = self._embedded(lambda: self._of_features(x), x)
+            return z
+        return self._of_structure(x, graph)
+
+    def _of_features(self, x: Tensor) -> Tensor:
+        axes, idf = self._axes(lambda: _principal_axes(_csr(x), self.rank), x)
+        rows = normalize_rows(x, idf.to(x.device, x.dtype))
+        return _centred(rows.to_dense() if axes is None else rows @ axes.to(x.device, x.dtype), _occupied(x))
+
+    def _of_structure(self, x: Tensor, graph: Graph) -> Tensor:
+        axes, idf = self._axes(
+            lambda: _principal_axes(_adjacency(graph), self.rank), graph.edge_index, graph.edge_weight
+        )
+        idf, a = idf.to(x.device, x.dtype), graph.edge_weight
+        axes = torch.diag(idf) if axes is None else idf.unsqueeze(-1) * axes.to(idf)
+        length = (graph.row_sum(a.square() * idf[graph.source].square()) + idf.square()).sqrt()
+        return _centred((_product(axes, a, graph) + axes) / length.unsqueeze(-1), torch.ones_like(length))
 
     def extra_repr(self) -> str:
         """Show the hyperparameters."""
@@ -204,6 +237,13 @@ class Similarity(nn.Module):
             f"rank={self.rank}, rounds={self.rounds}, hops={self.hops}, mixing={self.mixing}, "
             f"power={self.power}, source={self.source!r}, reliability={self.reliability}"
         )
+
+
+def _centred(z: Tensor, known: Tensor) -> Tensor:
+    """The rows of z that are ``known`` (0 or 1, ``[n]``) less their mean, with length 1; the others 0."""
+    known = known.unsqueeze(-1)
+    z = known * (z - (known * z).sum(dim=0) / known.sum().clamp(min=1.0))
+    return nn.functional.normalize(z, dim=1)
 
 
 def _cosine(h: Tensor, graph: Graph) -> Tensor:

@@ -10,7 +10,8 @@ from torch_geometric.data import Data
 
 from contractive_gnn import datasets
 from contractive_gnn.bench.presets import load_preset
-from contractive_gnn.nn import MLP, Ensemble, build
+from contractive_gnn.graph import Graph
+from contractive_gnn.nn import MLP, Ensemble, Similarity, build
 from contractive_gnn.nn.ensemble import PROVABLE_MEMBERS, ROBUST_MEMBERS
 from contractive_gnn.nn.sparse import compress
 from contractive_gnn.training import evaluate, fit, predict
@@ -112,6 +113,41 @@ def test_members_are_needed_and_have_one_form() -> None:
             build("ensemble", 8, 2, members=[member])
     with pytest.raises(ValueError, match="unknown model 'mpl'"):
         build("ensemble", 8, 2, members=[{"name": "mpl"}])
+
+
+def test_members_share_the_cosines_of_one_graph(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[int] = []
+    cosines = Similarity._cosines
+
+    def counted(self: Similarity, x: Tensor, graph: Graph) -> Tensor:
+        found.append(self.rounds)
+        return cosines(self, x, graph)
+
+    members = [{"name": "robust"}, {"name": "robust-provable", "model": {"power": 0.5}}] * 2
+    other = {"name": "robust", "model": {"rounds": 1}}
+    model = build("ensemble", 8, 2, members=[*members, other, {"name": "gcn"}]).double().eval()
+    x = data.x.double()
+    generator = torch.Generator().manual_seed(0)
+    model.members[2].calibrate(data, torch.rand(80, 2, generator=generator).softmax(dim=1))
+    weight = torch.rand(data.num_edges, generator=generator, dtype=torch.float64).requires_grad_()
+    alone = [member(x, data.edge_index, weight).softmax(dim=-1) for member in model.members]
+    expected = (sum(alone) / len(alone)).log()
+    (slope,) = torch.autograd.grad(expected.square().sum(), weight)
+
+    monkeypatch.setattr(Similarity, "_cosines", counted)
+    for graph_weight in (weight, weight, weight.detach() / 2):  # a graph of autograd serves one backward pass alone
+        found.clear()
+        out = model(x, data.edge_index, graph_weight)
+        assert found == [3, 1]
+        if graph_weight is weight:
+            torch.testing.assert_close(out, expected)
+            torch.testing.assert_close(torch.autograd.grad(out.square().sum(), weight)[0], slope)
+        else:
+            assert not torch.allclose(out, expected)
+    found.clear()
+    for _ in range(2):
+        model.members[0](x, data.edge_index, weight)
+    assert found == [3, 3]
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
