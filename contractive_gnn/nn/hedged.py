@@ -69,4 +69,5 @@ class Hedged(nn.Module):
         self.eval()
         with torch.no_grad():
             first, second = self.student(x, edge_index).softmax(dim=-1).topk(2, dim=-1).values.unbind(dim=-1)
-        return (1 - self.share) * (first - second) > self.share + slack
+        sure: Tensor = (1 - self.share) * (first - second) > self.share + slack
+        return sure
