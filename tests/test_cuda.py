@@ -19,7 +19,7 @@ from contractive_gnn.training import evaluate, fit, predict
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
 
-NAMES = [name for name in MODELS if name not in {*DEEPROBUST_MODELS, "ensemble"}]
+NAMES = [name for name in MODELS if name not in {*DEEPROBUST_MODELS, "ensemble", "hedged"}]
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_a_model_is_attacked_there(data: Data) -> None:
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_benchmark_runs_there(tmp_path: Path, jobs: int) -> None:
     epochs = ("training.epochs=30", *(f"whitebox-pgd.attack.{key}=10" for key in ("epochs", "fine_epochs", "swaps")))
-    specs = "clean,random:0.5,random:0.2+whitebox-pgd:0.05@evasion,whitebox-pgd:0.1,whitebox-pgd:0.1@poisoning,rnd:3"
+    specs = "clean,random:0.5,random:0.2+whitebox-pgd:0.05@evasion,whitebox-pgd:0.1,whitebox-pgd:0.1@poisoning,dice:0.1"
     members = '[{"name": "gcn"}, {"name": "robust"}]'
     asked = Protocol(
         dataset="csbm",
