@@ -39,6 +39,7 @@ from contractive_gnn.attacks.base import (
     register,
     undirected_edges,
 )
+from contractive_gnn.nn.ensemble import relaxed
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -232,8 +233,7 @@ def guide_of(victim: nn.Module) -> nn.Module:
     A model whose gradient at an absent edge vanishes although adding the edge moves its output offers a twin with the
     same parameters that hides nothing. What a flip really does is always measured on the victim.
     """
-    twin = getattr(victim, "relaxed", None)
-    return victim if twin is None else twin()
+    return relaxed(victim)
 
 
 class EdgeFlips(Flips):

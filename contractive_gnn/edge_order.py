@@ -53,7 +53,9 @@ class EdgeOrder:
                     f"edge_index must hold node indices from 0 to {num_nodes - 1}, got {edges.min()} to {edges.max()}"
                 )
             narrow = max(num_nodes, 2 * edges.shape[1]) < np.iinfo(np.int32).max
-            order = cls(*map(torch.from_numpy, sort(edges, num_nodes, np.zeros(0, np.int32 if narrow else np.int64))))
+            arrays = sort(edges, num_nodes, np.zeros(0, np.int32 if narrow else np.int64))
+            with torch.inference_mode(False):  # it is kept, and a gradient may be asked for later
+                order = cls(*map(torch.from_numpy, arrays))
             _KNOWN[edge_index] = order
         return order
 

@@ -23,7 +23,7 @@ class FitResult:
     Attributes:
         val_accuracy: accuracy on the validation nodes at the epoch that was kept, in percent.
         val_loss: mean cross-entropy there.
-        best_epoch: that epoch, from 0 (-1 for a model that trains itself, or has members).
+        best_epoch: that epoch, from 0 (-1 for a model that trains itself, or whose parts are fitted).
         epochs: how many were run in all (0 for a model that trains itself).
         seconds: wall time.
     """
@@ -93,7 +93,7 @@ def fit(
     Raises:
         ValueError: if a mask is missing or empty, a role of ``lr`` is not one of the model's, ``self_training`` is
             not a probability below 1, or it and ``teacher`` are both given, or either for a model that trains itself,
-            or if the teacher's scores are not finite.
+            or if the teacher's scores are not finite, or for a ``teacher`` beside the model's own.
         FloatingPointError: if the training loss is not finite.
     """
     for mask in ("train_mask", "val_mask"):
@@ -118,8 +118,8 @@ def fit(
                 weight_decay=weight_decay,
                 patience=patience,
                 select=select,
-                self_training=None if learns_from else self_training,
-                teacher=learns_from or teacher,
+                self_training=self_training if learns_from is None else None,
+                teacher=teacher if learns_from is None else learns_from,
                 on_epoch=on_epoch,
             )
             for k, (part, learns_from) in enumerate(parts)
@@ -175,10 +175,13 @@ def _check_options(
 ) -> None:
     """Raise ValueError where the model, or one of its members, cannot be trained with these."""
     if parts := _parts(model):
-        if teacher is not None and any(learns_from for _, learns_from in parts):
+        if teacher is not None and any(learns_from is not None for _, learns_from in parts):
             raise ValueError(f"{type(model).__name__} has a teacher of its own; fit it without another")
         for part, learns_from in parts:
-            _check_options(part, lr, weight_decay, None if learns_from else self_training, learns_from or teacher)
+            if learns_from is None:
+                _check_options(part, lr, weight_decay, self_training, teacher)
+            else:
+                _check_options(part, lr, weight_decay, None, learns_from)
     elif not hasattr(model, "fit_data"):
         _parameter_groups(model, lr, weight_decay)
     elif self_training is not None or teacher is not None:
@@ -188,13 +191,11 @@ def _check_options(
 
 def _parts(model: nn.Module) -> list[tuple[nn.Module, nn.Module | None]]:
     """What is fitted by itself, in this order, each with the part that it learns from; empty for most models."""
-    members, student = getattr(model, "members", None), getattr(model, "student", None)
+    members, teacher, student = (getattr(model, name, None) for name in ("members", "teacher", "student"))
     if isinstance(members, nn.ModuleList):
         return [(member, None) for member in members]
-    if isinstance(student, nn.Module):
-        own = model.teacher
-        assert isinstance(own, nn.Module)
-        return [(own, None), (student, own)]
+    if isinstance(teacher, nn.Module) and isinstance(student, nn.Module):
+        return [(teacher, None), (student, teacher)]
     return []
 
 

@@ -10,6 +10,7 @@ there already are not made again.
 from __future__ import annotations
 
 import argparse
+import itertools
 from pathlib import Path
 
 from appending import read, work_off
@@ -54,17 +55,15 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    done = {(row["dataset"], row["nodes"], row["seed"]) for row in read(options.out)}
-    wanted = [
-        (dataset, nodes, tuple(options.shares), seed)
-        for dataset in options.datasets
-        for nodes in ("known", "hidden")
-        for seed in range(options.seeds)
-        if (dataset, nodes, seed) not in done
-    ]
+    done = {(row["dataset"], row["nodes"], row["seed"], row["share"]) for row in read(options.out)}
+    wanted = []
+    for dataset, nodes, seed in itertools.product(options.datasets, ("known", "hidden"), range(options.seeds)):
+        shares = tuple(share for share in options.shares if (dataset, nodes, seed, share) not in done)
+        if shares:
+            wanted.append((dataset, nodes, shares, seed))
     for rows in work_off(lines, wanted, jobs=options.jobs, out=options.out):
         for row in rows:
-            told = f"{row['accuracy']:.1f} right, {row['right_and_immune']:.1f} of them immune"
+            told = f"{row['accuracy']:.1f} right, {row['right_and_immune']:.1f} right and immune"
             print(row["dataset"], row["nodes"], row["seed"], row["share"], told, flush=True)
 
 

@@ -248,18 +248,17 @@ def check_device(device: str) -> None:
         ProtocolError: torch does not know it, or this machine has none.
     """
     try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        float(torch.ones(1, device=device))
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         here = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
         reason = str(error).splitlines()[0].rstrip(".")
         raise ProtocolError(f"--device {device}: {reason}; torch finds here: {', '.join(['cpu', *here])}") from error
 
 
 def device_name(device: str) -> str:
-    """The device with its product name where it is a GPU: ``"cuda (NVIDIA H100 80GB HBM3)"``."""
-    if torch.device(device).type != "cuda":
-        return device
-    return f"{device} ({torch.cuda.get_device_name(device)})"
+    """The kind of a device, with the product's name where it is a GPU: ``"cuda (NVIDIA H100 80GB HBM3)"``."""
+    kind = torch.device(device).type
+    return f"{kind} ({torch.cuda.get_device_name(device)})" if kind == "cuda" else kind
 
 
 def check_names(kind: str, given: Sequence[str], known: Collection[str]) -> None:

@@ -2,8 +2,8 @@
 
 For each model and seed the model is trained once on the clean graph. An evasion attack is measured on that model,
 frozen; a poisoning attack by training a new model, of the same hyperparameters and seed, on the attacked graph with the
-same split. Graphs that do not depend on the model are made once, kept in ``OUT/graphs`` and given to all; those that do
-are made once for each model and seed, whether it is then frozen or trained anew.
+same split. Graphs that do not depend on the model are made once for a threat, kept in ``OUT/graphs`` and given to all;
+those that do are made once for each model and seed, whether it is then frozen or trained anew.
 """
 
 from __future__ import annotations
@@ -534,9 +534,9 @@ def _check_model(model: str, hyperparameters: Preset, data: Data, *, device: str
         inspect.signature(training.fit).bind(built, data, seed=0, **hyperparameters["training"])
     except TypeError as error:
         raise ProtocolError(f"model {model!r} with {hyperparameters}: {error}") from error
-    if device != "cpu" and any(isinstance(module, DeepRobustModel) for module in built.modules()):
+    if torch.device(device).type != "cpu" and any(isinstance(part, DeepRobustModel) for part in built.modules()):
         raise ProtocolError(
-            f"--device {device}: model {model!r} is trained by DeepRobust's own loop, on the CPU; measure it by itself"
+            f"--device {device}: model {model!r} is trained by DeepRobust's own loop, on the CPU; measure it without"
         )
 
 

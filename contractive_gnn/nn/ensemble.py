@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable
 from typing import Any, Final
@@ -10,6 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from contractive_gnn.nn.similarity import sharing
+
+
+def relaxed(model: nn.Module) -> nn.Module:
+    """The twin of a model that hides no gradient at an absent edge, where it has one, else the model itself."""
+    twin = getattr(model, "relaxed", None)
+    return model if twin is None else twin()
 
 
 class Ensemble(nn.Module):
@@ -52,9 +59,17 @@ class Ensemble(nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Logarithms of the class probabilities."""
-        with sharing():
+        # a trace computes what it is told to, and cannot set a context variable
+        with contextlib.nullcontext() if torch.compiler.is_compiling() else sharing():
             answers = [member(x, edge_index, edge_weight).log_softmax(dim=-1) for member in self.members]
         return torch.stack(answers).logsumexp(dim=0) - math.log(len(answers))
+
+    def relaxed(self) -> nn.Module:
+        """The twin that an adaptive attack takes gradients through: with those of the members that have one."""
+        twins = [relaxed(member) for member in self.members]
+        if all(twin is member for twin, member in zip(twins, self.members, strict=True)):
+            return self
+        return Ensemble(twins).train(self.training)
 
 
 PROVABLE_MEMBERS: Final[tuple[dict[str, Any], ...]] = (

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from contractive_gnn.nn.baselines import MLP
+from contractive_gnn.nn.ensemble import relaxed
 
 
 class Hedged(nn.Module):
@@ -23,25 +24,28 @@ class Hedged(nn.Module):
       student's. For any other class c, ``P₁ − P_c ≥ −w + (1 − w)(q₁ − q_c) > 0``, since the teacher's probabilities
       differ by at least −1 (:meth:`immune`). This needs ``w < ½``.
 
+    A node at which the teacher's scores are not numbers (weights that overflow, say) gets the uniform distribution from
+    it, so no weights are outside of this.
+
     Nothing is claimed for a model that is trained on attacked edges, or asked about attacked features. What a student
     knows of the nodes it was taught about may be memory: judge it on nodes that it has not seen, too.
 
     Args:
         teacher: ``forward(x, edge_index, edge_weight=None)`` and ``reset_parameters()``.
-        student: a perceptron with the same classes.
+        student: a perceptron with the same classes; not of a subclass that reads edges.
         share: w, above 0 and below 1.
 
     Shapes:
         those of the teacher; output ``[n, out_channels]``, logarithms of the class probabilities.
 
     Raises:
-        TypeError: a student that is not an :class:`MLP`.
+        TypeError: a student whose forward is not that of :class:`MLP`.
         ValueError: a share outside of its range.
     """
 
     def __init__(self, teacher: nn.Module, student: MLP, *, share: float = 0.4) -> None:
         super().__init__()
-        if not isinstance(student, MLP):
+        if getattr(type(student), "forward", None) is not MLP.forward:
             raise TypeError(f"the student must not read edges: expected an MLP, got {type(student).__name__}")
         if not 0 < share < 1:
             raise ValueError(f"share is what edges decide, above 0 and below 1, got {share!r}")
@@ -55,19 +59,36 @@ class Hedged(nn.Module):
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Logarithms of the class probabilities."""
         read = self.teacher(x, edge_index, edge_weight).log_softmax(dim=-1)
+        lost = read.isnan().any(dim=-1, keepdim=True)
+        read = torch.where(lost, -math.log(read.size(-1)), read)
         known = self.student(x, edge_index).log_softmax(dim=-1)
         return torch.logaddexp(read + math.log(self.share), known + math.log1p(-self.share))
 
     def immune(self, x: Tensor, edge_index: Tensor, *, slack: float = 1e-5) -> Tensor:
-        """Nodes whose prediction no change of the edges, or of their weights, can alter; bool ``[n]``.
+        """Nodes whose prediction in evaluation mode no change of the edges, or of their weights, can alter.
 
         Args:
-            x: ``[n, in_channels]``.
+            x: ``[n, in_channels]``, float32 or float64, in the layout in which the predictions are asked for.
             edge_index: any; it is not looked at.
             slack: by how much ``(1 − w)(q₁ − q₂)`` must be above w, for what float32 loses in forward.
+
+        Returns:
+            bool ``[n]``.
         """
-        self.eval()
+        mode = self.student.training
+        self.student.eval()
         with torch.no_grad():
-            first, second = self.student(x, edge_index).softmax(dim=-1).topk(2, dim=-1).values.unbind(dim=-1)
+            known = self.student(x, edge_index).softmax(dim=-1)
+        self.student.train(mode)
+        if known.size(-1) == 1:
+            return torch.ones_like(known[:, 0], dtype=torch.bool)
+        first, second = known.topk(2, dim=-1).values.unbind(dim=-1)
         sure: Tensor = (1 - self.share) * (first - second) > self.share + slack
         return sure
+
+    def relaxed(self) -> nn.Module:
+        """The twin that an adaptive attack takes gradients through: with the teacher's, where it has one."""
+        teacher = relaxed(self.teacher)
+        if teacher is self.teacher:
+            return self
+        return Hedged(teacher, self.student, share=self.share).train(self.training)

@@ -38,14 +38,16 @@ _STEEP = 1e-3
 """Up to about here a power below 1 of the cosine is a line: its slope at 0 stays finite."""
 
 
-_shared: ContextVar[dict[tuple[Any, ...], Tensor] | None] = ContextVar("_shared", default=None)
+_Found = dict[tuple[Any, ...], tuple[Tensor, tuple[Tensor | None, ...]]]
+_shared: ContextVar[_Found | None] = ContextVar("_shared", default=None)
 
 
 @contextlib.contextmanager
 def sharing() -> Iterator[None]:
     """Inside the block the cosines of one graph are found once for all :class:`Similarity` of equal hyperparameters.
 
-    A graph is known by its tensors, which must not be changed before the block ends; nothing is kept after it.
+    A graph is known by its tensors, which must not be changed before the block ends; the block keeps nothing after it.
+    What is computed again outside of it, as by ``torch.utils.checkpoint``, is not shared: put the whole block inside.
     """
     token = _shared.set({})
     try:
@@ -76,7 +78,8 @@ class Similarity(nn.Module):
 
     Differentiable in ``edge_weight`` and in ``x``, for attackers who aim at it, with V and the inverse document
     frequencies held fixed (a change of one entry turns the singular vectors by its share of the whole matrix). Rows are
-    normalised, so a constant factor of the features, or of one node's, changes nothing.
+    normalised, so a constant factor of the features, or of one node's, changes nothing. What was found out about a
+    tensor is kept with it: do not change features through ``x.data`` or NumPy, of which torch takes no note.
 
     Where the features say nothing (an identity matrix: every node has one of its own), R is the adjacency matrix with
     self-loops instead: what two nodes share is their neighbours.
@@ -187,11 +190,12 @@ class Similarity(nn.Module):
         if found is None:
             cosine = self._cosines(x, graph)
         else:
-            own = (self.rank, self.rounds, self.hops, self.mixing, self.source, torch.is_grad_enabled())
-            key = (*own, id(x), id(edge_index), id(edge_weight))
+            given = (x, edge_index, edge_weight)
+            own = (type(self), self.rank, self.rounds, self.hops, self.mixing, self.source, torch.is_grad_enabled())
+            key = (*own, *map(id, given))
             if key not in found:
-                found[key] = self._cosines(x, graph)
-            cosine = found[key]
+                found[key] = self._cosines(x, graph), given  # kept, so that no id is given twice
+            cosine, _ = found[key]
         likeness = cosine.clamp(min=0.0) if self.reliability is None else self.reliability(cosine)
         return graph.edge_weight * _power(likeness, self.power)
 
@@ -332,7 +336,8 @@ class _Last:
         self._value: Any = None
 
     def __call__(self, compute: Any, *tensors: Tensor | None) -> Any:
-        if torch.compiler.is_compiling() or any(t is not None and t.is_inference() for t in tensors):
+        inference = torch.is_inference_mode_enabled() or any(t is not None and t.is_inference() for t in tensors)
+        if inference or torch.compiler.is_compiling():
             return compute()
         key = [(id(t), None if t is None else t._version) for t in tensors]
         if key != self._key:

@@ -270,7 +270,9 @@ def test_a_device_is_looked_for_before_anything_is_done(tmp_path: Path) -> None:
     ]:
         asked = protocol("clean", device="meta", models=models, overrides=overrides)
         with pytest.raises(ProtocolError, match=r"--device meta: model .* is trained by DeepRobust's own loop"):
-            plan(asked, out=tmp_path, finished={})
+            runner._check_model(models[0], asked.model_hyperparameters(models[0]), asked.load(), device="meta")
+    with pytest.raises(ProtocolError, match=r"--device meta: .* torch finds here: cpu"):
+        plan(protocol("clean", device="meta"), out=tmp_path, finished={})
 
 
 def test_a_result_names_its_device_and_old_lines_are_of_the_cpu(tmp_path: Path) -> None:

@@ -128,7 +128,9 @@ def test_members_share_the_cosines_of_one_graph(data: Data, monkeypatch: pytest.
     model = build("ensemble", 8, 2, members=[*members, other, {"name": "gcn"}]).double().eval()
     x = data.x.double()
     generator = torch.Generator().manual_seed(0)
-    model.members[2].calibrate(data, torch.rand(80, 2, generator=generator).softmax(dim=1))
+    probability = torch.rand(80, 2, generator=generator, dtype=torch.float64).softmax(dim=1)
+    model.members[2].similarity.calibrate(x, data.edge_index, probability=probability)
+    assert model.members[2].similarity.reliability is not None
     weight = torch.rand(data.num_edges, generator=generator, dtype=torch.float64).requires_grad_()
     alone = [member(x, data.edge_index, weight).softmax(dim=-1) for member in model.members]
     expected = (sum(alone) / len(alone)).log()
@@ -148,6 +150,48 @@ def test_members_share_the_cosines_of_one_graph(data: Data, monkeypatch: pytest.
     for _ in range(2):
         model.members[0](x, data.edge_index, weight)
     assert found == [3, 3]
+
+
+def test_what_is_not_the_same_graph_or_the_same_similarity_is_not_shared(data: Data) -> None:
+    class Other(Similarity):
+        def embedding(self, x: Tensor, graph: Graph) -> Tensor:
+            return super().embedding(x.flip(1) ** 2, graph)
+
+    class Masked(nn.Module):
+        def __init__(self, inner: nn.Module, k: int) -> None:
+            super().__init__()
+            self.inner, self.k = inner, k
+
+        def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+            return self.inner(x * (torch.arange(8) != self.k), edge_index, edge_weight)  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    other = build("robust", 8, 2)
+    other.similarity = Other()
+    members = [build("robust", 8, 2), other, *(Masked(build("robust", 8, 2), k) for k in range(6))]
+    model = Ensemble(members).eval()
+    for mode in (torch.no_grad, torch.inference_mode):
+        for _ in range(2):
+            with mode():
+                alone = [copy.deepcopy(member)(data.x, data.edge_index).softmax(dim=-1) for member in model.members]
+                out = model(data.x, data.edge_index)
+            torch.testing.assert_close(out.exp(), sum(alone) / len(alone))
+
+
+def test_what_was_asked_in_inference_mode_does_not_stand_in_the_way_of_a_gradient(data: Data) -> None:
+    model = build("robust-ensemble", 8, 2).eval()
+    with torch.inference_mode():
+        model(data.x, data.edge_index)
+    weight = torch.ones(data.num_edges, requires_grad=True)
+    model(data.x, data.edge_index, weight).sum().backward()
+    assert weight.grad is not None
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_it_is_traced_whole(data: Data) -> None:
+    model = build("ensemble", 8, 2, members=[{"name": "mlp"}, {"name": "mlp"}]).eval()
+    traced = torch.compile(model, fullgraph=True, backend="eager")
+    torch.testing.assert_close(traced(data.x, data.edge_index), model(data.x, data.edge_index))
 
 
 @pytest.mark.parametrize("name", DEFAULTS)

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from contractive_gnn import attacks, datasets
+from contractive_gnn.attacks.whitebox import guide_of
 from contractive_gnn.bench.presets import load_preset
-from contractive_gnn.nn import GCN, MLP, Hedged, build
+from contractive_gnn.nn import APPNP, GCN, MLP, RUNG, ElasticGNN, Hedged, build
 from contractive_gnn.training import evaluate, fit, predict
 
 
@@ -26,16 +27,6 @@ class Told(nn.Module):
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         assert edge_weight is not None
         return edge_weight.view(x.shape[0], -1)
-
-
-class Fixed(MLP):
-    """Answers with its features, which are the logarithms of its probabilities."""
-
-    def __init__(self) -> None:
-        super().__init__(1, 1)
-
-    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
-        return x
 
 
 def test_it_mixes_the_probabilities(data: Data) -> None:
@@ -70,8 +61,9 @@ def test_what_its_parts_do_not_take_is_told_before_one_is_trained(data: Data) ->
 
 
 def test_mistakes_are_told() -> None:
-    with pytest.raises(TypeError, match="must not read edges: expected an MLP, got GCN"):
-        Hedged(GCN(12, 3), GCN(12, 3))  # type: ignore[arg-type]
+    for reads in (GCN, APPNP, RUNG, ElasticGNN, nn.Identity):
+        with pytest.raises(TypeError, match=f"must not read edges: expected an MLP, got {reads.__name__}"):
+            Hedged(GCN(12, 3), reads(12, 3))
     for share in (0, 1, -0.1, math.nan):
         with pytest.raises(ValueError, match="above 0 and below 1"):
             Hedged(GCN(12, 3), MLP(12, 3), share=share)
@@ -82,7 +74,9 @@ def test_mistakes_are_told() -> None:
 def answers(share: float, first: Tensor, told: Tensor) -> tuple[Hedged, Tensor, Tensor]:
     """The model and its answers, where the student gives class 0 the probability ``first``."""
     x = torch.stack([first, 1 - first], dim=1).log()
-    model = Hedged(Told(), Fixed(), share=share).eval()
+    student = MLP(2, 2)
+    student.forward = lambda x, *_: x  # type: ignore[method-assign]  # answers with its features
+    model = Hedged(Told(), student, share=share).eval()
     return model, x, model(x, torch.empty(2, 0, dtype=torch.long), told.flatten())
 
 
@@ -111,6 +105,63 @@ def test_no_scores_of_the_teacher_move_it_further_than_the_share() -> None:
         variation = (before - after).abs().sum(dim=1) / 2
         assert float(variation.max()) <= share + 1e-6  # float32: sums of numbers of size 1
         assert float(variation.max()) > 0.99 * share
+
+
+def test_a_teacher_that_answers_with_no_numbers_is_not_listened_to() -> None:
+    told = torch.tensor([[math.nan, 0.0], [math.inf, 0.0], [0.0, math.inf], [-math.inf, 0.0]], dtype=torch.float64)
+    model, x, out = answers(0.4, torch.tensor([0.9] * 4).double(), told)
+    assert model.immune(x, torch.empty(2, 0)).all()
+    assert out.argmax(dim=1).tolist() == [0] * 4
+    expected = [0.4 * 0.5 + 0.6 * 0.9] * 3 + [0.6 * 0.9]  # −∞ is a probability of 0, which a number can say
+    torch.testing.assert_close(out[:, 0].exp(), torch.tensor(expected).double())
+
+
+@pytest.mark.parametrize("teacher", ["gcn", "robust", "csgnn"])
+def test_weights_of_any_size_and_sign_leave_immune_predictions_alone(data: Data, teacher: str) -> None:
+    model = build("hedged", 12, 3, teacher={"name": teacher})
+    fit(model, data, epochs=60)
+    with torch.no_grad():
+        model.student.decoder.weight.mul_(20)  # a student that is sure
+    immune, before = model.immune(data.x, data.edge_index), predict(model, data).argmax(dim=1)
+    assert immune.any()
+    for weight in (-1.0, 0.0, 1e38, math.inf, math.nan):
+        with torch.no_grad():
+            moved = model(data.x, data.edge_index, torch.full((data.num_edges,), weight)).argmax(dim=1) != before
+        assert not (moved & immune).any()
+
+
+def test_one_class_is_always_right_and_a_mode_is_put_back() -> None:
+    model = Hedged(GCN(4, 1), MLP(4, 1)).train()
+    assert model.immune(torch.rand(5, 4), torch.empty(2, 0, dtype=torch.long)).tolist() == [True] * 5
+    assert model.student.training
+
+
+@pytest.mark.parametrize("outer", ["hedged", "ensemble"])
+def test_an_attacker_sees_through_to_a_teacher_that_hides_gradients(data: Data, outer: str) -> None:
+    hiding = {"name": "csgnn-published"}
+    options = {"teacher": hiding} if outer == "hedged" else {"members": [hiding, {"name": "mlp"}]}
+    model = build(outer, 12, 3, **options).eval()
+    pairs = torch.tensor([[0, 1], [1, 0]])
+    both = torch.cat([data.edge_index, pairs + torch.tensor([[50], [50]])], dim=1)
+    weight = torch.cat([torch.ones(data.num_edges), torch.zeros(2)]).requires_grad_()
+
+    def slope(victim: nn.Module) -> float:
+        (found,) = torch.autograd.grad(victim(data.x, both, weight)[:, 0].square().sum(), weight)
+        return float(found[-2:].abs().max())
+
+    twin = guide_of(model)
+    assert not twin.training
+    assert slope(twin) > 10 * slope(model)
+    assert guide_of(build("robust-hedged", 12, 3).teacher).members[0].training
+
+
+def test_a_model_with_a_student_alone_is_like_any_other(data: Data) -> None:
+    class Own(MLP):
+        def __init__(self) -> None:
+            super().__init__(12, 3)
+            self.student = MLP(12, 3)
+
+    assert fit(Own(), data, epochs=3).epochs == 3
 
 
 def test_no_attack_changes_an_immune_prediction(data: Data) -> None:
