@@ -10,6 +10,7 @@ perceptron most that ``robust`` has taught. The lines that are there already are
 from __future__ import annotations
 
 import argparse
+import itertools
 from pathlib import Path
 
 from appending import read, work_off
@@ -22,13 +23,24 @@ from contractive_gnn.bench.spec import parse_attacks
 from contractive_gnn.training import evaluate
 
 VICTIM = "robust"
-MODELS = ("robust", "robust-provable", "robust-distilled", "rung", "csgnn", "appnp", "gcn", "mlp")
+MODELS = (
+    "robust",
+    "robust-provable",
+    "robust-distilled",
+    "robust-ensemble",
+    "robust-hedged",
+    "rung",
+    "csgnn",
+    "appnp",
+    "gcn",
+    "mlp",
+)
 
 
-def lines(dataset: str, budget: float, seed: int) -> list[dict[str, object]]:
-    """Attack the victim, train every model on the clean graph and on the attacked one."""
+def lines(dataset: str, budget: float, seed: int, models: tuple[str, ...]) -> list[dict[str, object]]:
+    """Attack the victim, train the models on the clean graph and on the attacked one."""
     (spec,) = parse_attacks(f"whitebox-pgd:{budget}", dataset=dataset)
-    protocol = Protocol(dataset=dataset, models=MODELS, attacks=(spec,), seeds=(seed,))
+    protocol = Protocol(dataset=dataset, models=(VICTIM, *models), attacks=(spec,), seeds=(seed,))
     data = datasets.load(dataset)
     victim = train(protocol, VICTIM, data, seed=seed).model
     attacked = make_graph(protocol, spec, data, victim=victim).data
@@ -42,7 +54,7 @@ def lines(dataset: str, budget: float, seed: int) -> list[dict[str, object]]:
         "commit": commit,
     }
     frozen, rows = evaluate(victim, attacked, data.test_mask), []
-    for name in MODELS:
+    for name in models:
         model = train(protocol, name, data, seed=seed).model
         clean, moved = evaluate(model, data, data.test_mask), evaluate(model, attacked, data.test_mask)
         again = evaluate(train(protocol, name, attacked, seed=seed).model, attacked, data.test_mask)
@@ -55,18 +67,18 @@ def main() -> None:
     """Append the lines of each budget and seed as they are found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="cora")
+    parser.add_argument("--models", nargs="+", default=list(MODELS))
     parser.add_argument("--budgets", type=float, nargs="+", default=[0.05, 0.1, 0.2, 0.4])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    done = {(row["dataset"], row["budget"], row["seed"]) for row in read(options.out)}
-    wanted = [
-        (options.dataset, budget, seed)
-        for seed in range(options.seeds)
-        for budget in options.budgets
-        if (options.dataset, budget, seed) not in done
-    ]
+    done = {(row["dataset"], row["budget"], row["seed"], row["model"]) for row in read(options.out)}
+    wanted = []
+    for seed, budget in itertools.product(range(options.seeds), options.budgets):
+        models = tuple(name for name in options.models if (options.dataset, budget, seed, name) not in done)
+        if models:
+            wanted.append((options.dataset, budget, seed, models))
     for rows in work_off(lines, wanted, jobs=options.jobs, out=options.out):
         for row in rows:
             print(f"{row['budget']:g}, seed {row['seed']}, {row['model']}: {row['trained_anew']:.1f}", flush=True)
