@@ -27,7 +27,18 @@ from contractive_gnn.bench.runner import train
 from contractive_gnn.bench.spec import parse_attacks
 from contractive_gnn.training import evaluate
 
-MODELS = ("robust", "robust-provable", "robust-distilled", "csgnn", "rung", "appnp", "gcn", "mlp")
+MODELS = (
+    "robust-ensemble",
+    "robust-hedged",
+    "robust",
+    "robust-provable",
+    "robust-distilled",
+    "csgnn",
+    "rung",
+    "appnp",
+    "gcn",
+    "mlp",
+)
 
 
 def split(data: Data, *, seed: int) -> tuple[Data, Data]:
