@@ -105,10 +105,10 @@ def fit(
         raise ValueError("give self_training or a teacher, not both: fit the teacher with self_training")
     start = time.perf_counter()
     _check_options(model, lr, weight_decay, self_training, teacher)  # of all parts before one of them is trained
-    parts = _parts(model)
+    parts = _parts(model, self_training, teacher)
     if parts:
         compressed = _compressed(data)
-        fitted_parts = [
+        epochs_of = [
             fit(
                 part,
                 data if hasattr(part, "fit_data") else compressed,
@@ -118,14 +118,14 @@ def fit(
                 weight_decay=weight_decay,
                 patience=patience,
                 select=select,
-                self_training=self_training if learns_from is None else None,
-                teacher=teacher if learns_from is None else learns_from,
+                self_training=own_training,
+                teacher=own_teacher,
                 on_epoch=on_epoch,
-            )
-            for k, (part, learns_from) in enumerate(parts)
+            ).epochs
+            for k, (part, own_training, own_teacher) in enumerate(parts)
         ]
         accuracy, loss = _score(predict(model, compressed), data.y, data.val_mask)
-        return FitResult(accuracy, loss, -1, sum(each.epochs for each in fitted_parts), time.perf_counter() - start)
+        return FitResult(accuracy, loss, -1, sum(epochs_of), time.perf_counter() - start)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         fit_data = getattr(model, "fit_data", None)
@@ -173,15 +173,10 @@ def _check_options(
     self_training: float | None,
     teacher: nn.Module | None,
 ) -> None:
-    """Raise ValueError where the model, or one of its members, cannot be trained with these."""
-    if parts := _parts(model):
-        if teacher is not None and any(learns_from is not None for _, learns_from in parts):
-            raise ValueError(f"{type(model).__name__} has a teacher of its own; fit it without another")
-        for part, learns_from in parts:
-            if learns_from is None:
-                _check_options(part, lr, weight_decay, self_training, teacher)
-            else:
-                _check_options(part, lr, weight_decay, None, learns_from)
+    """Raise ValueError where the model, or one of its parts, cannot be trained with these."""
+    if parts := _parts(model, self_training, teacher):
+        for part, own_training, own_teacher in parts:
+            _check_options(part, lr, weight_decay, own_training, own_teacher)
     elif not hasattr(model, "fit_data"):
         _parameter_groups(model, lr, weight_decay)
     elif self_training is not None or teacher is not None:
@@ -189,14 +184,22 @@ def _check_options(
         raise ValueError(f"{what} is for models that fit trains; {type(model).__name__} trains itself")
 
 
-def _parts(model: nn.Module) -> list[tuple[nn.Module, nn.Module | None]]:
-    """What is fitted by itself, in this order, each with the part that it learns from; empty for most models."""
-    members, teacher, student = (getattr(model, name, None) for name in ("members", "teacher", "student"))
+def _parts(
+    model: nn.Module, self_training: float | None, teacher: nn.Module | None
+) -> list[tuple[nn.Module, float | None, nn.Module | None]]:
+    """What is fitted by itself, in this order, each with its own self-training and teacher; empty for most models.
+
+    Raises:
+        ValueError: a teacher for a model with one of its own.
+    """
+    members, own, student = (getattr(model, name, None) for name in ("members", "teacher", "student"))
     if isinstance(members, nn.ModuleList):
-        return [(member, None) for member in members]
-    if isinstance(teacher, nn.Module) and isinstance(student, nn.Module):
-        return [(teacher, None), (student, teacher)]
-    return []
+        return [(member, self_training, teacher) for member in members]
+    if not (isinstance(own, nn.Module) and isinstance(student, nn.Module)):
+        return []
+    if teacher is not None:
+        raise ValueError(f"{type(model).__name__} has a teacher of its own; fit it without another")
+    return [(own, self_training, None), (student, None, own)]
 
 
 def _compressed(data: Data) -> Data:

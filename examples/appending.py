@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 Row = Mapping[str, Any]
+Key = tuple[Any, ...]
 
 
 def read(out: Path) -> list[Row]:
@@ -22,6 +23,12 @@ def append(out: Path, rows: Sequence[Row]) -> None:
     """Add these lines."""
     with out.open("a", encoding="utf-8") as file:
         file.write("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def left(done: Container[Key], groups: Iterable[Key], each: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Each group, with a tuple of those of ``each`` that are not done in it at its end; without what is done whole."""
+    wanted = [(*group, tuple(one for one in each if (*group, one) not in done)) for group in groups]
+    return [one for one in wanted if one[-1]]
 
 
 def work_off(

@@ -13,7 +13,7 @@ import argparse
 import itertools
 from pathlib import Path
 
-from appending import read, work_off
+from appending import left, read, work_off
 from inductive import split
 
 from contractive_gnn import datasets
@@ -27,7 +27,7 @@ from contractive_gnn.training import evaluate, predict
 NAME = "robust-hedged"
 
 
-def lines(dataset: str, nodes: str, shares: tuple[float, ...], seed: int) -> list[dict[str, object]]:
+def lines(dataset: str, nodes: str, seed: int, shares: tuple[float, ...]) -> list[dict[str, object]]:
     """Fit one model, and count for each share."""
     data = datasets.load(dataset)
     known, whole = split(data, seed=seed) if nodes == "hidden" else (data, data)
@@ -56,11 +56,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     done = {(row["dataset"], row["nodes"], row["seed"], row["share"]) for row in read(options.out)}
-    wanted = []
-    for dataset, nodes, seed in itertools.product(options.datasets, ("known", "hidden"), range(options.seeds)):
-        shares = tuple(share for share in options.shares if (dataset, nodes, seed, share) not in done)
-        if shares:
-            wanted.append((dataset, nodes, shares, seed))
+    groups = itertools.product(options.datasets, ("known", "hidden"), range(options.seeds))
+    wanted = left(done, groups, options.shares)
     for rows in work_off(lines, wanted, jobs=options.jobs, out=options.out):
         for row in rows:
             told = f"{row['accuracy']:.1f} right, {row['right_and_immune']:.1f} right and immune"

@@ -10,10 +10,9 @@ perceptron most that ``robust`` has taught. The lines that are there already are
 from __future__ import annotations
 
 import argparse
-import itertools
 from pathlib import Path
 
-from appending import read, work_off
+from appending import left, read, work_off
 
 from contractive_gnn import datasets
 from contractive_gnn.bench.protocol import Protocol
@@ -74,11 +73,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     done = {(row["dataset"], row["budget"], row["seed"], row["model"]) for row in read(options.out)}
-    wanted = []
-    for seed, budget in itertools.product(range(options.seeds), options.budgets):
-        models = tuple(name for name in options.models if (options.dataset, budget, seed, name) not in done)
-        if models:
-            wanted.append((options.dataset, budget, seed, models))
+    groups = ((options.dataset, budget, seed) for seed in range(options.seeds) for budget in options.budgets)
+    wanted = left(done, groups, options.models)
     for rows in work_off(lines, wanted, jobs=options.jobs, out=options.out):
         for row in rows:
             print(f"{row['budget']:g}, seed {row['seed']}, {row['model']}: {row['trained_anew']:.1f}", flush=True)
