@@ -24,7 +24,8 @@ from contractive_gnn.attacks.base import (
     register,
     undirected_edges,
 )
-from contractive_gnn.attacks.whitebox import AdaptiveAttack, EdgeFlips, Found, Objective, diagnose, guide_of, weigh
+from contractive_gnn.attacks.whitebox import AdaptiveAttack, EdgeFlips, Found, Objective, diagnose, weigh
+from contractive_gnn.nn.relaxed import relaxed
 
 _LOSSES: Final = {
     "tanh-margin": "tanh_margin",
@@ -83,7 +84,7 @@ class _BlockCoordinateDescent(AdaptiveAttack):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="'torch_geometric.contrib' contains experimental code")
             from torch_geometric.contrib import nn as contrib
-        attack = self._attack(contrib, _LogProbabilities(guide_of(victim)).eval(), max(self.block_size, 4 * n_flips))
+        attack = self._attack(contrib, _LogProbabilities(relaxed(victim)).eval(), max(self.block_size, 4 * n_flips))
         # a copy: PyG updates the table of its class, for every attack to come
         attack.coeffs = dict(attack.coeffs)
         try:

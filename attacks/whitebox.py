@@ -39,7 +39,7 @@ from contractive_gnn.attacks.base import (
     register,
     undirected_edges,
 )
-from contractive_gnn.nn.ensemble import relaxed
+from contractive_gnn.nn.relaxed import relaxed
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -227,15 +227,6 @@ class Flips(ABC):
         return self.x.new_zeros(self.size)
 
 
-def guide_of(victim: nn.Module) -> nn.Module:
-    """The module to take gradients in edge weights through: ``victim.relaxed()`` where it has one, else the victim.
-
-    A model whose gradient at an absent edge vanishes although adding the edge moves its output offers a twin with the
-    same parameters that hides nothing. What a flip really does is always measured on the victim.
-    """
-    return relaxed(victim)
-
-
 class EdgeFlips(Flips):
     """All edges, and a block of the pairs that are none.
 
@@ -257,7 +248,7 @@ class EdgeFlips(Flips):
         block: Tensor | None = None,
     ) -> None:
         self.victim, self.x, self.edges = victim, x, edges
-        self.guide = guide_of(victim)
+        self.guide = relaxed(victim)
         self._edge_codes = self._codes(edges)
         n = x.shape[0]
         available = n * (n - 1) // 2 - edges.shape[1]

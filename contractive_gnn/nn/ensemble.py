@@ -10,13 +10,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from contractive_gnn.nn.relaxed import relaxed
 from contractive_gnn.nn.similarity import sharing
-
-
-def relaxed(model: nn.Module) -> nn.Module:
-    """The twin of a model that hides no gradient at an absent edge, where it has one, else the model itself."""
-    twin = getattr(model, "relaxed", None)
-    return model if twin is None else twin()
 
 
 class Ensemble(nn.Module):

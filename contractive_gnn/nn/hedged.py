@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from contractive_gnn.nn.baselines import MLP
-from contractive_gnn.nn.ensemble import relaxed
+from contractive_gnn.nn.relaxed import relaxed
 
 
 class Hedged(nn.Module):
