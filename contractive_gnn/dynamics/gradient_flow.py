@@ -11,7 +11,7 @@ from torch_geometric.nn import MessagePassing
 
 from contractive_gnn import kernels
 from contractive_gnn.activations import Activation, activation
-from contractive_gnn.dynamics.base import Dynamics, larger, spread
+from contractive_gnn.dynamics.base import Dynamics, larger, methods, passes_plainly, spread
 from contractive_gnn.graph import Graph
 
 Placement = Literal["inside", "outside"]
@@ -61,7 +61,8 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         state ``[n, c]``, edge weights ``[E]``.
 
     Raises:
-        ValueError: for an unknown name or a negative μ.
+        ValueError: for an unknown name or a negative μ; (called) for another number of channels.
+        TypeError: for a ``weight`` that is neither True nor False.
     """
 
     norm = "l2"
@@ -82,6 +83,11 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
             raise ValueError(f"placement must be 'inside' or 'outside', got {placement!r}")
         if normalization not in ("none", "sym", "degree"):
             raise ValueError(f"normalization must be 'none', 'sym' or 'degree', got {normalization!r}")
+        if not isinstance(weight, bool):
+            raise TypeError(
+                f"weight says whether a matrix W is learned, True or False, got {type(weight).__name__}; other operators "
+                "than a matrix on the channels have no gradient flow here"
+            )
         if mu < 0:
             raise ValueError(f"mu must be at least 0, got {mu!r}")
         if epsilon <= 0:
@@ -115,11 +121,12 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
 
     def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: Tensor | float = 0.0) -> Tensor:
         """Evaluate the right-hand side of the class's equation; shape ``[n, c]``."""
+        self._check_channels(x)
         z = x if self.weight is None else x @ self.weight
         if self.normalization == "sym":
             scale = self.degree(graph).rsqrt().unsqueeze(-1)
             z = z * scale
-        if kernels.available(self.sigma, z, graph.edge_weight) and not self.explain:
+        if kernels.available(self.sigma, z, graph.edge_weight) and passes_plainly(self, _OWN):
             force = kernels.flow(z, graph.edge_weight, graph.edge_index, self.sigma, scale=self._scale(graph))
         else:
             weight = graph.edge_weight.unsqueeze(-1)
@@ -139,12 +146,13 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
 
         In ``y = d^-½ x`` the symmetrically normalised flow is divided by the degrees at one side, like the other one.
         """
-        own = type(self).field is GradientFlow.field and self.weight is None and not self.explain
-        if (
-            not own
-            or not kernels.fixed(step, self.mu)
-            or not kernels.available(self.sigma, x, graph.edge_weight, anchor)
-        ):
+        self._check_channels(x)
+        compiled = (
+            self.weight is None
+            and kernels.fixed(step, self.mu)
+            and kernels.available(self.sigma, x, graph.edge_weight, anchor)
+        )
+        if not (compiled and passes_plainly(self, _OWN_EULER)):
             return super().euler(x, graph, step=step, num_steps=num_steps, anchor=anchor)
         p, root = graph.edge_weight, None
         if anchor is x and not p.requires_grad and not p.any():
@@ -170,6 +178,13 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
             scale=self._scale(graph),
         )
         return y if root is None else y * root
+
+    def _check_channels(self, x: Tensor) -> None:
+        """The constants are for rows of ``channels`` entries, with W = I too."""
+        if x.size(-1) != self.channels:
+            raise ValueError(
+                f"{type(self).__name__}({self.channels}) takes x of shape [n, {self.channels}], got {list(x.shape)}"
+            )
 
     def _scale(self, graph: Graph) -> Tensor | None:
         """The weights inside σ."""
@@ -281,3 +296,6 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         z = x if self.weight is None else x @ self.weight
         far = torch.linalg.vector_norm(spread(z), math.inf if self.norm == "linf" else 2, dim=1)
         return torch.minimum(bound, max(abs(s) for s in self.sigma.slopes) * far)
+
+
+_OWN, _OWN_EULER = methods(GradientFlow, "message"), methods(GradientFlow, "message", "field")
