@@ -134,18 +134,22 @@ def undirected(x: Tensor, edge_index: Any, edge_weight: Any = None, *, weighted:
             "directions (to_undirected)"
         )
     if edge_weight is not None:
-        _check_weights(edge_weight, edge_index, order, reverse, weighted=weighted)
+        edge_weight = _weights(edge_weight, x.dtype, edge_index.shape[1])
+        _check_weights(edge_weight.detach(), edge_index, order, reverse, weighted=weighted)
     graph = Graph.of(x, edge_index, edge_weight)
     return Graph(graph.edge_index, graph.edge_weight, n, loop_free=True)
 
 
-def _check_weights(weight: Any, edge_index: Tensor, order: Tensor, reverse: Tensor, *, weighted: bool) -> None:
-    """Of the edge at place ``order[k]`` the other orientation is at ``reverse[k]``."""
-    count = edge_index.shape[1]
+def _weights(weight: Any, dtype: torch.dtype, count: int) -> Tensor:
+    """The weights in the precision of the features."""
     if not isinstance(weight, Tensor) or not weight.is_floating_point() or list(weight.shape) != [count]:
         given = f"{weight.dtype} {list(weight.shape)}" if isinstance(weight, Tensor) else f"a {type(weight).__name__}"
         raise InputError(f"edge_weight is {given}; expected floating point [{count}] to match edge_index")
-    weight = weight.detach()
+    return weight.to(dtype)
+
+
+def _check_weights(weight: Tensor, edge_index: Tensor, order: Tensor, reverse: Tensor, *, weighted: bool) -> None:
+    """Of the edge at place ``order[k]`` the other orientation is at ``reverse[k]``."""
     for broken, what in ((~weight.isfinite(), "not finite"), (weight < 0, "negative")):
         if bool(broken.any()):
             place = int(broken.nonzero()[0])
