@@ -30,6 +30,9 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from contractive_gnn.nn.caches import cached_layers
+from contractive_gnn.seeding import seeded
+
 Kind = Literal["structure", "features", "both"]
 Scope = Literal["global", "targeted"]
 Knowledge = Literal["random", "transfer", "adaptive"]
@@ -142,8 +145,8 @@ class AttackResult:
         feature_flips: int64 ``[2, q]``: the (node, column) of the feature entries in which it differs.
         budget: what was allowed.
         seconds: wall time of the attack, its surrogate's training included.
-        provenance: attack, kind, scope, knowledge, seed, params, allowed_flips (per target for a targeted attack),
-            targets, versions.
+        provenance: attack, kind, scope, knowledge, seed, params (with the ``diagnosis`` of an adaptive attack),
+            allowed_flips (per target for a targeted attack), targets, versions.
     """
 
     data: Data
@@ -248,7 +251,8 @@ class Attack(ABC):
         reads_features: whether this very class promises never to write to ``data.x``, which is then not copied for it.
 
     Args:
-        seed: 0 ≤ seed < 2³²; seeds torch, numpy and random inside the run.
+        seed: 0 ≤ seed < 2³²; seeds torch, numpy and random inside the run. These belong to the process, so of several
+            threads one attacks at a time.
     """
 
     name: ClassVar[str]
@@ -262,6 +266,7 @@ class Attack(ABC):
         self.seed: int = check_count("seed", seed, least=0)
         if self.seed >= 2**32:
             raise ValueError(f"seed must be below 2**32, given {seed}")
+        self._notes: dict[str, Any] = {}  # what a run finds out about the victim, on the run's own copy
 
     @property
     def radius(self) -> float | None:
@@ -284,6 +289,15 @@ class Attack(ABC):
             targets: for a targeted attack, int64 ``[1]``: the base class calls once per target. For a global one the
                 nodes whose accuracy counts, or None where the caller gave none.
         """
+
+    @classmethod
+    def allowed(cls, data: Data, budget: Budget) -> int:
+        """The whole number of flips that a budget allows this attack on ``data``: rounded down.
+
+        Raises:
+            ValueError: see :meth:`Budget.resolve`.
+        """
+        return budget.resolve(data, cls.kind)
 
     def _prepare(self, data: Data) -> None:  # noqa: B027  (a hook: most attacks have nothing to prepare)
         """Called once per run with the clean graph, before the first :meth:`_perturb`: train a surrogate here.
@@ -313,7 +327,8 @@ class Attack(ABC):
         Raises:
             TypeError: an argument of the wrong type.
             ValueError: a graph, budget or targets that the attack cannot take; a missing victim or missing targets.
-            AttackError: the attack broke its promises (over budget, self-loop, duplicate flip, …) or cannot work here.
+            AttackError: the attack broke its promises (over budget, self-loop, duplicate flip, …) or cannot work here,
+                as with a victim whose layers keep an earlier graph (``cached=True``).
         """
         _check_graph(data, "data")
         if self.kind == "features" and self.radius is None and not is_binary(data.x):
@@ -323,12 +338,15 @@ class Attack(ABC):
             )
         allowed = self._resolve(data, budget)
         targets = self._check_targets(data, targets)
+        self._check_labels(data, targets)
         frozen = self._freeze(victim)
 
         start = time.perf_counter()
         current = data
+        notes: dict[str, Any] = {}
         if allowed > 0:
             worker = copy.copy(self)
+            worker._notes = notes
             with _forked_random_state(self.seed):
                 worker._prepare(self._copied(data))
                 for aim in [targets] if self.scope == "global" or targets is None else torch.split(targets, 1):
@@ -354,7 +372,7 @@ class Attack(ABC):
                 "scope": self.scope,
                 "knowledge": self.knowledge,
                 "seed": self.seed,
-                "params": self.params,
+                "params": {**self.params, **({"diagnosis": notes} if notes else {})},
                 "allowed_flips": allowed,
                 "targets": None if targets is None else targets.tolist(),
                 "versions": _versions(self.packages),
@@ -372,7 +390,7 @@ class Attack(ABC):
                 f"attack {self.name!r} is targeted: its budget is a number of flips per target, given "
                 f"fraction={budget.fraction}; write Budget(flips=…)"
             )
-        return budget.resolve(data, self.kind)
+        return self.allowed(data, budget)
 
     def _check_targets(self, data: Data, targets: Tensor | None) -> Tensor | None:
         if targets is None:
@@ -398,7 +416,23 @@ class Attack(ABC):
             raise ValueError(f"targets must lie in 0…{n - 1}, given {int(targets.min())}…{int(targets.max())}")
         if torch.unique(targets).numel() != targets.numel():
             raise ValueError("targets must be distinct: a node listed twice would get the budget twice")
+        unknown = targets[(data.y < 0)[targets.to(data.y.device)].to(targets.device)].tolist()
+        if unknown:
+            raise ValueError(
+                f"targets {unknown} have no label (−1), and an attack aims away from the right class; leave them out"
+            )
         return targets.clone()
+
+    def _check_labels(self, data: Data, targets: Tensor | None) -> None:
+        """A surrogate learns from the training and validation nodes; by default the test nodes are attacked."""
+        needed = {"transfer": ("train_mask", "val_mask"), "adaptive": ("test_mask",) if targets is None else ()}
+        for mask in needed.get(self.knowledge, ()):
+            unknown = int((data.y[data[mask]] < 0).sum())
+            if unknown:
+                raise ValueError(
+                    f"attack {self.name!r}: data.{mask} selects {unknown} nodes without a label (−1); leave them out: "
+                    f"data.{mask} & (data.y >= 0)"
+                )
 
     def _freeze(self, victim: nn.Module | None) -> nn.Module | None:
         if victim is not None and not isinstance(victim, nn.Module):
@@ -409,6 +443,14 @@ class Attack(ABC):
             raise ValueError(
                 f"attack {self.name!r} is adaptive: it needs the model that it attacks, victim=model "
                 "(forward(x, edge_index, edge_weight=None) -> logits)"
+            )
+        cached = cached_layers(victim)
+        if cached:
+            name = next(iter(cached)) or "model"
+            raise AttackError(
+                f"attack {self.name!r}: the victim's {len(cached)} layers with cached=True (the first is {name!r}) keep "
+                "the graph that they saw first, so no flip can reach them; build the model with cached=False, as its "
+                "accuracy on an attacked graph would be that on the clean one too"
             )
         try:
             frozen = copy.deepcopy(victim)
@@ -647,13 +689,12 @@ def _versions(packages: tuple[str, ...]) -> Mapping[str, str]:
 
 @contextlib.contextmanager
 def _forked_random_state(seed: int) -> Iterator[None]:
-    """Seed torch, numpy and random; put their states back afterwards, whatever happens."""
-    state_python, state_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  (DeepRobust draws from it)
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    """Seed torch, numpy and random, one thread at a time; put their states back afterwards, whatever happens."""
+    with seeded(seed):
+        state_python, state_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  (DeepRobust draws from it)
         try:
             random.seed(seed)
             np.random.seed(seed)  # noqa: NPY002
-            torch.manual_seed(seed)
             yield
         finally:
             random.setstate(state_python)

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from contractive_gnn.inputs import InputError, check_known, checked, node_mask
+from contractive_gnn.nn.caches import forget_graph, reading_anew
 from contractive_gnn.nn.sparse import compress
+from contractive_gnn.seeding import seeded
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ def fit(
         model: a module with ``forward(x, edge_index, edge_weight=None)`` and ``reset_parameters()``.
         data: one graph with ``x``, ``edge_index``, ``y``, ``train_mask``, ``val_mask`` and, if it has any,
             ``edge_weight``, which the model then must take.
-        seed: of the parameters and of dropout; the global random state is left as it was.
+        seed: of the parameters and of dropout; the global random state is left as it was. Of several threads one fits
+            at a time, so that each gets the numbers of its seed.
         epochs: the most epochs to run.
         lr: learning rate, one for all or one for each of the roles of ``model.parameter_groups()``.
         weight_decay: likewise.
@@ -136,8 +139,7 @@ def fit(
         model.eval()
         accuracy, loss = _score(_predict(model, compressed), data.y, data.val_mask)
         return FitResult(accuracy, loss, -1, sum(epochs_of), time.perf_counter() - start)
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
+    with seeded(seed):
         fit_data = getattr(model, "fit_data", None)
         if fit_data is not None:
             fit_data(data, seed=seed)
@@ -266,6 +268,7 @@ def _fit(
     start: float,
 ) -> FitResult:
     model.reset_parameters()  # type: ignore[operator]
+    forget_graph(model)
     taught = [(mask.nonzero().squeeze(1), label[mask]) for mask, label in sources if bool(mask.any())]
     chosen_on = data.val_mask.nonzero().squeeze(1)
     optimizer = torch.optim.Adam(_parameter_groups(model, lr, weight_decay))
@@ -308,7 +311,8 @@ def predict(model: nn.Module, data: Data) -> Tensor:
 
     Args:
         model: ``forward(x, edge_index, edge_weight=None) -> [n, classes]``; the third argument is needed only where the
-            graph has weights. Its mode is put back.
+            graph has weights. Its mode is put back. A layer of PyG with ``cached=True`` reads this graph too, not
+            the one that it keeps.
         data: a graph with ``x``, ``edge_index`` and, if it has any, ``edge_weight``.
 
     Raises:
@@ -350,7 +354,7 @@ def evaluate(model: nn.Module, data: Data, mask: Tensor) -> float:
 def _predict(model: nn.Module, data: Data) -> Tensor:
     """The scores in evaluation mode on a checked graph."""
     _check_reads(model, data)
-    with evaluating(model), torch.no_grad():
+    with evaluating(model), reading_anew(model), torch.no_grad():
         return _scores(model, _compressed(data))
 
 

@@ -13,6 +13,7 @@ from contractive_gnn.activations import Activation, LeakyReLU, activation
 from contractive_gnn.dynamics.base import Dynamics
 from contractive_gnn.graph import Graph
 from contractive_gnn.norms import number
+from contractive_gnn.seeding import drawing
 
 Form = Literal["published", "l1-inside", "l1-outside", "max-outside", "unconstrained"]
 
@@ -239,7 +240,8 @@ class AdjacencyFlow(Dynamics):
     def reset_parameters(self) -> None:
         """Draw the free coefficients uniformly in ``±scale``."""
         super().reset_parameters()
-        nn.init.uniform_(self.k, -self.scale, self.scale)
+        with drawing():
+            nn.init.uniform_(self.k, -self.scale, self.scale)
 
     def coefficients(self) -> Tensor:
         """``k₁…k₉``, ``[9]``, with k₁ from the table."""

@@ -13,6 +13,7 @@ from contractive_gnn import kernels
 from contractive_gnn.activations import Activation, activation
 from contractive_gnn.dynamics.base import Dynamics, larger, methods, passes_plainly, spread
 from contractive_gnn.graph import Graph
+from contractive_gnn.seeding import drawing
 
 Placement = Literal["inside", "outside"]
 Normalization = Literal["none", "sym", "degree"]
@@ -85,8 +86,8 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
             raise ValueError(f"normalization must be 'none', 'sym' or 'degree', got {normalization!r}")
         if not isinstance(weight, bool):
             raise TypeError(
-                f"weight says whether a matrix W is learned, True or False, got {type(weight).__name__}; other operators "
-                "than a matrix on the channels have no gradient flow here"
+                f"weight says whether a matrix W is learned, True or False, got {type(weight).__name__}; operators other "
+                "than a matrix on the channels have no flow here"
             )
         if mu < 0:
             raise ValueError(f"mu must be at least 0, got {mu!r}")
@@ -107,7 +108,7 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         """Draw W = I + uniform noise of size 1/c."""
         Dynamics.reset_parameters(self)
         if self.weight is not None:
-            with torch.no_grad():
+            with torch.no_grad(), drawing():
                 self.weight.uniform_(-1.0 / self.channels, 1.0 / self.channels)
                 self.weight.diagonal().add_(1.0)
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from contractive_gnn.activations import Activation, LeakyReLU, activation
 from contractive_gnn.dynamics.base import Dynamics
 from contractive_gnn.graph import Graph
+from contractive_gnn.seeding import drawing
 
 
 class ImplicitFlow(Dynamics):
@@ -68,8 +69,9 @@ class ImplicitFlow(Dynamics):
     def reset_parameters(self) -> None:
         """Draw T and C uniformly in ``±1/c``."""
         super().reset_parameters()
-        for weight in (self.own_weight, self.neighbour_weight):
-            nn.init.uniform_(weight, -1.0 / self.channels, 1.0 / self.channels)
+        with drawing():
+            for weight in (self.own_weight, self.neighbour_weight):
+                nn.init.uniform_(weight, -1.0 / self.channels, 1.0 / self.channels)
 
     def matrices(self) -> tuple[Tensor, Tensor]:
         """A and C, both ``[c, c]``."""

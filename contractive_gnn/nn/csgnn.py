@@ -16,6 +16,7 @@ from contractive_gnn.dynamics import Adjacency, AdjacencyFlow, GradientFlow
 from contractive_gnn.dynamics.adjacency import Form
 from contractive_gnn.dynamics.gradient_flow import Normalization, Placement
 from contractive_gnn.graph import Graph
+from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.nn.bound import CoupledBound, LayerBound, compose, layer_bound, linear_norm
 from contractive_gnn.nn.sparse import Linear, dropout
 from contractive_gnn.norms import number
@@ -148,7 +149,9 @@ class CSGNN(nn.Module):
 
     Shapes:
         ``x`` ``[n, in_channels]`` dense or ``sparse_csr``, ``edge_index`` ``[2, E]`` with both orientations or a sparse
-        ``[n, n]`` matrix, ``edge_weight`` ``[E]`` (differentiable), output ``[n, out_channels]``.
+        ``[n, n]`` matrix, ``edge_weight`` ``[E]`` (differentiable), output ``[n, out_channels]``. ``batch`` ``[n]`` is
+        the graph of every node where there are several: the adjacency flow reads n and the sums over a whole graph, so
+        each is treated by itself. Without it all nodes are one graph, whatever its components.
     """
 
     def __init__(
@@ -301,8 +304,12 @@ class CSGNN(nn.Module):
             heaviest=float(given.max()) if given.numel() else 1.0,
         )
 
-    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None, batch: Tensor | None = None
+    ) -> Tensor:
         """Class scores, ``[n, out_channels]``."""
+        if batch is not None:
+            return graph_by_graph(self.forward, x, edge_index, edge_weight, batch)
         x = self.encoder(dropout(x, self.dropout, training=self.training)).relu()
         anchor, adjacency = x, Adjacency.of(Graph.of(x, edge_index, edge_weight))
         for block in self.layers():
