@@ -260,7 +260,7 @@ def checked(
     """A shallow copy of the graph, its fields in one form.
 
     ``x`` as :func:`features` returns it, ``edge_index`` int64 ``[2, E]``, ``edge_weight`` ``[E]`` where there are
-    weights other than 1, ``y`` int64 ``[n]`` and the masks bool ``[n]``, disjoint. Other fields stay.
+    weights other than 1, ``y`` int64 ``[n]`` and the masks bool ``[n]``. Other fields stay.
 
     Args:
         data: one graph.
@@ -312,11 +312,9 @@ def checked(
 def _check_nodes(data: Data, n: int) -> None:
     """Labels and masks in one form, in place."""
     data.y = class_labels(data.y, n)
-    found = [key for key in MASKS if data.get(key) is not None]
-    for key in found:
-        data[key] = node_mask(data[key], n, name=key)
-    if found and n and int(sum(data[key].int() for key in found).max()) > 1:
-        raise InputError(f"a node is in two of {', '.join(found)}; expected disjoint masks")
+    for key in MASKS:
+        if data.get(key) is not None:
+            data[key] = node_mask(data[key], n, name=key)
 
 
 def check_known(y: Tensor, mask: Tensor, *, name: str = "mask") -> None:

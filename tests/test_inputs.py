@@ -212,7 +212,6 @@ def test_a_graph_comes_out_in_one_form_and_the_callers_is_left_alone() -> None:
         ),
         (graph(adj_t=adjacency()), "data has adj_t"),
         (graph(edge_type=torch.ones(6)), "data has edge_type"),
-        (graph(test_mask=torch.tensor([3])), "a node is in two of train_mask, test_mask"),
         (graph(x=None), "data: x is None"),
     ],
 )
