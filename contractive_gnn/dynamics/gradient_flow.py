@@ -86,8 +86,8 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
             raise ValueError(f"normalization must be 'none', 'sym' or 'degree', got {normalization!r}")
         if not isinstance(weight, bool):
             raise TypeError(
-                f"weight says whether a matrix W is learned, True or False, got {type(weight).__name__}; operators other "
-                "than a matrix on the channels have no flow here"
+                f"weight says whether a matrix W is learned, True or False, got {type(weight).__name__}; operators "
+                "other than a matrix on the channels have no flow here"
             )
         if mu < 0:
             raise ValueError(f"mu must be at least 0, got {mu!r}")

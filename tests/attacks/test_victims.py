@@ -139,6 +139,8 @@ def test_a_run_leaves_the_attack_as_it_was(graph: Data, name: str) -> None:
 @pytest.mark.parametrize("name", TARGETED)
 def test_a_target_without_a_label_is_named(graph: Data, name: str) -> None:
     graph.y[[4, 9]] = -1
+    for mask in (graph.train_mask, graph.val_mask, graph.test_mask):
+        mask &= graph.y >= 0
     with pytest.raises(ValueError, match=r"targets \[9, 4\] have no label"):
         get(name).run(graph, Budget(flips=1), targets=torch.tensor([9, 2, 4]))
 
@@ -162,6 +164,7 @@ def test_an_attack_that_reads_every_label_wants_them_all(graph: Data, name: str)
     pytest.importorskip("deeprobust")
     other = (~(graph.train_mask | graph.val_mask)).nonzero().flatten()
     graph.y[other[0]] = -1
+    graph.test_mask[other[0]] = False
     with pytest.raises(AttackError, match="reads the labels of all nodes, but 1 have none"):
         get(name).run(graph, Budget(flips=1), targets=other[1:2])
 
