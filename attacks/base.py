@@ -436,9 +436,9 @@ class Attack(ABC):
         if cached:
             name = next(iter(cached)) or "model"
             raise AttackError(
-                f"attack {self.name!r}: the victim's {len(cached)} layers with cached=True (the first is {name!r}) keep "
-                "the graph that they saw first, so no flip can reach them; build the model with cached=False, as its "
-                "accuracy on an attacked graph would be that on the clean one too"
+                f"attack {self.name!r}: the victim's {len(cached)} layers with cached=True (the first is {name!r}) "
+                "keep the graph that they saw first, so no flip can reach them, nor does the attacked graph when it is "
+                "evaluated; build the model with cached=False"
             )
         try:
             frozen = copy.deepcopy(victim)
