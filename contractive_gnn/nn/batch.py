@@ -44,7 +44,7 @@ def graph_by_graph(
             f"edge {tuple(graph.edge_index[:, edge].tolist())} joins graph {int(source[edge])} to graph "
             f"{int(target[edge])} of the batch; expected graphs without edges between them"
         )
-    numbers, sizes = batch.unique(return_counts=True)
+    numbers, sizes = torch.unique(batch, return_counts=True)
     if len(numbers) < 2:
         return layer(x, graph.edge_index, graph.edge_weight)
     nodes = batch.argsort(stable=True)
@@ -52,7 +52,7 @@ def graph_by_graph(
     counts = torch.bincount(torch.searchsorted(numbers, source), minlength=len(numbers))
     place = torch.empty_like(nodes)
     answers = []
-    for own, joined in zip(nodes.split(sizes.tolist()), edges.split(counts.tolist()), strict=True):
+    for own, joined in zip(torch.split(nodes, sizes.tolist()), torch.split(edges, counts.tolist()), strict=True):
         place[own] = torch.arange(len(own), device=own.device)
         answers.append(layer(_rows(x, own), place[graph.edge_index[:, joined]], graph.edge_weight[joined]))
     whole = torch.cat(answers)
@@ -62,4 +62,5 @@ def graph_by_graph(
 def _rows(x: Tensor, nodes: Tensor) -> Tensor:
     if x.layout != torch.sparse_csr:
         return x[nodes]
-    return x.to_sparse_coo().index_select(0, nodes).coalesce().to_sparse_csr()
+    rows: Tensor = x.to_sparse_coo().index_select(0, nodes)  # type: ignore[no-untyped-call]
+    return rows.coalesce().to_sparse_csr()

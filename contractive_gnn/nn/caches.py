@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 from torch import nn
 from torch_geometric.nn import MessagePassing
 
 
-def cached_layers(model: nn.Module) -> dict[str, nn.Module]:
+def cached_layers(model: nn.Module) -> dict[str, Any]:
     """The layers of a model that keep a graph, by their names in it."""
     return {name: layer for name, layer in model.named_modules() if _keeps(layer)}
 
@@ -42,6 +43,6 @@ def reading_anew(model: nn.Module) -> Iterator[None]:
                 setattr(layer, name, value)
 
 
-def _kept(layer: nn.Module) -> list[str]:
+def _kept(layer: Any) -> list[str]:
     """The attributes in which PyG keeps a graph or features spread over it: ``_cached_edge_index``, ``_cached_x``."""
     return [name for name in vars(layer) if name.startswith("_cached_")]

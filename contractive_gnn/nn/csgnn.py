@@ -135,7 +135,7 @@ class CSGNN(nn.Module):
         shared: one set of weights for all layers.
         adjacency: form of the adjacency flow (:class:`AdjacencyFlow`), or ``"fixed"`` for none (the ablation
             ``noAdj``); ``"unconstrained"`` is the ablation ECSGNN, ``"published"`` the paper's own form, not certified.
-        alpha: α ≤ 0 of the adjacency flow.
+        alpha: α ≤ 0 of the adjacency flow; ``"unconstrained"`` learns k₁ in its place, ``"fixed"`` takes none.
         adjacency_step: h of the adjacency flow, where it is not that of the features as in the paper.
         sigma: activation of the feature flow.
         threshold: λ of an activation given by name; None takes its default.
@@ -146,6 +146,9 @@ class CSGNN(nn.Module):
         weight: learn W (as in the paper), or keep W = I.
         normalization: see :class:`~contractive_gnn.dynamics.GradientFlow`; ``"none"`` in the paper.
         epsilon: see :class:`~contractive_gnn.dynamics.GradientFlow`.
+
+    Raises:
+        ValueError: for a value out of its range, or one that the others leave unread.
 
     Shapes:
         ``x`` ``[n, in_channels]`` dense or ``sparse_csr``, ``edge_index`` ``[2, E]`` with both orientations or a sparse
@@ -177,7 +180,13 @@ class CSGNN(nn.Module):
         epsilon: float = 1.0,
     ) -> None:
         super().__init__()
-        sigma = activation(sigma, threshold=None if isinstance(sigma, Activation) else threshold)
+        own = isinstance(sigma, Activation) and threshold == 0.3
+        sigma = activation(sigma, threshold=None if own else threshold)
+        if adjacency == "fixed" and (alpha != -0.1 or adjacency_step not in (0.02, None)):
+            raise ValueError(
+                "adjacency='fixed' has no flow that alpha and adjacency_step would belong to, got "
+                f"{alpha!r} and {adjacency_step!r}; leave them out"
+            )
         if adjacency_step is None:
             adjacency_step = step
         if num_layers < 1:

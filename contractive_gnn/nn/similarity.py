@@ -39,7 +39,11 @@ _ROUNDING = 1e-3
 _TIE = 1e-6
 """Singular values this close, relative to their size, are one value."""
 
+_NOTHING = 1e-10
+"""Singular values this much smaller than the largest are 0."""
+
 _DENSE = 4000
+"""Up to so many rows or columns all singular values are computed where some tie."""
 
 _STEEP = 1e-3
 """Up to about here a power below 1 of the cosine is a line: its slope at 0 stays finite."""
@@ -339,7 +343,8 @@ def _principal_axes(rows: sp.csr_matrix, rank: int) -> tuple[Tensor | None, Tens
     rows = sp.diags(1.0 / np.maximum(length, np.finfo(np.float64).tiny)) @ rows
     start = np.random.default_rng(0).normal(size=min(n, d))
     _, values, vectors = svds(rows, k=rank, v0=start)
-    if _tied(values.min(), _next_value(rows, vectors, start)):
+    # a value of 0 has vectors on which no row has a component
+    if values.min() > _NOTHING * values.max() and _tied(values.min(), _next_value(rows, vectors, start)):
         axes = _above_the_gap(rows, values, vectors)
         return None if axes is None else torch.from_numpy(axes.copy()), torch.from_numpy(idf)
     return torch.from_numpy(vectors[np.argsort(-values)].T.copy()), torch.from_numpy(idf)
@@ -347,7 +352,7 @@ def _principal_axes(rows: sp.csr_matrix, rank: int) -> tuple[Tensor | None, Tens
 
 def _tied(value: float, following: float) -> bool:
     """Whether a singular value and one that should be smaller are one value: then their vectors are arbitrary."""
-    return bool(value > 0 and following >= (1 - _TIE) * value)
+    return bool(following >= (1 - _TIE) * value)
 
 
 def _next_value(rows: sp.csr_matrix, vectors: np.ndarray[Any, Any], start: np.ndarray[Any, Any]) -> float:
