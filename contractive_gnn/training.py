@@ -378,10 +378,15 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def _scores(model: nn.Module, data: Data) -> Tensor:
-    """The model's scores on a checked graph, with its weights if it has any."""
-    weight = {} if data.get("edge_weight") is None else {"edge_weight": data.edge_weight}
+    """The model's scores on a checked graph, with its weights, and its graphs by themselves, if it has any.
+
+    A model that takes no ``batch`` is one of neighbourhoods, which no other graph of a batch can reach.
+    """
+    given = {} if data.get("edge_weight") is None else {"edge_weight": data.edge_weight}
+    if data.get("batch") is not None and "batch" in inspect.signature(model.forward).parameters:
+        given["batch"] = data.batch
     try:
-        scores = model(data.x, data.edge_index, **weight)
+        scores = model(data.x, data.edge_index, **given)
     except RuntimeError as error:
         width = next((c for part in model.modules() if isinstance(c := getattr(part, "in_channels", None), int)), None)
         if width in (None, data.x.shape[1]):

@@ -145,7 +145,13 @@ class Similarity(nn.Module):
 
     @torch.no_grad()
     def calibrate(
-        self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None, *, probability: Tensor
+        self,
+        x: Tensor,
+        edge_index: Tensor,
+        edge_weight: Tensor | None = None,
+        batch: Tensor | None = None,
+        *,
+        probability: Tensor,
     ) -> None:
         """Fit α and β on the given edges, self-loops aside.
 
@@ -155,6 +161,7 @@ class Similarity(nn.Module):
             x: ``[n, d]``.
             edge_index: ``[2, E]``.
             edge_weight: ``[E]`` or None; how much an edge counts.
+            batch: ``[n]`` or None, as in the forward pass; one curve serves all graphs.
             probability: P, ``[n, classes]``, rows that sum to 1.
 
         Raises:
@@ -168,7 +175,13 @@ class Similarity(nn.Module):
         graph = Graph.of(x, edge_index, edge_weight)
         agreement = (probability[graph.source] * probability[graph.target]).sum(dim=1)
         counts = graph.edge_weight.masked_fill(graph.source == graph.target, 0.0)
-        self._take(Reliability.fit(self._cosines(x, graph), agreement, counts))
+        if batch is None:
+            cosines = self._cosines(x, graph)
+        else:
+            cosines = graph_by_graph(
+                lambda *own: self._cosines(own[0], Graph.of(*own)), x, edge_index, edge_weight, batch, of_edges=True
+            )
+        self._take(Reliability.fit(cosines, agreement, counts))
 
     def forget(self) -> None:
         """Go back to the cosines."""
@@ -436,7 +449,8 @@ class SimilarityWeights(BaseTransform):  # type: ignore[misc]
         """
         graph = checked(data, labels=False)
         data.edge_index = graph.edge_index
-        data.edge_weight = self.similarity(graph.x, graph.edge_index, graph.get("edge_weight")).detach()
+        given = graph.x, graph.edge_index, graph.get("edge_weight"), graph.get("batch")
+        data.edge_weight = self.similarity(*given).detach()
         return data
 
     def __repr__(self) -> str:
@@ -524,7 +538,8 @@ class SimilarityFlowGNN(FlowGNN):
             return
         self.similarity.forget()
         if probability is not None and self.calibrated and self.setting == "edges":
-            self.similarity.calibrate(data.x, data.edge_index, data.get("edge_weight"), probability=probability)
+            given = data.x, data.edge_index, data.get("edge_weight"), data.get("batch")
+            self.similarity.calibrate(*given, probability=probability)
 
     def get_extra_state(self) -> str:
         """The setting, for the ``state_dict``."""

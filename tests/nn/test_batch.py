@@ -13,7 +13,8 @@ from torch_geometric.utils import erdos_renyi_graph
 from contractive_gnn.dynamics import Diffusion, GradientAscent, GradientFlow, ImplicitFlow
 from contractive_gnn.nn import AlternatingConv, EquilibriumConv, FlowConv, build
 from contractive_gnn.nn.batch import graph_by_graph
-from contractive_gnn.nn.similarity import Similarity
+from contractive_gnn.nn.similarity import Similarity, SimilarityWeights
+from contractive_gnn.training import predict
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,19 @@ def test_the_order_of_the_nodes_and_the_layout_of_the_features_do_not_matter(gra
     torch.testing.assert_close(given, moved, atol=1e-5, rtol=1e-5)
     sparse = layer(whole.x.to_sparse_csr(), whole.edge_index, weight, whole.batch)
     torch.testing.assert_close(given, sparse, atol=1e-5, rtol=1e-5)
+
+
+def test_prediction_transform_and_calibration_hand_the_batch_on(graphs: list[Data]) -> None:
+    whole = Batch.from_data_list(graphs)
+    model = build("robust", 10, 3, rank=4, calibrated=True).eval()
+    probability = torch.full((whole.num_nodes, 3), 1 / 3)
+    probability[:20] = torch.eye(3)[torch.arange(20) % 3]
+    model.calibrate(whole, probability)
+    torch.testing.assert_close(predict(model, whole), torch.cat([predict(model, graph) for graph in graphs]))
+    weights = SimilarityWeights(rank=4)
+    written = [weights(graph.clone()).edge_weight for graph in graphs]
+    torch.testing.assert_close(weights(whole.clone()).edge_weight, torch.cat(written), atol=1e-5, rtol=1e-5)
+    assert build("gcn", 10, 3)(whole.x, whole.edge_index).shape == predict(build("gcn", 10, 3), whole).shape
 
 
 def test_a_gradient_reaches_features_and_weights(graphs: list[Data]) -> None:
