@@ -437,8 +437,8 @@ class Attack(ABC):
             name = next(iter(cached)) or "model"
             raise AttackError(
                 f"attack {self.name!r}: the victim's {len(cached)} layers with cached=True (the first is {name!r}) "
-                "keep the graph that they saw first, so no flip can reach them, nor does the attacked graph when it is "
-                "evaluated; build the model with cached=False"
+                "keep the graph that they saw first: no flip can reach them, and the accuracy on the attacked graph "
+                "would be that on the first one; build the model with cached=False"
             )
         try:
             frozen = copy.deepcopy(victim)

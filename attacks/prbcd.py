@@ -103,7 +103,7 @@ class _BlockCoordinateDescent(AdaptiveAttack):
         chosen = own.among(pairs)
         found = Found(objective.score(own.done(chosen)), own, chosen, self.name)
         found, notes = weigh(found, flips, objective, budget, diagnosis, clean)
-        self._notes.update(notes, **read)
+        self._tell(read, notes)
         return found.flips.perturbation(found.chosen)
 
 

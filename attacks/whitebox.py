@@ -555,7 +555,7 @@ def _exchange(start: Found, objective: Objective, budget: int, attempts: int) ->
     return best
 
 
-def check_victim(name: str, victim: nn.Module, data: Data, *, kind: Kind) -> dict[str, bool]:
+def check_victim(name: str, victim: nn.Module, data: Data, *, kind: Kind) -> dict[str, Any]:
     """Call the victim as an attack will, and look for what it does not read.
 
     Args:
@@ -565,15 +565,16 @@ def check_victim(name: str, victim: nn.Module, data: Data, *, kind: Kind) -> dic
         kind: what the attack changes.
 
     Returns:
-        for an attack on the structure ``reads_edges`` and ``reads_edge_weight``: whether the scores change without the
-        first half of the edges, and with other weights. (Always on a graph with fewer than two edges.)
+        ``repeats``: whether the scores are the same when asked for again; and for an attack on the structure
+        ``reads_edges`` and ``reads_edge_weight``: whether they change without the first half of the edges, and with
+        other weights. (Always on a graph with fewer than two edges.)
 
     Raises:
         AttackError: a victim that cannot be called so, or returns no tensor.
     """
 
-    def answer(*given: Tensor) -> Tensor:
-        torch.manual_seed(0)  # noise of the victim's own is no answer to a change
+    def answer(*given: Tensor, seed: int = 0) -> Tensor:
+        torch.manual_seed(seed)  # noise of the victim's own is no answer to a change
         try:
             logits = victim(data.x, *given)
         except Exception as error:
@@ -592,16 +593,19 @@ def check_victim(name: str, victim: nn.Module, data: Data, *, kind: Kind) -> dic
     with torch.no_grad(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         edge_index = data.edge_index
         clean = answer(edge_index)
+        # sums over edges in another order, as on a GPU, differ in the last bits
+        repeats = bool((clean - answer(edge_index, seed=1)).abs().max() <= 1e-4 * clean.abs().max())
         if kind == "features":
-            return {}
+            return {"repeats": repeats}
         u, v = edge_index
         weighted = answer(edge_index, (0.5 + 0.4 * torch.cos((u + v).to(data.x.dtype))))
         edges = undirected_edges(edge_index)
         if edges.shape[1] < 2:
-            return {"reads_edges": True, "reads_edge_weight": True}
+            return {"repeats": repeats, "reads_edges": True, "reads_edge_weight": True}
         kept = edges[:, edges.shape[1] // 2 :]
         fewer = answer(torch.cat([kept, kept.flip(0)], dim=1))
         reads = {
+            "repeats": repeats,
             "reads_edges": not torch.equal(clean, fewer),
             "reads_edge_weight": not torch.equal(clean, weighted),
         }
@@ -625,6 +629,13 @@ class AdaptiveAttack(Attack):
 
     scope: ClassVar[Scope] = "global"
     knowledge: ClassVar[Knowledge] = "adaptive"
+
+    def _tell(self, read: dict[str, Any], notes: dict[str, Any]) -> None:
+        """Keep what :func:`check_victim` and :func:`weigh` say for the provenance."""
+        self._notes.update(notes, **read)
+        if not read["repeats"]:
+            random = "the victim answers at random in evaluation mode: every count of errors is one draw"
+            self._notes["unreliable"] = [*notes["unreliable"], random]
 
 
 class _WhiteboxAttack(AdaptiveAttack):
@@ -674,7 +685,7 @@ class _WhiteboxAttack(AdaptiveAttack):
             swaps=self.swaps,
         )
         found, notes = weigh(found, flips, objective, budget, diagnosis, clean)
-        self._notes.update(notes, **read)
+        self._tell(read, notes)
         return found.flips.perturbation(found.chosen)
 
 
@@ -687,7 +698,7 @@ def weigh(
         the strongest of ``found`` and eight random choices, and notes: gradient, zero_gradient_fraction, unreliable
         (reasons), found_by, errors (clean, random, found) and nodes, how many could be wrong.
 
-    The attacks add what :func:`check_victim` says: reads_edges and reads_edge_weight.
+    The attacks add what :func:`check_victim` says: repeats, reads_edges and reads_edge_weight.
     """
     draws = [flips.draw(budget) for _ in range(_RANDOM_DRAWS)]
     guesses = [Found(objective.score(flips.done(chosen)), flips, chosen, "random flips") for chosen in draws]

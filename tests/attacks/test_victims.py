@@ -96,6 +96,18 @@ def test_a_victim_that_reads_no_weights_is_told(graph: Data) -> None:
     assert told["unreliable"]
 
 
+class Noisy(Net):
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Any:
+        return self.layer(nn.functional.dropout(x, 0.5, training=True), edge_index, edge_weight)
+
+
+@pytest.mark.parametrize("name", ADAPTIVE)
+def test_a_victim_that_answers_at_random_is_told(graph: Data, name: str) -> None:
+    told = attack(name, graph, Noisy(GCNConv(40, 3))).provenance["params"]["diagnosis"]
+    assert told["repeats"] is False
+    assert any("answers at random in evaluation mode" in reason for reason in told["unreliable"])
+
+
 class Pair(Net):
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Any:
         return super().forward(x, edge_index, edge_weight), None
