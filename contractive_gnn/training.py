@@ -382,11 +382,11 @@ def _scores(model: nn.Module, data: Data) -> Tensor:
 
     A model that takes no ``batch`` is one of neighbourhoods, which no other graph of a batch can reach.
     """
-    given = {} if data.get("edge_weight") is None else {"edge_weight": data.edge_weight}
+    named = {} if data.get("edge_weight") is None else {"edge_weight": data.edge_weight}
     if data.get("batch") is not None and "batch" in inspect.signature(model.forward).parameters:
-        given["batch"] = data.batch
+        named["batch"] = data.batch
     try:
-        scores = model(data.x, data.edge_index, **given)
+        scores = model(data.x, data.edge_index, **named)
     except RuntimeError as error:
         width = next((c for part in model.modules() if isinstance(c := getattr(part, "in_channels", None), int)), None)
         if width in (None, data.x.shape[1]):
