@@ -169,6 +169,23 @@ def spread(x: Tensor) -> Tensor:
     return torch.maximum(x - x.min(dim=0).values, x.max(dim=0).values - x)
 
 
+def check_state(field: Dynamics, x: Tensor, graph: Graph, *, channels: int | None = None) -> None:
+    """Raise ValueError unless x is ``[n, channels]``: another axis would be taken for the nodes.
+
+    Args:
+        field: for its name.
+        x: the state.
+        graph: n.
+        channels: those that the field's constants are for; None for any number.
+    """
+    if x.dim() != 2 or x.size(0) != graph.num_nodes or channels not in (None, x.size(1)):
+        wanted = f"[{graph.num_nodes}, {'channels' if channels is None else channels}]"
+        raise ValueError(
+            f"{type(field).__name__} takes a state of shape {wanted}, a row for each node of the graph, got "
+            f"{list(x.shape)}"
+        )
+
+
 def methods(cls: type[MessagePassing], *names: str) -> dict[str, Any]:
     """These methods of a class and those of PyG around them, for :func:`passes_plainly`."""
     return {name: getattr(cls, name) for name in (*names, *_BETWEEN)}

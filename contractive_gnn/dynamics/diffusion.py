@@ -8,7 +8,7 @@ from torch_geometric.nn import MessagePassing
 
 from contractive_gnn import kernels
 from contractive_gnn.activations import Activation, activation
-from contractive_gnn.dynamics.base import Dynamics, larger, methods, passes_plainly, spread
+from contractive_gnn.dynamics.base import Dynamics, check_state, larger, methods, passes_plainly, spread
 from contractive_gnn.graph import Graph
 
 
@@ -34,7 +34,7 @@ class Diffusion(Dynamics, MessagePassing):  # type: ignore[misc]
         state ``[n, c]``, edge weights ``[E]``, not negative.
 
     Raises:
-        ValueError: for a negative μ, a group activation or slopes above 1.
+        ValueError: for a negative μ, a group activation or slopes above 1; (called) for a state of another shape.
     """
 
     norm = "linf"
@@ -57,6 +57,7 @@ class Diffusion(Dynamics, MessagePassing):  # type: ignore[misc]
 
     def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: Tensor | float = 0.0) -> Tensor:
         """Evaluate the right-hand side of the class's equation; shape ``[n, c]``."""
+        check_state(self, x, graph)
         p = self.transition(graph)
         if kernels.available(self.sigma, x, p) and passes_plainly(self, _OWN):
             force = kernels.flow(x, p, graph.edge_index, self.sigma)
@@ -69,6 +70,7 @@ class Diffusion(Dynamics, MessagePassing):  # type: ignore[misc]
         self, x: Tensor, graph: Graph, *, step: Tensor | float, num_steps: int, anchor: Tensor | None = None
     ) -> Tensor:
         """K Euler steps, compiled in one where the sum over the edges is."""
+        check_state(self, x, graph)
         p = self.transition(graph)
         compiled = kernels.fixed(step, self.mu) and kernels.available(self.sigma, x, p, anchor)
         if not (compiled and passes_plainly(self, _OWN_EULER)):

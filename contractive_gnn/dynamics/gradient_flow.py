@@ -11,7 +11,7 @@ from torch_geometric.nn import MessagePassing
 
 from contractive_gnn import kernels
 from contractive_gnn.activations import Activation, activation
-from contractive_gnn.dynamics.base import Dynamics, larger, methods, passes_plainly, spread
+from contractive_gnn.dynamics.base import Dynamics, check_state, larger, methods, passes_plainly, spread
 from contractive_gnn.graph import Graph
 from contractive_gnn.seeding import drawing
 
@@ -62,7 +62,7 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         state ``[n, c]``, edge weights ``[E]``.
 
     Raises:
-        ValueError: for an unknown name or a negative μ; (called) for another number of channels.
+        ValueError: for an unknown name or a negative μ; (called) for a state of another shape.
         TypeError: for a ``weight`` that is neither True nor False.
     """
 
@@ -122,7 +122,7 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
 
     def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: Tensor | float = 0.0) -> Tensor:
         """Evaluate the right-hand side of the class's equation; shape ``[n, c]``."""
-        self._check_channels(x)
+        check_state(self, x, graph, channels=self.channels)
         z = x if self.weight is None else x @ self.weight
         if self.normalization == "sym":
             scale = self.degree(graph).rsqrt().unsqueeze(-1)
@@ -147,7 +147,7 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
 
         In ``y = d^-½ x`` the symmetrically normalised flow is divided by the degrees at one side, like the other one.
         """
-        self._check_channels(x)
+        check_state(self, x, graph, channels=self.channels)
         compiled = (
             self.weight is None
             and kernels.fixed(step, self.mu)
@@ -179,13 +179,6 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
             scale=self._scale(graph),
         )
         return y if root is None else y * root
-
-    def _check_channels(self, x: Tensor) -> None:
-        """The constants are for rows of ``channels`` entries, with W = I too."""
-        if x.size(-1) != self.channels:
-            raise ValueError(
-                f"{type(self).__name__}({self.channels}) takes x of shape [n, {self.channels}], got {list(x.shape)}"
-            )
 
     def _scale(self, graph: Graph) -> Tensor | None:
         """The weights inside σ."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from contractive_gnn.activations import Activation, LeakyReLU, activation
-from contractive_gnn.dynamics.base import Dynamics
+from contractive_gnn.dynamics.base import Dynamics, check_state
 from contractive_gnn.graph import Graph
 from contractive_gnn.seeding import drawing
 
@@ -86,6 +86,7 @@ class ImplicitFlow(Dynamics):
 
     def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: Tensor | float = 0.0) -> Tensor:
         """Evaluate the right-hand side of the class's equation; shape ``[n, c]``."""
+        check_state(self, x, graph, channels=self.channels)
         own, neighbours = self.matrices()
         weight = graph.edge_weight.masked_fill(graph.source == graph.target, 0.0)
         p = weight / (1.0 + graph.row_sum(weight))[graph.target]

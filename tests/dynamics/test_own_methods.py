@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 from torch_geometric.nn import MeanAggregation
 
-from contractive_gnn.dynamics import Adjacency, AdjacencyFlow, Diffusion, Dynamics, GradientFlow
+from contractive_gnn.dynamics import (
+    Adjacency,
+    AdjacencyFlow,
+    Diffusion,
+    Dynamics,
+    GradientFlow,
+    HamiltonianFlow,
+    ImplicitFlow,
+)
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn import FlowConv
 
@@ -126,13 +134,22 @@ def test_a_weight_is_learned_or_not() -> None:
             GradientFlow(4, weight=operator)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("weight", [True, False])
-def test_the_constants_are_for_the_channels_that_were_given(weight: bool) -> None:
-    field, graph = GradientFlow(2, weight=weight), Graph.of(X, EDGES)
-    with pytest.raises(ValueError, match=r"GradientFlow\(2\) takes x of shape \[n, 2\], got \[4, 3\]"):
-        field.field(X, graph)
-    with pytest.raises(ValueError, match=r"takes x of shape \[n, 2\]"):
-        field.euler(X, graph, step=0.1, num_steps=1)
+@pytest.mark.parametrize("field", [GradientFlow(2), GradientFlow(2, weight=False), HamiltonianFlow(4, weight=False)])
+def test_the_constants_are_for_the_channels_that_were_given(field: Dynamics) -> None:
+    graph = Graph.of(X, EDGES)
+    with pytest.raises(ValueError, match=r"GradientFlow takes a state of shape \[4, 2\], .* got \[4, 3\]"):
+        field.field(torch.ones(4, 6 if isinstance(field, HamiltonianFlow) else 3), graph)
+
+
+@pytest.mark.parametrize(
+    "field", [GradientFlow(3), GradientFlow(3, weight=False, sigma="huber"), Diffusion(), ImplicitFlow(3)]
+)
+@pytest.mark.parametrize("shape", [(4, 4, 3), (2, 4, 3), (5, 3), (3,)])
+def test_no_other_axis_is_taken_for_the_nodes(field: Dynamics, shape: tuple[int, ...]) -> None:
+    graph, x = Graph.of(X, EDGES), torch.ones(shape)
+    for call in (lambda: field.field(x, graph), lambda: field.euler(x, graph, step=0.1, num_steps=2)):
+        with pytest.raises(ValueError, match=r"takes a state of shape \[4, .*a row for each node of the graph, got"):
+            call()
 
 
 class OtherMatrixFlow(AdjacencyFlow):
