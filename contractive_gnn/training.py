@@ -418,12 +418,20 @@ def _check_reads(model: nn.Module, data: Data) -> None:
         raise InputError(f"x is on {data.x.device}, {name} on {own.device}; move one of them (data.to, model.to)")
     if own is not None and own.dtype != data.x.dtype and not torch.is_autocast_enabled(data.x.device.type):
         raise InputError(f"x is {data.x.dtype}, {name} {own.dtype}; convert one of them (x.to, model.to)")
+    signature = inspect.signature(model.forward)
+    taken = signature.parameters
+    try:
+        signature.bind(data.x, data.edge_index)
+    except TypeError as error:
+        raise InputError(
+            f"{name}.forward({', '.join(taken)}) cannot be called with x and edge_index ({error}); expected "
+            "forward(x, edge_index, edge_weight=None): wrap the model in a module with this forward"
+        ) from error
     if data.get("edge_weight") is None:
         return
     trains_itself = [type(part).__name__ for part in model.modules() if hasattr(part, "fit_data")]
     if trains_itself:
         raise InputError(f"the graph has edge weights, and {trains_itself[0]} trains on unweighted graphs only")
-    taken = inspect.signature(model.forward).parameters
     if "edge_weight" not in taken and not any(argument.kind is argument.VAR_KEYWORD for argument in taken.values()):
         raise InputError(
             f"the graph has edge weights, and {name}.forward({', '.join(taken)}) takes no edge_weight; expected "

@@ -13,7 +13,9 @@ from torch_geometric.data import Data
 from torch_geometric.nn import APPNP, GCNConv, SGConv
 
 from contractive_gnn.attacks import ATTACKS, AttackError, AttackResult, Budget, get
+from contractive_gnn.inputs import InputError
 from contractive_gnn.nn import GCN, MLP
+from contractive_gnn.training import predict
 
 ADAPTIVE = sorted(name for name, attack in ATTACKS.items() if attack.knowledge == "adaptive")
 STRUCTURE = [name for name in ADAPTIVE if ATTACKS[name].kind == "structure"]
@@ -136,6 +138,17 @@ def test_victims_of_another_form_are_told_the_one_expected(graph: Data, name: st
         return
     with pytest.raises(AttackError, match=r"forward\(x \[n, d\], edge_index \[2, 2m\], edge_weight \[2m\] or None\)"):
         attack(name, graph, victim(GCNConv(40, 3)))
+
+
+class ThreeArguments(Net):
+    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor) -> Any:  # type: ignore[override]
+        return self.layer(x, edge_index)
+
+
+@pytest.mark.parametrize("model", [OneArgument, ThreeArguments, Pair])
+def test_predictions_want_the_same_form(graph: Data, model: type[Net]) -> None:
+    with pytest.raises(InputError, match=r"forward\(x, edge_index, edge_weight=None\)"):
+        predict(model(GCNConv(40, 3)), graph)
 
 
 @pytest.mark.parametrize("name", ADAPTIVE)
