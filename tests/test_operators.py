@@ -292,3 +292,14 @@ def test_errors_say_what_was_expected() -> None:
         Composition()
     with pytest.raises(ValueError, match="unknown norm 'l3'"):
         Dense(torch.ones(1, 1)).norm_bound("l3")
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 2), (3, 3, 2), (4, 2), ()])
+def test_the_gradient_on_a_graph_has_no_batch_axis(shape: tuple[int, ...]) -> None:
+    gradient = GraphGradient(Graph(torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), torch.ones(4), 3))
+    with pytest.raises(ValueError, match=r"one row for each node, \[3\] or \[3, c\], got .*no batch axis"):
+        gradient.forward(torch.ones(shape))
+    with pytest.raises(ValueError, match=r"one row for each edge, \[2\] or \[2, c\], got"):
+        gradient.adjoint(torch.ones(shape))
+    assert gradient.forward(torch.ones(3)).shape == (2,)
+    assert gradient.adjoint(torch.ones(2, 5)).shape == (3, 5)

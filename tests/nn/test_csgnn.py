@@ -1,10 +1,12 @@
 """The coupled model: its two steps, its roles of parameters, its certificate flag."""
 
+from typing import Any
+
 import pytest
 import torch
 
 from contractive_gnn import datasets
-from contractive_gnn.activations import Huber
+from contractive_gnn.activations import Huber, Identity
 from contractive_gnn.dynamics import Adjacency, AdjacencyFlow
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn import CSGNN, CoupledConv
@@ -102,3 +104,16 @@ def test_weights_that_a_flow_turned_negative_do_not_expand() -> None:
     x = torch.tensor([[1.0], [-1.0]], dtype=torch.float64)
     moved, _ = conv(x, Adjacency.of(graph))
     assert float(moved.norm()) <= float(x.norm())
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"adjacency": "fixed", "alpha": -2.0}, r"'fixed' has no flow .* got -2\.0 and 0\.02; leave them out"),
+        ({"adjacency": "fixed", "adjacency_step": 0.5}, r"'fixed' has no flow .* got -0\.1 and 0\.5"),
+        ({"sigma": Identity(), "threshold": 2.0}, "threshold belongs to an activation given by name"),
+    ],
+)
+def test_what_the_model_would_not_read_is_refused(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        CSGNN(4, 2, **options)
