@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import re
 import secrets
+import shlex
 import subprocess
 import sys
 import time
@@ -33,13 +34,12 @@ def main(arguments: list[str] | None = None) -> int:
         done = subprocess.run(once, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if done.returncode:
             print(done.stdout)
-            failed = re.search(r"^(?:FAILED|ERROR) (.*?)(?: - |$)", done.stdout, re.MULTILINE)
+            failed = re.search(r"^(?:FAILED|ERROR) (\S+?::[^\[\s]*(?:\[.*?\](?= - |$))?)", done.stdout, re.MULTILINE)
             if failed:
-                test = f"'{failed[1]}'"
-                print("to reproduce it:", " ".join(["python", *command[1:], test]))
+                print("to reproduce it:", shlex.join(["python", *command[1:], failed[1]]))
             return done.returncode
         rounds += 1
-    print(f"{rounds} rounds without a failure")
+    print(f"{rounds} round{'s' if rounds > 1 else ''} without a failure")
     return 0
 
 
