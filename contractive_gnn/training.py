@@ -7,6 +7,7 @@ import copy
 import inspect
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -107,6 +108,12 @@ def fit(
         if data.get(mask) is None:
             raise InputError(f"data.{mask} must select at least one node; load the graph with a split")
         check_known(data.y, data[mask], name=f"data.{mask}")
+    for mask in ("val_mask", "test_mask"):
+        if data.get(mask) is not None and (seen := int((data[mask] & data.train_mask).sum())):
+            warnings.warn(
+                f"{seen} nodes of data.{mask} are in data.train_mask too: an accuracy on them is one of memory",
+                stacklevel=2,
+            )
     if self_training is not None and not 0 <= self_training < 1:
         raise ValueError(f"self_training must be a probability, at least 0 and below 1, got {self_training!r}")
     if self_training is not None and teacher is not None:
