@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
-from hypothesis.internal.conjecture import providers
 
 from contractive_gnn import datasets
 
@@ -17,11 +16,15 @@ from contractive_gnn import datasets
 settings.register_profile("fixed", derandomize=True, database=None, deadline=None)
 settings.register_profile("fresh", derandomize=False, database=None, deadline=None, print_blob=False)
 settings.load_profile("fixed")
-if hasattr(providers, "_get_local_constants"):
-    # Hypothesis also draws the constants of every module of the project imported so far. With them, an example would
-    # depend on the library's text, and on which other tests are run.
+# A newer Hypothesis also draws the constants of every module of the project imported so far. With
+# them, an example would depend on the library's text, and on which other tests are run.
+try:
+    from hypothesis.internal.conjecture import providers
+
     _NONE = providers.Constants()
     providers._get_local_constants = lambda: _NONE
+except (ImportError, AttributeError):
+    pass
 
 
 def _seed() -> None:

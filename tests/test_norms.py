@@ -97,8 +97,8 @@ def test_the_operator_norm_is_reached_and_not_exceeded(seed: int, norm: str, kin
     for x in gaussian(20, 3, seed=seed + 3):
         assert size(a @ x, norm, weight) <= largest * size(x, norm, weight) * (1 + 1e-9)
     if norm == "l2":
-        root = torch.eye(3).double() if weight is None else weight.sqrt().diag()
-        root = root if weight is None or weight.dim() == 1 else torch.linalg.cholesky(weight).mT
+        form = torch.eye(3).double() if weight is None else weight.diag() if weight.dim() == 1 else weight
+        root = torch.linalg.cholesky(form).mT  # xᵀPx = ‖Lᵀx‖²
         extremes = torch.linalg.solve(root, torch.linalg.svd(root @ a @ torch.linalg.inv(root)).Vh[0]).unsqueeze(0)
     else:
         # the corners of the unit ball
