@@ -292,10 +292,12 @@ def _fit(
             (nn.functional.cross_entropy(logits[nodes], labels) for nodes, labels in taught), logits.new_zeros(())
         )
         if not torch.isfinite(objective):
-            raise FloatingPointError(
-                f"the training loss is {float(objective)} at epoch {epoch}; lower the learning rate or the step"
-            )
-        objective.backward()
+            largest = float((data.x if data.x.layout == torch.strided else data.x.values()).abs().max())
+            todo = "lower the learning rate or the step"
+            if epoch == 0:  # no step was taken yet
+                todo = f"the entries of x are as large as {largest:g}: scale the features"
+            raise FloatingPointError(f"the training loss is {float(objective.detach())} at epoch {epoch}; {todo}")
+        objective.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         model.eval()
         with torch.no_grad():
