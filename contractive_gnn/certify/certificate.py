@@ -215,16 +215,18 @@ def _margins(
     if not len(x):
         raise Unproved("the graph has no nodes")
     x, prediction = _dense(x).double(), clean.argmax(dim=1)
-    none = FlipBudget.uniform(0, len(x))
+
+    def encoded(budget: FeatureBudget) -> Box:
+        return encoder_bounds(parts.encoder, x, budget, rectify_last=parts.rectify_last, dtype=parts.dtype)
+
+    exact = encoded(FeatureBudget())
+    start = exact if features.empty else encoded(features)
     margin = clean.new_zeros(0)
-    for what, graph_budget, feature_budget in (
-        ("the clean graph", none, FeatureBudget()),
-        ("the graphs within the budget", flips, features),
+    for what, box, budget in (
+        ("the clean graph", exact, FlipBudget.uniform(0, len(x))),
+        ("the graphs within the budget", start, flips),
     ):
-        start = encoder_bounds(
-            parts.encoder, x, feature_budget, rectify_last=parts.rectify_last, dtype=parts.dtype
-        )  # fmt: skip
-        box = diffuse(parts, start, Neighbourhoods.of(edge_index, graph_budget), dtype=parts.dtype)[-1]
+        box = diffuse(parts, box, Neighbourhoods.of(edge_index, budget), dtype=parts.dtype)[-1]
         margins, rounding, scores = worst_margins(box, prediction, parts.decoder), clean.new_zeros(clean.shape), box
         if parts.decoder is not None:
             weight, bias = parts.decoder.weight, parts.decoder.bias
