@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -282,7 +281,7 @@ def _huge(seed: int) -> Case:
     top = float(made.listing.scores(model, made.x)[made.clean].abs().max())
     with torch.no_grad():
         for part in (model.decoder.weight, model.decoder.bias):
-            part.mul_(0.9 * torch.finfo(made.x.dtype).max / top / (1 if top > 1 else 1 / top))
+            part.mul_(0.6 * torch.finfo(made.x.dtype).max / top / (1 if top > 1 else 1 / top))
     return made
 
 
