@@ -45,13 +45,13 @@ def altered(module: nn.Module, *, below: bool = True) -> str:
         lazy = any(map(is_lazy, part.parameters(recurse=False)))  # the hook that gives it a shape removes itself
         if not lazy and any("forward" in key and key.endswith("hooks") and kept[key] for key in kept):
             return f"{name} has a forward hook, which may change what it computes"
+        if getattr(part, "explain", None):
+            return f"{name} is being explained, with a mask on its edges"
         replaced = next((key for key in kept if callable(getattr(type(part), key, None))), None)
         if replaced is not None:
             return f"{replaced} of {name} was replaced on the object"
         if kept.get("_compiled_call_impl") is not None:
             return f"{name} is compiled"
-        if getattr(part, "explain", None):
-            return f"{name} is being explained, with a mask on its edges"
     return ""
 
 
