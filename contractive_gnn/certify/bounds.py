@@ -347,7 +347,7 @@ def step_rounding(size: Tensor, graph: Neighbourhoods, sigma: Activation, *, mu:
     in_range(scale, dtype, "the threshold of σ")
     if scale < tiny:
         raise Unproved(f"the threshold {scale:.3g} of σ is too small for {dtype}")
-    terms = (graph.degree + graph.budget.per_node).clamp(max=max(0, graph.num_nodes - 1)) + 9
+    terms = (graph.degree + graph.budget.per_node).clamp(max=max(0, graph.num_nodes - 1)).double() + 9
     pulls = torch.minimum(2 * size, size.new_tensor(sigma.bound))
     lost = terms * tiny * (1 + scale + pulls + 2 * (1 + mu) * size)
     return positive(gamma(terms, dtype) * (pulls + 6 * size) + lost)[:, None]
