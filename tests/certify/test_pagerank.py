@@ -67,7 +67,9 @@ def test_rounding_errors_follow_the_size_of_the_scores(monkeypatch: pytest.Monke
         assert bool((found.margin <= top[:, 0] - top[:, 1]).all())
     # scaled by the differences of the scores, as if these alone were rounded, the check against the model fails
     monkeypatch.setattr(pagerank, "step_rounding", lambda size, *rest, **more: correct(1e-7 * size, *rest, **more))
-    monkeypatch.setattr(encoder, "affine_rounding", lambda *_: torch.tensor(1e-9).double())
+    monkeypatch.setattr(
+        encoder, "affine_rounding", lambda weight, bias, size, *_: size.new_full((len(size), len(weight)), 1e-9)
+    )
     for seed in range(5):
         model, x, edge_index = large_scores(seed)
         wrong += bool(certify_pagerank(model, x, edge_index, flips=FlipBudget.uniform(0, 6)).reason)
