@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch_geometric.nn
@@ -121,10 +122,11 @@ def take_apart(model: nn.Module) -> Parts | str:
 def _not_affine(layer: nn.Module) -> str:
     if plain_type(layer) not in _AFFINE:
         return f"{type(layer).__name__} may compute anything"
-    weight, bias = layer.weight, layer.bias
-    if is_lazy(weight):  # it is asked for its weights later
+    weight: Any = layer.weight
+    bias: Any = layer.bias
+    if isinstance(weight, Tensor) and is_lazy(weight):  # it is asked for its weights later
         return ""
-    if not isinstance(weight, Tensor) or weight.dim() != 2 or type(weight) not in (Tensor, nn.Parameter):
+    if type(weight) not in (Tensor, nn.Parameter) or weight.dim() != 2:
         return f"its weight is no matrix: {type(weight).__name__}"
     if bias is not None and (type(bias) not in (Tensor, nn.Parameter) or bias.shape != weight.shape[:1]):
         return f"its bias does not fit its weight {list(weight.shape)}"
@@ -152,9 +154,7 @@ def _rebuilt(sigma: Activation) -> Activation:
     kind = type_before_parametrizations(sigma)
     if kind is Identity:
         return Identity()
-    if kind is LeakyReLU:
-        return LeakyReLU(sigma.negative_slope)
-    fresh: Activation = kind(sigma.threshold)
+    fresh: Activation = kind(sigma.negative_slope if kind is LeakyReLU else sigma.threshold)
     return fresh
 
 
@@ -164,8 +164,9 @@ def _other_diffusion(dynamics: Diffusion) -> str:
         return f"mu is {dynamics.mu!r}, no number of at least 0"
     if type(dynamics.aggr_module) is not SumAggregation:
         return f"the diffusion adds up its messages, here they go into {type(dynamics.aggr_module).__name__}"
-    if (dynamics.flow, dynamics.node_dim) != ("source_to_target", -2):
-        return f"the diffusion's messages were turned round: flow={dynamics.flow!r}, node_dim={dynamics.node_dim!r}"
+    flow, axis = vars(dynamics).get("flow"), vars(dynamics).get("node_dim")
+    if flow != "source_to_target" or axis != -2:
+        return f"the diffusion's messages were turned round: flow={flow!r}, node_dim={axis!r}"
     return ""
 
 
@@ -178,7 +179,7 @@ def _converted(layer: nn.Linear) -> nn.Linear:
     if not torch.equal(layer.weight.detach(), weight):
         raise Unproved(f"the parametrised weight of {type(layer).__name__} is not the same twice")
     rows, columns = weight.shape
-    copy: nn.Linear = nn.utils.skip_init(nn.Linear, columns, rows, bias=bias is not None, dtype=torch.float64)
+    copy = nn.Linear(columns, rows, bias=bias is not None, device="meta", dtype=torch.float64).to_empty(device="cpu")
     with torch.no_grad():
         copy.weight.copy_(weight)
         if bias is not None:
