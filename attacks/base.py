@@ -30,11 +30,13 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from contractive_gnn.inputs import MASKS, InputError, check_known, checked
+from contractive_gnn.nn.caches import cached_layers
+from contractive_gnn.seeding import seeded
+
 Kind = Literal["structure", "features", "both"]
 Scope = Literal["global", "targeted"]
 Knowledge = Literal["random", "transfer", "adaptive"]
-
-_MASKS: Final = ("train_mask", "val_mask", "test_mask")
 
 
 class AttackError(RuntimeError):
@@ -142,8 +144,8 @@ class AttackResult:
         feature_flips: int64 ``[2, q]``: the (node, column) of the feature entries in which it differs.
         budget: what was allowed.
         seconds: wall time of the attack, its surrogate's training included.
-        provenance: attack, kind, scope, knowledge, seed, params, allowed_flips (per target for a targeted attack),
-            targets, versions.
+        provenance: attack, kind, scope, knowledge, seed, params (with the ``diagnosis`` of an adaptive attack),
+            allowed_flips (per target for a targeted attack), targets, versions.
     """
 
     data: Data
@@ -248,7 +250,8 @@ class Attack(ABC):
         reads_features: whether this very class promises never to write to ``data.x``, which is then not copied for it.
 
     Args:
-        seed: 0 ≤ seed < 2³²; seeds torch, numpy and random inside the run.
+        seed: 0 ≤ seed < 2³²; seeds torch, numpy and random inside the run. These belong to the process, so of several
+            threads one attacks at a time.
     """
 
     name: ClassVar[str]
@@ -262,6 +265,7 @@ class Attack(ABC):
         self.seed: int = check_count("seed", seed, least=0)
         if self.seed >= 2**32:
             raise ValueError(f"seed must be below 2**32, given {seed}")
+        self._notes: dict[str, Any] = {}  # what a run finds out about the victim, on the run's own copy
 
     @property
     def radius(self) -> float | None:
@@ -285,6 +289,15 @@ class Attack(ABC):
                 nodes whose accuracy counts, or None where the caller gave none.
         """
 
+    @classmethod
+    def allowed(cls, data: Data, budget: Budget) -> int:
+        """The whole number of flips that a budget allows this attack on ``data``: rounded down.
+
+        Raises:
+            ValueError: see :meth:`Budget.resolve`.
+        """
+        return budget.resolve(data, cls.kind)
+
     def _prepare(self, data: Data) -> None:  # noqa: B027  (a hook: most attacks have nothing to prepare)
         """Called once per run with the clean graph, before the first :meth:`_perturb`: train a surrogate here.
 
@@ -303,7 +316,8 @@ class Attack(ABC):
 
         Args:
             data: undirected, unweighted graph without self-loops: x float ``[n, d]`` dense, edge_index int64
-                ``[2, 2m]`` with both directions, y, train_mask, val_mask, test_mask. It is not modified.
+                ``[2, 2m]`` with both directions, y, train_mask, val_mask, test_mask, of which each node has a label.
+                It is not modified; the result has the labels and masks as :mod:`contractive_gnn.inputs` reads them.
             budget: a :class:`Budget`; absolute, per target, for a targeted attack.
             victim: ``forward(x, edge_index, edge_weight=None) -> logits [n, classes]``. Needed by adaptive attacks;
                 the others never see it. The attack gets a frozen copy in eval mode.
@@ -313,9 +327,10 @@ class Attack(ABC):
         Raises:
             TypeError: an argument of the wrong type.
             ValueError: a graph, budget or targets that the attack cannot take; a missing victim or missing targets.
-            AttackError: the attack broke its promises (over budget, self-loop, duplicate flip, …) or cannot work here.
+            AttackError: the attack broke its promises (over budget, self-loop, duplicate flip, …) or cannot work here,
+                as with a victim whose layers keep an earlier graph (``cached=True``).
         """
-        _check_graph(data, "data")
+        data = _attackable(data, "data")
         if self.kind == "features" and self.radius is None and not is_binary(data.x):
             raise ValueError(
                 f"attack {self.name!r} flips binary features, but x has entries other than 0 and 1: binarise x first, "
@@ -327,8 +342,10 @@ class Attack(ABC):
 
         start = time.perf_counter()
         current = data
+        notes: dict[str, Any] = {}
         if allowed > 0:
             worker = copy.copy(self)
+            worker._notes = notes
             with _forked_random_state(self.seed):
                 worker._prepare(self._copied(data))
                 for aim in [targets] if self.scope == "global" or targets is None else torch.split(targets, 1):
@@ -339,7 +356,7 @@ class Attack(ABC):
         current = current.clone()  # no tensor of the result is one of the caller's
         seconds = time.perf_counter() - start
 
-        _check_graph(current, f"the graph that attack {self.name!r} made")
+        _attackable(current, f"the graph that attack {self.name!r} made")
         if targets is not None:
             current.targets = targets
         return AttackResult(
@@ -354,7 +371,7 @@ class Attack(ABC):
                 "scope": self.scope,
                 "knowledge": self.knowledge,
                 "seed": self.seed,
-                "params": self.params,
+                "params": {**self.params, **({"diagnosis": notes} if notes else {})},
                 "allowed_flips": allowed,
                 "targets": None if targets is None else targets.tolist(),
                 "versions": _versions(self.packages),
@@ -372,7 +389,7 @@ class Attack(ABC):
                 f"attack {self.name!r} is targeted: its budget is a number of flips per target, given "
                 f"fraction={budget.fraction}; write Budget(flips=…)"
             )
-        return budget.resolve(data, self.kind)
+        return self.allowed(data, budget)
 
     def _check_targets(self, data: Data, targets: Tensor | None) -> Tensor | None:
         if targets is None:
@@ -398,6 +415,11 @@ class Attack(ABC):
             raise ValueError(f"targets must lie in 0…{n - 1}, given {int(targets.min())}…{int(targets.max())}")
         if torch.unique(targets).numel() != targets.numel():
             raise ValueError("targets must be distinct: a node listed twice would get the budget twice")
+        unknown = targets[(data.y < 0)[targets.to(data.y.device)].to(targets.device)].tolist()
+        if unknown:
+            raise ValueError(
+                f"targets {unknown} have no label (−1), and an attack aims away from the right class; leave them out"
+            )
         return targets.clone()
 
     def _freeze(self, victim: nn.Module | None) -> nn.Module | None:
@@ -409,6 +431,14 @@ class Attack(ABC):
             raise ValueError(
                 f"attack {self.name!r} is adaptive: it needs the model that it attacks, victim=model "
                 "(forward(x, edge_index, edge_weight=None) -> logits)"
+            )
+        cached = cached_layers(victim)
+        if cached:
+            name = next(iter(cached)) or "model"
+            raise AttackError(
+                f"attack {self.name!r}: the victim's {len(cached)} layers with cached=True (the first is {name!r}) "
+                "keep the graph that they saw first: no flip can reach them, and the accuracy on the attacked graph "
+                "would be that on the first one; build the model with cached=False"
             )
         try:
             frozen = copy.deepcopy(victim)
@@ -586,34 +616,17 @@ def _codes(edges: Tensor, num_nodes: int) -> np.ndarray[Any, np.dtype[np.int64]]
     return codes
 
 
-def _check_graph(data: Data, what: str) -> None:
-    """Raise unless ``data`` is an undirected unweighted graph with features, labels and masks."""
-    if not isinstance(data, Data):
-        raise TypeError(f"{what} is a torch_geometric.data.Data, given {type(data).__name__}")
-    missing = [key for key in ("x", "edge_index", "y", *_MASKS) if data.get(key) is None]
-    if missing:
-        raise ValueError(f"{what} lacks {', '.join(missing)}")
-    for key in ("edge_weight", "edge_attr"):
-        if data.get(key) is not None:
-            raise ValueError(f"{what} has {key}: attacks take unweighted graphs; delete it (del data.{key}) first")
-    x, edge_index = data.x, data.edge_index
-    if x.layout != torch.strided or x.dim() != 2 or not x.is_floating_point():
-        raise ValueError(f"{what}: x is a dense float tensor [n, d], given {x.dtype} {x.layout} {list(x.shape)}")
-    # of the extremes, which a NaN passes on to: torch.isfinite(x) would copy x
-    if x.numel() and not bool(torch.isfinite(torch.stack(torch.aminmax(x))).all()):
-        raise ValueError(f"{what}: x has entries that are not finite")
-    if edge_index.dtype != torch.int64 or edge_index.dim() != 2 or edge_index.shape[0] != 2:
-        raise ValueError(f"{what}: edge_index is int64 [2, 2m], given {edge_index.dtype} {list(edge_index.shape)}")
-    n = x.shape[0]
-    if edge_index.numel() and (int(edge_index.min()) < 0 or int(edge_index.max()) >= n):
-        raise ValueError(f"{what}: edge_index names nodes outside of 0…{n - 1}")
-    if bool((edge_index[0] == edge_index[1]).any()):
-        raise ValueError(f"{what} has self-loops: remove them with torch_geometric.utils.remove_self_loops")
-    forward = np.sort(_codes(edge_index, n))
-    if (np.diff(forward) == 0).any():
-        raise ValueError(f"{what} lists an edge twice: merge them with torch_geometric.utils.coalesce")
-    if not np.array_equal(forward, np.sort(_codes(edge_index.flip(0), n))):
-        raise ValueError(f"{what} is directed: symmetrise it with torch_geometric.utils.to_undirected")
+def _attackable(data: Data, what: str) -> Data:
+    """The graph with its fields in one form, unless it is none that an attack can take."""
+    checked_data = checked(data, what=what, masks=MASKS, weighted=False, dense=True)
+    if checked_data.x.dtype not in (torch.float32, torch.float64):
+        raise InputError(
+            f"{what}: x is {checked_data.x.dtype}; attacks need float32 or float64, convert it with x.float()"
+        )
+    for key in MASKS:
+        if bool(checked_data[key].any()):
+            check_known(checked_data.y, checked_data[key], name=f"{what}.{key}")
+    return checked_data
 
 
 def check_choice(what: str, given: str, allowed: tuple[str, ...]) -> str:
@@ -647,13 +660,12 @@ def _versions(packages: tuple[str, ...]) -> Mapping[str, str]:
 
 @contextlib.contextmanager
 def _forked_random_state(seed: int) -> Iterator[None]:
-    """Seed torch, numpy and random; put their states back afterwards, whatever happens."""
-    state_python, state_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  (DeepRobust draws from it)
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    """Seed torch, numpy and random, one thread at a time; put their states back afterwards, whatever happens."""
+    with seeded(seed):
+        state_python, state_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  (DeepRobust draws from it)
         try:
             random.seed(seed)
             np.random.seed(seed)  # noqa: NPY002
-            torch.manual_seed(seed)
             yield
         finally:
             random.setstate(state_python)

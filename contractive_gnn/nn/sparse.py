@@ -12,6 +12,7 @@ from torch import Tensor
 from contractive_gnn import kernels
 from contractive_gnn.activations import Identity
 from contractive_gnn.graph import transformed
+from contractive_gnn.seeding import drawing
 
 
 class Linear(torch_geometric.nn.Linear):  # type: ignore[misc]
@@ -19,6 +20,11 @@ class Linear(torch_geometric.nn.Linear):  # type: ignore[misc]
 
     On bag-of-words features (1 % of the entries are not zero) forward and backward cost a tenth of the dense product.
     """
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew."""
+        with drawing():
+            super().reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x Wᵀ + b`` of shape ``[n, out_channels]``."""
@@ -124,8 +130,14 @@ def normalize_rows(x: Tensor, weight: Tensor | None = None) -> Tensor:
 
 
 def compress(x: Tensor, *, max_density: float = 0.2) -> Tensor:
-    """Return ``x`` as a ``sparse_csr`` tensor where at most ``max_density`` of its entries are non-zero, else ``x``."""
-    if x.layout != torch.strided or torch.count_nonzero(x).item() > max_density * x.numel():
+    """``x``, dense or ``sparse_csr``, in the latter layout if at most ``max_density`` of its entries are not zero.
+
+    Dense otherwise: dropout draws for each entry that is stored, so one matrix is to have one layout.
+    """
+    entries = x if x.layout == torch.strided else x.values()
+    if torch.count_nonzero(entries).item() > max_density * x.shape.numel():
+        return x.to_dense()
+    if x.layout != torch.strided:
         return x
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
