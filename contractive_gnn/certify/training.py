@@ -14,7 +14,8 @@ from torch_geometric.data import Data
 
 from contractive_gnn.certify.bounds import Box, Neighbourhoods
 from contractive_gnn.certify.budget import FeatureBudget, FlipBudget
-from contractive_gnn.certify.certificate import Parts, diffuse, score_bounds, take_apart, worst_margins
+from contractive_gnn.certify.certificate import diffuse, score_bounds, worst_margins
+from contractive_gnn.certify.parts import Parts, take_apart
 from contractive_gnn.nn.flow import FlowGNN
 from contractive_gnn.nn.sparse import compress, dropout
 from contractive_gnn.seeding import seeded
@@ -163,4 +164,4 @@ def _training_bounds(
     state = model.encoder(dropout(x, model.dropout, training=True)).relu()
     if parts.decoder is None:
         state = model.decoder(dropout(state, model.dropout, training=True))
-    return diffuse(parts, Box.exact(state), graph, 0.0)
+    return diffuse(parts, Box.exact(state), graph)[-1]

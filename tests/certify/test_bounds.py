@@ -266,7 +266,7 @@ def test_the_rounding_errors_of_the_model_are_within_the_slack(dtype: torch.dtyp
         single = FlowConv(diffusion, num_steps=20)(x, adjacency.nonzero().t())
     (box,) = diffusion_bounds(
         Box.exact(x.double()), laid_out(adjacency, 0), diffusion.sigma, mu=0.1,
-        step=1 / 1.1, num_steps=20, unit_roundoff=torch.finfo(dtype).eps,
+        step=1 / 1.1, num_steps=20, dtype=dtype,
     )  # fmt: skip
     assert bool(((box.lower < single) & (single < box.upper)).all())
     assert float((box.upper - box.lower).max()) < 60 * 20 * 200 * torch.finfo(dtype).eps
