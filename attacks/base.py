@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import difflib
 import importlib.metadata
 import inspect
 import json
@@ -29,6 +28,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
+
+from contractive_gnn.names import unknown
 
 Kind = Literal["structure", "features", "both"]
 Scope = Literal["global", "targeted"]
@@ -161,6 +162,8 @@ class AttackResult:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write an ``.npz`` without pickle, under a temporary name that is then renamed.
 
+        The folder is made where it is missing.
+
         Raises:
             TypeError: ``data`` holds something that is neither a tensor nor a string, number or bool.
         """
@@ -187,10 +190,13 @@ class AttackResult:
             "provenance": self.provenance,
         }
         path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             with temporary.open("wb") as file:
                 np.savez_compressed(file, header=np.array(json.dumps(header)), **arrays)  # type: ignore[arg-type]
+                file.flush()
+                os.fsync(file.fileno())  # before it is renamed: a machine that stops leaves no half of it
             os.replace(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -526,13 +532,11 @@ def get(name: str, **hyperparameters: Any) -> Attack:
         TypeError: it takes no such hyperparameter; the text lists those that it takes.
     """
     if name not in ATTACKS:
-        close = difflib.get_close_matches(str(name), ATTACKS, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"no attack is called {name!r}.{hint} There are: {', '.join(sorted(ATTACKS))}")
+        raise ValueError(unknown("attack", [name], ATTACKS))
     cls = ATTACKS[name]
-    unknown = sorted(set(hyperparameters) - set(_parameters(cls)))
-    if unknown:
-        raise TypeError(f"attack {name!r} takes no {', '.join(unknown)}; it takes: {', '.join(_parameters(cls))}")
+    strange = sorted(set(hyperparameters) - set(_parameters(cls)))
+    if strange:
+        raise TypeError(f"attack {name!r} takes no {', '.join(strange)}; it takes: {', '.join(_parameters(cls))}")
     return cls(**hyperparameters)
 
 

@@ -286,8 +286,11 @@ def attack(
 ) -> None:
     """Attack one graph and save it (AttackResult.load reads it again)."""
     with _errors_in_one_line(debug):
+        from contractive_gnn.bench.results import make_folder
+
         if out.suffix != ".npz":
             raise ValueError(f"--out: expected a file name that ends in .npz, got {str(out)!r}")
+        make_folder(out.parent)
         _use(plugins)
         protocol = _protocol(
             dataset=dataset, models=model or "", attacks=attack, seeds=1, split=split, split_seed=split_seed,
@@ -297,7 +300,6 @@ def attack(
         from contractive_gnn.bench.runner import attack_once
 
         result, effect = attack_once(protocol, seed=seed)
-        out.parent.mkdir(parents=True, exist_ok=True)
         result.save(out)
         typer.echo(f"{protocol.attacks[0]}: {result.n_flips} flips in {result.seconds:.1f} s, saved to {out}")
         if effect is not None:

@@ -21,6 +21,7 @@ from contractive_gnn.bench.presets import Preset, load_preset
 from contractive_gnn.bench.results import Cell, EvaluatedOn
 from contractive_gnn.bench.spec import CLEAN, RANDOM, AttackSpec
 from contractive_gnn.datasets.registry import Split
+from contractive_gnn.names import unknown
 
 #: Pro-GNN attacks the test nodes with more neighbours than this
 TARGET_DEGREE = 10
@@ -262,12 +263,12 @@ def device_name(device: str) -> str:
 
 
 def check_names(kind: str, given: Sequence[str], known: Collection[str]) -> None:
-    """Raise an error that lists what there is, unless every name given is known.
+    """Raise an error that lists what there is, unless every name given is known and there is one.
 
     Raises:
         ProtocolError: a name is unknown, or none is given.
     """
-    unknown = [name for name in given if name not in known]
-    if unknown or not given:
-        what = f"no {kind} is called {', '.join(map(repr, unknown))}" if unknown else f"no {kind} given"
-        raise ProtocolError(f"{what}; there are: {', '.join(sorted(known))}")
+    if not given:
+        raise ProtocolError(f"no {kind} given; there are: {', '.join(sorted(known))}")
+    if strangers := [name for name in given if name not in known]:
+        raise ProtocolError(unknown(kind, strangers, known))

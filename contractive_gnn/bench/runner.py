@@ -43,6 +43,7 @@ from contractive_gnn.bench.results import (
     current_commit,
     current_versions,
     digest,
+    make_folder,
 )
 from contractive_gnn.bench.spec import CLEAN, RANDOM, AttackSpec
 from contractive_gnn.bench.workers import Job, run_jobs
@@ -310,7 +311,7 @@ def execute(todo: Plan, results: ResultsFile, *, processes: int) -> Generator[Me
         processes: number of processes over the models and seeds.
     """
     out = results.path.parent
-    (out / GRAPHS).mkdir(parents=True, exist_ok=True)
+    make_folder(out / GRAPHS)
     stages: list[Sequence[Job[Message]]] = [todo.graphs, todo.units]
     with closing(run_jobs(stages, processes=processes)) as messages:
         for message in messages:

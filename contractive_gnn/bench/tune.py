@@ -35,7 +35,7 @@ from contractive_gnn import training
 from contractive_gnn.attacks import AttackResult
 from contractive_gnn.bench.presets import Preset
 from contractive_gnn.bench.protocol import Protocol
-from contractive_gnn.bench.results import open_alone
+from contractive_gnn.bench.results import make_folder, open_alone, replacing
 from contractive_gnn.bench.runner import GRAPHS, Failure, GraphJob, Message, Stamp, Task, plan, train
 from contractive_gnn.bench.spaces import Space
 from contractive_gnn.bench.spec import CLEAN, AttackSpec
@@ -369,7 +369,7 @@ def execute(
     Raises:
         TuneError: a graph could not be made.
     """
-    (record.search.out / GRAPHS).mkdir(parents=True, exist_ok=True)
+    make_folder(record.search.out / GRAPHS)
     stamp = Stamp.now(record.search.protocol.device)
     missing = sorted(set(range(trials)) - {trial.number for trial in record.trials})
     jobs = [TrialJob(record.search, number, tasks, stamp) for number in missing]
@@ -409,7 +409,5 @@ def table(trials: Sequence[Trial], space: Space, *, most: int = 5) -> Table:
 
 
 def _write(path: Path, text: str) -> None:
-    """Under a temporary name first: a reader finds the old file or the new one, never half of one."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")

@@ -19,6 +19,7 @@ from contractive_gnn.dynamics.diffusion import Diffusion
 from contractive_gnn.dynamics.gradient_flow import GradientFlow
 from contractive_gnn.dynamics.hamiltonian import HamiltonianFlow
 from contractive_gnn.dynamics.implicit import ImplicitFlow
+from contractive_gnn.names import unknown
 from contractive_gnn.plugins import load_plugins
 
 Factory = Callable[..., Dynamics]
@@ -75,8 +76,8 @@ def select(wanted: Sequence[str] | None = None) -> list[str]:
         PluginError: see :func:`contractive_gnn.plugins.load_plugins`.
     """
     known = names()
-    if unknown := [name for name in wanted or () if name not in known]:
-        raise ValueError(f"unknown dynamics {', '.join(unknown)}; expected one of {', '.join(known)}")
+    if strangers := [name for name in wanted or () if name not in known]:
+        raise ValueError(unknown("dynamics", strangers, known))
     return list(wanted or known)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from torch import nn
 
 from contractive_gnn.dynamics import Dynamics, registry
+from contractive_gnn.names import unknown
 from contractive_gnn.nn.baselines import APPNP, GAT, GCN, MLP
 from contractive_gnn.nn.csgnn import CSGNN
 from contractive_gnn.nn.deeprobust import DEEPROBUST_MODELS
@@ -173,4 +174,4 @@ def build(name: str, in_channels: int, out_channels: int, **hyperparameters: Any
         return MODELS[name](in_channels, out_channels, **hyperparameters)
     if name in registry.names():
         return flow_gnn(in_channels, out_channels, dynamics=name, **hyperparameters)
-    raise ValueError(f"unknown model {name!r}; expected one of {', '.join(model_names())}")
+    raise ValueError(unknown("model", [name], model_names()))
