@@ -6,7 +6,7 @@ import contextlib
 import os
 import shlex
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,7 +21,7 @@ from contractive_gnn.bench import quiet_dependencies
 
 if TYPE_CHECKING:
     from contractive_gnn.bench.protocol import Protocol
-    from contractive_gnn.bench.runner import Failure
+    from contractive_gnn.bench.runner import Failure, GraphJob
     from contractive_gnn.bench.verify import Died
     from contractive_gnn.testing import Verdict
 
@@ -225,6 +225,7 @@ def tune(
 
         search = Search(protocol, Space.read(space, model), out, sampler_seed=sampler_seed, prune=prune)
         graphs, tasks = search.prepare()
+        _say_what_is_damaged(graphs)
         lost: list[Failure] = []
         with Record(search) as record:
             if record.trials:
@@ -604,6 +605,7 @@ def _bench(protocol: Protocol, *, out: Path, jobs: int | None, command: str) -> 
     with ResultsFile(out / RESULTS) as results:
         todo = plan(protocol, out=out, finished=results.finished)
         Invocation(command, protocol.models).append_to(out)
+        _say_what_is_damaged(todo.graphs)
         if todo.n_finished:
             _say(f"{todo.n_finished} of {todo.n_cells} numbers are in {out} already.", markup=False)
         failures = []
@@ -622,6 +624,12 @@ def _bench(protocol: Protocol, *, out: Path, jobs: int | None, command: str) -> 
             _say(f"\nStopped. {len(results.finished)} numbers are kept in {out}. To resume:\n{command}", markup=False)
             raise typer.Exit(130) from None
         return len(results.finished), failures
+
+
+def _say_what_is_damaged(graphs: Sequence[GraphJob]) -> None:
+    for graph in graphs:
+        if graph.damaged:
+            _say(f"Made anew: {graph.damaged}", markup=False)
 
 
 @contextlib.contextmanager

@@ -1,9 +1,9 @@
 """What a benchmark measured: one JSON object a line, appended to ``results.jsonl`` and never changed.
 
 A cell is identified by what was asked for (:attr:`Cell.key`); a result is a cell with what came out. A line is handed
-to the system and flushed to the disk before the next one, so a run that is killed leaves at most one unfinished line, at
-the end: readers pass over it and :class:`ResultsFile` cuts it away before it appends. A line that the system does not
-take, on a full disk for instance, is cut away at once, and the run ends with an error.
+to the system and flushed to the disk before the next one, so a run that is killed leaves at most one unfinished line,
+at the end: readers pass over it and :class:`ResultsFile` cuts it away before it appends. A line that the system does
+not take, on a full disk for instance, is cut away at once, and the run ends with an error.
 """
 
 from __future__ import annotations

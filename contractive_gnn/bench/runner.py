@@ -107,11 +107,19 @@ class Task:
 
 @dataclass(frozen=True)
 class GraphJob:
-    """Make one attacked graph and keep it."""
+    """Make one attacked graph and keep it.
+
+    Attributes:
+        protocol: data set, seeds and hyperparameters.
+        spec: the attack.
+        path: where the graph will lie.
+        damaged: why the file that is there cannot be read; empty where there is none.
+    """
 
     protocol: Protocol
     spec: AttackSpec
     path: Path
+    damaged: str = ""
 
     def run(self) -> Iterator[Message]:
         """Yields the graph, or the failure. The cells that miss it are counted by the units that need it."""
@@ -242,7 +250,7 @@ class Plan:
     """What is left to do of a benchmark.
 
     Attributes:
-        graphs: attacked graphs to make first.
+        graphs: attacked graphs to make first: those that are missing, and those whose file cannot be read.
         units: then the measurements.
         n_cells: numbers that the benchmark consists of.
         n_finished: numbers that earlier runs have measured.
@@ -276,6 +284,7 @@ def plan(protocol: Protocol, *, out: Path, finished: Mapping[Key, Result]) -> Pl
     _check(protocol, data)
     stamp = Stamp.now(protocol.device)
     units, graphs, n_cells, n_finished = [], {}, 0, 0
+    looked_at: set[Path] = set()
     for seed in protocol.seeds:
         for model in protocol.models:
             tasks, clean_accuracy = [], None
@@ -291,12 +300,26 @@ def plan(protocol: Protocol, *, out: Path, finished: Mapping[Key, Result]) -> Pl
                 graph = None
                 if spec.name != CLEAN and not spec.needs_victim:
                     graph = out / GRAPHS / _graph_name(protocol, spec, data.split)
-                    if not graph.exists():
-                        graphs[graph] = GraphJob(protocol, spec, graph)
+                    if graph not in looked_at:
+                        looked_at.add(graph)
+                        damaged = _damage(graph)
+                        if damaged is not None:
+                            graphs[graph] = GraphJob(protocol, spec, graph, damaged)
                 tasks.append(Task(cell, spec, graph))
             if tasks:
                 units.append(UnitJob(protocol, model, seed, tuple(tasks), clean_accuracy, stamp))
     return Plan(tuple(graphs.values()), tuple(units), n_cells, n_finished)
+
+
+def _damage(graph: Path) -> str | None:
+    """Why the file of an attacked graph cannot be read: empty where there is none, None where it can be."""
+    try:
+        AttackResult.load(graph)
+    except FileNotFoundError:
+        return ""
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def execute(todo: Plan, results: ResultsFile, *, processes: int) -> Generator[Message, None, None]:

@@ -11,6 +11,7 @@ from torch_geometric.nn import MessagePassing
 
 from contractive_gnn import kernels
 from contractive_gnn.activations import Activation, activation
+from contractive_gnn.checks import check_flag, check_real, check_whole
 from contractive_gnn.dynamics.base import Dynamics, larger, spread
 from contractive_gnn.graph import Graph
 
@@ -82,10 +83,10 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
             raise ValueError(f"placement must be 'inside' or 'outside', got {placement!r}")
         if normalization not in ("none", "sym", "degree"):
             raise ValueError(f"normalization must be 'none', 'sym' or 'degree', got {normalization!r}")
-        if mu < 0:
-            raise ValueError(f"mu must be at least 0, got {mu!r}")
-        if epsilon <= 0:
-            raise ValueError(f"epsilon must be positive, got {epsilon!r}")
+        check_whole("channels", channels, least=1)
+        check_real("mu", mu, least=0)
+        check_flag("weight", weight)
+        check_real("epsilon", epsilon, above=0)
         self.channels = channels
         self.sigma = activation(sigma)
         self.placement = placement

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from torch import nn
 
+from contractive_gnn.checks import check_widths
 from contractive_gnn.dynamics import Dynamics, registry
 from contractive_gnn.names import unknown
 from contractive_gnn.nn.baselines import APPNP, GAT, GCN, MLP
@@ -150,6 +151,7 @@ def flow_gnn(
         space: see :class:`FlowGNN`.
         **hyperparameters: the dynamics' own.
     """
+    check_widths(in_channels, out_channels=out_channels, hidden=hidden)
     field = registry.build(dynamics, hidden if space == "hidden" else out_channels, **hyperparameters)
     if not field.on_features:
         raise ValueError(f"{dynamics!r} is a flow of matrices; a model needs a flow of node features")

@@ -150,7 +150,7 @@ class TestAFullDisk:
             before = file.path.read_bytes()
             whole, file._file = file._file, Full(file._file, room=40)  # type: ignore[assignment]
             for _ in range(2):
-                with pytest.raises(ResultsError, match=r"takes no more lines \(No space left on device\); what was there"):
+                with pytest.raises(ResultsError, match=r"no more lines \(No space left on device\); what was there"):
                     file.append(make_result(seed=1))
                 assert file.path.read_bytes() == before
             assert make_result(seed=1) not in file
