@@ -36,7 +36,7 @@ def fits(factory: Callable[..., object], *given: object) -> Callable[..., object
 
 FACTORIES: dict[str, Callable[..., object]] = {
     **{name: fits(model, 3, 2) for name, model in MODELS.items() if not name.endswith(("ensemble", "hedged"))},
-    **{name: attack for name, attack in attacks.ATTACKS.items()},
+    **attacks.ATTACKS,
     **{activation.__name__: activation for activation in (LeakyReLU, Huber, MCP, Firm, SCAD)},
     "flow-gnn": functools.partial(flow_gnn, 3, 2, dynamics="gradient-flow"),
     "diffusion-flow": flows.Diffusion,
