@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import inspect
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from contractive_gnn.inputs import InputError, check_known, checked, node_mask
 from contractive_gnn.nn.sparse import compress
 
 
@@ -77,7 +80,8 @@ def fit(
 
     Args:
         model: a module with ``forward(x, edge_index, edge_weight=None)`` and ``reset_parameters()``.
-        data: one graph with ``x``, ``edge_index``, ``y``, ``train_mask``, ``val_mask``.
+        data: one graph with ``x``, ``edge_index``, ``y``, ``train_mask``, ``val_mask`` and, if it has any,
+            ``edge_weight``, which the model then must take.
         seed: of the parameters and of dropout; the global random state is left as it was.
         epochs: the most epochs to run.
         lr: learning rate, one for all or one for each of the roles of ``model.parameter_groups()``.
@@ -91,20 +95,25 @@ def fit(
             setting and member.
 
     Raises:
-        ValueError: if a mask is missing or empty, a role of ``lr`` is not one of the model's, ``self_training`` is
+        InputError: for a graph that :mod:`contractive_gnn.inputs` refuses, a mask that is missing, empty or selects
+            nodes without a label, or a graph that does not fit the model.
+        ValueError: if a role of ``lr`` is not one of the model's, ``self_training`` is
             not a probability below 1, or it and ``teacher`` are both given, or either for a model that trains itself,
             or if the teacher's scores are not finite, or for a ``teacher`` beside the model's own.
         FloatingPointError: if the training loss is not finite.
     """
+    data = checked(data)
     for mask in ("train_mask", "val_mask"):
-        if data.get(mask) is None or not bool(data[mask].any()):
-            raise ValueError(f"data.{mask} must select at least one node; load the graph with a split")
+        if data.get(mask) is None:
+            raise InputError(f"data.{mask} must select at least one node; load the graph with a split")
+        check_known(data.y, data[mask], name=f"data.{mask}")
     if self_training is not None and not 0 <= self_training < 1:
         raise ValueError(f"self_training must be a probability, at least 0 and below 1, got {self_training!r}")
     if self_training is not None and teacher is not None:
         raise ValueError("give self_training or a teacher, not both: fit the teacher with self_training")
     start = time.perf_counter()
     _check_options(model, lr, weight_decay, self_training, teacher)  # of all parts before one of them is trained
+    _check_reads(model, data)
     parts = _parts(model, self_training, teacher)
     if parts:
         compressed = _compressed(data)
@@ -124,14 +133,16 @@ def fit(
             ).epochs
             for k, (part, own_training, own_teacher) in enumerate(parts)
         ]
-        accuracy, loss = _score(predict(model, compressed), data.y, data.val_mask)
+        model.eval()
+        accuracy, loss = _score(_predict(model, compressed), data.y, data.val_mask)
         return FitResult(accuracy, loss, -1, sum(epochs_of), time.perf_counter() - start)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         fit_data = getattr(model, "fit_data", None)
         if fit_data is not None:
             fit_data(data, seed=seed)
-            accuracy, loss = _score(predict(model, data), data.y, data.val_mask)
+            model.eval()
+            accuracy, loss = _score(_predict(model, data), data.y, data.val_mask)
             return FitResult(accuracy, loss, -1, 0, time.perf_counter() - start)
         data = _compressed(data)
         labelled, known = _Labelled(data.train_mask, data.y), data.train_mask
@@ -149,7 +160,7 @@ def fit(
         fitted = _choose(model, lambda: attempt(*lessons), select)
         if self_training is None:
             return fitted
-        probability = predict(model, data).softmax(dim=-1)
+        probability = _finite(model, _predict(model, data)).softmax(dim=-1)
         communities = getattr(model, "communities", None)
         taught = None if communities is None else communities(data)
         if taught is not None and _score(taught, data.y, data.val_mask)[0] > fitted.val_accuracy:
@@ -258,14 +269,15 @@ def _fit(
     taught = [(mask.nonzero().squeeze(1), label[mask]) for mask, label in sources if bool(mask.any())]
     chosen_on = data.val_mask.nonzero().squeeze(1)
     optimizer = torch.optim.Adam(_parameter_groups(model, lr, weight_decay))
-    x, y = data.x, data.y
     best_key, best_epoch, best_state = (-math.inf, -math.inf), -1, copy.deepcopy(model.state_dict())
     accuracy = loss = math.nan
     epoch = -1
     for epoch in range(epochs):
         model.train()
         optimizer.zero_grad()
-        logits = model(x, data.edge_index)
+        logits = _scores(model, data)
+        if epoch == 0:
+            _check_classes(data.y[data.train_mask | data.val_mask], logits)
         objective = sum(
             (nn.functional.cross_entropy(logits[nodes], labels) for nodes, labels in taught), logits.new_zeros(())
         )
@@ -277,7 +289,7 @@ def _fit(
         optimizer.step()
         model.eval()
         with torch.no_grad():
-            accuracy, loss = _score(model(x, data.edge_index), y, chosen_on)
+            accuracy, loss = _score(_scores(model, data), data.y, chosen_on)
         key = _key(accuracy, loss, select)
         if key > best_key:
             best_key, best_epoch, best_state = key, epoch, copy.deepcopy(model.state_dict())
@@ -292,10 +304,18 @@ def _fit(
 
 
 def predict(model: nn.Module, data: Data) -> Tensor:
-    """Class scores of the model in evaluation mode, ``[n, classes]``, without a gradient."""
-    model.eval()
-    with torch.no_grad():
-        return model(compress(data.x), data.edge_index)  # type: ignore[no-any-return]
+    """Class scores of the model in evaluation mode, ``[n, classes]``, without a gradient.
+
+    Args:
+        model: ``forward(x, edge_index, edge_weight=None) -> [n, classes]``; the third argument is needed only where the
+            graph has weights. Its mode is put back.
+        data: a graph with ``x``, ``edge_index`` and, if it has any, ``edge_weight``.
+
+    Raises:
+        InputError: a graph that :mod:`contractive_gnn.inputs` refuses, or one that does not fit the model.
+        FloatingPointError: scores that are not finite.
+    """
+    return _finite(model, _predict(model, checked(data, labels=False)))
 
 
 def answers(teacher: nn.Module, data: Data) -> Tensor:
@@ -304,19 +324,106 @@ def answers(teacher: nn.Module, data: Data) -> Tensor:
     Raises:
         ValueError: if they are not all finite.
     """
-    probability = predict(teacher, data).softmax(dim=-1)
+    probability = _predict(teacher, checked(data, labels=False)).softmax(dim=-1)
     if not bool(probability.isfinite().all()):
         raise ValueError("the teacher's scores are not all finite; fit it first")
     return probability
 
 
 def evaluate(model: nn.Module, data: Data, mask: Tensor) -> float:
-    """Accuracy in percent on the nodes of ``mask`` (boolean ``[n]``, or their indices)."""
-    return _score(predict(model, data), data.y, mask)[0]
+    """Accuracy in percent on the nodes of ``mask``; a score that is not a number is a wrong answer.
+
+    Args:
+        model: see :func:`predict`.
+        data: a graph with ``x``, ``edge_index``, ``y`` and, if it has any, ``edge_weight``.
+        mask: bool ``[n]``, or the indices of the nodes; of each the label must be known.
+
+    Raises:
+        InputError: a graph or a mask that :mod:`contractive_gnn.inputs` refuses, or that does not fit the model.
+    """
+    data = checked(data)
+    chosen = node_mask(mask, data.num_nodes)
+    check_known(data.y, chosen)
+    return _score(_predict(model, data), data.y, chosen)[0]
+
+
+def _predict(model: nn.Module, data: Data) -> Tensor:
+    """The scores in evaluation mode on a checked graph."""
+    _check_reads(model, data)
+    with evaluating(model), torch.no_grad():
+        return _scores(model, _compressed(data))
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Inside the block the model is in evaluation mode; afterwards every part of it is in its own again."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _scores(model: nn.Module, data: Data) -> Tensor:
+    """The model's scores on a checked graph, with its weights if it has any."""
+    weight = {} if data.get("edge_weight") is None else {"edge_weight": data.edge_weight}
+    try:
+        scores = model(data.x, data.edge_index, **weight)
+    except RuntimeError as error:
+        width = next((c for part in model.modules() if isinstance(c := getattr(part, "in_channels", None), int)), None)
+        if width in (None, data.x.shape[1]):
+            raise
+        raise InputError(
+            f"x has {data.x.shape[1]} features, {type(model).__name__} was built for {width}: {error}"
+        ) from error
+    if not isinstance(scores, Tensor) or scores.dim() != 2 or scores.size(0) != data.x.shape[0]:
+        given = f"shape {list(scores.shape)}" if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
+        raise InputError(
+            f"{type(model).__name__} returned {given}; expected class scores [{data.x.shape[0]}, classes] from "
+            "forward(x, edge_index, edge_weight=None)"
+        )
+    return scores
+
+
+def _finite(model: nn.Module, scores: Tensor) -> Tensor:
+    lost = int((~scores.isfinite()).any(dim=-1).sum())
+    if lost:
+        raise FloatingPointError(f"{type(model).__name__}'s scores of {lost} of {len(scores)} nodes are not finite")
+    return scores
+
+
+def _check_reads(model: nn.Module, data: Data) -> None:
+    """Raise InputError where the model would not read a checked graph, or not all of it."""
+    own = next((parameter for parameter in model.parameters() if parameter.is_floating_point()), None)
+    name = type(model).__name__
+    if own is not None and own.device != data.x.device:
+        raise InputError(f"x is on {data.x.device}, {name} on {own.device}; move one of them (data.to, model.to)")
+    if own is not None and own.dtype != data.x.dtype and not torch.is_autocast_enabled(data.x.device.type):
+        raise InputError(f"x is {data.x.dtype}, {name} {own.dtype}; convert one of them (x.to, model.to)")
+    if data.get("edge_weight") is None:
+        return
+    trains_itself = [type(part).__name__ for part in model.modules() if hasattr(part, "fit_data")]
+    if trains_itself:
+        raise InputError(f"the graph has edge weights, and {trains_itself[0]} trains on unweighted graphs only")
+    taken = inspect.signature(model.forward).parameters
+    if "edge_weight" not in taken and not any(argument.kind is argument.VAR_KEYWORD for argument in taken.values()):
+        raise InputError(
+            f"the graph has edge weights, and {name}.forward({', '.join(taken)}) takes no edge_weight; expected "
+            "forward(x, edge_index, edge_weight=None), or a graph without weights (del data.edge_weight)"
+        )
+
+
+def _check_classes(y: Tensor, logits: Tensor) -> None:
+    largest, classes = int(y.max()), logits.size(1)
+    if largest >= classes:
+        raise InputError(f"y holds class {largest}, but the model scores {classes} classes, 0 to {classes - 1}")
 
 
 def _score(logits: Tensor, y: Tensor, mask: Tensor) -> tuple[float, float]:
     logits, y = logits[mask], y[mask]
+    _check_classes(y, logits)
     # A score that is not a number is a wrong answer, not class 0.
     right = (logits.argmax(dim=-1) == y) & logits.isfinite().all(dim=-1)
     accuracy = 100.0 * float(right.float().mean())

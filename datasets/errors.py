@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contractive_gnn.inputs import InputError
+
 
 class DatasetError(ValueError):
     """Base of every error that :mod:`contractive_gnn.datasets` raises on purpose."""
@@ -39,5 +41,5 @@ class UnreadableFileError(DatasetError):
     """A file was found, but does not contain what its format promises."""
 
 
-class InvalidGraphError(DatasetError):
+class InvalidGraphError(DatasetError, InputError):
     """A graph breaks the protocol (symmetric, binary, no self-loop, no duplicate), or cannot be generated."""

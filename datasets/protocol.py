@@ -17,8 +17,8 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from contractive_gnn.datasets.errors import InvalidGraphError, UnknownSplitError
+from contractive_gnn.inputs import MASKS, InputError, undirected
 
-MASKS = ("train_mask", "val_mask", "test_mask")
 IntArray = npt.NDArray[np.int64]
 
 
@@ -123,34 +123,16 @@ def validate(data: Data) -> None:
     Raises:
         InvalidGraphError: it does not, and which rule it breaks.
     """
-    n = _check_nodes(data)
-    edges = data.edge_index
-    if not isinstance(edges, Tensor) or edges.dtype != torch.int64 or edges.dim() != 2 or edges.size(0) != 2:
-        given = f"{edges.dtype} {list(edges.shape)}" if isinstance(edges, Tensor) else repr(edges)
-        raise InvalidGraphError(f"edge_index is {given}; expected int64 [2, 2m]")
-    if edges.numel() == 0:
-        return
-    if int(edges.min()) < 0 or int(edges.max()) >= n:
-        raise InvalidGraphError(
-            f"edge_index holds nodes from {int(edges.min())} to {int(edges.max())}; expected 0 to {n - 1}"
-        )
-    row, col = edges
-    if bool((row == col).any()):
-        raise InvalidGraphError(f"node {int(row[row == col][0])} has a self-loop; drop it (remove_self_loops)")
-    forward = torch.sort(row * n + col).values
-    repeated = forward[1:][forward[1:] == forward[:-1]]
-    if len(repeated):
-        first = int(repeated[0])
-        raise InvalidGraphError(f"edge ({first // n}, {first % n}) is there twice; drop duplicates (coalesce)")
-    backward = torch.sort(col * n + row).values
-    if not torch.equal(forward, backward):
-        lone = int(forward[~torch.isin(forward, backward)][0])
-        raise InvalidGraphError(
-            f"edge ({lone // n}, {lone % n}) has no edge ({lone % n}, {lone // n}); add both directions (to_undirected)"
-        )
+    _check_nodes(data)
+    if isinstance(data.edge_index, Tensor) and data.edge_index.layout != torch.strided:
+        raise InvalidGraphError(f"edge_index is a sparse matrix ({data.edge_index.layout}); expected int64 [2, 2m]")
+    try:
+        undirected(data.x, data.edge_index)
+    except InputError as error:
+        raise InvalidGraphError(str(error)) from None
 
 
-def _check_nodes(data: Data) -> int:
+def _check_nodes(data: Data) -> None:
     x = data.x
     if x is None:
         raise InvalidGraphError("the graph has no node features x; expected float [n, d]")
@@ -165,4 +147,3 @@ def _check_nodes(data: Data) -> int:
             raise InvalidGraphError(f"{key} is {mask.dtype} {list(mask.shape)}; expected bool [{n}]")
     if masks and int(sum(mask.int() for _, mask in masks).max()) > 1:
         raise InvalidGraphError("a node is in two of train_mask, val_mask and test_mask; expected disjoint masks")
-    return n

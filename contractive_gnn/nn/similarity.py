@@ -448,7 +448,7 @@ class SimilarityFlowGNN(FlowGNN):
             return
         self.similarity.forget()
         if probability is not None and self.calibrated and self.setting == "edges":
-            self.similarity.calibrate(data.x, data.edge_index, probability=probability)
+            self.similarity.calibrate(data.x, data.edge_index, data.get("edge_weight"), probability=probability)
 
     def get_extra_state(self) -> str:
         """The setting, for the ``state_dict``."""
@@ -487,7 +487,13 @@ class SimilarityFlowGNN(FlowGNN):
         """
         if not _one_hot(data.x):
             return None
-        return seeded_communities(data.edge_index, data.y, data.train_mask, num_classes=self.decoder.out_channels)
+        return seeded_communities(
+            data.edge_index,
+            data.y,
+            data.train_mask,
+            num_classes=self.decoder.out_channels,
+            edge_weight=data.get("edge_weight"),
+        )
 
     @torch.no_grad()
     def lipschitz(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> CoupledBound:
