@@ -15,9 +15,10 @@ from torch_geometric.data import Data
 from contractive_gnn.certify.bounds import Box, Neighbourhoods
 from contractive_gnn.certify.budget import FeatureBudget, FlipBudget
 from contractive_gnn.certify.certificate import Parts, diffuse, score_bounds, take_apart, worst_margins
+from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.nn.flow import FlowGNN
 from contractive_gnn.nn.sparse import compress, dropout
-from contractive_gnn.training import answers
+from contractive_gnn.training import answers, check_options
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,11 @@ def fit_certified(
             scores are not all finite.
         FloatingPointError: if the training loss is not finite.
     """
-    for name, share in (("weight", weight), ("select", select)):
-        if not 0 <= share <= 1:
-            raise ValueError(f"{name} must lie in [0, 1], got {share!r}")
+    check_real("weight", weight, least=0, most=1)
+    check_real("select", select, least=0, most=1)
+    check_whole("warmup", warmup, least=0)
+    check_whole("every", every, least=1)
+    check_options(model, seed=seed, epochs=epochs, lr=lr, weight_decay=weight_decay, patience=patience)
     for mask in ("train_mask", "val_mask"):
         if data.get(mask) is None or not bool(data[mask].any()):
             raise ValueError(f"data.{mask} must select at least one node; load the graph with a split")
