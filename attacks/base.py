@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from contractive_gnn.names import unknown
+from contractive_gnn.names import check_name, same_code, unknown
 
 Kind = Literal["structure", "features", "both"]
 Scope = Literal["global", "targeted"]
@@ -510,7 +510,7 @@ def register(cls: _AttackType) -> _AttackType:
 
     Raises:
         TypeError: a class attribute is missing or is not one of the allowed words.
-        ValueError: the name is taken.
+        ValueError: the name is taken by other code, or is not of lower-case words joined by hyphens.
     """
     for attribute, words in (("kind", Kind), ("scope", Scope), ("knowledge", Knowledge)):
         if getattr(cls, attribute, None) not in get_args(words):
@@ -519,8 +519,10 @@ def register(cls: _AttackType) -> _AttackType:
             )
     if not isinstance(getattr(cls, "name", None), str):
         raise TypeError(f"{cls.__name__}.name is missing")
-    if ATTACKS.setdefault(cls.name, cls) is not cls:
+    check_name(cls.name)
+    if cls.name in ATTACKS and not same_code(ATTACKS[cls.name], cls):
         raise ValueError(f"the attack name {cls.name!r} is taken by {ATTACKS[cls.name].__name__}")
+    ATTACKS[cls.name] = cls
     return cls
 
 

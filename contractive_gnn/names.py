@@ -1,8 +1,9 @@
-"""Names that people type: the sentence for one that there is not, with the closest that there is."""
+"""Names that people register and type: their form, and the sentence for one that there is not, with the closest."""
 
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable, Sequence
 
 
@@ -25,3 +26,20 @@ def unknown(kind: str, given: Sequence[str], known: Iterable[str]) -> str:
     close = dict.fromkeys(match for name in given if (match := closest(name, known)) is not None)
     hint = f" Did you mean {' and '.join(map(repr, close))}?" if close else ""
     return f"no {kind} is called {', '.join(map(repr, given))}.{hint} There are: {', '.join(known)}"
+
+
+def check_name(name: object) -> None:
+    """Raise ValueError unless ``name`` can be registered: lower-case words joined by hyphens."""
+    if not isinstance(name, str) or not all(part.isalnum() and part == part.lower() for part in name.split("-")):
+        raise ValueError(f"a name is lower-case words joined by hyphens, like 'gradient-flow', got {name!r}")
+
+
+def same_code(one: object, other: object) -> bool:
+    """Whether two classes or functions are one piece of code, which may have been imported under two names."""
+    return one is other or (_source(one) == _source(other) != (None, None))
+
+
+def _source(code: object) -> tuple[str | None, str | None]:
+    """The file and the qualified name."""
+    module = sys.modules.get(getattr(code, "__module__", ""))
+    return getattr(module, "__file__", None), getattr(code, "__qualname__", None)

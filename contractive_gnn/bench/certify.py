@@ -183,7 +183,7 @@ class _Unit:
             budget=amount,
             budget_unit=unit,
             seed=self.seed,
-            hyperparameters={**self.protocol.model_hyperparameters(self.model), "attack": settings},
+            hyperparameters={**self.protocol.model_identity(self.model), "attack": settings},
         )
 
     def train(self) -> None:
@@ -206,7 +206,7 @@ class _Unit:
     @cached_property
     def owner(self) -> dict[str, str]:
         """The columns of ``radii.csv`` that say what was certified."""
-        cell, learned = self.cell(0, "edges per node"), self.protocol.model_hyperparameters(self.model)
+        cell, learned = self.cell(0, "edges per node"), self.protocol.model_identity(self.model)
         where = cell.dataset, cell.split, cell.split_seed, cell.model, digest(learned)
         return dict(zip(RADII_COLUMNS, map(str, (*where, cell.attack, self.feature_flips, cell.seed)), strict=False))
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import degree
 
-from contractive_gnn import attacks, datasets
+from contractive_gnn import attacks, datasets, plugins
 from contractive_gnn.attacks import Attack
 from contractive_gnn.bench.presets import Preset, load_preset
 from contractive_gnn.bench.results import Cell, EvaluatedOn
@@ -131,6 +131,12 @@ class Protocol:
                 preset[override.section][override.key] = override.value
         return preset
 
+    def model_identity(self, model: str) -> dict[str, dict[str, Any]]:
+        """:meth:`model_hyperparameters`, and the digests of the ``plugins`` that have a part in the model, if any."""
+        given = self.model_hyperparameters(model)
+        code = plugins.digests([model, *words(given)])
+        return {**given, "plugins": code} if code else given
+
     def attack(self, spec: AttackSpec) -> Attack:
         """The attack object of a live specification.
 
@@ -155,6 +161,8 @@ class Protocol:
         if spec.name == RANDOM:
             return {"seed": self.attack_seed}
         own: dict[str, Any] = {"seed": self.attack_seed, "params": self.attack(spec).params}
+        if code := plugins.digests([spec.attack.name]):
+            own["plugins"] = code
         return {**own, "targets": self.n_targets} if spec.targeted else own
 
     def cells(self, *, split: str, model: str, seed: int) -> Iterator[tuple[AttackSpec, Cell]]:
@@ -178,9 +186,21 @@ class Protocol:
                     budget=spec.amount,
                     budget_unit=spec.unit,
                     seed=seed,
-                    hyperparameters={**self.model_hyperparameters(model), "attack": self.attack_hyperparameters(spec)},
+                    hyperparameters={**self.model_identity(model), "attack": self.attack_hyperparameters(spec)},
                 ),
             )
+
+
+def words(value: Any) -> Iterator[str]:
+    """Every text in a value of JSON: of hyperparameters, among others the names of a model's parts."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from words(part)
+    elif isinstance(value, Sequence):
+        for part in value:
+            yield from words(part)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from contractive_gnn.plugins import plugin_files
+from contractive_gnn import plugins
 
 try:
     import fcntl
@@ -74,7 +74,8 @@ class Cell:
         budget: size of the attack, in ``budget_unit``.
         budget_unit: what the budget counts.
         seed: seed of the initial weights and of the training.
-        hyperparameters: everything else that decides the number: ``{"model": …, "training": …, "attack": …}``.
+        hyperparameters: everything else that decides the number: ``{"model": …, "training": …, "attack": …}``, and
+            ``"plugins"`` where plug-ins have a part in the model (:func:`contractive_gnn.plugins.digests`).
     """
 
     dataset: str
@@ -360,11 +361,11 @@ def current_commit() -> tuple[str | None, bool]:
 
 
 def current_versions() -> dict[str, str | None]:
-    """Versions of Python, of :data:`PACKAGES` (None for what is not installed) and of plug-in files."""
+    """Versions of Python, of :data:`PACKAGES` (None for what is not installed) and of the plug-ins."""
     versions: dict[str, str | None] = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             versions[package] = None
-    return versions | plugin_files()
+    return versions | plugins.versions()

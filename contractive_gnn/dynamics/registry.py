@@ -6,7 +6,6 @@ A registered name is a row of ``contractive-gnn verify`` and, if its state is no
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -19,7 +18,7 @@ from contractive_gnn.dynamics.diffusion import Diffusion
 from contractive_gnn.dynamics.gradient_flow import GradientFlow
 from contractive_gnn.dynamics.hamiltonian import HamiltonianFlow
 from contractive_gnn.dynamics.implicit import ImplicitFlow
-from contractive_gnn.names import unknown
+from contractive_gnn.names import check_name, same_code, unknown
 from contractive_gnn.plugins import load_plugins
 
 Factory = Callable[..., Dynamics]
@@ -40,22 +39,15 @@ def register(name: str) -> Callable[[F], F]:
         ValueError: if the name is taken by other code, or has other characters. The same code, imported under two names
             (as a plug-in and as a module, say), may register again.
     """
-    if not name or not all(part.isalnum() and part == part.lower() for part in name.split("-")):
-        raise ValueError(f"a name is lower-case words joined by hyphens, like 'gradient-flow', got {name!r}")
+    check_name(name)
 
     def add(factory: F) -> F:
-        if name in DYNAMICS and _source(DYNAMICS[name]) != _source(factory):
+        if name in DYNAMICS and not same_code(DYNAMICS[name], factory):
             raise ValueError(f"the dynamics {name!r} is registered already, by {DYNAMICS[name]}; choose another name")
         DYNAMICS[name] = factory
         return factory
 
     return add
-
-
-def _source(factory: Factory) -> tuple[str | None, str | None]:
-    """The file and the qualified name of a class or function."""
-    module = sys.modules.get(getattr(factory, "__module__", ""))
-    return getattr(module, "__file__", None), getattr(factory, "__qualname__", None)
 
 
 def names() -> list[str]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from torch import nn
 
 from contractive_gnn.checks import check_widths
 from contractive_gnn.dynamics import Dynamics, registry
-from contractive_gnn.names import unknown
+from contractive_gnn.names import check_name, same_code, unknown
 from contractive_gnn.nn.baselines import APPNP, GAT, GCN, MLP
 from contractive_gnn.nn.csgnn import CSGNN
 from contractive_gnn.nn.deeprobust import DEEPROBUST_MODELS
@@ -105,6 +105,31 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "gnnguard": GNNGuard,
     **DEEPROBUST_MODELS,
 }
+
+
+_Model = TypeVar("_Model", bound=Callable[..., nn.Module])
+
+
+def register(name: str) -> Callable[[_Model], _Model]:
+    """Register a class or a function ``(in_channels, out_channels, **hyperparameters) -> Module`` under a name.
+
+    The module has ``forward(x, edge_index, edge_weight=None)`` and ``reset_parameters()``.
+
+    Args:
+        name: lower-case words joined by hyphens.
+
+    Raises:
+        ValueError: if the name is taken by another model or by a dynamics, or has other characters.
+    """
+    check_name(name)
+
+    def add(model: _Model) -> _Model:
+        if name in registry.DYNAMICS or (name in MODELS and not same_code(MODELS[name], model)):
+            raise ValueError(f"a model or a dynamics is called {name!r} already; choose another name")
+        MODELS[name] = model
+        return model
+
+    return add
 
 
 def model_names() -> list[str]:
