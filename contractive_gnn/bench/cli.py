@@ -9,7 +9,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -20,9 +20,11 @@ import contractive_gnn
 from contractive_gnn.bench import quiet_dependencies
 
 if TYPE_CHECKING:
+    from contractive_gnn.bench.presets import Preset
     from contractive_gnn.bench.protocol import Protocol
     from contractive_gnn.bench.runner import Failure, GraphJob
     from contractive_gnn.bench.verify import Died
+    from contractive_gnn.datasets.registry import Split
     from contractive_gnn.testing import Verdict
 
 #: what `bench` runs when it is asked for nothing in particular
@@ -153,6 +155,7 @@ def bench(
     """
     with _errors_in_one_line(debug):
         _use(plugins)
+        _at_least(1, seeds=seeds, jobs=jobs, targets=targets)
         out = out if out is not None else Path("runs") / dataset
         protocol = _protocol(
             dataset=dataset, models=models, attacks=attacks, seeds=seeds, split=split, split_seed=split_seed,
@@ -212,8 +215,8 @@ def tune(
     """Search hyperparameters of a model by its accuracy on the validation nodes; no test label is looked at."""
     with _errors_in_one_line(debug):
         _use(plugins)
-        if trials < 1:
-            raise ValueError(f"--trials: expected at least 1, got {trials}")
+        _at_least(1, trials=trials, seeds=seeds, jobs=jobs)
+        _at_least(0, sampler_seed=sampler_seed)
         protocol = _protocol(
             dataset=dataset, models=model, attacks=attacks, seeds=seeds, split=split, split_seed=split_seed,
             attack_seed=attack_seed, root=root, device=device,
@@ -291,6 +294,8 @@ def attack(
 
         if out.suffix != ".npz":
             raise ValueError(f"--out: expected a file name that ends in .npz, got {str(out)!r}")
+        _at_least(1, targets=targets)
+        _at_least(0, seed=seed)
         make_folder(out.parent)
         _use(plugins)
         protocol = _protocol(
@@ -331,10 +336,15 @@ def verify(
     """
     with _errors_in_one_line(debug):
         _use(plugins)
+        _at_least(1, tries=tries, jobs=jobs)
+        _at_least(0, seed=seed)
         from contractive_gnn.bench import verify as verification
+        from contractive_gnn.bench.results import make_folder
         from contractive_gnn.dynamics import registry
 
         wanted = registry.select(names)
+        if out is not None:
+            make_folder(out)
         found: list[Verdict] = []
         lost: list[Died] = []
         processes = jobs or _default_jobs()
@@ -435,8 +445,15 @@ def speed(
         import torch
 
         from contractive_gnn.bench.protocol import check_names
+        from contractive_gnn.bench.results import make_folder
         from contractive_gnn.bench.speed import SUITES, Figure, read_lines, write
+        from contractive_gnn.checks import check_real
 
+        _at_least(1, flips=flips, targets=targets, epochs=epochs, threads=threads)
+        for name, share in (("--fraction", fraction), ("--large-fraction", large_fraction)):
+            if share is not None:
+                check_real(name, share, above=0, most=1)
+        make_folder(out)
         names = list(SUITES) if suite is None else [name.strip() for name in suite.split(",")]
         check_names("suite", names, SUITES)
         read_lines(out)  # an alien file there is told before anything is measured
@@ -545,20 +562,24 @@ def _protocol(
             raise ModuleNotFoundError(f"{names}: {absent} is not installed; {INSTALL_ATTACKS}")
         _say(f"Left out, because {absent} is not installed: {names}. To have them: {INSTALL_ATTACKS}", markup=False)
         specs = tuple(spec for spec in specs if spec not in lacking)
-    if split not in ("prognn", "random"):
-        raise ValueError(f"--split: expected prognn or random, got {split!r}")
+    given_presets: dict[str, Preset] = {}
+    for text in presets or ():
+        name, preset = parse_preset(text, dataset)
+        if name in given_presets:
+            raise ValueError(f"--preset {text!r}: {name!r} has one already; give each model one")
+        given_presets[name] = preset
     present = {None, *(step.name for spec in specs for step in spec.steps)}
     first = [] if attacks is not None else [o for o in map(Override.parse, quick) if o.subject in present]
     return Protocol(
         dataset=dataset,
-        models=tuple(dict.fromkeys(name.strip() for name in models.split(",") if name.strip())),
+        models=tuple(name.strip() for name in models.split(",") if name.strip()),
         attacks=specs,
         seeds=tuple(range(seeds)),
-        split="prognn" if split == "prognn" else "random",
+        split=cast("Split", split),
         split_seed=split_seed,
         attack_seed=attack_seed,
         n_targets=targets if targets is not None else QUICK_TARGETS if first else TARGETS,
-        presets=dict(parse_preset(text, dataset) for text in presets or ()),
+        presets=given_presets,
         overrides=(*first, *(Override.parse(text) for text in overrides or ())),
         root=root,
         device=device,
@@ -643,6 +664,13 @@ def _sigterm_is_ctrl_c() -> Iterator[None]:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+def _at_least(least: int, **options: int | None) -> None:
+    """Raise ValueError for an option, named as in Python, that is given and too small."""
+    for name, value in options.items():
+        if value is not None and value < least:
+            raise ValueError(f"--{name.replace('_', '-')}: expected at least {least}, got {value}")
 
 
 def _default_jobs() -> int:

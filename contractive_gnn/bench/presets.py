@@ -25,6 +25,12 @@ class PresetError(ValueError):
     """A preset that is missing or malformed."""
 
 
+def preset_names() -> list[str]:
+    """The names of the packaged presets."""
+    folder = resources.files("contractive_gnn.bench") / "presets"
+    return sorted(file.name.removesuffix(".json") for file in folder.iterdir() if file.name.endswith(".json"))
+
+
 def load_preset(model: str, dataset: str) -> Preset:
     """The hyperparameters of ``model`` on ``dataset``: ``{"model": {…}, "training": {…}}``.
 

@@ -20,11 +20,15 @@ from contractive_gnn.attacks import Attack
 from contractive_gnn.bench.presets import Preset, load_preset
 from contractive_gnn.bench.results import Cell, EvaluatedOn
 from contractive_gnn.bench.spec import CLEAN, RANDOM, AttackSpec
-from contractive_gnn.datasets.registry import Split
+from contractive_gnn.checks import check_whole
+from contractive_gnn.datasets.registry import SPLITS, Split
 from contractive_gnn.names import unknown
 
 #: Pro-GNN attacks the test nodes with more neighbours than this
 TARGET_DEGREE = 10
+
+
+_PYTHON = {"True": "true", "False": "false", "None": "null"}
 
 
 class ProtocolError(ValueError):
@@ -71,8 +75,13 @@ class Override:
             )
         try:
             parsed = json.loads(value)
+            json.dumps(parsed, allow_nan=False)
         except json.JSONDecodeError:
             parsed = value.strip()
+        except ValueError as error:
+            raise ProtocolError(f"--set {text!r}: expected a finite number, got {value.strip()}") from error
+        if isinstance(parsed, str) and parsed in _PYTHON:
+            raise ProtocolError(f"--set {text!r}: values are read as JSON; write {_PYTHON[parsed]} for {parsed}")
         return cls(subject[0] if subject else None, section, key, parsed)
 
 
@@ -111,6 +120,17 @@ class Protocol:
     root: Path | None = None
     download: bool = True
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        """Raise ProtocolError for models or seeds that cannot be measured once each."""
+        if not self.seeds:
+            raise ProtocolError("expected at least one seed, got none")
+        for what, given in (("model", self.models), ("seed", self.seeds)):
+            if twice := [each for each in given if given.count(each) > 1]:
+                raise ProtocolError(f"the {what} {twice[0]!r} is given twice; give each once")
+        check_names("split", [self.split], SPLITS)
+        for name, seed in (("split_seed", self.split_seed), ("attack_seed", self.attack_seed)):
+            check_whole(name, seed, least=0)
 
     def load(self) -> Data:
         """The clean graph."""

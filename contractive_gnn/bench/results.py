@@ -17,7 +17,7 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from io import FileIO
 from pathlib import Path
@@ -51,6 +51,8 @@ BudgetUnit = Literal[
 Key = tuple[str | int | float, ...]
 
 RESULTS = "results.jsonl"
+#: what the attack is called in the results of ``contractive-gnn certify``, or what its name begins with
+CERTIFICATE = "certificate"
 PACKAGES = ("torch", "torch_geometric", "numpy", "deeprobust", "contractive_gnn")
 
 
@@ -218,6 +220,17 @@ def read_results(path: Path, read_line: Callable[[str], Result] = Result.from_li
         except (ResultsError, UnicodeDecodeError) as error:
             raise ResultsError(f"{path}, line {number}: {error}; remove or repair that line") from error
     return results
+
+
+def check_kind(results: Iterable[Result], path: Path, *, certificates: bool) -> None:
+    """Raise unless all results are certificates, or none is: a bound and a measurement share no file.
+
+    Raises:
+        ResultsError: one is of the other kind.
+    """
+    if any(result.attack.startswith(CERTIFICATE) != certificates for result in results):
+        other = "results of `contractive-gnn bench`" if certificates else "certificates of `contractive-gnn certify`"
+        raise ResultsError(f"{path} holds {other}; choose another --out")
 
 
 def make_folder(folder: Path) -> None:

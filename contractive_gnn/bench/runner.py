@@ -9,7 +9,6 @@ those that do are made once for each model and seed, whether it is then frozen o
 from __future__ import annotations
 
 import functools
-import inspect
 import traceback
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -26,6 +25,7 @@ from contractive_gnn.attacks import AttackResult, Budget
 from contractive_gnn.attacks.base import edge_difference, feature_difference, undirected_edges
 from contractive_gnn.bench.presets import SECTIONS, Preset
 from contractive_gnn.bench.protocol import (
+    Override,
     Protocol,
     ProtocolError,
     check_device,
@@ -35,18 +35,22 @@ from contractive_gnn.bench.protocol import (
     evaluation,
 )
 from contractive_gnn.bench.results import (
+    RESULTS,
     Cell,
     EvaluatedOn,
     Key,
     Result,
     ResultsFile,
+    check_kind,
     current_commit,
     current_versions,
     digest,
     make_folder,
 )
+from contractive_gnn.bench.spaces import TRAINING, model_hyperparameters
 from contractive_gnn.bench.spec import CLEAN, RANDOM, AttackSpec
 from contractive_gnn.bench.workers import Job, run_jobs
+from contractive_gnn.names import unknown
 from contractive_gnn.nn import build, model_names
 from contractive_gnn.nn.deeprobust import DeepRobustModel
 
@@ -278,8 +282,10 @@ def plan(protocol: Protocol, *, out: Path, finished: Mapping[Key, Result]) -> Pl
     Raises:
         ProtocolError: an unknown model or device, hyperparameters that a model or the training does not take, …
         DatasetError: the data set cannot be had.
+        ResultsError: the results that are there are certificates.
     """
     check_names("model", protocol.models, model_names())
+    check_kind(finished.values(), out / RESULTS, certificates=False)
     data = protocol.load()
     _check(protocol, data)
     stamp = Stamp.now(protocol.device)
@@ -516,19 +522,40 @@ def _check(protocol: Protocol, data: Data) -> None:
             )
         if spec.targeted and spec.source == "live":
             _targets(protocol, data)
+        for step in spec.steps:
+            if step.source == "live":
+                try:
+                    protocol.attack(step)
+                except (TypeError, ValueError) as error:
+                    raise ProtocolError(f"attack {step}: {error}") from error
     for model in protocol.models:
         _check_model(model, protocol.model_hyperparameters(model), data, device=protocol.device)
     if strangers := [model for model in protocol.presets if model not in protocol.models]:
         raise ProtocolError(
             f"--preset {strangers[0]}=…: {strangers[0]!r} is not in this benchmark; it has {', '.join(protocol.models)}"
         )
-    subjects = {*protocol.models, *(step.name for spec in protocol.attacks for step in spec.steps)}
     for override in protocol.overrides:
-        if override.subject is not None and override.subject not in subjects:
-            raise ProtocolError(
-                f"--set {override.subject}.{override.section}.{override.key}: {override.subject!r} is not in this "
-                f"benchmark; it has {', '.join(sorted(subjects))}"
-            )
+        if override.subject is not None:
+            _check_subject(protocol, override)
+
+
+def _check_subject(protocol: Protocol, override: Override) -> None:
+    """Whether the one model or attack that an override is for is here, and reads it."""
+    steps = [step for spec in protocol.attacks for step in spec.steps]
+    subjects = {*protocol.models, *(step.name for step in steps)}
+    live = {name for step in steps if step.source == "live" for name in (step.name, step.attack.name)}
+    readers = live if override.section == "attack" else set(protocol.models)
+    if override.subject in readers:
+        return
+    if override.subject not in subjects:
+        why = f"{override.subject!r} is not in this benchmark; it has {', '.join(sorted(subjects))}"
+    elif override.section != "attack":
+        why = f"{override.subject!r} is an attack; write {override.subject}.attack.{override.key}"
+    elif override.subject in protocol.models:
+        why = f"{override.subject!r} is a model; write {override.subject}.model.{override.key}"
+    else:
+        why = f"{override.subject!r} is not made here by an attack that has hyperparameters"
+    raise ProtocolError(f"--set {override.subject}.{override.section}.{override.key}: {why}")
 
 
 def check_teacher(model: str, options: Mapping[str, Any], data: Data, *, device: str = "cpu") -> None:
@@ -552,12 +579,18 @@ def check_teacher(model: str, options: Mapping[str, Any], data: Data, *, device:
 
 def _check_model(model: str, hyperparameters: Preset, data: Data, *, device: str = "cpu") -> None:
     """Whether it can be built and fitted, and its teacher too."""
+    options = {name: value for name, value in hyperparameters["training"].items() if name != "teacher"}
+    for section, known in (("model", model_hyperparameters(model)), ("training", TRAINING)):
+        if known is not None and (strange := [name for name in hyperparameters[section] if name not in known]):
+            raise ProtocolError(f"model {model!r}: {unknown(f'{section} hyperparameter', strange, known)}")
     check_teacher(model, hyperparameters["training"], data, device=device)
     try:
         built = _build(model, data, hyperparameters["model"])
-        inspect.signature(training.fit).bind(built, data, seed=0, **hyperparameters["training"])
-    except TypeError as error:
-        raise ProtocolError(f"model {model!r} with {hyperparameters}: {error}") from error
+        training.check_options(built, **options)
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        names = [name for section in SECTIONS for name in hyperparameters[section]]
+        told = "" if any(name in str(error) for name in names) else f" with {dict(hyperparameters)}"
+        raise ProtocolError(f"model {model!r}{told}: {error}") from error
     if torch.device(device).type != "cpu" and any(isinstance(part, DeepRobustModel) for part in built.modules()):
         raise ProtocolError(
             f"--device {device}: model {model!r} is trained by DeepRobust's own loop, on the CPU; measure it without"

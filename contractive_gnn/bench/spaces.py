@@ -16,6 +16,7 @@ from contractive_gnn import training
 from contractive_gnn.bench.presets import SECTIONS, Preset
 from contractive_gnn.bench.protocol import check_names
 from contractive_gnn.dynamics import registry
+from contractive_gnn.names import unknown
 from contractive_gnn.nn import MODELS, flow_gnn, model_names
 
 if TYPE_CHECKING:
@@ -129,11 +130,8 @@ class Space:
         if not source.is_file():
             if file is not None:
                 raise SpaceError(f"--space {file}: there is no such file")
-            packaged = sorted(entry.name.removesuffix(".json") for entry in folder.iterdir())
-            raise SpaceError(
-                f"there is no packaged space for the model {model!r} (there is for {', '.join(packaged)}); "
-                "give one of yours with --space FILE.json"
-            )
+            packaged = [entry.name.removesuffix(".json") for entry in folder.iterdir()]
+            raise SpaceError(f"{unknown('packaged space', [model], packaged)}; or give your own with --space FILE.json")
         try:
             return cls(json.loads(source.read_text(encoding="utf-8")), f"the space in {source}")
         except json.JSONDecodeError as error:
@@ -177,14 +175,10 @@ class Space:
         """
         if self.dimensions["training"] and hasattr(MODELS.get(model), "fit_data"):
             raise SpaceError(f"{self.place}: the model {model!r} trains itself; name its hyperparameters under 'model'")
-        known = {"model": model_hyperparameters(model), "training": _keywords(training.fit)}
-        for section, names in known.items():
-            unknown = [] if names is None else [name for name in self.dimensions[section] if name not in names]
-            if names is not None and unknown:
-                whose = f"the model {model!r}" if section == "model" else "the training"
+        for section, known in (("model", model_hyperparameters(model)), ("training", TRAINING)):
+            if known is not None and (strange := [name for name in self.dimensions[section] if name not in known]):
                 raise SpaceError(
-                    f"{self.place}: {whose} has no hyperparameter {', '.join(map(repr, unknown))}; "
-                    f"it has {', '.join(names)}"
+                    f"{self.place}, for the model {model!r}: {unknown(f'{section} hyperparameter', strange, known)}"
                 )
 
     def example(self) -> Preset:
@@ -214,3 +208,7 @@ def _keywords(function: Callable[..., Any], *, but_first: bool = False) -> tuple
         return None
     wanted = (p for p in parameters if p.kind is p.KEYWORD_ONLY or (but_first and p.kind is p.POSITIONAL_OR_KEYWORD))
     return tuple(p.name for p in wanted if p.name not in _NOT_TUNED)
+
+
+#: what :func:`contractive_gnn.training.fit` takes from a preset, a space or ``--set``
+TRAINING = tuple(_keywords(training.fit) or ())

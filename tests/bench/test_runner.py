@@ -324,10 +324,10 @@ def test_a_graph_that_cannot_be_made_costs_its_own_cells_only(tmp_path: Path, mo
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"models": ("gnn", "gcn")}, "no model is called 'gnn'; there are: .*csgnn.*gcn"),
+        ({"models": ("gnn", "gcn")}, "no model is called 'gnn'. Did you mean 'csgnn'.*csgnn.*gcn"),
         ({"models": ()}, "no model given"),
-        ({"overrides": (Override.parse("training.epoch=3"),)}, "unexpected keyword argument 'epoch'"),
-        ({"overrides": (Override.parse("gcn.model.widht=3"),)}, "unexpected keyword argument 'widht'"),
+        ({"overrides": (Override.parse("training.epoch=3"),)}, "no training hyperparameter is called 'epoch'"),
+        ({"overrides": (Override.parse("gcn.model.widht=3"),)}, "no model hyperparameter is called 'widht'"),
         ({"overrides": (Override.parse("gat.model.x=3"),)}, "'gat' is not in this benchmark; it has clean, gcn, mlp"),
         ({"attacks": parse_attacks("rnd:3", dataset="csbm"), "n_targets": 0}, "expected 1 to 800 targets"),
         ({"attacks": parse_attacks("metattack:0.05", dataset="cora")}, "split 'prognn', and this is 'random'"),

@@ -309,14 +309,15 @@ def test_a_folder_holds_one_search(tmp_path: Path, space: Path, loaded: Data) ->
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("--model", "gnn"), "no model is called 'gnn'; there are: "),
+        (("--model", "gnn"), "no model is called 'gnn'. Did you mean 'csgnn'? There are: "),
         (("--model", "gcn,mlp"), "no model is called 'gcn,mlp'"),
-        (("--model", "gat"), "no packaged space for the model 'gat' (there is for csgnn, "),
+        (("--model", "gat"), "no packaged space is called 'gat'. "),
         (("--attacks", "pgd:0.1"), "attack pgd:0.1@evasion: evasion leaves the training as it is; a search trains on"),
         (("--attacks", "whitebox-pgd:0.1@poisoning"), "its graph depends on the model, which a trial changes"),
         (("--attacks", "metatack:0.1"), "Did you mean 'metattack'?"),
         (("--trials", "0"), "--trials: expected at least 1, got 0"),
-        (("--seeds", "0"), "expected at least one seed, got none"),
+        (("--jobs", "0"), "--jobs: expected at least 1, got 0"),
+        (("--seeds", "0"), "--seeds: expected at least 1, got 0"),
         (("--space", "nowhere.json"), "--space nowhere.json: there is no such file"),
     ],
 )
