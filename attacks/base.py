@@ -29,13 +29,12 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from contractive_gnn.inputs import MASKS, InputError, check_known, checked
 from contractive_gnn.names import check_name, same_code, unknown
 
 Kind = Literal["structure", "features", "both"]
 Scope = Literal["global", "targeted"]
 Knowledge = Literal["random", "transfer", "adaptive"]
-
-_MASKS: Final = ("train_mask", "val_mask", "test_mask")
 
 
 class AttackError(RuntimeError):
@@ -309,7 +308,8 @@ class Attack(ABC):
 
         Args:
             data: undirected, unweighted graph without self-loops: x float ``[n, d]`` dense, edge_index int64
-                ``[2, 2m]`` with both directions, y, train_mask, val_mask, test_mask. It is not modified.
+                ``[2, 2m]`` with both directions, y, train_mask, val_mask, test_mask, of which each node has a label.
+                It is not modified; the result has the labels and masks as :mod:`contractive_gnn.inputs` reads them.
             budget: a :class:`Budget`; absolute, per target, for a targeted attack.
             victim: ``forward(x, edge_index, edge_weight=None) -> logits [n, classes]``. Needed by adaptive attacks;
                 the others never see it. The attack gets a frozen copy in eval mode.
@@ -321,7 +321,7 @@ class Attack(ABC):
             ValueError: a graph, budget or targets that the attack cannot take; a missing victim or missing targets.
             AttackError: the attack broke its promises (over budget, self-loop, duplicate flip, …) or cannot work here.
         """
-        _check_graph(data, "data")
+        data = _attackable(data, "data")
         if self.kind == "features" and self.radius is None and not is_binary(data.x):
             raise ValueError(
                 f"attack {self.name!r} flips binary features, but x has entries other than 0 and 1: binarise x first, "
@@ -345,7 +345,7 @@ class Attack(ABC):
         current = current.clone()  # no tensor of the result is one of the caller's
         seconds = time.perf_counter() - start
 
-        _check_graph(current, f"the graph that attack {self.name!r} made")
+        _attackable(current, f"the graph that attack {self.name!r} made")
         if targets is not None:
             current.targets = targets
         return AttackResult(
@@ -592,34 +592,17 @@ def _codes(edges: Tensor, num_nodes: int) -> np.ndarray[Any, np.dtype[np.int64]]
     return codes
 
 
-def _check_graph(data: Data, what: str) -> None:
-    """Raise unless ``data`` is an undirected unweighted graph with features, labels and masks."""
-    if not isinstance(data, Data):
-        raise TypeError(f"{what} is a torch_geometric.data.Data, given {type(data).__name__}")
-    missing = [key for key in ("x", "edge_index", "y", *_MASKS) if data.get(key) is None]
-    if missing:
-        raise ValueError(f"{what} lacks {', '.join(missing)}")
-    for key in ("edge_weight", "edge_attr"):
-        if data.get(key) is not None:
-            raise ValueError(f"{what} has {key}: attacks take unweighted graphs; delete it (del data.{key}) first")
-    x, edge_index = data.x, data.edge_index
-    if x.layout != torch.strided or x.dim() != 2 or not x.is_floating_point():
-        raise ValueError(f"{what}: x is a dense float tensor [n, d], given {x.dtype} {x.layout} {list(x.shape)}")
-    # of the extremes, which a NaN passes on to: torch.isfinite(x) would copy x
-    if x.numel() and not bool(torch.isfinite(torch.stack(torch.aminmax(x))).all()):
-        raise ValueError(f"{what}: x has entries that are not finite")
-    if edge_index.dtype != torch.int64 or edge_index.dim() != 2 or edge_index.shape[0] != 2:
-        raise ValueError(f"{what}: edge_index is int64 [2, 2m], given {edge_index.dtype} {list(edge_index.shape)}")
-    n = x.shape[0]
-    if edge_index.numel() and (int(edge_index.min()) < 0 or int(edge_index.max()) >= n):
-        raise ValueError(f"{what}: edge_index names nodes outside of 0…{n - 1}")
-    if bool((edge_index[0] == edge_index[1]).any()):
-        raise ValueError(f"{what} has self-loops: remove them with torch_geometric.utils.remove_self_loops")
-    forward = np.sort(_codes(edge_index, n))
-    if (np.diff(forward) == 0).any():
-        raise ValueError(f"{what} lists an edge twice: merge them with torch_geometric.utils.coalesce")
-    if not np.array_equal(forward, np.sort(_codes(edge_index.flip(0), n))):
-        raise ValueError(f"{what} is directed: symmetrise it with torch_geometric.utils.to_undirected")
+def _attackable(data: Data, what: str) -> Data:
+    """The graph with its fields in one form, unless it is none that an attack can take."""
+    checked_data = checked(data, what=what, masks=MASKS, weighted=False, dense=True)
+    if checked_data.x.dtype not in (torch.float32, torch.float64):
+        raise InputError(
+            f"{what}: x is {checked_data.x.dtype}; attacks need float32 or float64, convert it with x.float()"
+        )
+    for key in MASKS:
+        if bool(checked_data[key].any()):
+            check_known(checked_data.y, checked_data[key], name=f"{what}.{key}")
+    return checked_data
 
 
 def check_choice(what: str, given: str, allowed: tuple[str, ...]) -> str:

@@ -7,6 +7,7 @@ import copy
 import inspect
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -109,6 +110,12 @@ def fit(
         if data.get(mask) is None:
             raise InputError(f"data.{mask} must select at least one node; load the graph with a split")
         check_known(data.y, data[mask], name=f"data.{mask}")
+    for mask in ("val_mask", "test_mask"):
+        if data.get(mask) is not None and (seen := int((data[mask] & data.train_mask).sum())):
+            warnings.warn(
+                f"{seen} nodes of data.{mask} are in data.train_mask too: an accuracy on them is one of memory",
+                stacklevel=2,
+            )
     start = time.perf_counter()
     check_options(
         model,

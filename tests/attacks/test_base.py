@@ -247,6 +247,18 @@ def weighted(data: Data) -> None:
     data.edge_weight = torch.ones(data.edge_index.shape[1])
 
 
+def stale(data: Data) -> None:
+    data.adj_t = torch.eye(90).to_sparse()
+
+
+def half(data: Data) -> None:
+    data.x = data.x.half()
+
+
+def unlabelled(data: Data) -> None:
+    data.y[data.train_mask.nonzero()[0]] = -1
+
+
 def unmasked(data: Data) -> None:
     del data.val_mask
 
@@ -266,21 +278,36 @@ def not_finite(data: Data) -> None:
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (directed, "is directed: symmetrise it"),
-        (looped, "has self-loops"),
-        (doubled, "lists an edge twice"),
-        (outside, "names nodes outside of 0…89"),
+        (directed, "the graph is directed; add both directions"),
+        (looped, "node 3 has a self-loop"),
+        (doubled, "is there twice"),
+        (outside, "nodes from 0 to 90; expected 0 to 89"),
         (weighted, "has edge_weight"),
+        (stale, "has adj_t"),
         (unmasked, "lacks val_mask"),
-        (sparse, "dense float tensor"),
+        (sparse, "expected a dense tensor"),
+        (half, "attacks need float32 or float64"),
         (not_finite, "not finite"),
         (infinite, "not finite"),
+        (unlabelled, r"data\.train_mask selects 1 nodes without a label"),
     ],
 )
 def test_graphs_that_cannot_be_attacked_are_refused(graph: Data, spoil: Callable[[Data], None], says: str) -> None:
     spoil(graph)
     with pytest.raises(ValueError, match=says):
         Draws().run(graph, Budget(flips=1))
+
+
+def test_a_split_of_indices_is_attacked_like_its_masks(graph: Data) -> None:
+    listed = graph.clone()
+    for key in ("train_mask", "val_mask", "test_mask"):
+        listed[key] = graph[key].nonzero().flatten()
+    listed.y = graph.y.unsqueeze(1)
+    one, other = (Draws(seed=1).run(data, Budget(flips=3)) for data in (graph, listed))
+    assert torch.equal(one.edge_flips, other.edge_flips)
+    assert torch.equal(one.data.test_mask, other.data.test_mask)
+    assert torch.equal(one.data.y, other.data.y)
+    assert listed.y.shape == (90, 1)  # the caller's own stays as it is
 
 
 @pytest.mark.parametrize(
