@@ -39,17 +39,19 @@ def check_real(
         raise ValueError(f"{name} must be {'finite' if inside or not wanted else wanted}, got {value!r}")
 
 
-def check_whole(name: str, value: object, *, least: int | None = None) -> None:
-    """Raise unless ``value`` is a whole number, and no bool, of at least ``least``.
+def check_whole(name: str, value: object, *, least: int | None = None, below: int | None = None) -> None:
+    """Raise unless ``value`` is a whole number, and no bool, within the bounds that are given.
 
     Raises:
         TypeError: it is no whole number.
-        ValueError: it is too small.
+        ValueError: it is out of bounds.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be a whole number, got {value!r} ({type(value).__name__})")
     if least is not None and int(value) < least:
         raise ValueError(f"{name} must be at least {least}, got {value!r}")
+    if below is not None and int(value) >= below:
+        raise ValueError(f"{name} must be below {below}, got {value!r}")
 
 
 def check_flag(name: str, value: object) -> None:

@@ -50,14 +50,24 @@ class Plugin:
 _loaded: dict[str, Plugin | None] = {}
 
 
-def add_plugin(place: str) -> None:
-    """Add a file or a module to ``$CONTRACTIVE_GNN_PLUGINS``, for this process and those that it starts."""
-    if os.pathsep in place:
-        raise PluginError(f"a plug-in's path cannot hold {os.pathsep!r}, got {place!r}; rename it, or give a module")
-    known = list(filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)))
-    place = str(Path(place).resolve()) if place.endswith(".py") else place
-    if place not in known:
-        os.environ[VARIABLE] = os.pathsep.join([*known, place])
+def add_plugins(places: Iterable[str]) -> None:
+    """Add files and modules to ``$CONTRACTIVE_GNN_PLUGINS``, for this process and those that it starts, and load all.
+
+    Raises:
+        PluginError: see :func:`load_plugins`; the variable is as it was.
+    """
+    before = os.environ.get(VARIABLE, "")
+    known = list(filter(None, before.split(os.pathsep)))
+    for place in places:
+        if not place or os.pathsep in place:
+            raise PluginError(f"expected a Python file or the name of a module, without {os.pathsep!r}, got {place!r}")
+        known.append(str(Path(place).resolve()) if place.endswith(".py") else place)
+    os.environ[VARIABLE] = os.pathsep.join(dict.fromkeys(known))
+    try:
+        load_plugins()
+    except PluginError:
+        os.environ[VARIABLE] = before
+        raise
 
 
 def versions() -> dict[str, str]:

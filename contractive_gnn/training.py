@@ -210,7 +210,7 @@ def check_options(
         TypeError: one is of another type.
         ValueError: one is out of its range, or does not go with the model or with another one.
     """
-    check_whole("seed", seed, least=0)
+    check_whole("seed", seed, least=0, below=2**63)
     check_whole("epochs", epochs, least=0)
     for rate in lr.values() if isinstance(lr, Mapping) else [lr]:
         check_real("lr", rate, least=0)
@@ -333,7 +333,7 @@ def _fit(
         )
         if not torch.isfinite(objective):
             raise FloatingPointError(
-                f"the training loss is {float(objective)} at epoch {epoch}; lower the learning rate or the step"
+                f"the training loss is {objective.item()} at epoch {epoch}; lower the learning rate or the step"
             )
         objective.backward()
         optimizer.step()

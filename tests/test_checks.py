@@ -100,6 +100,8 @@ def test_bounds_are_named() -> None:
         check_whole("k", 2.0)
     with pytest.raises(ValueError, match="k must be at least 3, got 2"):
         check_whole("k", 2, least=3)
+    with pytest.raises(ValueError, match="k must be below 2, got 2"):
+        check_whole("k", 2, below=2)
     with pytest.raises(TypeError, match=r"on must be True or False, got 'no' \(str\)"):
         check_flag("on", "no")
     check_widths(-1, hidden=1)

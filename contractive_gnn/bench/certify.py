@@ -22,7 +22,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from contractive_gnn.bench.plots import COLOURS, Picture
-from contractive_gnn.bench.presets import load_preset, preset_names
+from contractive_gnn.bench.presets import preset_names
 from contractive_gnn.bench.protocol import Override, Protocol, ProtocolError, check_names
 from contractive_gnn.bench.results import (
     CERTIFICATE,
@@ -120,7 +120,7 @@ def run(
         check_whole(option, value, least=least)
     if fraction is not None:
         check_real("--fraction", fraction, above=0)
-    check_names("preset for a certificate", [model], [name for name in preset_names() if not _strange(name, dataset)])
+    check_names("preset for a certificate", [model], [name for name in preset_names() if name.startswith("certified")])
     protocol = Protocol(
         dataset=dataset,
         models=(model,),
@@ -178,12 +178,6 @@ _TAKEN = {
     "model": _keywords(linf_diffusion),
     "training": _keywords(fit_certified, "flips", "features", "seed", "on_epoch"),
 }
-
-
-def _strange(preset: str, dataset: str) -> list[str]:
-    """What a preset sets, and this training does not take; None of it where it is a preset for a certificate."""
-    given = load_preset(preset, dataset)
-    return [name for section, values in given.items() for name in values if name not in _TAKEN[section]]
 
 
 @dataclass

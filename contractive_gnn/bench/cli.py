@@ -9,7 +9,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -18,13 +18,13 @@ from rich.table import Table
 
 import contractive_gnn
 from contractive_gnn.bench import quiet_dependencies
+from contractive_gnn.checks import check_real, check_whole
 
 if TYPE_CHECKING:
     from contractive_gnn.bench.presets import Preset
     from contractive_gnn.bench.protocol import Protocol
     from contractive_gnn.bench.runner import Failure, GraphJob
     from contractive_gnn.bench.verify import Died
-    from contractive_gnn.datasets.registry import Split
     from contractive_gnn.testing import Verdict
 
 #: what `bench` runs when it is asked for nothing in particular
@@ -156,6 +156,10 @@ def bench(
     with _errors_in_one_line(debug):
         _use(plugins)
         _at_least(1, seeds=seeds, jobs=jobs, targets=targets)
+        if anchors is not None:
+            from contractive_gnn.bench.summary import read_anchors
+
+            read_anchors(anchors)  # now, and not after all that has to be measured
         out = out if out is not None else Path("runs") / dataset
         protocol = _protocol(
             dataset=dataset, models=models, attacks=attacks, seeds=seeds, split=split, split_seed=split_seed,
@@ -216,7 +220,7 @@ def tune(
     with _errors_in_one_line(debug):
         _use(plugins)
         _at_least(1, trials=trials, seeds=seeds, jobs=jobs)
-        _at_least(0, sampler_seed=sampler_seed)
+        check_whole("--sampler-seed", sampler_seed, least=0, below=2**32)
         protocol = _protocol(
             dataset=dataset, models=model, attacks=attacks, seeds=seeds, split=split, split_seed=split_seed,
             attack_seed=attack_seed, root=root, device=device,
@@ -290,13 +294,13 @@ def attack(
 ) -> None:
     """Attack one graph and save it (AttackResult.load reads it again)."""
     with _errors_in_one_line(debug):
-        from contractive_gnn.bench.results import make_folder
+        from contractive_gnn.bench.results import check_folder
 
         if out.suffix != ".npz":
             raise ValueError(f"--out: expected a file name that ends in .npz, got {str(out)!r}")
         _at_least(1, targets=targets)
-        _at_least(0, seed=seed)
-        make_folder(out.parent)
+        check_whole("--seed", seed, least=0, below=2**32)
+        check_folder(out.parent)
         _use(plugins)
         protocol = _protocol(
             dataset=dataset, models=model or "", attacks=attack, seeds=1, split=split, split_seed=split_seed,
@@ -337,14 +341,14 @@ def verify(
     with _errors_in_one_line(debug):
         _use(plugins)
         _at_least(1, tries=tries, jobs=jobs)
-        _at_least(0, seed=seed)
+        check_whole("--seed", seed, least=0, below=2**32)
         from contractive_gnn.bench import verify as verification
-        from contractive_gnn.bench.results import make_folder
+        from contractive_gnn.bench.results import check_folder
         from contractive_gnn.dynamics import registry
 
         wanted = registry.select(names)
         if out is not None:
-            make_folder(out)
+            check_folder(out)
         found: list[Verdict] = []
         lost: list[Died] = []
         processes = jobs or _default_jobs()
@@ -445,15 +449,14 @@ def speed(
         import torch
 
         from contractive_gnn.bench.protocol import check_names
-        from contractive_gnn.bench.results import make_folder
+        from contractive_gnn.bench.results import check_folder
         from contractive_gnn.bench.speed import SUITES, Figure, read_lines, write
-        from contractive_gnn.checks import check_real
 
         _at_least(1, flips=flips, targets=targets, epochs=epochs, threads=threads)
         for name, share in (("--fraction", fraction), ("--large-fraction", large_fraction)):
             if share is not None:
                 check_real(name, share, above=0, most=1)
-        make_folder(out)
+        check_folder(out)
         names = list(SUITES) if suite is None else [name.strip() for name in suite.split(",")]
         check_names("suite", names, SUITES)
         read_lines(out)  # an alien file there is told before anything is measured
@@ -523,11 +526,9 @@ def datasets(root: Root = None, debug: Debug = False) -> None:
 
 def _use(plugins: list[str] | None) -> None:
     """Import the plug-ins, here and in every process that is started."""
-    from contractive_gnn.plugins import add_plugin, load_plugins
+    from contractive_gnn.plugins import add_plugins
 
-    for place in plugins or ():
-        add_plugin(place)
-    load_plugins()
+    add_plugins(plugins or ())
 
 
 def _protocol(
@@ -575,7 +576,7 @@ def _protocol(
         models=tuple(name.strip() for name in models.split(",") if name.strip()),
         attacks=specs,
         seeds=tuple(range(seeds)),
-        split=cast("Split", split),
+        split=split,  # type: ignore[arg-type]  # which Protocol checks
         split_seed=split_seed,
         attack_seed=attack_seed,
         n_targets=targets if targets is not None else QUICK_TARGETS if first else TARGETS,

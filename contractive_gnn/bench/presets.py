@@ -65,7 +65,7 @@ def read_preset(file: Traversable, dataset: str) -> Preset:
     """
     try:
         entries = json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise PresetError(f"the preset file {file} is not JSON: {error}") from error
     entry = entries.get(dataset, entries.get("default")) if isinstance(entries, dict) else None
     if entry is None:

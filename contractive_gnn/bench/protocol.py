@@ -130,7 +130,7 @@ class Protocol:
                 raise ProtocolError(f"the {what} {twice[0]!r} is given twice; give each once")
         check_names("split", [self.split], SPLITS)
         for name, seed in (("split_seed", self.split_seed), ("attack_seed", self.attack_seed)):
-            check_whole(name, seed, least=0)
+            check_whole(name, seed, least=0, below=2**32)
 
     def load(self) -> Data:
         """The clean graph."""

@@ -17,6 +17,7 @@ import math
 import os
 import platform
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from io import FileIO
@@ -58,6 +59,18 @@ PACKAGES = ("torch", "torch_geometric", "numpy", "deeprobust", "contractive_gnn"
 
 class ResultsError(ValueError):
     """A results file that cannot be read or written, or that another run is writing to."""
+
+
+#: of the fields of a line; what is not here may be null
+_KINDS: Mapping[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(
+        ("dataset", "split", "model", "attack", "threat", "budget_unit", "evaluated_on", "attack_source"), str
+    ),
+    **dict.fromkeys(("split_seed", "seed", "n_evaluated", "flips"), int),
+    **dict.fromkeys(("budget", "accuracy", "clean_accuracy", "train_s", "attack_s"), (int, float)),
+    **dict.fromkeys(("hyperparameters", "versions"), dict),
+    "unreliable": list,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,6 +184,9 @@ class Result(Cell):
         missing = [f.name for f in fields if f.name not in record and f.default is dataclasses.MISSING]
         if missing:
             raise ResultsError(f"lacks the field(s) {', '.join(missing)}")
+        for name, kinds in _KINDS.items():
+            if not isinstance(record[name], kinds):
+                raise ResultsError(f"{name} cannot be {record[name]!r} ({type(record[name]).__name__})")
         return cls(**{f.name: record[f.name] for f in fields if f.name in record})
 
 
@@ -213,6 +229,8 @@ def read_results(path: Path, read_line: Callable[[str], Result] = Result.from_li
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise ResultsError(f"no results at {path}: run `contractive-gnn bench --out {path.parent}` first") from error
+    except OSError as error:
+        raise ResultsError(f"{path} cannot be read ({error.strerror})") from error
     results = []
     for number, line in enumerate(content.split(b"\n")[:-1], start=1):
         try:
@@ -243,6 +261,20 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ResultsError(f"{folder} cannot be made a folder ({error.strerror}); choose another --out") from error
+
+
+def check_folder(folder: Path) -> None:
+    """Make a folder of results where it is missing, and find out now whether files can be written to it.
+
+    Raises:
+        ResultsError: they cannot.
+    """
+    make_folder(folder)
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ResultsError(f"{folder} cannot be written to ({error.strerror}); choose another --out") from error
 
 
 def open_alone(path: Path) -> FileIO:

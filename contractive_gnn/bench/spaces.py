@@ -134,7 +134,7 @@ class Space:
             raise SpaceError(f"{unknown('packaged space', [model], packaged)}; or give your own with --space FILE.json")
         try:
             return cls(json.loads(source.read_text(encoding="utf-8")), f"the space in {source}")
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise SpaceError(f"the space in {source} is not JSON: {error}") from error
 
     @cached_property

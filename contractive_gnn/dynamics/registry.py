@@ -64,12 +64,14 @@ def select(wanted: Sequence[str] | None = None) -> list[str]:
     """The names in ``wanted``, all of them known; every registered name if there are none.
 
     Raises:
-        ValueError: if a name is unknown.
+        ValueError: if a name is unknown, or given twice.
         PluginError: see :func:`contractive_gnn.plugins.load_plugins`.
     """
     known = names()
     if strangers := [name for name in wanted or () if name not in known]:
         raise ValueError(unknown("dynamics", strangers, known))
+    if twice := [name for name in wanted or () if wanted.count(name) > 1]:
+        raise ValueError(f"the dynamics {twice[0]!r} is given twice; give each once")
     return list(wanted or known)
 
 

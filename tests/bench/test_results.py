@@ -107,6 +107,9 @@ def test_a_damaged_line_in_the_middle_is_an_error_that_names_it(tmp_path: Path, 
     path.write_text('{"dataset": "cora"}\n')
     with pytest.raises(ResultsError, match=r"line 1: lacks the field\(s\) split, split_seed, model"):
         read_results(path)
+    path.write_text(make_result().to_line().replace('"seed": 0', '"seed": null'))
+    with pytest.raises(ResultsError, match=r"line 1: seed cannot be None \(NoneType\); remove or repair"):
+        read_results(path)
     path.write_text("[]\n")
     with pytest.raises(ResultsError, match="expected a JSON object, got list"):
         read_results(path)
