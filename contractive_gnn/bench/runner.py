@@ -51,7 +51,7 @@ from contractive_gnn.bench.spaces import TRAINING, model_hyperparameters
 from contractive_gnn.bench.spec import CLEAN, RANDOM, AttackSpec
 from contractive_gnn.bench.workers import Job, run_jobs
 from contractive_gnn.names import unknown
-from contractive_gnn.nn import build, model_names
+from contractive_gnn.nn import MODELS, build, model_names
 from contractive_gnn.nn.deeprobust import DeepRobustModel
 
 GRAPHS = "graphs"
@@ -546,8 +546,11 @@ def _check_subject(protocol: Protocol, override: Override) -> None:
     live = {name for step in steps if step.source == "live" for name in (step.name, step.attack.name)}
     readers = live if override.section == "attack" else set(protocol.models)
     if override.subject in readers:
-        return
-    if override.subject not in subjects:
+        if override.section == "training" and hasattr(MODELS.get(override.subject or ""), "fit_data"):
+            why = f"{override.subject!r} trains itself; write {override.subject}.model.{override.key}"
+        else:
+            return
+    elif override.subject not in subjects:
         why = f"{override.subject!r} is not in this benchmark; it has {', '.join(sorted(subjects))}"
     elif override.section != "attack":
         why = f"{override.subject!r} is an attack; write {override.subject}.attack.{override.key}"
@@ -606,5 +609,5 @@ def _graph_name(protocol: Protocol, spec: AttackSpec, split: str) -> str:
 
 
 def _failure(what: str, error: Exception, *, cells: int) -> Failure:
-    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
     return Failure(what, reason, "".join(traceback.format_exception(error)), cells)

@@ -10,18 +10,26 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from contractive_gnn import training
 from contractive_gnn.bench.presets import SECTIONS, Preset
 from contractive_gnn.bench.protocol import check_names
-from contractive_gnn.dynamics import registry
+from contractive_gnn.dynamics import GradientAscent, GradientFlow, HamiltonianFlow, registry
 from contractive_gnn.names import unknown
-from contractive_gnn.nn import MODELS, flow_gnn, model_names
+from contractive_gnn.nn import MODELS, Similarity, flow_gnn, gradient_flow, model_names, robust, robust_provable
 
 if TYPE_CHECKING:
     import optuna
 
+#: whose keyword arguments those models take that take any
+_HANDED_ON: dict[Callable[..., Any], Callable[..., Any]] = {
+    gradient_flow: GradientFlow,
+    robust: Similarity,
+    robust_provable: Similarity,
+    GradientAscent: GradientFlow,
+    HamiltonianFlow: GradientFlow,
+}
 #: what the search itself hands to the training
 _NOT_TUNED = ("seed", "on_epoch")
 
@@ -194,7 +202,7 @@ class Space:
 
 
 def model_hyperparameters(model: str) -> tuple[str, ...] | None:
-    """The names that a model's constructor takes; None where it takes any, to hand them on."""
+    """The names that a model's constructor takes; None where it takes any, and it is not known whom it hands them."""
     if model in MODELS:
         return _keywords(MODELS[model])
     own = _keywords(registry.DYNAMICS[model], but_first=True)
@@ -204,10 +212,16 @@ def model_hyperparameters(model: str) -> tuple[str, ...] | None:
 
 def _keywords(function: Callable[..., Any], *, but_first: bool = False) -> tuple[str, ...] | None:
     parameters = list(inspect.signature(function).parameters.values())[but_first:]
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return None
     wanted = (p for p in parameters if p.kind is p.KEYWORD_ONLY or (but_first and p.kind is p.POSITIONAL_OR_KEYWORD))
-    return tuple(p.name for p in wanted if p.name not in _NOT_TUNED)
+    names = [p.name for p in wanted if p.name not in _NOT_TUNED]
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        taker = _HANDED_ON.get(function)
+        if taker is None and function.__module__ == registry.__name__:  # each hands them to what it returns
+            taker = get_type_hints(function).get("return")
+        if taker is None:
+            return None
+        names += _keywords(taker) or ()
+    return tuple(dict.fromkeys(names))
 
 
 #: what :func:`contractive_gnn.training.fit` takes from a preset, a space or ``--set``

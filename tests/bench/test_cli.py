@@ -147,6 +147,14 @@ def test_ctrl_c_says_how_to_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             "model 'gcn': no training hyperparameter is called 'epoch'. Did you mean 'epochs'? There are: epochs,",
         ),
         (("--set", "gcn.model.widht=3"), "no model hyperparameter is called 'widht'. There are: dropout, hidden"),
+        (
+            ("--models", "robust,diffusion", "--set", "robust.model.hopps=3"),
+            "model 'robust': no model hyperparameter is called 'hopps'. Did you mean 'hops'?",
+        ),
+        (
+            ("--models", "robust,diffusion", "--set", "diffusion.model.tresholt=3"),
+            "model 'diffusion': no model hyperparameter is called 'tresholt'. Did you mean 'threshold'?",
+        ),
         (("--set", "training.epochs=-5"), "model 'gcn': epochs must be at least 0, got -5"),
         (("--set", "training.epochs=many"), "model 'gcn': epochs must be a whole number, got 'many' (str)"),
         (("--set", "training.lr=1e999"), "--set 'training.lr=1e999': expected a finite number, got 1e999"),
