@@ -70,7 +70,7 @@ def select(wanted: Sequence[str] | None = None) -> list[str]:
     known = names()
     if strangers := [name for name in wanted or () if name not in known]:
         raise ValueError(unknown("dynamics", strangers, known))
-    if twice := [name for name in wanted or () if wanted.count(name) > 1]:
+    if wanted is not None and (twice := [name for name in wanted if wanted.count(name) > 1]):
         raise ValueError(f"the dynamics {twice[0]!r} is given twice; give each once")
     return list(wanted or known)
 

@@ -21,6 +21,8 @@ def test_an_unknown_name_is_told_from_the_known_ones() -> None:
         registry.build("difusion", 2)
     with pytest.raises(ValueError, match=complaint):
         next(verify(["diffusion", "difusion"]))
+    with pytest.raises(ValueError, match="the dynamics 'diffusion' is given twice; give each once"):
+        registry.select(["diffusion", "diffusion"])
     done = CliRunner().invoke(app, ["verify", "diffusion", "difusion"])
     assert done.exit_code == 2
     assert complaint in done.stderr
