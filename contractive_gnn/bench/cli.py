@@ -95,7 +95,7 @@ Plugins = Annotated[
     typer.Option(
         "--plugin",
         metavar="FILE.py|MODULE",
-        help="Code of yours that registers dynamics; may be given again and again.",
+        help="Code of yours that registers dynamics, models or attacks; may be given again and again.",
     ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")]

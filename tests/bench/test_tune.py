@@ -342,9 +342,9 @@ def test_mistakes_are_answered_in_one_line(tmp_path: Path, arguments: tuple[str,
         ({"model": {"dropout": {"low": 0.5, "high": 0.1}}}, "expected low below high, got 0.5 and 0.1"),
         ({"training": {"lr": {"low": 0, "high": 1, "log": True}}}, "a logarithmic range begins above 0"),
         ({"training": {"lr": {"low": "0", "high": 1}}}, "expected numbers for low, high and step, got '0', 1"),
-        ({"model": {"muu": [1, 2]}}, "the model 'gcn' has no hyperparameter 'muu'; it has hidden, dropout"),
-        ({"training": {"rate": [1, 2]}}, "the training has no hyperparameter 'rate'; it has epochs, lr, weight_decay"),
-        ({"training": {"seed": [1, 2]}}, "the training has no hyperparameter 'seed'"),
+        ({"model": {"muu": [1, 2]}}, "no model hyperparameter is called 'muu'. There are: dropout, hidden"),
+        ({"training": {"rate": [1, 2]}}, "no training hyperparameter is called 'rate'. There are: epochs, lr"),
+        ({"training": {"seed": [1, 2]}}, "no training hyperparameter is called 'seed'"),
     ],
 )
 def test_a_space_that_makes_no_sense_is_named(tmp_path: Path, given: Any, complaint: str) -> None:
