@@ -99,7 +99,7 @@ def test_a_teacher_is_fitted_first_and_recorded(tmp_path: Path) -> None:
         ({"name": "gnc", "model": {}, "training": {}}, "no model is called 'gnc'"),
         (
             {"name": "gcn", "model": {}, "training": {"epoch": 3}},
-            "model 'gcn': no training hyperparameter is called 'epoch'",
+            "no training hyperparameter is called 'epoch'",
         ),
         ({"name": "gcn", "model": {}, "training": 3}, "expected for its teacher"),
     ],
