@@ -78,7 +78,7 @@ def arguments() -> list[tuple[str, str, Any]]:
 def test_it_is_refused_by_its_name(name: str, argument: str, bad: object) -> None:
     if name in attacks.ATTACKS or name in MODELS:
         pytest.importorskip("deeprobust")
-    with pytest.raises((TypeError, ValueError), match=rf"^{argument} (must be|is|has)"):
+    with pytest.raises((TypeError, ValueError), match=rf"^{argument} (must be|is|says)"):
         FACTORIES[name](**{argument: bad})
 
 

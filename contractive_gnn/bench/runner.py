@@ -22,7 +22,7 @@ from torch_geometric.data import Data
 
 from contractive_gnn import datasets, training
 from contractive_gnn.attacks import AttackResult, Budget
-from contractive_gnn.attacks.base import edge_difference, feature_difference, undirected_edges
+from contractive_gnn.attacks.base import edge_difference, feature_difference
 from contractive_gnn.bench.presets import SECTIONS, Preset
 from contractive_gnn.bench.protocol import (
     Override,
@@ -48,11 +48,12 @@ from contractive_gnn.bench.results import (
     make_folder,
 )
 from contractive_gnn.bench.spaces import TRAINING, model_hyperparameters
-from contractive_gnn.bench.spec import CLEAN, RANDOM, AttackSpec
+from contractive_gnn.bench.spec import CLEAN, AttackSpec
 from contractive_gnn.bench.workers import Job, run_jobs
 from contractive_gnn.names import unknown
 from contractive_gnn.nn import MODELS, build, model_names
 from contractive_gnn.nn.deeprobust import DeepRobustModel
+from contractive_gnn.seeding import seeded
 
 GRAPHS = "graphs"
 ERRORS = "errors.log"
@@ -383,12 +384,7 @@ def make_graph(protocol: Protocol, spec: AttackSpec, clean: Data, *, victim: nn.
 def _absolute(step: AttackSpec, clean: Data) -> AttackSpec:
     """With the number of flips that its budget allows on the clean graph."""
     assert step.budget is not None
-    if step.name != RANDOM:
-        return replace(step, budget=Budget(flips=step.budget.resolve(clean, step.attack.kind)))
-    if step.budget.fraction is None:
-        return step
-    m = undirected_edges(clean.edge_index).shape[1]
-    return replace(step, budget=Budget(flips=round(step.budget.fraction * m)))  # as add_random_edges
+    return replace(step, budget=Budget(flips=step.attack.allowed(clean, step.budget)))
 
 
 def _make_step(protocol: Protocol, spec: AttackSpec, clean: Data, *, victim: nn.Module | None) -> AttackResult:
@@ -400,12 +396,6 @@ def _make_step(protocol: Protocol, spec: AttackSpec, clean: Data, *, victim: nn.
             protocol.dataset, spec.name, spec.amount, root=protocol.root, download=protocol.download
         )
         return _given(clean, attacked, budget, {"attack": spec.name, "source": "published"})
-    if spec.name == RANDOM:
-        m = undirected_edges(clean.edge_index).shape[1]
-        fraction = budget.fraction if budget.flips is None else budget.flips / m
-        assert fraction is not None
-        noisy = datasets.add_random_edges(clean, fraction=fraction, seed=protocol.attack_seed)
-        return _given(clean, noisy, budget, {"attack": RANDOM, "source": "generated", "seed": protocol.attack_seed})
     targets = _targets(protocol, clean) if spec.targeted else clean.get("targets")
     if spec.attack.knowledge != "adaptive":
         return protocol.attack(spec).run(clean, budget, victim=victim, targets=targets)
@@ -479,8 +469,7 @@ def train_teacher(options: Mapping[str, Any], data: Data, *, seed: int) -> Train
 def _train(name: str, hyperparameters: Preset, data: Data, seed: int) -> Trained:
     taught = train_teacher(hyperparameters["training"], data, seed=seed)
     options = {**hyperparameters["training"], "teacher": taught.model if taught else None}
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
+    with seeded(seed):
         model = _build(name, data, hyperparameters["model"]).to(data.x.device)
         fitted = training.fit(model, data, seed=seed, **options)
     return Trained(model, fitted.seconds + (taught.seconds if taught else 0.0))
@@ -523,7 +512,7 @@ def _check(protocol: Protocol, data: Data) -> None:
         if spec.targeted and spec.source == "live":
             _targets(protocol, data)
         for step in spec.steps:
-            if step.source == "live":
+            if _made_here(step):
                 try:
                     protocol.attack(step)
                 except (TypeError, ValueError) as error:
@@ -539,11 +528,16 @@ def _check(protocol: Protocol, data: Data) -> None:
             _check_subject(protocol, override)
 
 
+def _made_here(step: AttackSpec) -> bool:
+    """Whether an attack object makes its graph, which has hyperparameters."""
+    return step.name != CLEAN and step.source != "published"
+
+
 def _check_subject(protocol: Protocol, override: Override) -> None:
     """Whether the one model or attack that an override is for is here, and reads it."""
     steps = [step for spec in protocol.attacks for step in spec.steps]
     subjects = {*protocol.models, *(step.name for step in steps)}
-    live = {name for step in steps if step.source == "live" for name in (step.name, step.attack.name)}
+    live = {name for step in steps if _made_here(step) for name in (step.name, step.attack.name)}
     readers = live if override.section == "attack" else set(protocol.models)
     if override.subject in readers:
         if override.section == "training" and hasattr(MODELS.get(override.subject or ""), "fit_data"):

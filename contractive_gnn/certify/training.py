@@ -18,6 +18,7 @@ from contractive_gnn.certify.certificate import Parts, diffuse, score_bounds, ta
 from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.nn.flow import FlowGNN
 from contractive_gnn.nn.sparse import compress, dropout
+from contractive_gnn.seeding import seeded
 from contractive_gnn.training import answers, check_options
 
 
@@ -118,8 +119,7 @@ def fit_certified(
     best: tuple[float, float] = (-math.inf, -math.inf)
     kept = (0, 0.0, 0.0, copy.deepcopy(model.state_dict()))
     epoch = -1
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
+    with seeded(seed):
         model.reset_parameters()
         optimizer = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay)
         for epoch in range(epochs):

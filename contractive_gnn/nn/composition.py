@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.dynamics import Dynamics
 from contractive_gnn.graph import Graph
+from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.norms import number
 
 
@@ -110,8 +111,12 @@ class AlternatingConv(nn.Module):
         chord = (share - 1.0) / gain_here
         return longest * chord / chord.detach()
 
-    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
-        """The pairs of steps from ``x``; shape ``[n, c]``."""
+    def forward(
+        self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None, batch: Tensor | None = None
+    ) -> Tensor:
+        """The pairs of steps from ``x``; shape ``[n, c]``; those of each graph by itself with ``batch`` ``[n]``."""
+        if batch is not None:
+            return graph_by_graph(self.forward, x, edge_index, edge_weight, batch)
         graph = Graph.of(x, edge_index, edge_weight)
         h_c, h_e = self.steps(graph)
         for _ in range(self.num_pairs):

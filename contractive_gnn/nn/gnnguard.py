@@ -9,6 +9,7 @@ from torch_geometric.nn import GCNConv
 from contractive_gnn.checks import check_real, check_widths
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn.sparse import Linear, dropout
+from contractive_gnn.seeding import drawing
 
 _BLOCK = 256  # features whose products over all edges are in memory at once
 
@@ -58,17 +59,19 @@ class GNNGuard(nn.Module):
         check_widths(in_channels, out_channels=out_channels, hidden=hidden)
         check_real("threshold", threshold, above=0, most=1)
         check_real("dropout", dropout, least=0, most=1)
-        self.conv1 = GCNConv(in_channels, hidden, normalize=False)
-        self.conv1.lin = Linear(in_channels, hidden, bias=False, weight_initializer="glorot")
-        self.conv2 = GCNConv(hidden, out_channels, normalize=False)
+        with drawing():
+            self.conv1 = GCNConv(in_channels, hidden, normalize=False)
+            self.conv1.lin = Linear(in_channels, hidden, bias=False, weight_initializer="glorot")
+            self.conv2 = GCNConv(hidden, out_channels, normalize=False)
         self.memory = nn.Parameter(torch.zeros(()))  # the logit of β
         self.threshold = threshold
         self.dropout = dropout
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew."""
-        self.conv1.reset_parameters()
-        self.conv2.reset_parameters()
+        with drawing():
+            self.conv1.reset_parameters()
+            self.conv2.reset_parameters()
         nn.init.zeros_(self.memory)
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from contractive_gnn.checks import check_real
 from contractive_gnn.nn.baselines import MLP
+from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.nn.relaxed import relaxed
 
 
@@ -56,8 +57,12 @@ class Hedged(nn.Module):
         self.teacher.reset_parameters()  # type: ignore[operator]
         self.student.reset_parameters()
 
-    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
-        """Logarithms of the class probabilities."""
+    def forward(
+        self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None, batch: Tensor | None = None
+    ) -> Tensor:
+        """Logarithms of the class probabilities; those of each graph by itself with ``batch`` ``[n]``."""
+        if batch is not None:
+            return graph_by_graph(self.forward, x, edge_index, edge_weight, batch)
         read = self.teacher(x, edge_index, edge_weight).log_softmax(dim=-1)
         lost = read.isnan().any(dim=-1, keepdim=True)
         read = torch.where(lost, -math.log(read.size(-1)), read)

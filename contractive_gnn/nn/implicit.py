@@ -9,6 +9,7 @@ from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.dynamics import Dynamics
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import fixed_point
+from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.norms import number
 
 
@@ -47,8 +48,12 @@ class EquilibriumConv(nn.Module):
         """Draw the field's parameters anew."""
         self.dynamics.reset_parameters()
 
-    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
-        """The equilibrium, shape ``[n, c]``."""
+    def forward(
+        self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None, batch: Tensor | None = None
+    ) -> Tensor:
+        """The equilibrium, shape ``[n, c]``; that of each graph by itself with ``batch`` ``[n]``."""
+        if batch is not None:
+            return graph_by_graph(self.forward, x, edge_index, edge_weight, batch)
         graph = Graph.of(x, edge_index, edge_weight)
         with torch.no_grad():
             rate, step = number(self.dynamics.rate(graph)), number(self.dynamics.max_step(graph))
