@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import difflib
 import importlib.metadata
 import inspect
 import json
@@ -31,6 +30,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from contractive_gnn.inputs import MASKS, InputError, check_known, checked
+from contractive_gnn.names import check_name, same_code, unknown
 from contractive_gnn.nn.caches import cached_layers
 from contractive_gnn.seeding import seeded
 
@@ -163,6 +163,8 @@ class AttackResult:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write an ``.npz`` without pickle, under a temporary name that is then renamed.
 
+        The folder is made where it is missing.
+
         Raises:
             TypeError: ``data`` holds something that is neither a tensor nor a string, number or bool.
         """
@@ -189,10 +191,13 @@ class AttackResult:
             "provenance": self.provenance,
         }
         path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             with temporary.open("wb") as file:
                 np.savez_compressed(file, header=np.array(json.dumps(header)), **arrays)  # type: ignore[arg-type]
+                file.flush()
+                os.fsync(file.fileno())  # before it is renamed: a machine that stops leaves no half of it
             os.replace(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -534,7 +539,7 @@ def register(cls: _AttackType) -> _AttackType:
 
     Raises:
         TypeError: a class attribute is missing or is not one of the allowed words.
-        ValueError: the name is taken.
+        ValueError: the name is taken by other code, or is not of lower-case words joined by hyphens.
     """
     for attribute, words in (("kind", Kind), ("scope", Scope), ("knowledge", Knowledge)):
         if getattr(cls, attribute, None) not in get_args(words):
@@ -543,8 +548,10 @@ def register(cls: _AttackType) -> _AttackType:
             )
     if not isinstance(getattr(cls, "name", None), str):
         raise TypeError(f"{cls.__name__}.name is missing")
-    if ATTACKS.setdefault(cls.name, cls) is not cls:
+    check_name(cls.name)
+    if cls.name in ATTACKS and not same_code(ATTACKS[cls.name], cls):
         raise ValueError(f"the attack name {cls.name!r} is taken by {ATTACKS[cls.name].__name__}")
+    ATTACKS[cls.name] = cls
     return cls
 
 
@@ -556,13 +563,11 @@ def get(name: str, **hyperparameters: Any) -> Attack:
         TypeError: it takes no such hyperparameter; the text lists those that it takes.
     """
     if name not in ATTACKS:
-        close = difflib.get_close_matches(str(name), ATTACKS, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"no attack is called {name!r}.{hint} There are: {', '.join(sorted(ATTACKS))}")
+        raise ValueError(unknown("attack", [name], ATTACKS))
     cls = ATTACKS[name]
-    unknown = sorted(set(hyperparameters) - set(_parameters(cls)))
-    if unknown:
-        raise TypeError(f"attack {name!r} takes no {', '.join(unknown)}; it takes: {', '.join(_parameters(cls))}")
+    strange = sorted(set(hyperparameters) - set(_parameters(cls)))
+    if strange:
+        raise TypeError(f"attack {name!r} takes no {', '.join(strange)}; it takes: {', '.join(_parameters(cls))}")
     return cls(**hyperparameters)
 
 

@@ -11,6 +11,7 @@ from torch_geometric.data import Data
 from contractive_gnn._deeprobust import Arrays, import_deeprobust, train_gcn
 from contractive_gnn.attacks.base import Kind, Scope, check_count, register
 from contractive_gnn.attacks.deeprobust import DeepRobustAttack
+from contractive_gnn.checks import check_real
 
 
 class _MetaAttack(DeepRobustAttack):
@@ -19,10 +20,8 @@ class _MetaAttack(DeepRobustAttack):
 
     def __init__(self, *, lambda_: float = 0.0, train_iters: int = 100, lr: float = 0.1, seed: int = 0) -> None:
         super().__init__(seed=seed)
-        if not 0 <= lambda_ <= 1:
-            raise ValueError(f"lambda_ must lie in [0, 1], given {lambda_!r}")
-        if not lr > 0:
-            raise ValueError(f"lr must be positive, given {lr!r}")
+        check_real("lambda_", lambda_, least=0, most=1)
+        check_real("lr", lr, above=0)
         self.lambda_ = lambda_
         self.train_iters = check_count("train_iters", train_iters)
         self.lr = lr

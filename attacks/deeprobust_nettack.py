@@ -9,6 +9,7 @@ from torch_geometric.data import Data
 from contractive_gnn._deeprobust import Arrays, import_deeprobust, train_gcn
 from contractive_gnn.attacks.base import Kind, Scope, check_count, register
 from contractive_gnn.attacks.deeprobust import DeepRobustAttack
+from contractive_gnn.checks import check_real
 
 
 class _Nettack(DeepRobustAttack):
@@ -76,8 +77,7 @@ class DeepRobustNettack(_Nettack):
 
     def __init__(self, *, influencers: int = 0, cutoff: float = 0.004, seed: int = 0) -> None:
         super().__init__(influencers=influencers, seed=seed)
-        if not cutoff > 0:
-            raise ValueError(f"cutoff must be positive, given {cutoff!r}")
+        check_real("cutoff", cutoff, above=0)
         self.cutoff = cutoff
 
 

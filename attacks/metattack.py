@@ -36,6 +36,7 @@ from contractive_gnn.attacks.meta_gradient import (
     linear_meta_gradient,
     normalise,
 )
+from contractive_gnn.checks import check_flag, check_real
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +80,11 @@ class _MetaGradientAttack(Attack):
         on_flip: Callable[[FlipReport], None] | None = None,
     ) -> None:
         super().__init__(seed=seed)
-        if not 0 <= lambda_ <= 1:
-            raise ValueError(f"lambda_ lies between 0 (Meta-Self) and 1 (Meta-Train), given {lambda_!r}")
-        if not 0 <= momentum < 1:
-            raise ValueError(f"momentum is at least 0 and below 1, given {momentum!r}")
-        if not lr > 0:
-            raise ValueError(f"lr is positive, given {lr!r}")
+        check_real("lambda_", lambda_, least=0, most=1)
+        check_real("momentum", momentum, least=0, below=1)
+        check_real("lr", lr, above=0)
+        check_flag("with_relu", with_relu)
+        check_flag("with_bias", with_bias)
         if self_training_labels is not None and (
             not isinstance(self_training_labels, Tensor)
             or self_training_labels.dtype != torch.int64
@@ -244,8 +244,8 @@ class Metattack(_MetaGradientAttack):
             self_training_labels=self_training_labels,
             on_flip=on_flip,
         )
-        if not ll_cutoff > 0:
-            raise ValueError(f"ll_cutoff is positive, given {ll_cutoff!r}")
+        check_flag("ll_constraint", ll_constraint)
+        check_real("ll_cutoff", ll_cutoff, above=0)
         self.ll_constraint = ll_constraint
         self.ll_cutoff = float(ll_cutoff)
 

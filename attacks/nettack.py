@@ -23,6 +23,7 @@ from torch_geometric.data import Data
 from contractive_gnn.attacks.base import Attack, Kind, Knowledge, Perturbation, Scope, check_count, register
 from contractive_gnn.attacks.factored_matrix import Array, Indices, Sparse
 from contractive_gnn.attacks.metattack import train_surrogate
+from contractive_gnn.checks import check_real
 
 Single = NDArray[np.float32]
 D_MIN: Final = 2
@@ -54,8 +55,7 @@ class Nettack(Attack):
     def __init__(self, *, influencers: int = 0, cutoff: float = 0.004, seed: int = 0) -> None:
         super().__init__(seed=seed)
         self.influencers = check_count("influencers", influencers, least=0)
-        if not cutoff > 0:
-            raise ValueError(f"cutoff must be positive, given {cutoff!r}")
+        check_real("cutoff", cutoff, above=0)
         self.cutoff = cutoff
 
     def _prepare(self, data: Data) -> None:

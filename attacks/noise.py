@@ -20,6 +20,7 @@ from contractive_gnn.attacks.base import (
     register,
     undirected_edges,
 )
+from contractive_gnn.checks import check_real
 from contractive_gnn.datasets.noise import absent_pairs, noise_count, pair_at, pair_rank
 
 
@@ -120,8 +121,7 @@ class GaussianFeatures(_FeatureNoise):
 
     def __init__(self, *, scale: float = 1.0, seed: int = 0) -> None:
         super().__init__(seed=seed)
-        if not 0 < scale < float("inf"):
-            raise ValueError(f"scale must be positive and finite, got {scale!r}")
+        check_real("scale", scale, above=0)
         self.scale = float(scale)
 
     @property

@@ -5,7 +5,6 @@ Geisler, Schmidt, Şirin, Zügner, Bojchevski, Günnemann, *Robustness of Graph 
 
 from __future__ import annotations
 
-import math
 import warnings
 from abc import abstractmethod
 from typing import Any, ClassVar, Final
@@ -25,6 +24,7 @@ from contractive_gnn.attacks.base import (
     undirected_edges,
 )
 from contractive_gnn.attacks.whitebox import AdaptiveAttack, EdgeFlips, Found, Objective, check_victim, diagnose, weigh
+from contractive_gnn.checks import check_real
 from contractive_gnn.nn.relaxed import relaxed
 
 _LOSSES: Final = {
@@ -137,8 +137,7 @@ class PRBCD(_BlockCoordinateDescent):
         seed: int = 0,
     ) -> None:
         super().__init__(block_size=block_size, epochs=epochs, loss=loss, seed=seed)
-        if not (math.isfinite(lr) and lr > 0):
-            raise ValueError(f"lr must be finite and above 0, given {lr}")
+        check_real("lr", lr, above=0)
         self.lr = float(lr)
 
     def _attack(self, contrib: Any, model: nn.Module, block_size: int) -> Any:

@@ -40,6 +40,7 @@ from contractive_gnn.attacks.base import (
     register,
     undirected_edges,
 )
+from contractive_gnn.checks import check_real
 from contractive_gnn.nn.relaxed import relaxed
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -656,8 +657,7 @@ class _WhiteboxAttack(AdaptiveAttack):
         self.loss = check_choice("loss", loss, tuple(LOSSES))
         self.epochs = check_count("epochs", epochs)
         self.fine_epochs = check_count("fine_epochs", fine_epochs, least=0)
-        if not (math.isfinite(step) and step > 0):
-            raise ValueError(f"step must be finite and above 0, given {step}")
+        check_real("step", step, above=0)
         self.step = float(step)
         self.samples = check_count("samples", samples, least=0)
         self.swaps = check_count("swaps", swaps, least=0)

@@ -30,6 +30,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from contractive_gnn.checks import check_flag, check_real
+
 
 class Activation(nn.Module):
     """Base class of the activations.
@@ -102,8 +104,7 @@ class LeakyReLU(Activation):
 
     def __init__(self, negative_slope: float = 0.2) -> None:
         super().__init__()
-        if not 0.0 <= negative_slope <= 1.0:
-            raise ValueError(f"negative_slope must lie in [0, 1], got {negative_slope!r}")
+        check_real("negative_slope", negative_slope, least=0, most=1)
         self.negative_slope = float(negative_slope)
         self.slopes = (self.negative_slope, 1.0)
 
@@ -146,7 +147,8 @@ class ThresholdActivation(Activation):
 
     def __init__(self, threshold: float = 1.0, *, learnable: bool = False) -> None:
         super().__init__()
-        _check_positive(threshold, what="threshold")
+        check_real("threshold", threshold, above=0)
+        check_flag("learnable", learnable)
         self.learnable = learnable
         self._start = float(threshold)
         if learnable:
@@ -373,7 +375,7 @@ class Firm(ThresholdActivation):
 
     def __init__(self, threshold: float = 1.0, kappa: float = 0.5, *, learnable: bool = False) -> None:
         super().__init__(threshold, learnable=learnable)
-        _check_positive(kappa, what="kappa")
+        check_real("kappa", kappa, above=0)
         self.kappa = float(kappa)
         self.slopes = (-self.kappa, 1.0)
 
@@ -413,8 +415,7 @@ class SCAD(ThresholdActivation):
 
     def __init__(self, threshold: float = 1.0, a: float = 3.7, *, learnable: bool = False) -> None:
         super().__init__(threshold, learnable=learnable)
-        if not (a > 2 and math.isfinite(a)):
-            raise ValueError(f"a must be a finite number above 2, got {a!r}")
+        check_real("a", a, above=2)
         self.a = float(a)
         self.slopes = (-1.0 / (self.a - 2.0), 1.0)
 
@@ -442,11 +443,6 @@ class GroupSCAD(SCAD):
 def _row_norm(d: Tensor) -> Tensor:
     # The tiny floor keeps the gradient of the norm finite at a zero row (every edge between equal nodes).
     return d.square().sum(dim=-1, keepdim=True).clamp(min=torch.finfo(d.dtype).tiny).sqrt()
-
-
-def _check_positive(value: float, *, what: str) -> None:
-    if not (value > 0 and math.isfinite(value)):
-        raise ValueError(f"{what} must be a positive finite number, got {value!r}")
 
 
 ACTIVATIONS: dict[str, type[Activation]] = {
@@ -485,7 +481,7 @@ def activation(sigma: str | Activation, *, threshold: float | None = None, learn
         if threshold is not None or learnable:
             raise ValueError(f"threshold belongs to an activation given by name; {sigma} has its own")
         return sigma
-    if sigma not in ACTIVATIONS:
+    if not isinstance(sigma, str) or sigma not in ACTIVATIONS:
         raise ValueError(
             f"unknown activation {sigma!r}; expected one of {', '.join(ACTIVATIONS)} or an Activation object"
         )

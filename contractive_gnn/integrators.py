@@ -121,7 +121,7 @@ def solver(scheme: str | Scheme) -> Scheme:
     """
     if isinstance(scheme, Scheme):
         return scheme
-    if scheme not in SOLVERS:
+    if not isinstance(scheme, str) or scheme not in SOLVERS:
         raise ValueError(f"unknown scheme {scheme!r}; expected one of {', '.join(SOLVERS)}")
     return SOLVERS[scheme]
 

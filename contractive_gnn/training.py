@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.inputs import InputError, check_known, checked, node_mask
 from contractive_gnn.nn.caches import forget_graph, reading_anew
 from contractive_gnn.nn.sparse import compress
@@ -85,12 +86,12 @@ def fit(
         model: a module with ``forward(x, edge_index, edge_weight=None)`` and ``reset_parameters()``.
         data: one graph with ``x``, ``edge_index``, ``y``, ``train_mask``, ``val_mask`` and, if it has any,
             ``edge_weight``, which the model then must take.
-        seed: of the parameters and of dropout; the global random state is left as it was. Of several threads one fits
-            at a time, so that each gets the numbers of its seed.
-        epochs: the most epochs to run.
-        lr: learning rate, one for all or one for each of the roles of ``model.parameter_groups()``.
-        weight_decay: likewise.
-        patience: stop after this many epochs without a better one; None runs them all.
+        seed: at least 0, of the parameters and of dropout; the global random state is left as it was. Of several
+            threads one fits at a time, so that each gets the numbers of its seed.
+        epochs: the most epochs to run; with 0 the parameters are drawn, and stay.
+        lr: learning rate, at least 0, one for all or one for each of the roles of ``model.parameter_groups()``.
+        weight_decay: at least 0, likewise.
+        patience: stop after this many epochs without a better one, at least 1; None runs them all.
         select: ``"accuracy"`` keeps the epoch of the best validation accuracy (of equals, the least loss);
             ``"loss"`` the one of the least validation loss.
         self_training: the least probability, in [0, 1), at which a prediction is taken for a label; None fits once.
@@ -101,28 +102,25 @@ def fit(
     Raises:
         InputError: for a graph that :mod:`contractive_gnn.inputs` refuses, a mask that is missing, empty or selects
             nodes without a label, or a graph that does not fit the model.
-        ValueError: if a role of ``lr`` is not one of the model's, ``self_training`` is
-            not a probability below 1, or it and ``teacher`` are both given, or either for a model that trains itself,
-            or if the teacher's scores are not finite, or for a ``teacher`` beside the model's own.
+        TypeError: see :func:`check_options`.
+        ValueError: for an option out of its range, if a role of ``lr`` is not one of the model's, ``self_training`` and
+            ``teacher`` are both given, or either for a model that trains itself, or if the teacher's scores are not
+            finite, or for a ``teacher`` beside the model's own.
         FloatingPointError: if the training loss is not finite.
     """
-    data = checked(data)
-    for mask in ("train_mask", "val_mask"):
-        if data.get(mask) is None:
-            raise InputError(f"data.{mask} must select at least one node; load the graph with a split")
-        check_known(data.y, data[mask], name=f"data.{mask}")
-    for mask in ("val_mask", "test_mask"):
-        if data.get(mask) is not None and (seen := int((data[mask] & data.train_mask).sum())):
-            warnings.warn(
-                f"{seen} nodes of data.{mask} are in data.train_mask too: an accuracy on them is one of memory",
-                stacklevel=2,
-            )
-    if self_training is not None and not 0 <= self_training < 1:
-        raise ValueError(f"self_training must be a probability, at least 0 and below 1, got {self_training!r}")
-    if self_training is not None and teacher is not None:
-        raise ValueError("give self_training or a teacher, not both: fit the teacher with self_training")
+    data = trainable(data)
     start = time.perf_counter()
-    _check_options(model, lr, weight_decay, self_training, teacher)  # of all parts before one of them is trained
+    check_options(
+        model,
+        seed=seed,
+        epochs=epochs,
+        lr=lr,
+        weight_decay=weight_decay,
+        patience=patience,
+        select=select,
+        self_training=self_training,
+        teacher=teacher,
+    )
     _check_reads(model, data)
     parts = _parts(model, self_training, teacher)
     if parts:
@@ -186,7 +184,42 @@ def fit(
         return replace(again, epochs=fitted.epochs + again.epochs)
 
 
-def _check_options(
+def check_options(
+    model: nn.Module,
+    *,
+    seed: int = 0,
+    epochs: int = 200,
+    lr: float | Mapping[str, float] = 0.01,
+    weight_decay: float | Mapping[str, float] = 5e-4,
+    patience: int | None = None,
+    select: str = "accuracy",
+    self_training: float | None = None,
+    teacher: nn.Module | None = None,
+) -> None:
+    """Raise where the model, or one of its parts, cannot be trained with these options of :func:`fit`.
+
+    Raises:
+        TypeError: one is of another type.
+        ValueError: one is out of its range, or does not go with the model or with another one.
+    """
+    check_whole("seed", seed, least=0, below=2**63)
+    check_whole("epochs", epochs, least=0)
+    for rate in lr.values() if isinstance(lr, Mapping) else [lr]:
+        check_real("lr", rate, least=0)
+    for decay in weight_decay.values() if isinstance(weight_decay, Mapping) else [weight_decay]:
+        check_real("weight_decay", decay, least=0)
+    if patience is not None:
+        check_whole("patience", patience, least=1)
+    if select not in ("accuracy", "loss"):
+        raise ValueError(f"select must be 'accuracy' or 'loss', got {select!r}")
+    if self_training is not None:
+        check_real("self_training", self_training, least=0, below=1)
+        if teacher is not None:
+            raise ValueError("give self_training or a teacher, not both: fit the teacher with self_training")
+    _check_parts(model, lr, weight_decay, self_training, teacher)
+
+
+def _check_parts(
     model: nn.Module,
     lr: float | Mapping[str, float],
     weight_decay: float | Mapping[str, float],
@@ -196,7 +229,7 @@ def _check_options(
     """Raise ValueError where the model, or one of its parts, cannot be trained with these."""
     if parts := _parts(model, self_training, teacher):
         for part, own_training, own_teacher in parts:
-            _check_options(part, lr, weight_decay, own_training, own_teacher)
+            _check_parts(part, lr, weight_decay, own_training, own_teacher)
     elif not hasattr(model, "fit_data"):
         _parameter_groups(model, lr, weight_decay)
     elif self_training is not None or teacher is not None:
@@ -311,8 +344,32 @@ def _fit(
             break
     model.load_state_dict(best_state)
     model.eval()
+    if epoch < 0:
+        with torch.no_grad():
+            best_key = _key(*_score(_scores(model, data), data.y, chosen_on), select)
     accuracy, loss = best_key if select == "accuracy" else best_key[::-1]
     return FitResult(accuracy, -loss, best_epoch, epoch + 1, time.perf_counter() - start)
+
+
+def trainable(data: Data) -> Data:
+    """A checked graph whose training and validation nodes have labels; warns where they are judged by, too.
+
+    Raises:
+        InputError: a graph that :mod:`contractive_gnn.inputs` refuses, or a mask that is missing, empty or selects
+            nodes without a label.
+    """
+    data = checked(data)
+    for mask in ("train_mask", "val_mask"):
+        if data.get(mask) is None:
+            raise InputError(f"data.{mask} must select at least one node; load the graph with a split")
+        check_known(data.y, data[mask], name=f"data.{mask}")
+    for mask in ("val_mask", "test_mask"):
+        if data.get(mask) is not None and (seen := int((data[mask] & data.train_mask).sum())):
+            warnings.warn(
+                f"{seen} nodes of data.{mask} are in data.train_mask too: an accuracy on them is one of memory",
+                stacklevel=3,
+            )
+    return data
 
 
 def predict(model: nn.Module, data: Data) -> Tensor:

@@ -28,6 +28,7 @@ from contractive_gnn.datasets.published import (
     targets_file,
 )
 from contractive_gnn.datasets.sbm import contextual_sbm
+from contractive_gnn.names import unknown
 
 DATASETS: Mapping[str, str] = MappingProxyType(
     {
@@ -104,7 +105,7 @@ def load(
     """
     _check_name(name)
     if split not in SPLITS:
-        raise UnknownSplitError(f"split {split!r} given; expected one of {', '.join(SPLITS)}")
+        raise UnknownSplitError(unknown("split", [split], SPLITS))
     if name == "digits":
         return digits(split_seed=split_seed)
     if name == "csbm":
@@ -169,4 +170,4 @@ def _status(name: str, root: Folder | None) -> DatasetStatus:
 
 def _check_name(name: str) -> None:
     if name not in DATASETS:
-        raise UnknownDatasetError(f"dataset {name!r} given; expected one of {', '.join(DATASETS)}")
+        raise UnknownDatasetError(unknown("dataset", [name], DATASETS))

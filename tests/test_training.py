@@ -1,5 +1,8 @@
 """Training: reproducible, selected on validation, roles of parameters, errors."""
 
+import math
+from typing import Any
+
 import pytest
 import torch
 from torch_geometric.data import Data
@@ -39,6 +42,41 @@ def test_selection_by_loss(data: Data) -> None:
     model = nn.build("gcn", data.num_features, 3)
     by_loss = training.fit(model, data, epochs=40, select="loss")
     assert by_loss.val_loss <= training.fit(model, data, epochs=40, select="accuracy").val_loss
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"epochs": -5}, "epochs must be at least 0, got -5"),
+        ({"epochs": 2.5}, r"epochs must be a whole number, got 2.5 \(float\)"),
+        ({"epochs": True}, "epochs must be a whole number, got True"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"lr": math.nan}, "lr must be at least 0, got nan"),
+        ({"lr": math.inf}, "lr must be finite, got inf"),
+        ({"lr": -0.1}, "lr must be at least 0, got -0.1"),
+        ({"lr": "fast"}, r"lr must be a number, got 'fast' \(str\)"),
+        ({"lr": {"encoder": math.nan}}, "lr must be at least 0, got nan"),
+        ({"weight_decay": math.nan}, "weight_decay must be at least 0, got nan"),
+        ({"weight_decay": -1.0}, "weight_decay must be at least 0, got -1"),
+        ({"patience": 0}, "patience must be at least 1, got 0"),
+        ({"patience": math.nan}, "patience must be a whole number, got nan"),
+        ({"select": "acuracy"}, "select must be 'accuracy' or 'loss', got 'acuracy'"),
+        ({"self_training": math.nan}, "self_training must be at least 0 and below 1, got nan"),
+        ({"self_training": "0.9"}, r"self_training must be a number, got '0.9' \(str\)"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(data: Data, options: dict[str, Any], complaint: str) -> None:
+    for model in (nn.build("gcn", data.num_features, 3), nn.Ensemble([nn.build("mlp", data.num_features, 3)])):
+        with pytest.raises((TypeError, ValueError), match=complaint):
+            training.fit(model, data, **options)
+
+
+def test_without_an_epoch_the_drawn_parameters_are_scored(data: Data) -> None:
+    model = nn.build("gcn", data.num_features, 3)
+    result = training.fit(model, data, epochs=0)
+    assert (result.epochs, result.best_epoch) == (0, -1)
+    assert result.val_accuracy == training.evaluate(model, data, data.val_mask)
+    assert math.isfinite(result.val_loss)
 
 
 def test_patience_stops_early(data: Data) -> None:
@@ -303,5 +341,5 @@ def test_a_student_learns_what_its_teacher_answers(data: Data) -> None:
 
 
 def test_self_training_is_refused_where_it_means_nothing(data: Data) -> None:
-    with pytest.raises(ValueError, match=r"self_training must be a probability, at least 0 and below 1, got 1\.0"):
+    with pytest.raises(ValueError, match=r"self_training must be at least 0 and below 1, got 1\.0"):
         training.fit(nn.build("gcn", data.num_features, 3), data, self_training=1.0)

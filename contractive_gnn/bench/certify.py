@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, cast
 
 import torch
 import typer
@@ -21,14 +22,16 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from contractive_gnn.bench.plots import COLOURS, Picture
-from contractive_gnn.bench.presets import load_preset
+from contractive_gnn.bench.presets import preset_names
 from contractive_gnn.bench.protocol import Override, Protocol, ProtocolError, check_names
 from contractive_gnn.bench.results import (
+    CERTIFICATE,
     RESULTS,
     BudgetUnit,
     Cell,
     Result,
     ResultsFile,
+    check_kind,
     current_commit,
     current_versions,
     digest,
@@ -40,11 +43,13 @@ from contractive_gnn.certify import Certificate, FeatureBudget, FlipBudget
 from contractive_gnn.certify import certify as certificate_of
 from contractive_gnn.certify.attack import Siege, besiege
 from contractive_gnn.certify.training import CertifiedFit, fit_certified
+from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.datasets import DATASETS
+from contractive_gnn.datasets.registry import Split
+from contractive_gnn.names import unknown
 from contractive_gnn.nn import FlowGNN, linf_diffusion
 from contractive_gnn.training import evaluate
 
-CERTIFICATE = "certificate"
 RADII = "radii.csv"
 RADII_COLUMNS = [
     *("dataset", "split", "split_seed", "model", "hyperparameters", "certificate", "feature_flips", "seed"),
@@ -105,27 +110,33 @@ def run(
     check_names("dataset", [dataset], DATASETS)
     if kind not in KINDS:
         raise ProtocolError(f"--kind: expected one of {', '.join(KINDS)}, got {kind!r}")
-    if flips < 1 or seeds < 1 or feature_flips < 0:
-        raise ProtocolError(
-            f"expected at least one flip and one seed, and no negative number, got --flips {flips} --seeds {seeds} "
-            f"--feature-flips {feature_flips}"
-        )
-    if total is not None and total < 1:
-        raise ProtocolError(f"--total: expected at least one flip in the whole graph, got {total}")
-    if split not in ("prognn", "random"):
-        raise ProtocolError(f"--split: expected prognn or random, got {split!r}")
-    if not any(load_preset(model, dataset).values()):
-        raise ProtocolError(f"there is no preset called {model!r} for a certificate; the packaged one is 'certified'")
+    for option, value, least in (
+        ("--flips", flips, 1),
+        ("--feature-flips", feature_flips, 0),
+        ("--seeds", seeds, 1),
+        ("--total", 1 if total is None else total, 1),
+        ("--attack-predictions", attack_predictions, 0),
+    ):
+        check_whole(option, value, least=least)
+    if fraction is not None:
+        check_real("--fraction", fraction, above=0)
+    check_names("preset for a certificate", [model], [name for name in preset_names() if name.startswith("certified")])
     protocol = Protocol(
         dataset=dataset,
         models=(model,),
         attacks=(),
         seeds=tuple(range(seeds)),
-        split="prognn" if split == "prognn" else "random",
+        split=cast(Split, split),
         split_seed=split_seed,
         overrides=tuple(map(Override.parse, overrides)),
         root=root,
     )
+    for override in protocol.overrides:
+        if override.subject not in (None, model) or override.section == "attack":
+            raise ProtocolError(f"--set {override}: expected model.KEY=VALUE or training.KEY=VALUE")
+        if override.key not in _TAKEN[override.section]:
+            kind = f"{override.section} hyperparameter"
+            raise ProtocolError(f"--set {override}: {unknown(kind, [override.key], _TAKEN[override.section])}")
     data = protocol.load()
     check_teacher(model, protocol.model_hyperparameters(model)["training"], data)
     budgets: list[tuple[float | int, BudgetUnit]] = [(r, "edges per node") for r in range(1, flips + 1)]
@@ -134,6 +145,7 @@ def run(
     if total is not None:
         budgets.append((total, "edges in all"))
     with ResultsFile(out / RESULTS, _read_line) as results:
+        check_kind(results.finished.values(), results.path, certificates=True)
         for seed in protocol.seeds:
             unit = _Unit(protocol, data, model, seed, kind, feature_flips, attack_predictions)
             cells = [unit.cell(*budget) for budget in budgets]
@@ -155,6 +167,17 @@ def run(
     _picture(finished).save(out)
     typer.echo(f"Written: {out / RESULTS}, {out / RADII}, {out / 'certified.png'}")
     return sum(result.broken for result in finished)
+
+
+def _keywords(function: Callable[..., object], *own: str) -> list[str]:
+    parameters = inspect.signature(function).parameters.values()
+    return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in own]
+
+
+_TAKEN = {
+    "model": _keywords(linf_diffusion),
+    "training": _keywords(fit_certified, "flips", "features", "seed", "on_epoch"),
+}
 
 
 @dataclass
@@ -183,7 +206,7 @@ class _Unit:
             budget=amount,
             budget_unit=unit,
             seed=self.seed,
-            hyperparameters={**self.protocol.model_hyperparameters(self.model), "attack": settings},
+            hyperparameters={**self.protocol.model_identity(self.model), "attack": settings},
         )
 
     def train(self) -> None:
@@ -206,7 +229,7 @@ class _Unit:
     @cached_property
     def owner(self) -> dict[str, str]:
         """The columns of ``radii.csv`` that say what was certified."""
-        cell, learned = self.cell(0, "edges per node"), self.protocol.model_hyperparameters(self.model)
+        cell, learned = self.cell(0, "edges per node"), self.protocol.model_identity(self.model)
         where = cell.dataset, cell.split, cell.split_seed, cell.model, digest(learned)
         return dict(zip(RADII_COLUMNS, map(str, (*where, cell.attack, self.feature_flips, cell.seed)), strict=False))
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shlex
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,10 +18,12 @@ from rich.table import Table
 
 import contractive_gnn
 from contractive_gnn.bench import quiet_dependencies
+from contractive_gnn.checks import check_real, check_whole
 
 if TYPE_CHECKING:
+    from contractive_gnn.bench.presets import Preset
     from contractive_gnn.bench.protocol import Protocol
-    from contractive_gnn.bench.runner import Failure
+    from contractive_gnn.bench.runner import Failure, GraphJob
     from contractive_gnn.bench.verify import Died
     from contractive_gnn.testing import Verdict
 
@@ -93,7 +95,7 @@ Plugins = Annotated[
     typer.Option(
         "--plugin",
         metavar="FILE.py|MODULE",
-        help="Code of yours that registers dynamics; may be given again and again.",
+        help="Code of yours that registers dynamics, models or attacks; may be given again and again.",
     ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")]
@@ -153,6 +155,11 @@ def bench(
     """
     with _errors_in_one_line(debug):
         _use(plugins)
+        _at_least(1, seeds=seeds, jobs=jobs, targets=targets)
+        if anchors is not None:
+            from contractive_gnn.bench.summary import read_anchors
+
+            read_anchors(anchors)  # now, and not after all that has to be measured
         out = out if out is not None else Path("runs") / dataset
         protocol = _protocol(
             dataset=dataset, models=models, attacks=attacks, seeds=seeds, split=split, split_seed=split_seed,
@@ -212,8 +219,8 @@ def tune(
     """Search hyperparameters of a model by its accuracy on the validation nodes; no test label is looked at."""
     with _errors_in_one_line(debug):
         _use(plugins)
-        if trials < 1:
-            raise ValueError(f"--trials: expected at least 1, got {trials}")
+        _at_least(1, trials=trials, seeds=seeds, jobs=jobs)
+        check_whole("--sampler-seed", sampler_seed, least=0, below=2**32)
         protocol = _protocol(
             dataset=dataset, models=model, attacks=attacks, seeds=seeds, split=split, split_seed=split_seed,
             attack_seed=attack_seed, root=root, device=device,
@@ -225,6 +232,7 @@ def tune(
 
         search = Search(protocol, Space.read(space, model), out, sampler_seed=sampler_seed, prune=prune)
         graphs, tasks = search.prepare()
+        _say_what_is_damaged(graphs)
         lost: list[Failure] = []
         with Record(search) as record:
             if record.trials:
@@ -286,8 +294,13 @@ def attack(
 ) -> None:
     """Attack one graph and save it (AttackResult.load reads it again)."""
     with _errors_in_one_line(debug):
+        from contractive_gnn.bench.results import check_folder
+
         if out.suffix != ".npz":
             raise ValueError(f"--out: expected a file name that ends in .npz, got {str(out)!r}")
+        _at_least(1, targets=targets)
+        check_whole("--seed", seed, least=0, below=2**32)
+        check_folder(out.parent)
         _use(plugins)
         protocol = _protocol(
             dataset=dataset, models=model or "", attacks=attack, seeds=1, split=split, split_seed=split_seed,
@@ -297,7 +310,6 @@ def attack(
         from contractive_gnn.bench.runner import attack_once
 
         result, effect = attack_once(protocol, seed=seed)
-        out.parent.mkdir(parents=True, exist_ok=True)
         result.save(out)
         typer.echo(f"{protocol.attacks[0]}: {result.n_flips} flips in {result.seconds:.1f} s, saved to {out}")
         if effect is not None:
@@ -328,10 +340,15 @@ def verify(
     """
     with _errors_in_one_line(debug):
         _use(plugins)
+        _at_least(1, tries=tries, jobs=jobs)
+        check_whole("--seed", seed, least=0, below=2**32)
         from contractive_gnn.bench import verify as verification
+        from contractive_gnn.bench.results import check_folder
         from contractive_gnn.dynamics import registry
 
         wanted = registry.select(names)
+        if out is not None:
+            check_folder(out)
         found: list[Verdict] = []
         lost: list[Died] = []
         processes = jobs or _default_jobs()
@@ -432,8 +449,14 @@ def speed(
         import torch
 
         from contractive_gnn.bench.protocol import check_names
+        from contractive_gnn.bench.results import check_folder
         from contractive_gnn.bench.speed import SUITES, Figure, read_lines, write
 
+        _at_least(1, flips=flips, targets=targets, epochs=epochs, threads=threads)
+        for name, share in (("--fraction", fraction), ("--large-fraction", large_fraction)):
+            if share is not None:
+                check_real(name, share, above=0, most=1)
+        check_folder(out)
         names = list(SUITES) if suite is None else [name.strip() for name in suite.split(",")]
         check_names("suite", names, SUITES)
         read_lines(out)  # an alien file there is told before anything is measured
@@ -503,11 +526,9 @@ def datasets(root: Root = None, debug: Debug = False) -> None:
 
 def _use(plugins: list[str] | None) -> None:
     """Import the plug-ins, here and in every process that is started."""
-    from contractive_gnn.plugins import add_plugin, load_plugins
+    from contractive_gnn.plugins import add_plugins
 
-    for place in plugins or ():
-        add_plugin(place)
-    load_plugins()
+    add_plugins(plugins or ())
 
 
 def _protocol(
@@ -542,20 +563,24 @@ def _protocol(
             raise ModuleNotFoundError(f"{names}: {absent} is not installed; {INSTALL_ATTACKS}")
         _say(f"Left out, because {absent} is not installed: {names}. To have them: {INSTALL_ATTACKS}", markup=False)
         specs = tuple(spec for spec in specs if spec not in lacking)
-    if split not in ("prognn", "random"):
-        raise ValueError(f"--split: expected prognn or random, got {split!r}")
+    given_presets: dict[str, Preset] = {}
+    for text in presets or ():
+        name, preset = parse_preset(text, dataset)
+        if name in given_presets:
+            raise ValueError(f"--preset {text!r}: {name!r} has one already; give each model one")
+        given_presets[name] = preset
     present = {None, *(step.name for spec in specs for step in spec.steps)}
     first = [] if attacks is not None else [o for o in map(Override.parse, quick) if o.subject in present]
     return Protocol(
         dataset=dataset,
-        models=tuple(dict.fromkeys(name.strip() for name in models.split(",") if name.strip())),
+        models=tuple(name.strip() for name in models.split(",") if name.strip()),
         attacks=specs,
         seeds=tuple(range(seeds)),
-        split="prognn" if split == "prognn" else "random",
+        split=split,  # type: ignore[arg-type]  # which Protocol checks
         split_seed=split_seed,
         attack_seed=attack_seed,
         n_targets=targets if targets is not None else QUICK_TARGETS if first else TARGETS,
-        presets=dict(parse_preset(text, dataset) for text in presets or ()),
+        presets=given_presets,
         overrides=(*first, *(Override.parse(text) for text in overrides or ())),
         root=root,
         device=device,
@@ -602,6 +627,7 @@ def _bench(protocol: Protocol, *, out: Path, jobs: int | None, command: str) -> 
     with ResultsFile(out / RESULTS) as results:
         todo = plan(protocol, out=out, finished=results.finished)
         Invocation(command, protocol.models).append_to(out)
+        _say_what_is_damaged(todo.graphs)
         if todo.n_finished:
             _say(f"{todo.n_finished} of {todo.n_cells} numbers are in {out} already.", markup=False)
         failures = []
@@ -622,6 +648,12 @@ def _bench(protocol: Protocol, *, out: Path, jobs: int | None, command: str) -> 
         return len(results.finished), failures
 
 
+def _say_what_is_damaged(graphs: Sequence[GraphJob]) -> None:
+    for graph in graphs:
+        if graph.damaged:
+            _say(f"Made anew: {graph.damaged}", markup=False)
+
+
 @contextlib.contextmanager
 def _sigterm_is_ctrl_c() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, _interrupt)
@@ -633,6 +665,13 @@ def _sigterm_is_ctrl_c() -> Iterator[None]:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+def _at_least(least: int, **options: int | None) -> None:
+    """Raise ValueError for an option, named as in Python, that is given and too small."""
+    for name, value in options.items():
+        if value is not None and value < least:
+            raise ValueError(f"--{name.replace('_', '-')}: expected at least {least}, got {value}")
 
 
 def _default_jobs() -> int:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from contractive_gnn.bench.results import append_line, open_alone
+
 FILE = "commands.jsonl"
 
 
@@ -23,9 +25,13 @@ class Invocation:
     models: Sequence[str]
 
     def append_to(self, folder: Path) -> None:
-        """Add it to the folder's list."""
-        with (folder / FILE).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(self), ensure_ascii=False) + "\n")
+        """Add it to the folder's list.
+
+        Raises:
+            ResultsError: the list cannot be written to.
+        """
+        with open_alone(folder / FILE) as file:
+            append_line(file, json.dumps(asdict(self), ensure_ascii=False) + "\n")
 
 
 def read_invocations(folder: Path) -> tuple[Invocation, ...]:

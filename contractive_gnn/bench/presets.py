@@ -25,6 +25,12 @@ class PresetError(ValueError):
     """A preset that is missing or malformed."""
 
 
+def preset_names() -> list[str]:
+    """The names of the packaged presets."""
+    folder = resources.files("contractive_gnn.bench") / "presets"
+    return sorted(file.name.removesuffix(".json") for file in folder.iterdir() if file.name.endswith(".json"))
+
+
 def load_preset(model: str, dataset: str) -> Preset:
     """The hyperparameters of ``model`` on ``dataset``: ``{"model": {…}, "training": {…}}``.
 
@@ -59,7 +65,7 @@ def read_preset(file: Traversable, dataset: str) -> Preset:
     """
     try:
         entries = json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise PresetError(f"the preset file {file} is not JSON: {error}") from error
     entry = entries.get(dataset, entries.get("default")) if isinstance(entries, dict) else None
     if entry is None:

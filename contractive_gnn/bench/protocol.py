@@ -15,15 +15,20 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import degree
 
-from contractive_gnn import attacks, datasets
+from contractive_gnn import attacks, datasets, plugins
 from contractive_gnn.attacks import Attack
 from contractive_gnn.bench.presets import Preset, load_preset
 from contractive_gnn.bench.results import Cell, EvaluatedOn
 from contractive_gnn.bench.spec import CLEAN, RANDOM, AttackSpec
-from contractive_gnn.datasets.registry import Split
+from contractive_gnn.checks import check_whole
+from contractive_gnn.datasets.registry import SPLITS, Split
+from contractive_gnn.names import unknown
 
 #: Pro-GNN attacks the test nodes with more neighbours than this
 TARGET_DEGREE = 10
+
+
+_PYTHON = {"True": "true", "False": "false", "None": "null"}
 
 
 class ProtocolError(ValueError):
@@ -70,8 +75,13 @@ class Override:
             )
         try:
             parsed = json.loads(value)
+            json.dumps(parsed, allow_nan=False)
         except json.JSONDecodeError:
             parsed = value.strip()
+        except ValueError as error:
+            raise ProtocolError(f"--set {text!r}: expected a finite number, got {value.strip()}") from error
+        if isinstance(parsed, str) and parsed in _PYTHON:
+            raise ProtocolError(f"--set {text!r}: values are read as JSON; write {_PYTHON[parsed]} for {parsed}")
         return cls(subject[0] if subject else None, section, key, parsed)
 
 
@@ -111,6 +121,17 @@ class Protocol:
     download: bool = True
     device: str = "cpu"
 
+    def __post_init__(self) -> None:
+        """Raise ProtocolError for models or seeds that cannot be measured once each."""
+        if not self.seeds:
+            raise ProtocolError("expected at least one seed, got none")
+        for what, given in (("model", self.models), ("seed", self.seeds)):
+            if twice := [each for each in given if given.count(each) > 1]:
+                raise ProtocolError(f"the {what} {twice[0]!r} is given twice; give each once")
+        check_names("split", [self.split], SPLITS)
+        for name, seed in (("split_seed", self.split_seed), ("attack_seed", self.attack_seed)):
+            check_whole(name, seed, least=0, below=2**32)
+
     def load(self) -> Data:
         """The clean graph."""
         return datasets.load(
@@ -129,6 +150,12 @@ class Protocol:
             if override.section in preset and override.subject in (None, model):
                 preset[override.section][override.key] = override.value
         return preset
+
+    def model_identity(self, model: str) -> dict[str, dict[str, Any]]:
+        """:meth:`model_hyperparameters`, and the digests of the ``plugins`` that have a part in the model, if any."""
+        given = self.model_hyperparameters(model)
+        code = plugins.digests([model, *words(given)])
+        return {**given, "plugins": code} if code else given
 
     def attack(self, spec: AttackSpec) -> Attack:
         """The attack object of a live specification.
@@ -154,6 +181,8 @@ class Protocol:
         own: dict[str, Any] = {"seed": self.attack_seed, "params": self.attack(spec).params}
         if spec.name == RANDOM and own["params"] == attacks.get(RANDOM).params:
             del own["params"]  # results name the seed alone, unless something was set by hand
+        if code := plugins.digests([spec.attack.name]):
+            own["plugins"] = code
         return {**own, "targets": self.n_targets} if spec.targeted else own
 
     def cells(self, *, split: str, model: str, seed: int) -> Iterator[tuple[AttackSpec, Cell]]:
@@ -177,9 +206,21 @@ class Protocol:
                     budget=spec.amount,
                     budget_unit=spec.unit,
                     seed=seed,
-                    hyperparameters={**self.model_hyperparameters(model), "attack": self.attack_hyperparameters(spec)},
+                    hyperparameters={**self.model_identity(model), "attack": self.attack_hyperparameters(spec)},
                 ),
             )
+
+
+def words(value: Any) -> Iterator[str]:
+    """Every text in a value of JSON: of hyperparameters, among others the names of a model's parts."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from words(part)
+    elif isinstance(value, Sequence):
+        for part in value:
+            yield from words(part)
 
 
 @dataclass(frozen=True)
@@ -262,12 +303,12 @@ def device_name(device: str) -> str:
 
 
 def check_names(kind: str, given: Sequence[str], known: Collection[str]) -> None:
-    """Raise an error that lists what there is, unless every name given is known.
+    """Raise an error that lists what there is, unless every name given is known and there is one.
 
     Raises:
         ProtocolError: a name is unknown, or none is given.
     """
-    unknown = [name for name in given if name not in known]
-    if unknown or not given:
-        what = f"no {kind} is called {', '.join(map(repr, unknown))}" if unknown else f"no {kind} given"
-        raise ProtocolError(f"{what}; there are: {', '.join(sorted(known))}")
+    if not given:
+        raise ProtocolError(f"no {kind} given; there are: {', '.join(sorted(known))}")
+    if strangers := [name for name in given if name not in known]:
+        raise ProtocolError(unknown(kind, strangers, known))

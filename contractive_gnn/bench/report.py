@@ -17,7 +17,7 @@ from rich.text import Text
 
 from contractive_gnn.bench.invocations import read_invocations
 from contractive_gnn.bench.plots import Picture, pictures
-from contractive_gnn.bench.results import RESULTS, EvaluatedOn, Result, read_results, replacing
+from contractive_gnn.bench.results import CERTIFICATE, RESULTS, EvaluatedOn, Result, read_results, replacing
 from contractive_gnn.bench.summary import (
     CLEAN,
     DOUBT,
@@ -71,12 +71,18 @@ class Report:
         """Read ``folder/results.jsonl``.
 
         Raises:
-            ResultsError: there is none, it cannot be read, or nothing is in it yet.
+            ResultsError: there is none, or it cannot be read.
+            ReportError: nothing is in it yet, or results of two kinds are.
             AnchorError: the file of published numbers cannot be read.
         """
         results = read_results(folder / RESULTS)
         if not results:
             raise ReportError(f"{folder / RESULTS} holds no finished result yet")
+        if len({result.attack.startswith(CERTIFICATE) for result in results}) > 1:
+            raise ReportError(
+                f"{folder / RESULTS} holds certificates and results of attacks, which share no table: a certified "
+                "accuracy is a bound; move the lines of one kind to a folder of their own"
+            )
         invocations = read_invocations(folder)
         return cls(
             sections=summarise(results, order=[model for run in invocations for model in run.models]),

@@ -1,28 +1,31 @@
 """What a benchmark measured: one JSON object a line, appended to ``results.jsonl`` and never changed.
 
 A cell is identified by what was asked for (:attr:`Cell.key`); a result is a cell with what came out. A line is handed
-to the system in one write and flushed to the disk, so a run that is killed leaves at most one unfinished line, at the
-end: readers pass over it and :class:`ResultsFile` cuts it away before it appends.
+to the system and flushed to the disk before the next one, so a run that is killed leaves at most one unfinished line,
+at the end: readers pass over it and :class:`ResultsFile` cuts it away before it appends. A line that the system does
+not take, on a full disk for instance, is cut away at once, and the run ends with an error.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import math
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from contractive_gnn.plugins import plugin_files
+from contractive_gnn import plugins
 
 try:
     import fcntl
@@ -49,11 +52,25 @@ BudgetUnit = Literal[
 Key = tuple[str | int | float, ...]
 
 RESULTS = "results.jsonl"
+#: what the attack is called in the results of ``contractive-gnn certify``, or what its name begins with
+CERTIFICATE = "certificate"
 PACKAGES = ("torch", "torch_geometric", "numpy", "deeprobust", "contractive_gnn")
 
 
 class ResultsError(ValueError):
-    """A results file that cannot be read, or that another run is writing to."""
+    """A results file that cannot be read or written, or that another run is writing to."""
+
+
+#: of the fields of a line; what is not here may be null
+_KINDS: Mapping[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(
+        ("dataset", "split", "model", "attack", "threat", "budget_unit", "evaluated_on", "attack_source"), str
+    ),
+    **dict.fromkeys(("split_seed", "seed", "n_evaluated", "flips"), int),
+    **dict.fromkeys(("budget", "accuracy", "clean_accuracy", "train_s", "attack_s"), (int, float)),
+    **dict.fromkeys(("hyperparameters", "versions"), dict),
+    "unreliable": list,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +89,8 @@ class Cell:
         budget: size of the attack, in ``budget_unit``.
         budget_unit: what the budget counts.
         seed: seed of the initial weights and of the training.
-        hyperparameters: everything else that decides the number: ``{"model": …, "training": …, "attack": …}``.
+        hyperparameters: everything else that decides the number: ``{"model": …, "training": …, "attack": …}``, and
+            ``"plugins"`` where plug-ins have a part in the model (:func:`contractive_gnn.plugins.digests`).
     """
 
     dataset: str
@@ -166,6 +184,9 @@ class Result(Cell):
         missing = [f.name for f in fields if f.name not in record and f.default is dataclasses.MISSING]
         if missing:
             raise ResultsError(f"lacks the field(s) {', '.join(missing)}")
+        for name, kinds in _KINDS.items():
+            if not isinstance(record[name], kinds):
+                raise ResultsError(f"{name} cannot be {record[name]!r} ({type(record[name]).__name__})")
         return cls(**{f.name: record[f.name] for f in fields if f.name in record})
 
 
@@ -173,8 +194,12 @@ class Result(Cell):
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name to write to, renamed to ``path`` after the block: a reader finds the old file or the new one.
 
-    It ends as ``path`` does, and is gone after an error.
+    It ends as ``path`` does, and is gone after an error. The folder is made where it is missing.
+
+    Raises:
+        ResultsError: see :func:`make_folder`.
     """
+    make_folder(path.parent)
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         yield partial
@@ -204,6 +229,8 @@ def read_results(path: Path, read_line: Callable[[str], Result] = Result.from_li
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise ResultsError(f"no results at {path}: run `contractive-gnn bench --out {path.parent}` first") from error
+    except OSError as error:
+        raise ResultsError(f"{path} cannot be read ({error.strerror})") from error
     results = []
     for number, line in enumerate(content.split(b"\n")[:-1], start=1):
         try:
@@ -213,16 +240,56 @@ def read_results(path: Path, read_line: Callable[[str], Result] = Result.from_li
     return results
 
 
+def check_kind(results: Iterable[Result], path: Path, *, certificates: bool) -> None:
+    """Raise unless all results are certificates, or none is: a bound and a measurement share no file.
+
+    Raises:
+        ResultsError: one is of the other kind.
+    """
+    if any(result.attack.startswith(CERTIFICATE) != certificates for result in results):
+        other = "results of `contractive-gnn bench`" if certificates else "certificates of `contractive-gnn certify`"
+        raise ResultsError(f"{path} holds {other}; choose another --out")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder of results, and those that it lies in, where they are missing.
+
+    Raises:
+        ResultsError: it cannot be made, or there is a file in its place.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResultsError(f"{folder} cannot be made a folder ({error.strerror}); choose another --out") from error
+
+
+def check_folder(folder: Path) -> None:
+    """Make a folder of results where it is missing, and find out now whether files can be written to it.
+
+    Raises:
+        ResultsError: they cannot.
+    """
+    make_folder(folder)
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ResultsError(f"{folder} cannot be written to ({error.strerror}); choose another --out") from error
+
+
 def open_alone(path: Path) -> FileIO:
     """Open a file of lines for appending, by one run at a time, and cut an unfinished last line away.
 
     The folder is made where it is missing. The lock ends when the file is closed.
 
     Raises:
-        ResultsError: another run has the file open.
+        ResultsError: another run has the file open, or it cannot be written to.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("ab", buffering=0)
+    make_folder(path.parent)
+    try:
+        file = path.open("ab", buffering=0)
+    except OSError as error:
+        raise ResultsError(f"{path} cannot be written to ({error.strerror}); choose another --out") from error
     try:
         if fcntl is not None:
             try:
@@ -236,6 +303,38 @@ def open_alone(path: Path) -> FileIO:
         file.close()
         raise
     return file
+
+
+def append_line(file: FileIO, line: str) -> None:
+    """Append a line, newline included, so that it is on the disk when this returns; or leave the file as it was.
+
+    Args:
+        file: of :func:`open_alone`; closed where a part of the line could neither be completed nor cut away.
+        line: one line.
+
+    Raises:
+        ResultsError: the system does not take it (no space left on the disk, a file too large, …).
+    """
+    end = os.fstat(file.fileno()).st_size
+    left = memoryview(line.encode())
+    try:
+        while left:  # the system may take a part, and give its reason for the rest at the next try
+            taken = file.write(left)
+            if not taken:
+                raise OSError(errno.EIO, "it takes nothing and gives no reason")
+            left = left[taken:]
+        os.fsync(file.fileno())
+    except BaseException as error:
+        try:
+            file.truncate(end)
+        except OSError:
+            file.close()
+        if isinstance(error, OSError):
+            raise ResultsError(
+                f"{file.name} takes no more lines ({error.strerror}); what was there before is whole. "
+                "Make room, or choose another --out"
+            ) from error
+        raise
 
 
 class ResultsFile:
@@ -269,12 +368,11 @@ class ResultsFile:
         """Write one result so that it is on the disk, whole, when this returns.
 
         Raises:
-            ResultsError: the cell is already finished.
+            ResultsError: the cell is already finished, or the line cannot be written (:func:`append_line`).
         """
         if result in self:
             raise ResultsError(f"{self.path} already holds {result.key}")
-        self._file.write(result.to_line().encode())
-        os.fsync(self._file.fileno())
+        append_line(self._file, result.to_line())
         self.finished[result.key] = result
 
     def close(self) -> None:
@@ -308,11 +406,11 @@ def current_commit() -> tuple[str | None, bool]:
 
 
 def current_versions() -> dict[str, str | None]:
-    """Versions of Python, of :data:`PACKAGES` (None for what is not installed) and of plug-in files."""
+    """Versions of Python, of :data:`PACKAGES` (None for what is not installed) and of the plug-ins."""
     versions: dict[str, str | None] = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             versions[package] = None
-    return versions | plugin_files()
+    return versions | plugins.versions()

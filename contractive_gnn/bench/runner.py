@@ -9,7 +9,6 @@ those that do are made once for each model and seed, whether it is then frozen o
 from __future__ import annotations
 
 import functools
-import inspect
 import traceback
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -26,6 +25,7 @@ from contractive_gnn.attacks import AttackResult, Budget
 from contractive_gnn.attacks.base import edge_difference, feature_difference
 from contractive_gnn.bench.presets import SECTIONS, Preset
 from contractive_gnn.bench.protocol import (
+    Override,
     Protocol,
     ProtocolError,
     check_device,
@@ -35,18 +35,23 @@ from contractive_gnn.bench.protocol import (
     evaluation,
 )
 from contractive_gnn.bench.results import (
+    RESULTS,
     Cell,
     EvaluatedOn,
     Key,
     Result,
     ResultsFile,
+    check_kind,
     current_commit,
     current_versions,
     digest,
+    make_folder,
 )
+from contractive_gnn.bench.spaces import TRAINING, model_hyperparameters
 from contractive_gnn.bench.spec import CLEAN, AttackSpec
 from contractive_gnn.bench.workers import Job, run_jobs
-from contractive_gnn.nn import build, model_names
+from contractive_gnn.names import unknown
+from contractive_gnn.nn import MODELS, build, model_names
 from contractive_gnn.nn.deeprobust import DeepRobustModel
 from contractive_gnn.seeding import seeded
 
@@ -107,11 +112,19 @@ class Task:
 
 @dataclass(frozen=True)
 class GraphJob:
-    """Make one attacked graph and keep it."""
+    """Make one attacked graph and keep it.
+
+    Attributes:
+        protocol: data set, seeds and hyperparameters.
+        spec: the attack.
+        path: where the graph will lie.
+        damaged: why the file that is there cannot be read; empty where there is none.
+    """
 
     protocol: Protocol
     spec: AttackSpec
     path: Path
+    damaged: str = ""
 
     def run(self) -> Iterator[Message]:
         """Yields the graph, or the failure. The cells that miss it are counted by the units that need it."""
@@ -242,7 +255,7 @@ class Plan:
     """What is left to do of a benchmark.
 
     Attributes:
-        graphs: attacked graphs to make first.
+        graphs: attacked graphs to make first: those that are missing, and those whose file cannot be read.
         units: then the measurements.
         n_cells: numbers that the benchmark consists of.
         n_finished: numbers that earlier runs have measured.
@@ -270,12 +283,15 @@ def plan(protocol: Protocol, *, out: Path, finished: Mapping[Key, Result]) -> Pl
     Raises:
         ProtocolError: an unknown model or device, hyperparameters that a model or the training does not take, …
         DatasetError: the data set cannot be had.
+        ResultsError: the results that are there are certificates.
     """
     check_names("model", protocol.models, model_names())
+    check_kind(finished.values(), out / RESULTS, certificates=False)
     data = protocol.load()
     _check(protocol, data)
     stamp = Stamp.now(protocol.device)
     units, graphs, n_cells, n_finished = [], {}, 0, 0
+    looked_at: set[Path] = set()
     for seed in protocol.seeds:
         for model in protocol.models:
             tasks, clean_accuracy = [], None
@@ -291,12 +307,26 @@ def plan(protocol: Protocol, *, out: Path, finished: Mapping[Key, Result]) -> Pl
                 graph = None
                 if spec.name != CLEAN and not spec.needs_victim:
                     graph = out / GRAPHS / _graph_name(protocol, spec, data.split)
-                    if not graph.exists():
-                        graphs[graph] = GraphJob(protocol, spec, graph)
+                    if graph not in looked_at:
+                        looked_at.add(graph)
+                        damaged = _damage(graph)
+                        if damaged is not None:
+                            graphs[graph] = GraphJob(protocol, spec, graph, damaged)
                 tasks.append(Task(cell, spec, graph))
             if tasks:
                 units.append(UnitJob(protocol, model, seed, tuple(tasks), clean_accuracy, stamp))
     return Plan(tuple(graphs.values()), tuple(units), n_cells, n_finished)
+
+
+def _damage(graph: Path) -> str | None:
+    """Why the file of an attacked graph cannot be read: empty where there is none, None where it can be."""
+    try:
+        AttackResult.load(graph)
+    except FileNotFoundError:
+        return ""
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def execute(todo: Plan, results: ResultsFile, *, processes: int) -> Generator[Message, None, None]:
@@ -311,7 +341,7 @@ def execute(todo: Plan, results: ResultsFile, *, processes: int) -> Generator[Me
         processes: number of processes over the models and seeds.
     """
     out = results.path.parent
-    (out / GRAPHS).mkdir(parents=True, exist_ok=True)
+    make_folder(out / GRAPHS)
     stages: list[Sequence[Job[Message]]] = [todo.graphs, todo.units]
     with closing(run_jobs(stages, processes=processes)) as messages:
         for message in messages:
@@ -481,19 +511,48 @@ def _check(protocol: Protocol, data: Data) -> None:
             )
         if spec.targeted and spec.source == "live":
             _targets(protocol, data)
+        for step in spec.steps:
+            if _made_here(step):
+                try:
+                    protocol.attack(step)
+                except (TypeError, ValueError) as error:
+                    raise ProtocolError(f"attack {step}: {error}") from error
     for model in protocol.models:
         _check_model(model, protocol.model_hyperparameters(model), data, device=protocol.device)
     if strangers := [model for model in protocol.presets if model not in protocol.models]:
         raise ProtocolError(
             f"--preset {strangers[0]}=…: {strangers[0]!r} is not in this benchmark; it has {', '.join(protocol.models)}"
         )
-    subjects = {*protocol.models, *(step.name for spec in protocol.attacks for step in spec.steps)}
     for override in protocol.overrides:
-        if override.subject is not None and override.subject not in subjects:
-            raise ProtocolError(
-                f"--set {override.subject}.{override.section}.{override.key}: {override.subject!r} is not in this "
-                f"benchmark; it has {', '.join(sorted(subjects))}"
-            )
+        if override.subject is not None:
+            _check_subject(protocol, override)
+
+
+def _made_here(step: AttackSpec) -> bool:
+    """Whether an attack object makes its graph, which has hyperparameters."""
+    return step.name != CLEAN and step.source != "published"
+
+
+def _check_subject(protocol: Protocol, override: Override) -> None:
+    """Whether the one model or attack that an override is for is here, and reads it."""
+    steps = [step for spec in protocol.attacks for step in spec.steps]
+    subjects = {*protocol.models, *(step.name for step in steps)}
+    live = {name for step in steps if _made_here(step) for name in (step.name, step.attack.name)}
+    readers = live if override.section == "attack" else set(protocol.models)
+    if override.subject in readers:
+        if override.section == "training" and hasattr(MODELS.get(override.subject or ""), "fit_data"):
+            why = f"{override.subject!r} trains itself; write {override.subject}.model.{override.key}"
+        else:
+            return
+    elif override.subject not in subjects:
+        why = f"{override.subject!r} is not in this benchmark; it has {', '.join(sorted(subjects))}"
+    elif override.section != "attack":
+        why = f"{override.subject!r} is an attack; write {override.subject}.attack.{override.key}"
+    elif override.subject in protocol.models:
+        why = f"{override.subject!r} is a model; write {override.subject}.model.{override.key}"
+    else:
+        why = f"{override.subject!r} is not made here by an attack that has hyperparameters"
+    raise ProtocolError(f"--set {override.subject}.{override.section}.{override.key}: {why}")
 
 
 def check_teacher(model: str, options: Mapping[str, Any], data: Data, *, device: str = "cpu") -> None:
@@ -517,12 +576,18 @@ def check_teacher(model: str, options: Mapping[str, Any], data: Data, *, device:
 
 def _check_model(model: str, hyperparameters: Preset, data: Data, *, device: str = "cpu") -> None:
     """Whether it can be built and fitted, and its teacher too."""
+    options = {name: value for name, value in hyperparameters["training"].items() if name != "teacher"}
+    for section, known in (("model", model_hyperparameters(model)), ("training", TRAINING)):
+        if known is not None and (strange := [name for name in hyperparameters[section] if name not in known]):
+            raise ProtocolError(f"model {model!r}: {unknown(f'{section} hyperparameter', strange, known)}")
     check_teacher(model, hyperparameters["training"], data, device=device)
     try:
         built = _build(model, data, hyperparameters["model"])
-        inspect.signature(training.fit).bind(built, data, seed=0, **hyperparameters["training"])
-    except TypeError as error:
-        raise ProtocolError(f"model {model!r} with {hyperparameters}: {error}") from error
+        training.check_options(built, **options)
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        names = [name for section in SECTIONS for name in hyperparameters[section]]
+        told = "" if any(name in str(error) for name in names) else f" with {dict(hyperparameters)}"
+        raise ProtocolError(f"model {model!r}{told}: {error}") from error
     if torch.device(device).type != "cpu" and any(isinstance(part, DeepRobustModel) for part in built.modules()):
         raise ProtocolError(
             f"--device {device}: model {model!r} is trained by DeepRobust's own loop, on the CPU; measure it without"
@@ -538,5 +603,5 @@ def _graph_name(protocol: Protocol, spec: AttackSpec, split: str) -> str:
 
 
 def _failure(what: str, error: Exception, *, cells: int) -> Failure:
-    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
     return Failure(what, reason, "".join(traceback.format_exception(error)), cells)

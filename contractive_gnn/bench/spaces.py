@@ -10,17 +10,26 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from contractive_gnn import training
 from contractive_gnn.bench.presets import SECTIONS, Preset
 from contractive_gnn.bench.protocol import check_names
-from contractive_gnn.dynamics import registry
-from contractive_gnn.nn import MODELS, flow_gnn, model_names
+from contractive_gnn.dynamics import GradientAscent, GradientFlow, HamiltonianFlow, registry
+from contractive_gnn.names import unknown
+from contractive_gnn.nn import MODELS, Similarity, flow_gnn, gradient_flow, model_names, robust, robust_provable
 
 if TYPE_CHECKING:
     import optuna
 
+#: whose keyword arguments those models take that take any
+_HANDED_ON: dict[Callable[..., Any], Callable[..., Any]] = {
+    gradient_flow: GradientFlow,
+    robust: Similarity,
+    robust_provable: Similarity,
+    GradientAscent: GradientFlow,
+    HamiltonianFlow: GradientFlow,
+}
 #: what the search itself hands to the training
 _NOT_TUNED = ("seed", "on_epoch")
 
@@ -129,14 +138,11 @@ class Space:
         if not source.is_file():
             if file is not None:
                 raise SpaceError(f"--space {file}: there is no such file")
-            packaged = sorted(entry.name.removesuffix(".json") for entry in folder.iterdir())
-            raise SpaceError(
-                f"there is no packaged space for the model {model!r} (there is for {', '.join(packaged)}); "
-                "give one of yours with --space FILE.json"
-            )
+            packaged = [entry.name.removesuffix(".json") for entry in folder.iterdir()]
+            raise SpaceError(f"{unknown('packaged space', [model], packaged)}; or give your own with --space FILE.json")
         try:
             return cls(json.loads(source.read_text(encoding="utf-8")), f"the space in {source}")
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise SpaceError(f"the space in {source} is not JSON: {error}") from error
 
     @cached_property
@@ -177,14 +183,10 @@ class Space:
         """
         if self.dimensions["training"] and hasattr(MODELS.get(model), "fit_data"):
             raise SpaceError(f"{self.place}: the model {model!r} trains itself; name its hyperparameters under 'model'")
-        known = {"model": model_hyperparameters(model), "training": _keywords(training.fit)}
-        for section, names in known.items():
-            unknown = [] if names is None else [name for name in self.dimensions[section] if name not in names]
-            if names is not None and unknown:
-                whose = f"the model {model!r}" if section == "model" else "the training"
+        for section, known in (("model", model_hyperparameters(model)), ("training", TRAINING)):
+            if known is not None and (strange := [name for name in self.dimensions[section] if name not in known]):
                 raise SpaceError(
-                    f"{self.place}: {whose} has no hyperparameter {', '.join(map(repr, unknown))}; "
-                    f"it has {', '.join(names)}"
+                    f"{self.place}, for the model {model!r}: {unknown(f'{section} hyperparameter', strange, known)}"
                 )
 
     def example(self) -> Preset:
@@ -200,7 +202,7 @@ class Space:
 
 
 def model_hyperparameters(model: str) -> tuple[str, ...] | None:
-    """The names that a model's constructor takes; None where it takes any, to hand them on."""
+    """The names that a model's constructor takes; None where it takes any, and it is not known whom it hands them."""
     if model in MODELS:
         return _keywords(MODELS[model])
     own = _keywords(registry.DYNAMICS[model], but_first=True)
@@ -210,7 +212,17 @@ def model_hyperparameters(model: str) -> tuple[str, ...] | None:
 
 def _keywords(function: Callable[..., Any], *, but_first: bool = False) -> tuple[str, ...] | None:
     parameters = list(inspect.signature(function).parameters.values())[but_first:]
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return None
     wanted = (p for p in parameters if p.kind is p.KEYWORD_ONLY or (but_first and p.kind is p.POSITIONAL_OR_KEYWORD))
-    return tuple(p.name for p in wanted if p.name not in _NOT_TUNED)
+    names = [p.name for p in wanted if p.name not in _NOT_TUNED]
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        taker = _HANDED_ON.get(function)
+        if taker is None and function.__module__ == registry.__name__:  # each hands them to what it returns
+            taker = get_type_hints(function).get("return")
+        if taker is None:
+            return None
+        names += _keywords(taker) or ()
+    return tuple(dict.fromkeys(names))
+
+
+#: what :func:`contractive_gnn.training.fit` takes from a preset, a space or ``--set``
+TRAINING = tuple(_keywords(training.fit) or ())

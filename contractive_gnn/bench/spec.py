@@ -11,7 +11,6 @@ graph that those before it left: edges and features at once.
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -21,6 +20,7 @@ from contractive_gnn.attacks import ATTACKS, Attack, Budget
 from contractive_gnn.bench.results import BudgetUnit, Source, Threat
 from contractive_gnn.datasets import UnknownBudgetError, has_published
 from contractive_gnn.datasets.published import checked_budget
+from contractive_gnn.names import unknown
 
 CLEAN: Final = "clean"
 RANDOM: Final = "random"
@@ -191,9 +191,7 @@ def _parse_step(text: str, part: str, dataset: str) -> AttackSpec:
         raise SpecError(f"attack {text!r}: expected {_FORM}")
     name, budget = match["name"], match["budget"]
     if name not in attack_names():
-        close = difflib.get_close_matches(name, attack_names(), n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise SpecError(f"attack {text!r}: no attack is called {name!r}.{hint} There are: {', '.join(attack_names())}")
+        raise SpecError(f"attack {text!r}: {unknown('attack', [name], attack_names())}")
     if name == CLEAN:
         if budget is not None:
             raise SpecError(f"attack {text!r}: clean is no attack and takes no budget and no threat; write clean")

@@ -351,7 +351,6 @@ def write(figures: list[Figure], folder: Path) -> list[Path]:
     Raises:
         ValueError: see :func:`read_lines`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     lines = folder / "speed.jsonl"
     suites = {figure.suite for figure in figures}
     kept = [line for line in read_lines(folder) if json.loads(line)["suite"] not in suites]

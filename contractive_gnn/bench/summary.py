@@ -358,5 +358,5 @@ def read_anchors(path: Path) -> tuple[Anchor, ...]:
                 except (TypeError, ValueError) as error:
                     raise AnchorError(f"{path}, line {reader.line_num}: {error}") from error
             return tuple(anchors)
-    except OSError as error:
-        raise AnchorError(f"cannot read the published numbers: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise AnchorError(f"cannot read the published numbers in {path}: {error}") from error

@@ -31,11 +31,11 @@ import torch
 from rich.table import Table
 from torch_geometric.data import Data
 
-from contractive_gnn import training
+from contractive_gnn import plugins, training
 from contractive_gnn.attacks import AttackResult
 from contractive_gnn.bench.presets import Preset
-from contractive_gnn.bench.protocol import Protocol
-from contractive_gnn.bench.results import open_alone
+from contractive_gnn.bench.protocol import Protocol, words
+from contractive_gnn.bench.results import make_folder, open_alone, replacing
 from contractive_gnn.bench.runner import GRAPHS, Failure, GraphJob, Message, Stamp, Task, plan, train
 from contractive_gnn.bench.spaces import Space
 from contractive_gnn.bench.spec import CLEAN, AttackSpec
@@ -124,7 +124,9 @@ class Search:
     @property
     def question(self) -> dict[str, Any]:
         """All that decides the trials; what lies in a folder is carried on only with the same."""
+        code = plugins.digests([self.model, *words(self.space.given)])
         return {
+            **({"plugins": code} if code else {}),
             "dataset": self.protocol.dataset,
             "split": self.protocol.split,
             "split_seed": self.protocol.split_seed,
@@ -314,7 +316,7 @@ class Record:
             question = json.loads(json.dumps(self.search.question))
             if asked is None:
                 self._study.set_user_attr("question", question)
-            elif differing := [name for name in question if asked.get(name) != question[name]]:
+            elif differing := [name for name in {**asked, **question} if asked.get(name) != question.get(name)]:
                 raise TuneError(
                     f"{self.search.out} holds another search, with other {', '.join(differing)}; "
                     "choose another --out, or repeat its options to carry it on"
@@ -369,7 +371,7 @@ def execute(
     Raises:
         TuneError: a graph could not be made.
     """
-    (record.search.out / GRAPHS).mkdir(parents=True, exist_ok=True)
+    make_folder(record.search.out / GRAPHS)
     stamp = Stamp.now(record.search.protocol.device)
     missing = sorted(set(range(trials)) - {trial.number for trial in record.trials})
     jobs = [TrialJob(record.search, number, tasks, stamp) for number in missing]
@@ -409,7 +411,5 @@ def table(trials: Sequence[Trial], space: Space, *, most: int = 5) -> Table:
 
 
 def _write(path: Path, text: str) -> None:
-    """Under a temporary name first: a reader finds the old file or the new one, never half of one."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")

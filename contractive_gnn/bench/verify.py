@@ -107,7 +107,6 @@ def _matrix(x: Tensor) -> str:
 
 def write(found: Sequence[Verdict], folder: Path) -> Path:
     """Write ``verify.jsonl``, one claim a line, under a temporary name first."""
-    folder.mkdir(parents=True, exist_ok=True)
     lines = (json.dumps(record, ensure_ascii=False) for verdict in found for record in verdict.records())
     with replacing(folder / RECORDS) as partial:
         partial.write_text("".join(line + "\n" for line in lines), encoding="utf-8")

@@ -16,6 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
+from contractive_gnn import plugins
 from contractive_gnn.bench import quiet_dependencies
 
 Message = TypeVar("Message")
@@ -120,7 +121,7 @@ class _Workers(Generic[Message]):
     def _start(self) -> tuple[Connection, SpawnProcess]:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs,), daemon=True)
+        process = context.Process(target=_work, args=(theirs, plugins.loaded()), daemon=True)
         before = {name: os.environ.get(name) for name in _THREADS}
         # Read by the numerical libraries when the worker loads them, which is before any line of ours runs there.
         os.environ.update(dict.fromkeys(_THREADS, "1"))
@@ -147,16 +148,25 @@ class _Workers(Generic[Message]):
         self.running.clear()
 
 
-def _work(connection: Connection) -> None:
-    """The life of a worker: jobs come through the pipe, messages go back, and the end of the pipe is the end."""
+def _work(connection: Connection, expected: dict[str, str]) -> None:
+    """The life of a worker: jobs come through the pipe, messages go back, and the end of the pipe is the end.
+
+    ``expected`` are the plug-ins of the process that started it, which are imported before there is a job: it may be
+    about a name that one of them registers.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     quiet_dependencies()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
+    failure = ""
+    try:
+        plugins.load_plugins(expected)
+    except plugins.PluginError as error:
+        failure = str(error)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             job: Job[Any] = connection.recv()
-            for message in job.run():
+            for message in [job.died(failure)] if failure else job.run():
                 connection.send(message)
             connection.send(_FINISHED)
 

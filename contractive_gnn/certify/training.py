@@ -16,10 +16,12 @@ from contractive_gnn.certify.bounds import Box, Neighbourhoods
 from contractive_gnn.certify.budget import FeatureBudget, FlipBudget
 from contractive_gnn.certify.certificate import diffuse, score_bounds, worst_margins
 from contractive_gnn.certify.parts import Parts, take_apart
+from contractive_gnn.checks import check_real, check_whole
+from contractive_gnn.inputs import InputError
 from contractive_gnn.nn.flow import FlowGNN
 from contractive_gnn.nn.sparse import compress, dropout
 from contractive_gnn.seeding import seeded
-from contractive_gnn.training import answers
+from contractive_gnn.training import answers, check_options, trainable
 
 
 @dataclass(frozen=True)
@@ -91,23 +93,29 @@ def fit_certified(
         on_epoch: called with an evaluated epoch and its clean and certified validation accuracy in percent.
 
     Raises:
-        ValueError: a model that the bound does not cover, a missing mask, a weight outside [0, 1], or a teacher whose
-            scores are not all finite.
+        InputError: a graph that :mod:`contractive_gnn.inputs` refuses or that has weights, or a mask without nodes or
+            with unlabelled ones.
+        ValueError: a model that the bound does not cover, a weight outside [0, 1], or a teacher whose scores are not
+            all finite.
         FloatingPointError: if the training loss is not finite.
     """
-    for name, share in (("weight", weight), ("select", select)):
-        if not 0 <= share <= 1:
-            raise ValueError(f"{name} must lie in [0, 1], got {share!r}")
-    for mask in ("train_mask", "val_mask"):
-        if data.get(mask) is None or not bool(data[mask].any()):
-            raise ValueError(f"data.{mask} must select at least one node; load the graph with a split")
+    check_real("weight", weight, least=0, most=1)
+    check_real("select", select, least=0, most=1)
+    check_whole("warmup", warmup, least=0)
+    check_whole("every", every, least=1)
+    check_options(model, seed=seed, epochs=epochs, lr=lr, weight_decay=weight_decay, patience=patience)
+    data = trainable(data)
+    if data.get("edge_weight") is not None:
+        raise InputError("data has edge_weight, and a certificate is for unweighted graphs; delete it")
     parts = take_apart(model)
     if isinstance(parts, str):
         raise ValueError(f"this model cannot be trained for a certificate: {parts}")
     start = time.perf_counter()
     features = FeatureBudget() if features is None else features
     graph = Neighbourhoods.of(data.edge_index, flips)
-    x, dense, y, train, val = compress(data.x), data.x, data.y, data.train_mask, data.val_mask
+    x, train, val = compress(data.x), data.train_mask, data.val_mask
+    y = data.y.clamp(min=0)  # those that are not known are not read
+    dense = data.x if data.x.layout == torch.strided else data.x.to_dense()
     learned, target = train, y
     if teacher is not None:
         learned, target = torch.ones_like(train), answers(teacher, data)

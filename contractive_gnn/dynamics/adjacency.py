@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from contractive_gnn.activations import Activation, LeakyReLU, activation
+from contractive_gnn.checks import check_real
 from contractive_gnn.dynamics.base import Dynamics
 from contractive_gnn.graph import Graph
 from contractive_gnn.norms import number
@@ -201,10 +202,9 @@ class AdjacencyFlow(Dynamics):
         super().__init__()
         if form not in FORMS:
             raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
-        if alpha > 0:
-            raise ValueError(f"alpha must be at most 0, got {alpha!r}")
-        if step <= 0:
-            raise ValueError(f"step must be positive, got {step!r}")
+        check_real("alpha", alpha, most=0)
+        check_real("step", step, above=0)
+        check_real("scale", scale)
         self.sigma = LeakyReLU(0.2) if sigma is None else activation(sigma)
         if self.sigma.group or self.sigma.slopes[0] < 0 or self.sigma.slopes[1] > 1:
             raise ValueError(

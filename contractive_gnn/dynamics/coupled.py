@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from contractive_gnn.checks import check_real
 from contractive_gnn.dynamics.adjacency import AdjacencyFlow
 from contractive_gnn.dynamics.base import Dynamics
 from contractive_gnn.graph import Graph
@@ -49,8 +50,8 @@ class CoupledFlow(Dynamics):
             raise ValueError(
                 f"the coupled flow needs a certified feature flow whose constants no graph changes, got {features}"
             )
-        if scale is not None and not (scale > 0 and math.isfinite(scale)):
-            raise ValueError(f"scale must be a positive finite number, got {scale!r}")
+        if scale is not None:
+            check_real("scale", scale, above=0)
         gain = self.structure_gain()
         if features.norm != "linf" or math.isinf(gain):
             raise ValueError(

@@ -8,6 +8,7 @@ from torch_geometric.nn import MessagePassing
 
 from contractive_gnn import kernels
 from contractive_gnn.activations import Activation, activation
+from contractive_gnn.checks import check_real
 from contractive_gnn.dynamics.base import Dynamics, check_state, larger, methods, passes_plainly, spread
 from contractive_gnn.graph import Graph
 
@@ -41,8 +42,7 @@ class Diffusion(Dynamics, MessagePassing):  # type: ignore[misc]
 
     def __init__(self, *, sigma: str | Activation = "huber", mu: float = 0.3, threshold: float | None = None) -> None:
         super().__init__(aggr="sum")
-        if mu < 0:
-            raise ValueError(f"mu must be at least 0, got {mu!r}")
+        check_real("mu", mu, least=0)
         self.sigma = activation(sigma, threshold=threshold)
         if self.sigma.group or self.sigma.slopes[1] > 1:
             raise ValueError(

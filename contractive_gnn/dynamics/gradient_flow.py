@@ -11,6 +11,7 @@ from torch_geometric.nn import MessagePassing
 
 from contractive_gnn import kernels
 from contractive_gnn.activations import Activation, activation
+from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.dynamics.base import Dynamics, check_state, larger, methods, passes_plainly, spread
 from contractive_gnn.graph import Graph
 from contractive_gnn.seeding import drawing
@@ -84,15 +85,14 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
             raise ValueError(f"placement must be 'inside' or 'outside', got {placement!r}")
         if normalization not in ("none", "sym", "degree"):
             raise ValueError(f"normalization must be 'none', 'sym' or 'degree', got {normalization!r}")
+        check_whole("channels", channels, least=1)
         if not isinstance(weight, bool):
             raise TypeError(
                 f"weight says whether a matrix W is learned, True or False, got {type(weight).__name__}; operators "
                 "other than a matrix on the channels have no flow here"
             )
-        if mu < 0:
-            raise ValueError(f"mu must be at least 0, got {mu!r}")
-        if epsilon <= 0:
-            raise ValueError(f"epsilon must be positive, got {epsilon!r}")
+        check_real("mu", mu, least=0)
+        check_real("epsilon", epsilon, above=0)
         self.channels = channels
         self.sigma = activation(sigma)
         self.placement = placement

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from contractive_gnn.checks import check_whole
 from contractive_gnn.dynamics.base import Dynamics
 from contractive_gnn.dynamics.gradient_flow import GradientFlow
 from contractive_gnn.graph import Graph
@@ -40,7 +41,8 @@ class HamiltonianFlow(Dynamics):
 
     def __init__(self, channels: int, **flow: Any) -> None:
         super().__init__()
-        if channels < 2 or channels % 2:
+        check_whole("channels", channels, least=2)
+        if channels % 2:
             raise ValueError(f"channels must be even (positions and momenta), got {channels!r}")
         self.descent = GradientFlow(channels // 2, **flow)
         if self.descent.norm != "l2":

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from contractive_gnn.activations import Activation, LeakyReLU, activation
+from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.dynamics.base import Dynamics, check_state
 from contractive_gnn.graph import Graph
 from contractive_gnn.seeding import drawing
@@ -52,8 +53,12 @@ class ImplicitFlow(Dynamics):
         threshold: float | None = None,
     ) -> None:
         super().__init__()
-        if not gamma < 1:
-            raise ValueError(f"gamma must be below 1 for a unique equilibrium, got {gamma!r}")
+        check_whole("channels", channels, least=1)
+        check_real("gamma", gamma, below=1)  # or the equilibrium is not unique
+        if sigma is None and threshold is not None:
+            raise ValueError(
+                f"threshold is for an activation given by name: give sigma too, got threshold={threshold!r}"
+            )
         self.sigma = LeakyReLU(0.1) if sigma is None else activation(sigma, threshold=threshold)
         if self.sigma.group or self.sigma.slopes[0] < 0 or self.sigma.slopes[1] > 1:
             raise ValueError(

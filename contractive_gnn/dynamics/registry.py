@@ -6,7 +6,6 @@ A registered name is a row of ``contractive-gnn verify`` and, if its state is no
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -19,6 +18,7 @@ from contractive_gnn.dynamics.diffusion import Diffusion
 from contractive_gnn.dynamics.gradient_flow import GradientFlow
 from contractive_gnn.dynamics.hamiltonian import HamiltonianFlow
 from contractive_gnn.dynamics.implicit import ImplicitFlow
+from contractive_gnn.names import check_name, same_code, unknown
 from contractive_gnn.plugins import load_plugins
 
 Factory = Callable[..., Dynamics]
@@ -39,22 +39,15 @@ def register(name: str) -> Callable[[F], F]:
         ValueError: if the name is taken by other code, or has other characters. The same code, imported under two names
             (as a plug-in and as a module, say), may register again.
     """
-    if not name or not all(part.isalnum() and part == part.lower() for part in name.split("-")):
-        raise ValueError(f"a name is lower-case words joined by hyphens, like 'gradient-flow', got {name!r}")
+    check_name(name)
 
     def add(factory: F) -> F:
-        if name in DYNAMICS and _source(DYNAMICS[name]) != _source(factory):
+        if name in DYNAMICS and not same_code(DYNAMICS[name], factory):
             raise ValueError(f"the dynamics {name!r} is registered already, by {DYNAMICS[name]}; choose another name")
         DYNAMICS[name] = factory
         return factory
 
     return add
-
-
-def _source(factory: Factory) -> tuple[str | None, str | None]:
-    """The file and the qualified name of a class or function."""
-    module = sys.modules.get(getattr(factory, "__module__", ""))
-    return getattr(module, "__file__", None), getattr(factory, "__qualname__", None)
 
 
 def names() -> list[str]:
@@ -71,12 +64,14 @@ def select(wanted: Sequence[str] | None = None) -> list[str]:
     """The names in ``wanted``, all of them known; every registered name if there are none.
 
     Raises:
-        ValueError: if a name is unknown.
+        ValueError: if a name is unknown, or given twice.
         PluginError: see :func:`contractive_gnn.plugins.load_plugins`.
     """
     known = names()
-    if unknown := [name for name in wanted or () if name not in known]:
-        raise ValueError(f"unknown dynamics {', '.join(unknown)}; expected one of {', '.join(known)}")
+    if strangers := [name for name in wanted or () if name not in known]:
+        raise ValueError(unknown("dynamics", strangers, known))
+    if wanted is not None and (twice := [name for name in wanted if wanted.count(name) > 1]):
+        raise ValueError(f"the dynamics {twice[0]!r} is given twice; give each once")
     return list(wanted or known)
 
 

@@ -10,7 +10,7 @@ from contractive_gnn.nn.flow import FlowConv, FlowGNN, gradient_flow, linf_diffu
 from contractive_gnn.nn.gnnguard import GNNGuard
 from contractive_gnn.nn.hedged import Hedged
 from contractive_gnn.nn.implicit import EquilibriumConv
-from contractive_gnn.nn.models import MODELS, build, flow_gnn, model_names
+from contractive_gnn.nn.models import MODELS, build, flow_gnn, model_names, register
 from contractive_gnn.nn.similarity import Similarity, SimilarityFlowGNN, SimilarityWeights, robust, robust_provable
 from contractive_gnn.nn.smoothing import RUNG, ElasticConv, ElasticGNN, RUNGConv
 from contractive_gnn.nn.sparse import Linear
@@ -45,6 +45,7 @@ __all__ = [
     "linf_diffusion",
     "model_names",
     "parametrizations",
+    "register",
     "robust",
     "robust_provable",
     "seeded_communities",

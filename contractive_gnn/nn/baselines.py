@@ -8,6 +8,7 @@ from torch_geometric.nn import APPNP as APPNPConv
 from torch_geometric.nn import GATConv, GCNConv
 from torch_geometric.utils import scatter, softmax
 
+from contractive_gnn.checks import check_real, check_whole, check_widths
 from contractive_gnn.nn.sparse import Linear, dropout, normalize_rows
 from contractive_gnn.seeding import drawing
 
@@ -39,8 +40,10 @@ class MLP(nn.Module):
         row_norm: float | None = None,
     ) -> None:
         super().__init__()
-        if row_norm is not None and row_norm <= 0:
-            raise ValueError(f"row_norm must be positive or None, got {row_norm!r}")
+        check_widths(in_channels, out_channels=out_channels, hidden=hidden)
+        check_real("dropout", dropout, least=0, most=1)
+        if row_norm is not None:
+            check_real("row_norm", row_norm, above=0)
         self.row_norm = row_norm
         self.encoder = Linear(in_channels, hidden)
         self.decoder = Linear(hidden, out_channels)
@@ -73,6 +76,8 @@ class APPNP(MLP):
         dropout: float = 0.5,
     ) -> None:
         super().__init__(in_channels, out_channels, hidden=hidden, dropout=dropout)
+        check_whole("num_steps", num_steps, least=1)
+        check_real("alpha", alpha, least=0, most=1)
         self.conv = APPNPConv(num_steps, alpha)
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
@@ -97,6 +102,8 @@ class GCN(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, hidden: int = 16, dropout: float = 0.5) -> None:
         super().__init__()
+        check_widths(in_channels, out_channels=out_channels, hidden=hidden)
+        check_real("dropout", dropout, least=0, most=1)
         with drawing():
             self.conv1 = GCNConv(in_channels, hidden)
             self.conv1.lin = Linear(in_channels, hidden, bias=False, weight_initializer="glorot")
@@ -162,6 +169,8 @@ class GAT(nn.Module):
         self, in_channels: int, out_channels: int, *, hidden: int = 8, heads: int = 8, dropout: float = 0.6
     ) -> None:
         super().__init__()
+        check_widths(in_channels, out_channels=out_channels, hidden=hidden, heads=heads)
+        check_real("dropout", dropout, least=0, most=1)
         with drawing():
             self.conv1 = WeightedGATConv(in_channels, hidden, heads=heads, dropout=dropout)
             self.conv1.lin = Linear(in_channels, heads * hidden, bias=False, weight_initializer="glorot")

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch_geometric.utils import remove_self_loops
 
+from contractive_gnn.checks import check_real, check_whole
+
 _AT_REST = 1e-5
 """Largest change of a membership in one step at which the flow counts as at rest."""
 
@@ -54,10 +56,9 @@ def seeded_communities(
     Raises:
         ValueError: a value out of its range, or no seed.
     """
-    if num_classes < 2:
-        raise ValueError(f"num_classes must be at least 2, got {num_classes!r}")
-    if coupling <= 0:
-        raise ValueError(f"coupling must be positive, got {coupling!r}")
+    check_whole("num_classes", num_classes, least=2)
+    check_real("coupling", coupling, above=0)
+    check_whole("max_steps", max_steps, least=1)
     if not bool(known.any()):
         raise ValueError("known must select at least one node: communities without a seed have no names")
     n = labels.shape[0]

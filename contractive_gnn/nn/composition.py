@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.dynamics import Dynamics
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn.batch import graph_by_graph
@@ -41,10 +42,8 @@ class AlternatingConv(nn.Module):
 
     def __init__(self, contracting: Dynamics, expanding: Dynamics, *, num_pairs: int = 4, bound: float = 1.0) -> None:
         super().__init__()
-        if num_pairs < 1:
-            raise ValueError(f"num_pairs must be at least 1, got {num_pairs!r}")
-        if not (bound > 0 and math.isfinite(bound)):
-            raise ValueError(f"bound must be a positive finite number, got {bound!r}")
+        check_whole("num_pairs", num_pairs, least=1)
+        check_real("bound", bound, above=0)
         if contracting.norm != expanding.norm or contracting.norm == "l2-degree":
             raise ValueError(
                 f"both fields must be declared in one norm that no weights change, got {contracting.norm} and "

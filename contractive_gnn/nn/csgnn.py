@@ -12,6 +12,7 @@ from torch.nn import Parameter
 from torch_geometric.nn import MessagePassing
 
 from contractive_gnn.activations import Activation, activation
+from contractive_gnn.checks import check_flag, check_real, check_whole, check_widths
 from contractive_gnn.dynamics import Adjacency, AdjacencyFlow, GradientFlow
 from contractive_gnn.dynamics.adjacency import Form
 from contractive_gnn.dynamics.gradient_flow import Normalization, Placement
@@ -68,8 +69,7 @@ class CoupledConv(GradientFlow):
         super().__init__(channels, sigma=sigma, placement=placement, normalization=normalization, **flow)
         if condition not in ("corrected", "printed"):
             raise ValueError(f"condition must be 'corrected' or 'printed', got {condition!r}")
-        if step <= 0:
-            raise ValueError(f"step must be positive, got {step!r}")
+        check_real("step", step, above=0)
         self.step = float(step)
         self.condition = condition
         self.adjacency_flow = adjacency_flow
@@ -180,6 +180,10 @@ class CSGNN(nn.Module):
         epsilon: float = 1.0,
     ) -> None:
         super().__init__()
+        check_real("step", step, above=0)
+        if adjacency_step is not None:
+            check_real("adjacency_step", adjacency_step, above=0)
+        check_real("alpha", alpha, most=0)
         own = isinstance(sigma, Activation) and threshold == 0.3
         sigma = activation(sigma, threshold=None if own else threshold)
         if adjacency == "fixed" and (alpha != -0.1 or adjacency_step not in (0.02, None)):
@@ -189,8 +193,10 @@ class CSGNN(nn.Module):
             )
         if adjacency_step is None:
             adjacency_step = step
-        if num_layers < 1:
-            raise ValueError(f"num_layers must be at least 1, got {num_layers!r}")
+        check_widths(in_channels, out_channels=out_channels, hidden=hidden)
+        check_whole("num_layers", num_layers, least=1)
+        check_real("dropout", dropout, least=0, most=1)
+        check_flag("shared", shared)
         self.encoder = Linear(in_channels, hidden)
         blocks = [
             CoupledConv(

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from contractive_gnn._deeprobust import Arrays, import_deeprobust, mended, replaced, to_arrays
+from contractive_gnn.checks import check_flag, check_real, check_whole, check_widths
 from contractive_gnn.seeding import seeded
 
 EdgeWeightGradient = Literal["exact", "approximate", "none"]
@@ -31,6 +32,15 @@ EdgeWeightGradient = Literal["exact", "approximate", "none"]
 
 class TransductiveModelError(RuntimeError):
     """A model that learned one graph was asked to predict on another."""
+
+
+def _check_numbers(in_channels: int, out_channels: int, hidden: int, dropout: float, lr: float, **reals: float) -> None:
+    """Whether these can be what a model's constructor calls them; ``reals`` are not negative."""
+    check_widths(in_channels, out_channels=out_channels, hidden=hidden)
+    check_real("dropout", dropout, least=0, most=1)
+    check_real("lr", lr, above=0)
+    for name, value in reals.items():
+        check_real(name, value, least=0)
 
 
 class DeepRobustModel(nn.Module, ABC):
@@ -55,8 +65,7 @@ class DeepRobustModel(nn.Module, ABC):
 
     def __init__(self, *, epochs: int) -> None:
         super().__init__()
-        if epochs < 1:
-            raise ValueError(f"epochs must be at least 1, given {epochs}")
+        check_whole("epochs", epochs, least=1)
         self.epochs = epochs
 
     def reset_parameters(self) -> None:
@@ -142,6 +151,7 @@ class RGCN(DeepRobustModel):
         epochs: int = 200,
     ) -> None:
         super().__init__(epochs=epochs)
+        _check_numbers(in_channels, out_channels, hidden, dropout, lr, gamma=gamma, beta1=beta1, beta2=beta2)
         self.inner = import_deeprobust("graph.defense").RGCN(
             nnodes=1,
             nfeat=in_channels,
@@ -210,6 +220,7 @@ class _PreprocessedGCN(DeepRobustModel):
         epochs: int,
     ) -> None:
         super().__init__(epochs=epochs)
+        _check_numbers(in_channels, out_channels, hidden, dropout, lr, weight_decay=weight_decay)
         self.inner = getattr(import_deeprobust("graph.defense"), self.deeprobust_class)(
             nfeat=in_channels,
             nhid=hidden,
@@ -267,6 +278,7 @@ class GCNJaccard(_PreprocessedGCN):
     ) -> None:
         if similarity not in ("jaccard", "cosine"):
             raise ValueError(f"similarity is 'jaccard' or 'cosine', given {similarity!r}")
+        check_real("threshold", threshold, least=0)
         super().__init__(
             in_channels,
             out_channels,
@@ -341,8 +353,7 @@ class GCNSVD(_PreprocessedGCN):
         weight_decay: float = 5e-4,
         epochs: int = 200,
     ) -> None:
-        if rank < 1:
-            raise ValueError(f"rank must be at least 1, given {rank}")
+        check_whole("rank", rank, least=1)
         super().__init__(
             in_channels,
             out_channels,
@@ -446,6 +457,7 @@ class MedianGCN(DeepRobustModel):
         epochs: int = 200,
     ) -> None:
         super().__init__(epochs=epochs)
+        _check_numbers(in_channels, out_channels, hidden, dropout, lr, weight_decay=weight_decay)
         self.inner = import_deeprobust("graph.defense").MedianGCN(
             nfeat=in_channels,
             nhid=hidden,
@@ -514,6 +526,9 @@ class SimPGCN(DeepRobustModel):
         epochs: int = 200,
     ) -> None:
         super().__init__(epochs=epochs)
+        reals = {"lambda_": lambda_, "gamma": gamma, "weight_decay": weight_decay}
+        _check_numbers(in_channels, out_channels, hidden, dropout, lr, **reals)
+        check_real("bias_init", bias_init)
         self.inner = import_deeprobust("graph.defense").SimPGCN(
             nnodes=1,
             nfeat=in_channels,
@@ -645,6 +660,11 @@ class ProGNN(DeepRobustModel):
         symmetric: bool = False,
     ) -> None:
         super().__init__(epochs=epochs)
+        reals = {"alpha": alpha, "beta": beta, "gamma": gamma, "lambda_": lambda_, "phi": phi, "lr_adj": lr_adj}
+        _check_numbers(in_channels, out_channels, hidden, dropout, lr, weight_decay=weight_decay, **reals)
+        check_whole("inner_steps", inner_steps, least=0)
+        check_whole("outer_steps", outer_steps, least=0)
+        check_flag("symmetric", symmetric)
         self.inner = import_deeprobust("graph.defense").GCN(
             nfeat=in_channels, nhid=hidden, nclass=out_channels, dropout=dropout, device="cpu"
         )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from contractive_gnn.activations import activation
+from contractive_gnn.checks import check_flag, check_real, check_whole, check_widths
 from contractive_gnn.dynamics import Diffusion, Dynamics, GradientFlow
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import contraction_factor, integrate, solver
@@ -57,10 +58,10 @@ class FlowConv(nn.Module):
         scheme: str = "euler",
     ) -> None:
         super().__init__()
-        if num_steps < 1:
-            raise ValueError(f"num_steps must be at least 1, got {num_steps!r}")
-        if step is not None and step <= 0:
-            raise ValueError(f"step must be positive, got {step!r}")
+        check_whole("num_steps", num_steps, least=1)
+        if step is not None:
+            check_real("step", step, above=0)
+        check_flag("constrained", constrained)
         if step is None and not constrained:
             raise ValueError("an unconstrained layer needs a step: give step, or leave constrained=True")
         if math.isinf(solver(scheme).radius("linf")):
@@ -168,6 +169,8 @@ class FlowGNN(nn.Module):
         super().__init__()
         if space not in ("hidden", "class"):
             raise ValueError(f"space must be 'hidden' or 'class', got {space!r}")
+        check_widths(in_channels, out_channels=out_channels, hidden=hidden)
+        check_real("dropout", dropout, least=0, most=1)
         self.encoder = Linear(in_channels, hidden)
         self.conv = conv
         self.decoder = Linear(hidden, out_channels)
@@ -245,6 +248,7 @@ def gradient_flow(
     **flow: Any,
 ) -> FlowGNN:
     """The ℓ2 gradient flow with the edge weights outside σ (:class:`GradientFlow`) as a model, on hidden channels."""
+    check_whole("hidden", hidden, least=1)
     dynamics = GradientFlow(hidden, sigma=activation(sigma, threshold=threshold), mu=mu, weight=weight, **flow)
     conv = FlowConv(dynamics, num_steps=num_steps, step=step)
     return FlowGNN(in_channels, out_channels, conv, hidden=hidden, dropout=dropout)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import GCNConv
 
+from contractive_gnn.checks import check_real, check_widths
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn.sparse import Linear, dropout
 from contractive_gnn.seeding import drawing
@@ -55,8 +56,9 @@ class GNNGuard(nn.Module):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        if not 0 < threshold <= 1:
-            raise ValueError(f"threshold must be above 0 and at most 1, got {threshold!r}")
+        check_widths(in_channels, out_channels=out_channels, hidden=hidden)
+        check_real("threshold", threshold, above=0, most=1)
+        check_real("dropout", dropout, least=0, most=1)
         with drawing():
             self.conv1 = GCNConv(in_channels, hidden, normalize=False)
             self.conv1.lin = Linear(in_channels, hidden, bias=False, weight_initializer="glorot")

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from contractive_gnn.checks import check_real
 from contractive_gnn.nn.baselines import MLP
 from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.nn.plain import altered, plain_type, reduced_precision
@@ -50,8 +51,7 @@ class Hedged(nn.Module):
         super().__init__()
         if plain_type(student) is not MLP:
             raise TypeError(f"the student must not read edges: expected an MLP, got {type(student).__name__}")
-        if not 0 < share < 1:
-            raise ValueError(f"share is what edges decide, above 0 and below 1, got {share!r}")
+        check_real("share", share, above=0, below=1)
         self.teacher, self.student, self.share = teacher, student, share
 
     def reset_parameters(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.dynamics import Dynamics
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import fixed_point
@@ -37,6 +38,9 @@ class EquilibriumConv(nn.Module):
     def __init__(self, dynamics: Dynamics, *, tolerance: float | None = None, max_iterations: int = 500) -> None:
         super().__init__()
         self.dynamics = dynamics
+        if tolerance is not None:
+            check_real("tolerance", tolerance, above=0)
+        check_whole("max_iterations", max_iterations, least=1)
         self.tolerance = tolerance
         self.max_iterations = max_iterations
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from torch import nn
 
+from contractive_gnn.checks import check_widths
 from contractive_gnn.dynamics import Dynamics, registry
+from contractive_gnn.names import check_name, same_code, unknown
 from contractive_gnn.nn.baselines import APPNP, GAT, GCN, MLP
 from contractive_gnn.nn.csgnn import CSGNN
 from contractive_gnn.nn.deeprobust import DEEPROBUST_MODELS
@@ -105,6 +107,31 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
+_Model = TypeVar("_Model", bound=Callable[..., nn.Module])
+
+
+def register(name: str) -> Callable[[_Model], _Model]:
+    """Register a class or a function ``(in_channels, out_channels, **hyperparameters) -> Module`` under a name.
+
+    The module has ``forward(x, edge_index, edge_weight=None)`` and ``reset_parameters()``.
+
+    Args:
+        name: lower-case words joined by hyphens.
+
+    Raises:
+        ValueError: if the name is taken by another model or by a dynamics, or has other characters.
+    """
+    check_name(name)
+
+    def add(model: _Model) -> _Model:
+        if name in registry.DYNAMICS or (name in MODELS and not same_code(MODELS[name], model)):
+            raise ValueError(f"a model or a dynamics is called {name!r} already; choose another name")
+        MODELS[name] = model
+        return model
+
+    return add
+
+
 def model_names() -> list[str]:
     """Every name that :func:`build` takes: :data:`MODELS`, and the registered flows of node features."""
     return [*MODELS, *(name for name in registry.names() if name not in MODELS and _on_features(name))]
@@ -149,6 +176,7 @@ def flow_gnn(
         space: see :class:`FlowGNN`.
         **hyperparameters: the dynamics' own.
     """
+    check_widths(in_channels, out_channels=out_channels, hidden=hidden)
     field = registry.build(dynamics, hidden if space == "hidden" else out_channels, **hyperparameters)
     if not field.on_features:
         raise ValueError(f"{dynamics!r} is a flow of matrices; a model needs a flow of node features")
@@ -173,4 +201,4 @@ def build(name: str, in_channels: int, out_channels: int, **hyperparameters: Any
         return MODELS[name](in_channels, out_channels, **hyperparameters)
     if name in registry.names():
         return flow_gnn(in_channels, out_channels, dynamics=name, **hyperparameters)
-    raise ValueError(f"unknown model {name!r}; expected one of {', '.join(model_names())}")
+    raise ValueError(unknown("model", [name], model_names()))

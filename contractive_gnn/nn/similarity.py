@@ -18,6 +18,7 @@ from torch_geometric.transforms import BaseTransform
 
 from contractive_gnn import kernels
 from contractive_gnn.activations import Activation, GroupFirm, Identity, activation
+from contractive_gnn.checks import check_flag, check_real, check_whole
 from contractive_gnn.dynamics import GradientFlow
 from contractive_gnn.graph import Graph
 from contractive_gnn.inputs import checked
@@ -127,12 +128,9 @@ class Similarity(nn.Module):
     ) -> None:
         super().__init__()
         for name, value, least in (("rank", rank, 1), ("rounds", rounds, 0), ("hops", hops, 1)):
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value!r}")
-        if not 0 <= mixing < 1:
-            raise ValueError(f"mixing must be at least 0 and below 1, got {mixing!r}")
-        if power <= 0:
-            raise ValueError(f"power must be positive, got {power!r}")
+            check_whole(name, value, least=least)
+        check_real("mixing", mixing, least=0, below=1)
+        check_real("power", power, above=0)
         if source not in ("auto", "features", "structure"):
             raise ValueError(f"source must be 'auto', 'features' or 'structure', got {source!r}")
         self.rank, self.rounds, self.hops = rank, rounds, hops
@@ -507,8 +505,8 @@ class SimilarityFlowGNN(FlowGNN):
         dropout: float = 0.6,
         row_norm: float = 4.0,
     ) -> None:
-        if row_norm <= 0:
-            raise ValueError(f"row_norm must be positive, got {row_norm!r}")
+        check_real("row_norm", row_norm, above=0)
+        check_flag("calibrated", calibrated)
         if calibrated and similarity is None:
             raise ValueError("calibrated=True needs a similarity to calibrate; give one or leave it out")
         super().__init__(in_channels, out_channels, conv, hidden=hidden, dropout=dropout)
@@ -689,8 +687,7 @@ def robust_provable(
         similarity: whether to weigh the edges by :class:`Similarity`.
         **similarities: hyperparameters of :class:`Similarity`.
     """
-    if mu <= 0:
-        raise ValueError(f"mu must be positive, got {mu!r}: without fidelity nothing outweighs a redescending force")
+    check_real("mu", mu, above=0)  # without fidelity nothing outweighs a redescending force
     sigma = GroupFirm(threshold, kappa=0.99 * mu / 2.0)
     return SimilarityFlowGNN(
         in_channels,
@@ -705,6 +702,7 @@ def robust_provable(
 
 
 def _similarity(wanted: bool, options: Mapping[str, Any]) -> Similarity | None:
+    check_flag("similarity", wanted)
     if wanted:
         return Similarity(**options)
     if options:
@@ -716,5 +714,7 @@ def _conv(
     hidden: int, sigma: Activation, *, num_steps: int, mu: float, epsilon: float, constrained: bool = False
 ) -> FlowConv:
     """Steps of ``1/(1 + μ)``: ``x ← (x − D⁻¹ Σ a σ + μ x⁰)/(1 + μ)``."""
+    check_whole("hidden", hidden, least=1)
+    check_real("mu", mu, least=0)
     field = GradientFlow(hidden, sigma=sigma, normalization="degree", mu=mu, weight=False, epsilon=epsilon)
     return FlowConv(field, num_steps=num_steps, step=1.0 / (1.0 + mu), constrained=constrained)

@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn.baselines import MLP
 
@@ -76,10 +77,9 @@ class ElasticConv(nn.Module):
         norm: Literal["l21", "l1"] = "l21",
     ) -> None:
         super().__init__()
-        if num_steps < 1:
-            raise ValueError(f"num_steps must be at least 1, got {num_steps!r}")
-        if lambda1 < 0 or lambda2 < 0:
-            raise ValueError(f"lambda1 and lambda2 must not be negative, got {lambda1!r} and {lambda2!r}")
+        check_whole("num_steps", num_steps, least=1)
+        check_real("lambda1", lambda1, least=0)
+        check_real("lambda2", lambda2, least=0)
         if norm not in ("l21", "l1"):
             raise ValueError(f"norm must be 'l21' or 'l1', got {norm!r}")
         self.num_steps = num_steps
@@ -154,12 +154,11 @@ class RUNGConv(nn.Module):
 
     def __init__(self, *, num_steps: int = 10, alpha: float = 0.1, gamma: float = 3.0, epsilon: float = 0.01) -> None:
         super().__init__()
-        if num_steps < 1:
-            raise ValueError(f"num_steps must be at least 1, got {num_steps!r}")
-        if not 0 < alpha < 1:
-            raise ValueError(f"alpha must be between 0 and 1, got {alpha!r}")
-        if not (gamma > 0 and epsilon > 0):
-            raise ValueError(f"gamma and epsilon must be positive, got {gamma!r} and {epsilon!r}")
+        check_whole("num_steps", num_steps, least=1)
+        check_real("alpha", alpha, above=0, below=1)
+        if gamma != math.inf:
+            check_real("gamma", gamma, above=0)
+        check_real("epsilon", epsilon, above=0)
         self.num_steps = num_steps
         self.alpha = alpha
         self.gamma = gamma

@@ -145,7 +145,7 @@ def test_it_refuses(
         ("pgd", {"epochs": 0}, ValueError, "epochs must be at least 1"),
         ("pgd", {"epochs": 2.5}, TypeError, "epochs is a whole number"),
         ("minmax", {"loss": "MSE"}, ValueError, "loss is one of 'CE', 'CW'"),
-        ("metattack-deeprobust", {"lambda_": 2}, ValueError, r"lambda_ must lie in \[0, 1\]"),
+        ("metattack-deeprobust", {"lambda_": 2}, ValueError, "lambda_ must be at least 0 and at most 1"),
         ("metattack-approx", {"lr": 0}, ValueError, "lr must be positive"),
         ("node-embedding", {"edit": "flip"}, ValueError, "edit is one of"),
         ("nettack-deeprobust", {"influencers": -1}, ValueError, "influencers must be at least 0"),

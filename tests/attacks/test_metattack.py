@@ -412,12 +412,12 @@ DEEPROBUST_ON_CORA = [
 @pytest.mark.parametrize(
     ("hyperparameters", "error", "text"),
     [
-        ({"lambda_": 1.5}, ValueError, "lambda_ lies between 0"),
-        ({"momentum": 1.0}, ValueError, "momentum is at least 0 and below 1"),
-        ({"lr": 0.0}, ValueError, "lr is positive"),
+        ({"lambda_": 1.5}, ValueError, "lambda_ must be at least 0 and at most 1"),
+        ({"momentum": 1.0}, ValueError, "momentum must be at least 0 and below 1"),
+        ({"lr": 0.0}, ValueError, "lr must be positive"),
         ({"hidden": 0}, ValueError, "hidden must be at least 1"),
         ({"train_iters": 2.5}, TypeError, "train_iters is a whole number"),
-        ({"ll_cutoff": 0.0}, ValueError, "ll_cutoff is positive"),
+        ({"ll_cutoff": 0.0}, ValueError, "ll_cutoff must be positive"),
         ({"self_training_labels": [0, 1]}, TypeError, "int64 tensor"),
         ({"self_training_labels": torch.zeros(3)}, TypeError, "int64 tensor"),
     ],

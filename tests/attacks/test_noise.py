@@ -73,5 +73,5 @@ def test_noisy_features_are_as_many_as_asked_and_within_the_radius(graph: Data) 
     noise = get("gaussian-features", scale=0.5).run(binary, Budget(flips=binary.x.numel())).data.x - binary.x
     assert float(noise.abs().max()) <= 1.5 + 1e-6
     assert 0.4 < float(noise.std()) < 0.6
-    with pytest.raises(ValueError, match="scale must be positive and finite, got 0"):
+    with pytest.raises(ValueError, match="scale must be positive, got 0"):
         get("gaussian-features", scale=0)

@@ -115,7 +115,7 @@ def test_nothing_of_a_run_stays_in_pyg(graph: Data) -> None:
     ("attack", "options", "error", "text"),
     [
         (PRBCD, {"loss": "hinge"}, ValueError, "loss is one of 'tanh-margin'"),
-        (PRBCD, {"lr": -1.0}, ValueError, "lr must be finite and above 0"),
+        (PRBCD, {"lr": -1.0}, ValueError, "lr must be positive"),
         (PRBCD, {"block_size": 0}, ValueError, "block_size must be at least 1"),
         (GRBCD, {"epochs": 2.5}, TypeError, "epochs is a whole number"),
     ],

@@ -273,7 +273,7 @@ class TestWhiteboxPGD:
         [
             ({"loss": "hinge"}, ValueError, "loss is one of 'tanh-margin'"),
             ({"epochs": 0}, ValueError, "epochs must be at least 1"),
-            ({"step": 0.0}, ValueError, "step must be finite and above 0"),
+            ({"step": 0.0}, ValueError, "step must be positive"),
             ({"candidates": 1.5}, TypeError, "candidates is a whole number"),
             ({"swaps": -1}, ValueError, "swaps must be at least 0"),
         ],

@@ -108,15 +108,29 @@ def test_attacks_do_not_break_it_but_break_a_wrong_bound(tmp_path: Path, monkeyp
     [
         (("--dataset", "coral"), "no dataset is called 'coral'"),
         (("--kind", "swaps"), "--kind: expected one of both, additions, deletions, got 'swaps'"),
-        (("--flips", "0"), "at least one flip"),
-        (("--model", "gcn"), "no preset called 'gcn'"),
-        (("--split", "fixed"), "--split: expected prognn or random"),
+        (("--flips", "0"), "--flips must be at least 1, got 0"),
+        (("--fraction", "nan"), "--fraction must be positive, got nan"),
+        (("--total", "0"), "--total must be at least 1, got 0"),
+        (("--model", "robust"), "no preset for a certificate is called 'robust'"),
+        (("--set", "model.hiden=3"), "no model hyperparameter is called 'hiden'. Did you mean 'hidden'?"),
+        (("--set", "training.self_training=0.5"), "no training hyperparameter is called 'self_training'. "),
+        (("--set", "gcn.model.hidden=3"), "expected model.KEY=VALUE or training.KEY=VALUE"),
+        (("--set", "training.epochs=-5"), "epochs must be at least 0, got -5"),
+        (("--model", "gcn"), "no preset for a certificate is called 'gcn'. There are: certified, certified-distilled"),
+        (("--split", "fixed"), "no split is called 'fixed'"),
     ],
 )
 def test_mistakes_are_answered_in_one_line(tmp_path: Path, arguments: tuple[str, ...], complaint: str) -> None:
     code, _, err = invoke(*arguments, "--out", tmp_path)
     assert code == 2
     assert complaint in err
+
+
+def test_results_of_bench_share_no_folder_with_certificates(tmp_path: Path, make_result: Callable[..., Result]) -> None:
+    (tmp_path / "results.jsonl").write_text(make_result().to_line())
+    code, _, err = invoke("--out", tmp_path)
+    assert code == 2
+    assert "holds results of `contractive-gnn bench`; choose another --out" in err
 
 
 def test_a_result_of_another_command_stays_what_it_is(make_result: Callable[..., Result]) -> None:

@@ -129,9 +129,12 @@ def test_ctrl_c_says_how_to_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("--models", "gcn,gnn"), f"no model is called 'gnn'; there are: {', '.join(sorted(model_names()))}"),
+        (
+            ("--models", "gcn,gnn"),
+            f"no model is called 'gnn'. Did you mean 'csgnn'? There are: {', '.join(sorted(model_names()))}",
+        ),
         (("--models", ""), "no model given; there are: "),
-        (("--dataset", "coral"), "no dataset is called 'coral'; there are: citeseer, cora, "),
+        (("--dataset", "coral"), "no dataset is called 'coral'. Did you mean 'cora'? There are: citeseer, cora, "),
         (
             ("--attacks", "random:1"),
             "attack 'random:1': '1' is no budget of it; expected a fraction with a decimal point",
@@ -139,15 +142,74 @@ def test_ctrl_c_says_how_to_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (("--attacks", "nettack:0.1"), "expected a whole number of flips per target, like nettack:5"),
         (("--attacks", "nettak:1"), "no attack is called 'nettak'. Did you mean 'nettack'?"),
         (("--set", "epochs=3"), "--set 'epochs=3': expected [MODEL.]training.KEY=VALUE"),
-        (("--set", "training.epoch=3"), "unexpected keyword argument 'epoch'"),
-        (("--split", "fixed"), "--split: expected prognn or random, got 'fixed'"),
-        (("--targets", "0", "--attacks", "rnd:3"), "expected 1 to 800 targets (the test nodes of csbm), got 0"),
+        (
+            ("--set", "training.epoch=3"),
+            "model 'gcn': no training hyperparameter is called 'epoch'. Did you mean 'epochs'? There are: epochs,",
+        ),
+        (("--set", "gcn.model.widht=3"), "no model hyperparameter is called 'widht'. There are: dropout, hidden"),
+        (
+            ("--models", "robust,diffusion", "--set", "robust.model.hopps=3"),
+            "model 'robust': no model hyperparameter is called 'hopps'. Did you mean 'hops'?",
+        ),
+        (
+            ("--models", "robust,diffusion", "--set", "diffusion.model.tresholt=3"),
+            "model 'diffusion': no model hyperparameter is called 'tresholt'. Did you mean 'threshold'?",
+        ),
+        (("--set", "training.epochs=-5"), "model 'gcn': epochs must be at least 0, got -5"),
+        (("--set", "training.epochs=many"), "model 'gcn': epochs must be a whole number, got 'many' (str)"),
+        (("--set", "training.lr=1e999"), "--set 'training.lr=1e999': expected a finite number, got 1e999"),
+        (("--set", "training.lr=-0.1"), "model 'gcn': lr must be at least 0, got -0.1"),
+        (("--set", "training.patience=None"), "values are read as JSON; write null for None"),
+        (("--set", "gcn.model.hidden=0"), "model 'gcn': hidden must be at least 1, got 0"),
+        (("--set", "gcn.model.dropout=true"), "model 'gcn': dropout must be a number, got True (bool)"),
+        (("--set", "clean.attack.edit=add"), "'clean' is not made here by an attack that has hyperparameters"),
+        (("--attacks", "random:0.1", "--set", "random.attack.edit=ad"), "edit is one of 'add', 'remove', 'flip'"),
+        (("--attacks", "rnd:3", "--set", "rnd.training.epochs=3"), "'rnd' is an attack; write rnd.attack.epochs"),
+        (("--set", "gcn.attack.hidden=3"), "'gcn' is a model; write gcn.model.hidden"),
+        (("--attacks", "nettack:1", "--set", "nettack.attack.cutof=3"), "attack 'nettack' takes no cutof; it takes: "),
+        (("--attacks", "nettack:1", "--set", "nettack.attack.cutoff=-1"), "cutoff must be positive, got -1"),
+        (("--models", "gcn,mlp,gcn"), "the model 'gcn' is given twice; give each once"),
+        (("--models", "MLP"), "no model is called 'MLP'. Did you mean 'mlp'?"),
+        (("--attacks", ""), "expected attacks like clean,metattack:0.25,nettack:5, got ''"),
+        (("--seeds", "0"), "--seeds: expected at least 1, got 0"),
+        (("--jobs", "-1"), "--jobs: expected at least 1, got -1"),
+        (("--split-seed", "-1"), "split_seed must be at least 0, got -1"),
+        (("--plugin", ""), "expected a Python file or the name of a module, without ':', got ''"),
+        (("--anchors", "nowhere.csv"), "cannot read the published numbers in nowhere.csv"),
+        (("--attack-seed", "99999999999"), "attack_seed must be below 4294967296, got 99999999999"),
+        (("--plugin", "nowhere.py"), "nowhere.py; expected a Python file, or the name of a module"),
+        (("--out", __file__), "test_cli.py cannot be made a folder (File exists); choose another --out"),
+        (("--split", "fixed"), "no split is called 'fixed'. There are: prognn, random"),
+        (("--targets", "0", "--attacks", "rnd:3"), "--targets: expected at least 1, got 0"),
         (("--root", "nowhere", "--dataset", "cora"), "root is 'nowhere', which is not a folder"),
         (("--device", "gpu"), "--device gpu: Expected one of cpu, cuda"),
     ],
 )
 def test_mistakes_are_answered_in_one_line(tmp_path: Path, arguments: tuple[str, ...], complaint: str) -> None:
     assert complaint in error_of("bench", *QUICK, "--attacks", "clean", "--out", tmp_path, *arguments)
+
+
+def test_measurements_and_certificates_share_no_folder(tmp_path: Path, make_result: Callable[..., Result]) -> None:
+    certificate = make_result(attack="certificate", budget=1, budget_unit="edges per node")
+    (tmp_path / "results.jsonl").write_text(certificate.to_line())
+    assert "results.jsonl holds certificates of `contractive-gnn certify`; choose another --out" in error_of(
+        "bench", *QUICK, "--attacks", "clean", "--out", tmp_path
+    )
+    (tmp_path / "results.jsonl").write_text(certificate.to_line() + make_result().to_line())
+    assert "holds certificates and results of attacks, which share no table" in error_of("report", tmp_path)
+
+
+def test_a_damaged_graph_is_told_and_made_anew(tmp_path: Path) -> None:
+    arguments = ("bench", *QUICK, "--attacks", "random:0.1", "--out", tmp_path)
+    assert Outcome(*arguments).code == 0
+    (graph,) = (tmp_path / "graphs").iterdir()
+    whole = graph.read_bytes()
+    graph.write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "results.jsonl").unlink()
+    outcome = Outcome(*arguments)
+    assert outcome.code == 0
+    assert f"Made anew: {graph} is not a graph saved by AttackResult.save" in outcome.err
+    assert AttackResult.load(graph).n_flips > 0
 
 
 def test_debug_shows_where(tmp_path: Path) -> None:
@@ -210,7 +272,10 @@ def test_attack_with_a_model_tells_its_accuracy(tmp_path: Path) -> None:
     [
         (("--attack", "random:0.1", "--out", "noisy.pt"), "expected a file name that ends in .npz, got 'noisy.pt'"),
         (("--attack", "clean", "--out", "a.npz"), "expected one attack, like pgd:0.05 or nettack:3, got clean"),
-        (("--attack", "random:0.1", "--out", "a.npz", "--model", "gnn"), "no model is called 'gnn'; there are: "),
+        (
+            ("--attack", "random:0.1", "--out", "a.npz", "--model", "gnn"),
+            "no model is called 'gnn'. Did you mean 'csgnn'? There are: ",
+        ),
         (("--attack", "random:0.1", "--out", "a.npz", "--device", "gpu"), "--device gpu: Expected one of cpu, cuda"),
     ],
 )

@@ -21,3 +21,8 @@ def test_a_line_that_was_cut_off_costs_no_other(tmp_path: Path) -> None:
     (tmp_path / "commands.jsonl").write_text('{"command": "ben\n[]\n{"command": "x"}\n')
     kept.append_to(tmp_path)
     assert read_invocations(tmp_path) == (kept,)
+    with (tmp_path / "commands.jsonl").open("a") as file:
+        file.write('{"command": "bench --seeds 3", "mod')  # where a run was killed
+    more = Invocation("bench --seeds 4", ("gcn",))
+    more.append_to(tmp_path)
+    assert read_invocations(tmp_path) == (kept, more)

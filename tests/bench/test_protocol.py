@@ -133,7 +133,7 @@ def test_the_packages_of_a_missing_extra_are_named(monkeypatch: pytest.MonkeyPat
 
 def test_unknown_names_are_listed_with_the_known_ones() -> None:
     check_names("model", ["a"], {"a": 1, "b": 2})
-    with pytest.raises(ProtocolError, match="no model is called 'c', 'd'; there are: a, b"):
+    with pytest.raises(ProtocolError, match=r"no model is called 'c', 'd'\. There are: a, b"):
         check_names("model", ["a", "c", "d"], {"b": 1, "a": 2})
     with pytest.raises(ProtocolError, match="no model given; there are: a"):
         check_names("model", [], {"a": 1})

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
+import sys
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -104,9 +107,96 @@ def test_a_damaged_line_in_the_middle_is_an_error_that_names_it(tmp_path: Path, 
     path.write_text('{"dataset": "cora"}\n')
     with pytest.raises(ResultsError, match=r"line 1: lacks the field\(s\) split, split_seed, model"):
         read_results(path)
+    path.write_text(make_result().to_line().replace('"seed": 0', '"seed": null'))
+    with pytest.raises(ResultsError, match=r"line 1: seed cannot be None \(NoneType\); remove or repair"):
+        read_results(path)
     path.write_text("[]\n")
     with pytest.raises(ResultsError, match="expected a JSON object, got list"):
         read_results(path)
+
+
+class Full:
+    """A file on a disk with room for ``room`` bytes more, which takes what fits and ``most`` bytes at a time."""
+
+    def __init__(self, file: FileIO, room: int, *, most: int = 1 << 20, stuck: bool = False) -> None:
+        self.file, self.room, self.most, self.stuck, self.name = file, room, most, stuck, file.name
+
+    def write(self, content: memoryview) -> int:
+        if self.room == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        taken = self.file.write(content[: min(self.room, self.most)])
+        self.room -= taken
+        return taken
+
+    def truncate(self, size: int) -> int:
+        if self.stuck:
+            raise OSError(errno.EIO, "Input/output error")
+        return self.file.truncate(size)
+
+    def fileno(self) -> int:
+        return self.file.fileno()
+
+    def close(self) -> None:
+        self.file.close()
+
+
+class TestAFullDisk:
+    def test_what_is_taken_in_parts_is_written_whole(self, tmp_path: Path, make_result: Make) -> None:
+        with ResultsFile(tmp_path / "results.jsonl") as file:
+            file._file = Full(file._file, room=1 << 20, most=7)  # type: ignore[assignment]
+            file.append(make_result())
+        assert read_results(file.path) == [make_result()]
+
+    def test_a_part_of_a_line_is_cut_away_and_told(self, tmp_path: Path, make_result: Make) -> None:
+        with ResultsFile(tmp_path / "results.jsonl") as file:
+            file.append(make_result())
+            before = file.path.read_bytes()
+            whole, file._file = file._file, Full(file._file, room=40)  # type: ignore[assignment]
+            for _ in range(2):
+                with pytest.raises(ResultsError, match=r"no more lines \(No space left on device\); what was there"):
+                    file.append(make_result(seed=1))
+                assert file.path.read_bytes() == before
+            assert make_result(seed=1) not in file
+            file._file = whole  # there is room again
+            file.append(make_result(seed=1))
+        assert read_results(file.path) == [make_result(), make_result(seed=1)]
+
+    def test_nothing_follows_a_part_that_cannot_be_cut_away(self, tmp_path: Path, make_result: Make) -> None:
+        with ResultsFile(tmp_path / "results.jsonl") as file:
+            file.append(make_result())
+            file._file = Full(file._file, room=40, stuck=True)  # type: ignore[assignment]
+            with pytest.raises(ResultsError, match="takes no more lines"):
+                file.append(make_result(seed=1))
+            with pytest.raises(ValueError, match="closed file"):
+                file.append(make_result(seed=2))
+        with ResultsFile(tmp_path / "results.jsonl") as file:
+            file.append(make_result(seed=2))
+        assert read_results(file.path) == [make_result(), make_result(seed=2)]
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files")
+    def test_a_limit_of_the_system(self, tmp_path: Path, make_result: Make) -> None:
+        import resource
+
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        with ResultsFile(tmp_path / "results.jsonl") as file:
+            file.append(make_result())
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file.path.stat().st_size + 40, before[1]))
+            try:
+                with pytest.raises(ResultsError, match=r"takes no more lines \(File too large\)"):
+                    file.append(make_result(seed=1))
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert read_results(file.path) == [make_result()]
+
+
+def test_a_file_in_the_place_of_a_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for write in (lambda path: ResultsFile(path), lambda path: replacing(path).__enter__()):
+        with pytest.raises(ResultsError, match=r"file cannot be made a folder \(File exists\); choose another --out"):
+            write(tmp_path / "file" / "results.jsonl")
+    (tmp_path / "results.jsonl").mkdir()
+    with pytest.raises(ResultsError, match=r"results.jsonl cannot be written to \(Is a directory\)"):
+        ResultsFile(tmp_path / "results.jsonl")
 
 
 def test_a_missing_file_is_an_error_that_says_how_to_get_one(tmp_path: Path) -> None:
@@ -156,3 +246,6 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
         file.writelines(["sec", 2])  # type: ignore[list-item]
     assert path.read_text() == "first"
     assert list(tmp_path.iterdir()) == [path]
+    with replacing(tmp_path / "new" / "folder" / "table.csv") as partial:
+        partial.write_text("first")
+    assert (tmp_path / "new" / "folder" / "table.csv").read_text() == "first"

@@ -98,7 +98,10 @@ def test_a_teacher_is_fitted_first_and_recorded(tmp_path: Path) -> None:
     [
         ("gcn", "expected for its teacher"),
         ({"name": "gnc", "model": {}, "training": {}}, "no model is called 'gnc'"),
-        ({"name": "gcn", "model": {}, "training": {"epoch": 3}}, "model 'gcn' with"),
+        (
+            {"name": "gcn", "model": {}, "training": {"epoch": 3}},
+            "no training hyperparameter is called 'epoch'",
+        ),
         ({"name": "gcn", "model": {}, "training": 3}, "expected for its teacher"),
     ],
 )
@@ -338,10 +341,10 @@ def test_a_graph_that_cannot_be_made_costs_its_own_cells_only(tmp_path: Path, mo
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"models": ("gnn", "gcn")}, "no model is called 'gnn'; there are: .*csgnn.*gcn"),
+        ({"models": ("gnn", "gcn")}, "no model is called 'gnn'. Did you mean 'csgnn'.*csgnn.*gcn"),
         ({"models": ()}, "no model given"),
-        ({"overrides": (Override.parse("training.epoch=3"),)}, "unexpected keyword argument 'epoch'"),
-        ({"overrides": (Override.parse("gcn.model.widht=3"),)}, "unexpected keyword argument 'widht'"),
+        ({"overrides": (Override.parse("training.epoch=3"),)}, "no training hyperparameter is called 'epoch'"),
+        ({"overrides": (Override.parse("gcn.model.widht=3"),)}, "no model hyperparameter is called 'widht'"),
         ({"overrides": (Override.parse("gat.model.x=3"),)}, "'gat' is not in this benchmark; it has clean, gcn, mlp"),
         ({"attacks": parse_attacks("rnd:3", dataset="csbm"), "n_targets": 0}, "expected 1 to 800 targets"),
         ({"attacks": parse_attacks("metattack:0.05", dataset="cora")}, "split 'prognn', and this is 'random'"),

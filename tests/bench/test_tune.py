@@ -309,14 +309,15 @@ def test_a_folder_holds_one_search(tmp_path: Path, space: Path, loaded: Data) ->
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("--model", "gnn"), "no model is called 'gnn'; there are: "),
+        (("--model", "gnn"), "no model is called 'gnn'. Did you mean 'csgnn'? There are: "),
         (("--model", "gcn,mlp"), "no model is called 'gcn,mlp'"),
-        (("--model", "gat"), "no packaged space for the model 'gat' (there is for csgnn, "),
+        (("--model", "gat"), "no packaged space is called 'gat'. "),
         (("--attacks", "pgd:0.1"), "attack pgd:0.1@evasion: evasion leaves the training as it is; a search trains on"),
         (("--attacks", "whitebox-pgd:0.1@poisoning"), "its graph depends on the model, which a trial changes"),
         (("--attacks", "metatack:0.1"), "Did you mean 'metattack'?"),
         (("--trials", "0"), "--trials: expected at least 1, got 0"),
-        (("--seeds", "0"), "expected at least one seed, got none"),
+        (("--jobs", "0"), "--jobs: expected at least 1, got 0"),
+        (("--seeds", "0"), "--seeds: expected at least 1, got 0"),
         (("--space", "nowhere.json"), "--space nowhere.json: there is no such file"),
     ],
 )
@@ -341,9 +342,9 @@ def test_mistakes_are_answered_in_one_line(tmp_path: Path, arguments: tuple[str,
         ({"model": {"dropout": {"low": 0.5, "high": 0.1}}}, "expected low below high, got 0.5 and 0.1"),
         ({"training": {"lr": {"low": 0, "high": 1, "log": True}}}, "a logarithmic range begins above 0"),
         ({"training": {"lr": {"low": "0", "high": 1}}}, "expected numbers for low, high and step, got '0', 1"),
-        ({"model": {"muu": [1, 2]}}, "the model 'gcn' has no hyperparameter 'muu'; it has hidden, dropout"),
-        ({"training": {"rate": [1, 2]}}, "the training has no hyperparameter 'rate'; it has epochs, lr, weight_decay"),
-        ({"training": {"seed": [1, 2]}}, "the training has no hyperparameter 'seed'"),
+        ({"model": {"muu": [1, 2]}}, "no model hyperparameter is called 'muu'. There are: dropout, hidden"),
+        ({"training": {"rate": [1, 2]}}, "no training hyperparameter is called 'rate'. There are: epochs, lr"),
+        ({"training": {"seed": [1, 2]}}, "no training hyperparameter is called 'seed'"),
     ],
 )
 def test_a_space_that_makes_no_sense_is_named(tmp_path: Path, given: Any, complaint: str) -> None:

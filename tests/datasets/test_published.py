@@ -124,14 +124,14 @@ def test_has_published_follows_the_manifest() -> None:
 
 
 def test_a_wrong_name_lists_the_right_ones() -> None:
-    with pytest.raises(UnknownDatasetError, match=r"'Cora' given; expected one of cora, citeseer, polblogs"):
+    with pytest.raises(UnknownDatasetError, match=r"called 'Cora'. Did you mean 'cora'\? There are: citeseer, cora"):
         load("Cora")
-    with pytest.raises(UnknownDatasetError, match="'reddit' given"):
+    with pytest.raises(UnknownDatasetError, match="no dataset is called 'reddit'"):
         load_attacked("reddit", "metattack", 0.05)
 
 
 def test_a_wrong_split_lists_the_right_ones() -> None:
-    with pytest.raises(UnknownSplitError, match="'public' given; expected one of prognn, random"):
+    with pytest.raises(UnknownSplitError, match=r"no split is called 'public'\. There are: prognn, random"):
         load("digits", split="public")  # type: ignore[arg-type]
     with pytest.raises(UnknownSplitError, match="split seed -1 given"):
         load("digits", split_seed=-1)

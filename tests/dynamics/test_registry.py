@@ -16,11 +16,13 @@ def test_select_keeps_the_order_and_takes_all_where_none_is_named() -> None:
 
 
 def test_an_unknown_name_is_told_from_the_known_ones() -> None:
-    complaint = "unknown dynamics difusion; expected one of gradient-flow"
+    complaint = "no dynamics is called 'difusion'. Did you mean 'diffusion'"
     with pytest.raises(ValueError, match=complaint):
         registry.build("difusion", 2)
     with pytest.raises(ValueError, match=complaint):
         next(verify(["diffusion", "difusion"]))
+    with pytest.raises(ValueError, match="the dynamics 'diffusion' is given twice; give each once"):
+        registry.select(["diffusion", "diffusion"])
     done = CliRunner().invoke(app, ["verify", "diffusion", "difusion"])
     assert done.exit_code == 2
     assert complaint in done.stderr

@@ -137,7 +137,7 @@ class TestEveryModel:
         assert torch.allclose(trained[name](graph.x, graph.edge_index, ones), logits, atol=1e-4)
 
     def test_bad_epochs_are_refused(self, name: str) -> None:
-        with pytest.raises(ValueError, match="epochs must be at least 1, given 0"):
+        with pytest.raises(ValueError, match="epochs must be at least 1, got 0"):
             build(name, epochs=0)
 
 
@@ -289,7 +289,7 @@ class TestGCNSVD:
         for run in (lambda: model.fit_data(graph), lambda: model(graph.x, graph.edge_index)):
             with pytest.raises(ValueError, match=f"rank {rank} is not below the 60 nodes"):
                 run()
-        with pytest.raises(ValueError, match="rank must be at least 1, given 0"):
+        with pytest.raises(ValueError, match="rank must be at least 1, got 0"):
             build("gcn-svd", rank=0)
 
 

@@ -113,7 +113,7 @@ def test_members_are_needed_and_have_one_form() -> None:
     for member in ("mlp", {"model": {}}, {"name": "mlp", "hidden": 3}):
         with pytest.raises(ValueError, match="expected for each member"):
             build("ensemble", 8, 2, members=[member])
-    with pytest.raises(ValueError, match="unknown model 'mpl'"):
+    with pytest.raises(ValueError, match="no model is called 'mpl'"):
         build("ensemble", 8, 2, members=[{"name": "mpl"}])
 
 
