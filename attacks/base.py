@@ -394,7 +394,16 @@ class Attack(ABC):
                 f"attack {self.name!r} is targeted: its budget is a number of flips per target, given "
                 f"fraction={budget.fraction}; write Budget(flips=…)"
             )
-        return self.allowed(data, budget)
+        allowed = self.allowed(data, budget)
+        n, d = data.x.shape
+        pairs, entries = n * (n - 1) // 2, n * d
+        there = {"structure": pairs, "features": entries, "both": pairs + entries}[self.kind]
+        if allowed > there:
+            raise ValueError(
+                f"attack {self.name!r}: {budget} allows {allowed} flips, and there are only {there} to flip in a graph "
+                f"of {n} nodes and {d} features; give a smaller budget"
+            )
+        return allowed
 
     def _check_targets(self, data: Data, targets: Tensor | None) -> Tensor | None:
         if targets is None:

@@ -345,6 +345,15 @@ def test_other_arguments_that_make_no_sense_are_refused(graph: Data) -> None:
             Draws(seed=seed)  # type: ignore[arg-type]
 
 
+def test_a_budget_beyond_all_pairs_and_entries_is_refused(graph: Data) -> None:
+    nothing = Proposes(proposal=Perturbation())
+    pairs, entries = 90 * 89 // 2, 90 * 40
+    nothing.run(graph, Budget(flips=pairs + entries))
+    for attack, most in ((nothing, pairs + entries), (ProposesEdges(proposal=Perturbation()), pairs)):
+        with pytest.raises(ValueError, match=f"there are only {most} to flip in a graph of 90 nodes and 40 features"):
+            attack.run(graph, Budget(flips=most + 1))
+
+
 def test_a_victim_that_cannot_be_copied_is_named(graph: Data) -> None:
     victim = nn.Linear(40, 3)
     victim.kept = victim.weight * 2

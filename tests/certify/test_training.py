@@ -111,3 +111,24 @@ def test_what_cannot_be_trained_is_refused(data: Data) -> None:
     lacking.val_mask = None
     with pytest.raises(ValueError, match=r"data\.val_mask"):
         fit_certified(model, lacking, flips=budget(data))
+
+
+def test_a_split_of_indices_and_unknown_labels_elsewhere_change_nothing(data: Data) -> None:
+    listed = data.clone()
+    for key in ("train_mask", "val_mask", "test_mask"):
+        listed[key] = data[key].nonzero().flatten()
+    listed.y = torch.where(data.train_mask | data.val_mask, data.y, -100).unsqueeze(1)
+    models = [linf_diffusion(8, 3, hidden=8, num_steps=3) for _ in range(2)]
+    for model, graph in zip(models, (data, listed), strict=True):
+        fit_certified(model, graph, flips=budget(data), epochs=4, weight=0.5, warmup=0)
+    first, second = (model.state_dict() for model in models)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_graph_that_the_bound_does_not_cover_is_refused(data: Data) -> None:
+    weighted, directed = data.clone(), data.clone()
+    weighted.edge_weight = torch.full((data.num_edges,), 0.5)
+    directed.edge_index = data.edge_index[:, data.edge_index[0] < data.edge_index[1]]
+    for graph, says in ((weighted, "has edge_weight"), (directed, "the graph is directed")):
+        with pytest.raises(ValueError, match=says):
+            fit_certified(linf_diffusion(8, 3), graph, flips=budget(data), epochs=1)
