@@ -123,7 +123,8 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
             force = kernels.flow(z, graph.edge_weight, graph.edge_index, self.sigma, scale=self._scale(graph))
         else:
             weight = graph.edge_weight.unsqueeze(-1)
-            force = -self.propagate(graph.edge_index, z=z, a=weight, size=(len(x), len(x)))  # type: ignore[operator]
+            size = (x.size(0), x.size(0))  # len(x) would be a constant to torch.export
+            force = -self.propagate(graph.edge_index, z=z, a=weight, size=size)  # type: ignore[operator]
         if self.normalization == "sym":
             force = force * scale
         elif self.normalization == "degree":
@@ -209,9 +210,10 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         On a graph without edges every step will do; a large one is returned.
         """
         smoothness, rate = self.smoothness(graph), self.rate(graph)
-        if rate < 0:
-            return torch.zeros_like(smoothness)
-        return 2.0 / (smoothness + self.mu + rate).clamp(min=torch.finfo(smoothness.dtype).eps)
+        step = 2.0 / (smoothness + self.mu + rate).clamp(min=torch.finfo(smoothness.dtype).eps)
+        if isinstance(rate, Tensor):  # chosen by its value without a branch, which no export can take
+            return torch.where(rate < 0, torch.zeros_like(step), step)
+        return step if rate >= 0 else torch.zeros_like(step)
 
     def lipschitz(self, graph: Graph, step: Tensor | float) -> Tensor | float:
         """``max(1 − hκ, h(ν + μ) − 1)``, for every step: the eigenvalues of −DX lie in ``[κ, ν + μ]``."""

@@ -8,6 +8,7 @@ from torch_geometric.nn import APPNP as APPNPConv
 from torch_geometric.nn import GATConv, GCNConv
 from torch_geometric.utils import scatter, softmax
 
+from contractive_gnn.nn.arguments import check_features, edge_list
 from contractive_gnn.nn.sparse import Linear, dropout, normalize_rows
 
 
@@ -52,6 +53,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Class scores; the graph is not looked at."""
+        check_features(x, self)
         if self.row_norm is not None:
             x = self.row_norm * normalize_rows(x)
         x = self.encoder(dropout(x, self.dropout, training=self.training)).relu()
@@ -76,6 +78,8 @@ class APPNP(MLP):
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Class scores."""
+        check_features(x, self)
+        edge_index, edge_weight = edge_list(x, edge_index, edge_weight)
         return self.conv(super().forward(x, edge_index), edge_index, edge_weight)  # type: ignore[no-any-return]
 
 
@@ -108,6 +112,8 @@ class GCN(nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Class scores."""
+        check_features(x, self)
+        edge_index, edge_weight = edge_list(x, edge_index, edge_weight)
         x = self.conv1(x, edge_index, edge_weight).relu()
         return self.conv2(dropout(x, self.dropout, training=self.training), edge_index, edge_weight)  # type: ignore[no-any-return]
 
@@ -171,6 +177,8 @@ class GAT(nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Class scores."""
+        check_features(x, self)
+        edge_index, edge_weight = edge_list(x, edge_index, edge_weight)
         x = self.conv1(dropout(x, self.dropout, training=self.training), edge_index, edge_weight)
         x = nn.functional.elu(x)
         return self.conv2(dropout(x, self.dropout, training=self.training), edge_index, edge_weight)  # type: ignore[no-any-return]

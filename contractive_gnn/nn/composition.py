@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from contractive_gnn.dynamics import Dynamics
 from contractive_gnn.graph import Graph
+from contractive_gnn.nn.arguments import check_features, edge_list, refuse_export
 from contractive_gnn.norms import number
 
 
@@ -113,7 +114,9 @@ class AlternatingConv(nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """The pairs of steps from ``x``; shape ``[n, c]``."""
-        graph = Graph.of(x, edge_index, edge_weight)
+        check_features(x, self)
+        refuse_export(self, "the length of its steps is searched for on each graph")
+        graph = Graph.of(x, *edge_list(x, edge_index, edge_weight))
         h_c, h_e = self.steps(graph)
         for _ in range(self.num_pairs):
             x = x + h_e * self.expanding.field(x, graph)

@@ -16,6 +16,7 @@ from contractive_gnn.dynamics import Adjacency, AdjacencyFlow, GradientFlow
 from contractive_gnn.dynamics.adjacency import Form
 from contractive_gnn.dynamics.gradient_flow import Normalization, Placement
 from contractive_gnn.graph import Graph
+from contractive_gnn.nn.arguments import check_features, edge_list
 from contractive_gnn.nn.bound import CoupledBound, LayerBound, compose, layer_bound, linear_norm
 from contractive_gnn.nn.sparse import Linear, dropout
 from contractive_gnn.norms import number
@@ -116,6 +117,7 @@ class CoupledConv(GradientFlow):
 
         ``anchor`` is F⁽⁰⁾, which a fidelity term (``mu > 0``, not in the paper) pulls back to.
         """
+        check_features(x, self)
         graph = self.reads(adjacency)
         x = self.euler(x, graph, step=self.step_size(graph), num_steps=1, anchor=anchor)
         return x, adjacency if self.adjacency_flow is None else self.adjacency_flow(adjacency)
@@ -197,6 +199,12 @@ class CSGNN(nn.Module):
             )
             for _ in range(1 if shared else num_layers)
         ]
+        last = blocks[-1].adjacency_flow
+        if last is not None and len(blocks) == num_layers:
+            # Nobody reads what the last step makes of A: its coefficients stay as drawn, and are no parameter.
+            k = last.k.detach()
+            del last.k
+            last.register_buffer("k", k)
         self.blocks = nn.ModuleList(blocks)
         self.decoder = Linear(hidden, out_channels)
         self.num_layers = num_layers
@@ -303,6 +311,8 @@ class CSGNN(nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Class scores, ``[n, out_channels]``."""
+        check_features(x, self)
+        edge_index, edge_weight = edge_list(x, edge_index, edge_weight)
         x = self.encoder(dropout(x, self.dropout, training=self.training)).relu()
         anchor, adjacency = x, Adjacency.of(Graph.of(x, edge_index, edge_weight))
         for block in self.layers():

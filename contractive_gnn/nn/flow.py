@@ -12,6 +12,7 @@ from contractive_gnn.activations import activation
 from contractive_gnn.dynamics import Diffusion, Dynamics, GradientFlow
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import contraction_factor, integrate, solver
+from contractive_gnn.nn.arguments import check_features, edge_list
 from contractive_gnn.nn.bound import CoupledBound, compose, layer_bound, linear_norm
 from contractive_gnn.nn.sparse import Linear, dropout
 from contractive_gnn.norms import number
@@ -78,7 +79,9 @@ class FlowConv(nn.Module):
             assert self.step is not None
             return self.step
         limit = solver(self.scheme).radius(self.dynamics.norm) * self.dynamics.max_step(graph)
-        if limit <= 0:
+        if isinstance(limit, Tensor) and torch.compiler.is_compiling():  # a trace cannot branch on a value
+            torch._assert_async(limit > 0, "the field has no contractive step on this graph")
+        elif limit <= 0:
             rate = torch.as_tensor(self.dynamics.rate(graph)).detach()
             raise ValueError(
                 f"{self.dynamics} has no contractive step with {self.scheme} on this graph "
@@ -91,7 +94,8 @@ class FlowConv(nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Integrate from ``x``; shape ``[n, c]``."""
-        graph = Graph.of(x, edge_index, edge_weight)
+        check_features(x, self)
+        graph = Graph.of(x, *edge_list(x, edge_index, edge_weight))
         if self.scheme == "euler":
             return self.dynamics.euler(x, graph, step=self.step_size(graph), num_steps=self.num_steps, anchor=x)
 
@@ -210,6 +214,8 @@ class FlowGNN(nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Class scores, ``[n, out_channels]``."""
+        check_features(x, self)
+        edge_index, edge_weight = edge_list(x, edge_index, edge_weight)
         x = self.encoder(dropout(x, self.dropout, training=self.training)).relu()
         if self.space == "hidden":
             x = self.conv(x, edge_index, edge_weight)

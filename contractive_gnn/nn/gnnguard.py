@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch_geometric.nn import GCNConv
 
 from contractive_gnn.graph import Graph
+from contractive_gnn.nn.arguments import check_features, edge_list
 from contractive_gnn.nn.sparse import Linear, dropout
 
 _BLOCK = 256  # features whose products over all edges are in memory at once
@@ -71,7 +72,8 @@ class GNNGuard(nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Class scores."""
-        graph = Graph.of(x, edge_index, edge_weight)
+        check_features(x, self)
+        graph = Graph.of(x, *edge_list(x, edge_index, edge_weight))
         nodes = torch.arange(graph.num_nodes, device=x.device).expand(2, -1)
         edges = torch.cat([graph.edge_index, nodes], dim=1)
         weight = self.importance(x, graph)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from contractive_gnn.dynamics import Dynamics
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import fixed_point
+from contractive_gnn.nn.arguments import check_features, edge_list, refuse_export
 from contractive_gnn.norms import number
 
 
@@ -45,7 +46,9 @@ class EquilibriumConv(nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """The equilibrium, shape ``[n, c]``."""
-        graph = Graph.of(x, edge_index, edge_weight)
+        check_features(x, self)
+        refuse_export(self, "how often it iterates depends on the values")
+        graph = Graph.of(x, *edge_list(x, edge_index, edge_weight))
         with torch.no_grad():
             rate, step = number(self.dynamics.rate(graph)), number(self.dynamics.max_step(graph))
         if not (rate > 0 and step > 0):
@@ -53,12 +56,13 @@ class EquilibriumConv(nn.Module):
                 f"{self.dynamics} has no unique equilibrium that is proved on this graph: its rate is {rate:.3g}, "
                 "and must be positive; raise its mu (or lower gamma)"
             )
-        return fixed_point(
-            lambda y: y + step * self.dynamics.field(y, graph, anchor=x),
-            x.detach(),
-            tolerance=self.tolerance,
-            max_iterations=self.max_iterations,
-        )
+        with torch.autocast(x.device.type, enabled=False):  # no iteration comes to rest in half precision
+            return fixed_point(
+                lambda y: y + step * self.dynamics.field(y, graph, anchor=x),
+                x.detach(),
+                tolerance=self.tolerance,
+                max_iterations=self.max_iterations,
+            )
 
     def lipschitz(self, graph: Graph) -> float:
         """``anchor_lipschitz/κ`` on a fixed graph, in the field's norm."""

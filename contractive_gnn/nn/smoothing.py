@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from contractive_gnn.graph import Graph
+from contractive_gnn.nn.arguments import check_features, edge_list
 from contractive_gnn.nn.baselines import MLP
 
 
@@ -97,7 +98,8 @@ class ElasticConv(nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """The signal after K steps, ``[n, c]``."""
-        differences = _Differences(Graph.of(x, edge_index, edge_weight))
+        check_features(x, self)
+        differences = _Differences(Graph.of(x, *edge_list(x, edge_index, edge_weight)))
         gamma = 1 / (1 + self.lambda2)
         f, dual, pull = x, torch.zeros_like(x[:1]), torch.zeros_like(x)
         for _ in range(self.num_steps):
@@ -178,7 +180,8 @@ class RUNGConv(nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """The signal after K steps, ``[n, c]``."""
-        graph = Graph.of(x, edge_index, edge_weight)
+        check_features(x, self)
+        graph = Graph.of(x, *edge_list(x, edge_index, edge_weight))
         differences = _Differences(graph)
         f = x
         for _ in range(self.num_steps):

@@ -21,9 +21,9 @@ class Linear(torch_geometric.nn.Linear):  # type: ignore[misc]
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``x Wᵀ + b`` of shape ``[n, out_channels]``."""
+        """Return ``x Wᵀ + b`` of shape ``[n, out_channels]``, in the dtype of ``x`` under ``torch.autocast``, too."""
         if x.layout != torch.sparse_csr:
-            return super().forward(x)  # type: ignore[no-any-return]
+            return super().forward(x).to(x.dtype)  # type: ignore[no-any-return]
         out = product(x, self.weight.t())
         return out if self.bias is None else out.add_(self.bias)
 
