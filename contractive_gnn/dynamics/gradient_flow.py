@@ -115,7 +115,8 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
 
     def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: Tensor | float = 0.0) -> Tensor:
         """Evaluate the right-hand side of the class's equation; shape ``[n, c]``."""
-        z = x if self.weight is None else x @ self.weight
+        w = None if self.weight is None else self.weight.to(x.dtype)  # the state of a model in half precision is not
+        z = x if w is None else x @ w
         if self.normalization == "sym":
             scale = self.degree(graph).rsqrt().unsqueeze(-1)
             z = z * scale
@@ -129,8 +130,8 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
             force = force * scale
         elif self.normalization == "degree":
             force = force / self.degree(graph).unsqueeze(-1)
-        if self.weight is not None:
-            force = force @ self.weight.t()
+        if w is not None:
+            force = force @ w.t()
         return force - self.mu * (x if anchor is None else x - anchor) if self.mu else force
 
     def euler(
@@ -191,9 +192,9 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         """An upper bound of ‖W‖₂: the largest singular value, plus the rounding error of the decomposition."""
         if self.weight is None:
             return 1.0
-        slack = 1.0 + 4 * self.channels * torch.finfo(self.weight.dtype).eps
-        norm: Tensor = torch.linalg.matrix_norm(self.weight, 2)
-        return slack * norm
+        weight = self.weight if self.weight.dtype == torch.float64 else self.weight.float()
+        norm: Tensor = torch.linalg.matrix_norm(weight, 2)
+        return (1.0 + 4 * self.channels * torch.finfo(weight.dtype).eps) * norm
 
     def smoothness(self, graph: Graph) -> Tensor:
         """``ν = s_max ‖W‖₂² ‖G‖²`` of the potential without its fidelity term."""

@@ -6,7 +6,7 @@ Whether the values make sense (symmetric edges, finite numbers) is checked once,
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +14,14 @@ from torch_geometric.utils import to_edge_index
 
 from contractive_gnn.inputs import InputError
 
+HALF: Final = (torch.float16, torch.bfloat16)
+
 
 def check_features(x: Any, module: nn.Module) -> None:
     """Refuse what is no feature matrix, or not of the dtype of the module's parameters.
 
-    Half precision is refused: a sum over neighbours stops growing at 256 ones in bfloat16, at 2048 in float16. Under
-    ``torch.autocast`` the linear maps are in half precision, the sums are not.
-
     Args:
-        x: float32 or float64 ``[n, d]``, dense or ``sparse_csr``.
+        x: floating point ``[n, d]``, dense or ``sparse_csr``.
         module: whose parameters are meant.
 
     Raises:
@@ -30,7 +29,7 @@ def check_features(x: Any, module: nn.Module) -> None:
     """
     name = type(module).__name__
     if not isinstance(x, Tensor):
-        raise InputError(f"{name} got x of type {type(x).__name__}; expected a tensor [n, d] of float32 or float64")
+        raise InputError(f"{name} got x of type {type(x).__name__}; expected a floating point tensor [n, d]")
     if x.dim() != 2:
         raise InputError(
             f"{name} got x of shape {list(x.shape)}; expected [n, d], one row for each node: join a batch of graphs "
@@ -38,23 +37,29 @@ def check_features(x: Any, module: nn.Module) -> None:
         )
     if x.layout not in (torch.strided, torch.sparse_csr):
         raise InputError(f"{name} got x of layout {x.layout}; expected a dense or torch.sparse_csr tensor")
-    if x.dtype in (torch.float16, torch.bfloat16):
-        raise InputError(
-            f"{name} got x in {x.dtype}, in which sums over many neighbours lose terms; give x.float() to a float32 "
-            "model, under torch.autocast if the linear maps may be in half precision"
-        )
-    if x.dtype not in (torch.float32, torch.float64):
-        raise InputError(f"{name} got x of {x.dtype}; expected float32 or float64: convert it with x.float()")
+    if x.dtype not in (torch.float32, torch.float64, *HALF):
+        raise InputError(f"{name} got x of {x.dtype}; expected floating point: convert it with x.float()")
     for path, parameter in module.named_parameters():
         if parameter.dtype != x.dtype:
             raise InputError(
                 f"{name} got x in {x.dtype}, but its parameter {path} is in {parameter.dtype}; bring both to one "
-                f"dtype: x.to(dtype), or model.to(dtype), torch.float32 or torch.float64"
+                f"dtype, with x.to(dtype) or model.to(dtype)"
             )
+
+
+def widened(x: Tensor) -> Tensor:
+    """``x``, in float32 where it is in half precision.
+
+    A sum over neighbours stops growing at 256 ones in bfloat16 and at 2048 in float16: whatever is summed over edges is
+    in float32 at least, and only the result is rounded.
+    """
+    return x.float() if x.dtype in HALF else x
 
 
 def edge_list(x: Tensor, edge_index: Any, edge_weight: Any = None) -> tuple[Tensor, Tensor | None]:
     """The edges, int64 ``[2, E]``, and their weights ``[E]`` in the dtype of ``x``; None where none were given.
+
+    For half precision the weights are :func:`widened`, and ones where none were given.
 
     Args:
         x: ``[n, d]``.
@@ -83,7 +88,8 @@ def edge_list(x: Tensor, edge_index: Any, edge_weight: Any = None) -> tuple[Tens
     if edge_index.dtype == torch.bool or edge_index.is_floating_point() or edge_index.is_complex():
         raise InputError(f"edge_index must hold the nodes' numbers, int64 [2, E], got {edge_index.dtype}")
     if edge_weight is None:
-        return edge_index.long(), None
+        ones = torch.ones(edge_index.size(1), device=x.device) if x.dtype in HALF else None
+        return edge_index.long(), ones
     if not isinstance(edge_weight, Tensor) or not edge_weight.is_floating_point():
         given = edge_weight.dtype if isinstance(edge_weight, Tensor) else type(edge_weight).__name__
         raise InputError(f"edge_weight must be a floating point tensor [E], got {given}")
@@ -92,7 +98,7 @@ def edge_list(x: Tensor, edge_index: Any, edge_weight: Any = None) -> tuple[Tens
             f"edge_weight must have shape {list(edge_index.shape[1:])} to match edge_index, "
             f"got {list(edge_weight.shape)}"
         )
-    return edge_index.long(), edge_weight.to(x.dtype)
+    return edge_index.long(), edge_weight.to(torch.float32 if x.dtype in HALF else x.dtype)
 
 
 def refuse_export(module: nn.Module, reason: str) -> None:

@@ -8,7 +8,7 @@ from torch_geometric.nn import APPNP as APPNPConv
 from torch_geometric.nn import GATConv, GCNConv
 from torch_geometric.utils import scatter, softmax
 
-from contractive_gnn.nn.arguments import check_features, edge_list
+from contractive_gnn.nn.arguments import check_features, edge_list, widened
 from contractive_gnn.nn.sparse import Linear, dropout, normalize_rows
 
 
@@ -55,7 +55,7 @@ class MLP(nn.Module):
         """Class scores; the graph is not looked at."""
         check_features(x, self)
         if self.row_norm is not None:
-            x = self.row_norm * normalize_rows(x)
+            x = (self.row_norm * normalize_rows(widened(x))).to(x.dtype)
         x = self.encoder(dropout(x, self.dropout, training=self.training)).relu()
         return self.decoder(dropout(x, self.dropout, training=self.training))  # type: ignore[no-any-return]
 
@@ -80,7 +80,8 @@ class APPNP(MLP):
         """Class scores."""
         check_features(x, self)
         edge_index, edge_weight = edge_list(x, edge_index, edge_weight)
-        return self.conv(super().forward(x, edge_index), edge_index, edge_weight)  # type: ignore[no-any-return]
+        scores = widened(super().forward(x, edge_index))
+        return self.conv(scores, edge_index, edge_weight).to(x.dtype)  # type: ignore[no-any-return]
 
 
 class GCN(nn.Module):
@@ -114,8 +115,10 @@ class GCN(nn.Module):
         """Class scores."""
         check_features(x, self)
         edge_index, edge_weight = edge_list(x, edge_index, edge_weight)
-        x = self.conv1(x, edge_index, edge_weight).relu()
-        return self.conv2(dropout(x, self.dropout, training=self.training), edge_index, edge_weight)  # type: ignore[no-any-return]
+        dtype = x.dtype
+        x = self.conv1(x, edge_index, edge_weight).relu().to(dtype)
+        x = self.conv2(dropout(x, self.dropout, training=self.training), edge_index, edge_weight)
+        return x.to(dtype)
 
 
 class WeightedGATConv(GATConv):  # type: ignore[misc]
@@ -179,6 +182,8 @@ class GAT(nn.Module):
         """Class scores."""
         check_features(x, self)
         edge_index, edge_weight = edge_list(x, edge_index, edge_weight)
-        x = self.conv1(dropout(x, self.dropout, training=self.training), edge_index, edge_weight)
+        dtype = x.dtype
+        x = self.conv1(dropout(x, self.dropout, training=self.training), edge_index, edge_weight).to(dtype)
         x = nn.functional.elu(x)
-        return self.conv2(dropout(x, self.dropout, training=self.training), edge_index, edge_weight)  # type: ignore[no-any-return]
+        x = self.conv2(dropout(x, self.dropout, training=self.training), edge_index, edge_weight)
+        return x.to(dtype)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from contractive_gnn.dynamics import Dynamics
 from contractive_gnn.graph import Graph
-from contractive_gnn.nn.arguments import check_features, edge_list, refuse_export
+from contractive_gnn.nn.arguments import check_features, edge_list, refuse_export, widened
 from contractive_gnn.norms import number
 
 
@@ -116,12 +116,13 @@ class AlternatingConv(nn.Module):
         """The pairs of steps from ``x``; shape ``[n, c]``."""
         check_features(x, self)
         refuse_export(self, "the length of its steps is searched for on each graph")
+        dtype, x = x.dtype, widened(x)
         graph = Graph.of(x, *edge_list(x, edge_index, edge_weight))
         h_c, h_e = self.steps(graph)
         for _ in range(self.num_pairs):
             x = x + h_e * self.expanding.field(x, graph)
             x = x + h_c * self.contracting.field(x, graph)
-        return x
+        return x.to(dtype)
 
     def lipschitz(self, graph: Graph) -> float:
         """The product of the constants of all steps on this graph; at most ``bound`` up to rounding."""

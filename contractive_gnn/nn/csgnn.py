@@ -16,7 +16,7 @@ from contractive_gnn.dynamics import Adjacency, AdjacencyFlow, GradientFlow
 from contractive_gnn.dynamics.adjacency import Form
 from contractive_gnn.dynamics.gradient_flow import Normalization, Placement
 from contractive_gnn.graph import Graph
-from contractive_gnn.nn.arguments import check_features, edge_list
+from contractive_gnn.nn.arguments import check_features, edge_list, widened
 from contractive_gnn.nn.bound import CoupledBound, LayerBound, compose, layer_bound, linear_norm
 from contractive_gnn.nn.sparse import Linear, dropout
 from contractive_gnn.norms import number
@@ -117,7 +117,6 @@ class CoupledConv(GradientFlow):
 
         ``anchor`` is F⁽⁰⁾, which a fidelity term (``mu > 0``, not in the paper) pulls back to.
         """
-        check_features(x, self)
         graph = self.reads(adjacency)
         x = self.euler(x, graph, step=self.step_size(graph), num_steps=1, anchor=anchor)
         return x, adjacency if self.adjacency_flow is None else self.adjacency_flow(adjacency)
@@ -313,8 +312,9 @@ class CSGNN(nn.Module):
         """Class scores, ``[n, out_channels]``."""
         check_features(x, self)
         edge_index, edge_weight = edge_list(x, edge_index, edge_weight)
-        x = self.encoder(dropout(x, self.dropout, training=self.training)).relu()
+        dtype = x.dtype
+        x = widened(self.encoder(dropout(x, self.dropout, training=self.training)).relu())
         anchor, adjacency = x, Adjacency.of(Graph.of(x, edge_index, edge_weight))
         for block in self.layers():
             x, adjacency = block(x, adjacency, anchor=anchor)
-        return self.decoder(dropout(x, self.dropout, training=self.training))  # type: ignore[no-any-return]
+        return self.decoder(dropout(x.to(dtype), self.dropout, training=self.training))  # type: ignore[no-any-return]

@@ -12,7 +12,7 @@ from contractive_gnn.activations import activation
 from contractive_gnn.dynamics import Diffusion, Dynamics, GradientFlow
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import contraction_factor, integrate, solver
-from contractive_gnn.nn.arguments import check_features, edge_list
+from contractive_gnn.nn.arguments import check_features, edge_list, widened
 from contractive_gnn.nn.bound import CoupledBound, compose, layer_bound, linear_norm
 from contractive_gnn.nn.sparse import Linear, dropout
 from contractive_gnn.norms import number
@@ -95,14 +95,16 @@ class FlowConv(nn.Module):
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Integrate from ``x``; shape ``[n, c]``."""
         check_features(x, self)
+        dtype, x = x.dtype, widened(x)
         graph = Graph.of(x, *edge_list(x, edge_index, edge_weight))
         if self.scheme == "euler":
-            return self.dynamics.euler(x, graph, step=self.step_size(graph), num_steps=self.num_steps, anchor=x)
+            x = self.dynamics.euler(x, graph, step=self.step_size(graph), num_steps=self.num_steps, anchor=x)
+            return x.to(dtype)
 
         def field(y: Tensor, t: Tensor | float) -> Tensor:
             return self.dynamics.field(y, graph, anchor=x, t=t)
 
-        return integrate(field, x, step=self.step_size(graph), num_steps=self.num_steps, scheme=self.scheme)
+        return integrate(field, x, step=self.step_size(graph), num_steps=self.num_steps, scheme=self.scheme).to(dtype)
 
     def lipschitz(self, graph: Graph) -> float:
         """A Lipschitz constant of the layer in its input, in the field's norm, on a fixed graph; ``inf`` if unknown.

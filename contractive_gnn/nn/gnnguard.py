@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch_geometric.nn import GCNConv
 
 from contractive_gnn.graph import Graph
-from contractive_gnn.nn.arguments import check_features, edge_list
+from contractive_gnn.nn.arguments import check_features, edge_list, widened
 from contractive_gnn.nn.sparse import Linear, dropout
 
 _BLOCK = 256  # features whose products over all edges are in memory at once
@@ -76,11 +76,12 @@ class GNNGuard(nn.Module):
         graph = Graph.of(x, *edge_list(x, edge_index, edge_weight))
         nodes = torch.arange(graph.num_nodes, device=x.device).expand(2, -1)
         edges = torch.cat([graph.edge_index, nodes], dim=1)
-        weight = self.importance(x, graph)
-        x = self.conv1(x, edges, weight).relu()
+        dtype, weight = x.dtype, self.importance(widened(x), graph)
+        x = self.conv1(x, edges, weight).relu().to(dtype)
         kept = self.memory.sigmoid()
-        weight = kept * weight + (1 - kept) * self.importance(x, graph)
-        return self.conv2(dropout(x, self.dropout, training=self.training), edges, weight)  # type: ignore[no-any-return]
+        weight = kept * weight + (1 - kept) * self.importance(widened(x), graph)
+        x = self.conv2(dropout(x, self.dropout, training=self.training), edges, weight)
+        return x.to(dtype)
 
     def importance(self, x: Tensor, graph: Graph) -> Tensor:
         """α of the edges, and of the nodes themselves after them, ``[E + n]``."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from contractive_gnn.dynamics import Dynamics
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import fixed_point
-from contractive_gnn.nn.arguments import check_features, edge_list, refuse_export
+from contractive_gnn.nn.arguments import check_features, edge_list, refuse_export, widened
 from contractive_gnn.norms import number
 
 
@@ -48,6 +48,7 @@ class EquilibriumConv(nn.Module):
         """The equilibrium, shape ``[n, c]``."""
         check_features(x, self)
         refuse_export(self, "how often it iterates depends on the values")
+        dtype, x = x.dtype, widened(x)
         graph = Graph.of(x, *edge_list(x, edge_index, edge_weight))
         with torch.no_grad():
             rate, step = number(self.dynamics.rate(graph)), number(self.dynamics.max_step(graph))
@@ -62,7 +63,7 @@ class EquilibriumConv(nn.Module):
                 x.detach(),
                 tolerance=self.tolerance,
                 max_iterations=self.max_iterations,
-            )
+            ).to(dtype)
 
     def lipschitz(self, graph: Graph) -> float:
         """``anchor_lipschitz/κ`` on a fixed graph, in the field's norm."""

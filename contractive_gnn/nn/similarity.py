@@ -20,7 +20,7 @@ from contractive_gnn import kernels
 from contractive_gnn.activations import Activation, GroupFirm, Identity, activation
 from contractive_gnn.dynamics import GradientFlow
 from contractive_gnn.graph import Graph
-from contractive_gnn.nn.arguments import check_features, edge_list, refuse_export
+from contractive_gnn.nn.arguments import check_features, edge_list, refuse_export, widened
 from contractive_gnn.nn.bound import CoupledBound
 from contractive_gnn.nn.communities import seeded_communities
 from contractive_gnn.nn.flow import FlowConv, FlowGNN
@@ -185,6 +185,7 @@ class Similarity(nn.Module):
         refuse_export(self, "its singular vectors are found by SciPy for each graph")
         check_features(x, self)
         edge_index, edge_weight = edge_list(x, edge_index, edge_weight)
+        x = widened(x)
         differentiated = x.requires_grad or (edge_weight is not None and edge_weight.requires_grad)
         if differentiated:
             return self._weights(x, edge_index, edge_weight)
@@ -486,9 +487,12 @@ class SimilarityFlowGNN(FlowGNN):
     def _features(self, x: Tensor) -> Tensor:
         """x̂, in the layout of ``x``."""
         if x.requires_grad:
-            return self.row_norm * normalize_rows(x)
-        features: Tensor = self._latest(lambda: self.row_norm * normalize_rows(x), x)
+            return self._normalized(x)
+        features: Tensor = self._latest(lambda: self._normalized(x), x)
         return features
+
+    def _normalized(self, x: Tensor) -> Tensor:
+        return (self.row_norm * normalize_rows(widened(x))).to(x.dtype)
 
     def communities(self, data: Data) -> Tensor | None:
         """Class probabilities ``[n, classes]`` from the structure alone, for :func:`contractive_gnn.training.fit`.

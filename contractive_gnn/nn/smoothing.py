@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from contractive_gnn.graph import Graph
-from contractive_gnn.nn.arguments import check_features, edge_list
+from contractive_gnn.nn.arguments import check_features, edge_list, widened
 from contractive_gnn.nn.baselines import MLP
 
 
@@ -99,6 +99,7 @@ class ElasticConv(nn.Module):
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """The signal after K steps, ``[n, c]``."""
         check_features(x, self)
+        dtype, x = x.dtype, widened(x)
         differences = _Differences(Graph.of(x, *edge_list(x, edge_index, edge_weight)))
         gamma = 1 / (1 + self.lambda2)
         f, dual, pull = x, torch.zeros_like(x[:1]), torch.zeros_like(x)
@@ -108,7 +109,7 @@ class ElasticConv(nn.Module):
                 dual = self._project(dual + differences(smooth - gamma * pull) / (2 * gamma))
                 pull = differences.adjoint(dual)
             f = smooth - gamma * pull
-        return f
+        return f.to(dtype)
 
     def _project(self, dual: Tensor) -> Tensor:
         if self.norm == "l1":
@@ -181,6 +182,7 @@ class RUNGConv(nn.Module):
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """The signal after K steps, ``[n, c]``."""
         check_features(x, self)
+        dtype, x = x.dtype, widened(x)
         graph = Graph.of(x, *edge_list(x, edge_index, edge_weight))
         differences = _Differences(graph)
         f = x
@@ -190,7 +192,7 @@ class RUNGConv(nn.Module):
             slope = differences.adjoint(trust[:, None] * rows) + self.fidelity * (f - x)
             curvature = graph.row_sum(graph.edge_weight * trust) / differences.degree + self.fidelity
             f = f - slope / curvature[:, None]
-        return f
+        return f.to(dtype)
 
     def _length(self, rows: Tensor) -> Tensor:
         return (rows.square().sum(dim=1) + self.epsilon).sqrt()
