@@ -23,6 +23,7 @@ other fields    of nodes and of the graph: left alone                of edges (`
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -66,8 +67,8 @@ def features(x: Any, *, dense: bool = False) -> Tensor:
         raise InputError(f"x is {x.dtype} {list(x.shape)}; expected floating point [n, d]{todo}")
     if x.layout != torch.strided and dense:
         raise InputError(f"x is sparse ({x.layout}); expected a dense tensor here: give x.to_dense()")
-    if x.layout not in (torch.strided, torch.sparse_csr):
-        x = x.to_sparse_csr()
+    if x.layout != torch.strided:
+        x = _one_form(x)
     values = x if x.layout == torch.strided else x.values()
     # of the extremes, which a NaN passes on to: torch.isfinite(x) would copy x
     if values.numel() and not bool(torch.isfinite(torch.stack(torch.aminmax(values.detach()))).all()):
@@ -80,6 +81,23 @@ def features(x: Any, *, dense: bool = False) -> Tensor:
             f"x has {int(bad.sum())} entries that are not finite (NaN or inf){where}; expected numbers only"
         )
     return x
+
+
+def _one_form(x: Tensor) -> Tensor:
+    """A sparse matrix as CSR without stored zeros, rows in order: layers take what is stored for what is there."""
+    if x.layout == torch.sparse_csr:
+        column, start = x.col_indices(), x.crow_indices()
+        rising = column.diff() > 0
+        rising[start[1:-1][(start[1:-1] > 0) & (start[1:-1] < column.numel())] - 1] = True  # from one row to the next
+        if bool(rising.all()) and bool((x.values() != 0).all()):
+            return x
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        entries = x.to_sparse_coo().coalesce()
+        there = entries.values() != 0  # a NaN is not 0
+        return torch.sparse_coo_tensor(
+            entries.indices()[:, there], entries.values()[there], x.shape, is_coalesced=True
+        ).to_sparse_csr()
 
 
 def undirected(x: Tensor, edge_index: Any, edge_weight: Any = None, *, weighted: bool = True) -> Graph:

@@ -107,6 +107,17 @@ def test_sparse_features_of_every_layout_are_the_same_features() -> None:
         assert features(given).layout == torch.sparse_csr
         assert torch.equal(features(given).to_dense(), x)
     assert features(x) is x
+    plain = x.to_sparse_csr()
+    assert features(plain) is plain
+    zeros, crossed = (
+        torch.sparse_csr_tensor([0, 2, 2, 3, 4], [0, 1, 0, 1], [0.0, 2.0, 1.0, 3.0], (4, 2)),
+        torch.sparse_csr_tensor(
+            [0, 2, 2, 4, 5], [1, 0, 1, 0, 1], [2.0, 0.0, 0.0, 1.0, 3.0], (4, 2), check_invariants=False
+        ),
+    )
+    for given in (zeros, crossed):
+        assert features(given).values().tolist() == [2.0, 1.0, 3.0]
+        assert torch.equal(features(given).to_dense(), x)
     with pytest.raises(InputError, match=r"expected a dense tensor here: give x\.to_dense"):
         features(x.to_sparse_csr(), dense=True)
 

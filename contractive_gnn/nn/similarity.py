@@ -20,6 +20,7 @@ from contractive_gnn import kernels
 from contractive_gnn.activations import Activation, GroupFirm, Identity, activation
 from contractive_gnn.dynamics import GradientFlow
 from contractive_gnn.graph import Graph
+from contractive_gnn.inputs import checked
 from contractive_gnn.nn.arguments import check_features, edge_list, refuse_export, widened
 from contractive_gnn.nn.bound import CoupledBound
 from contractive_gnn.nn.communities import seeded_communities
@@ -370,8 +371,14 @@ class SimilarityWeights(BaseTransform):  # type: ignore[misc]
         self.similarity = Similarity(**hyperparameters)
 
     def forward(self, data: Data) -> Data:
-        """The same graph, with weights multiplied by the similarity; shape ``[E]``."""
-        data.edge_weight = self.similarity(data.x, data.edge_index, data.get("edge_weight")).detach()
+        """The same graph, with weights multiplied by the similarity; shape ``[E]``.
+
+        Raises:
+            InputError: a graph that :mod:`contractive_gnn.inputs` refuses.
+        """
+        graph = checked(data, labels=False)
+        data.edge_index = graph.edge_index
+        data.edge_weight = self.similarity(graph.x, graph.edge_index, graph.get("edge_weight")).detach()
         return data
 
     def __repr__(self) -> str:

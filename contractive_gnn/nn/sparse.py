@@ -128,8 +128,14 @@ def normalize_rows(x: Tensor, weight: Tensor | None = None) -> Tensor:
 
 
 def compress(x: Tensor, *, max_density: float = 0.2) -> Tensor:
-    """Return ``x`` as a ``sparse_csr`` tensor where at most ``max_density`` of its entries are non-zero, else ``x``."""
-    if x.layout != torch.strided or torch.count_nonzero(x).item() > max_density * x.numel():
+    """``x``, dense or ``sparse_csr``, in the latter layout if at most ``max_density`` of its entries are not zero.
+
+    Dense otherwise: dropout draws for each entry that is stored, so one matrix is to have one layout.
+    """
+    entries = x if x.layout == torch.strided else x.values()
+    if torch.count_nonzero(entries).item() > max_density * x.shape.numel():
+        return x.to_dense()
+    if x.layout != torch.strided:
         return x
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
