@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch_geometric.nn import APPNP as APPNPConv
@@ -130,6 +132,12 @@ class WeightedGATConv(GATConv):  # type: ignore[misc]
 
     def __init__(self, in_channels: int, out_channels: int, *, heads: int, dropout: float, concat: bool = True) -> None:
         super().__init__(in_channels, out_channels, heads=heads, dropout=dropout, concat=concat, fill_value=1.0)
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor | None = None, **options: Any) -> Any:
+        """As ``GATConv``; of a sparse adjacency, whose values that one does not read, they are the weights."""
+        if edge_index.layout != torch.strided:
+            edge_index, edge_attr = edge_list(x, edge_index, edge_attr)
+        return super().forward(x, edge_index, edge_attr, **options)
 
     def edge_update(
         self,

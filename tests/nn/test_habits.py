@@ -218,6 +218,12 @@ def test_a_sparse_adjacency_is_its_edges_and_their_weights(name: str, data: Data
         model(data.x, wide)
 
 
+def test_the_attention_layer_reads_the_values_of_a_sparse_adjacency(data: Data) -> None:
+    conv = nn.WeightedGATConv(FEATURES, CLASSES, heads=2, dropout=0.0)
+    adjacency = to_torch_csr_tensor(data.edge_index, data.edge_weight, size=(NODES, NODES))
+    torch.testing.assert_close(conv(data.x, adjacency), conv(data.x, data.edge_index, data.edge_weight))
+
+
 @pytest.mark.parametrize("name", [*GRAPH, *LAYERS])
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.uint8])
 def test_indices_of_any_integer_type(name: str, dtype: torch.dtype, data: Data) -> None:
