@@ -31,6 +31,8 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from contractive_gnn.inputs import MASKS, InputError, check_known, checked
+from contractive_gnn.nn.caches import cached_layers
+from contractive_gnn.seeding import seeded
 
 Kind = Literal["structure", "features", "both"]
 Scope = Literal["global", "targeted"]
@@ -142,8 +144,8 @@ class AttackResult:
         feature_flips: int64 ``[2, q]``: the (node, column) of the feature entries in which it differs.
         budget: what was allowed.
         seconds: wall time of the attack, its surrogate's training included.
-        provenance: attack, kind, scope, knowledge, seed, params, allowed_flips (per target for a targeted attack),
-            targets, versions.
+        provenance: attack, kind, scope, knowledge, seed, params (with the ``diagnosis`` of an adaptive attack),
+            allowed_flips (per target for a targeted attack), targets, versions.
     """
 
     data: Data
@@ -248,7 +250,8 @@ class Attack(ABC):
         reads_features: whether this very class promises never to write to ``data.x``, which is then not copied for it.
 
     Args:
-        seed: 0 ≤ seed < 2³²; seeds torch, numpy and random inside the run.
+        seed: 0 ≤ seed < 2³²; seeds torch, numpy and random inside the run. These belong to the process, so of several
+            threads one attacks at a time.
     """
 
     name: ClassVar[str]
@@ -262,6 +265,7 @@ class Attack(ABC):
         self.seed: int = check_count("seed", seed, least=0)
         if self.seed >= 2**32:
             raise ValueError(f"seed must be below 2**32, given {seed}")
+        self._notes: dict[str, Any] = {}  # what a run finds out about the victim, on the run's own copy
 
     @property
     def radius(self) -> float | None:
@@ -284,6 +288,15 @@ class Attack(ABC):
             targets: for a targeted attack, int64 ``[1]``: the base class calls once per target. For a global one the
                 nodes whose accuracy counts, or None where the caller gave none.
         """
+
+    @classmethod
+    def allowed(cls, data: Data, budget: Budget) -> int:
+        """The whole number of flips that a budget allows this attack on ``data``: rounded down.
+
+        Raises:
+            ValueError: see :meth:`Budget.resolve`.
+        """
+        return budget.resolve(data, cls.kind)
 
     def _prepare(self, data: Data) -> None:  # noqa: B027  (a hook: most attacks have nothing to prepare)
         """Called once per run with the clean graph, before the first :meth:`_perturb`: train a surrogate here.
@@ -314,7 +327,8 @@ class Attack(ABC):
         Raises:
             TypeError: an argument of the wrong type.
             ValueError: a graph, budget or targets that the attack cannot take; a missing victim or missing targets.
-            AttackError: the attack broke its promises (over budget, self-loop, duplicate flip, …) or cannot work here.
+            AttackError: the attack broke its promises (over budget, self-loop, duplicate flip, …) or cannot work here,
+                as with a victim whose layers keep an earlier graph (``cached=True``).
         """
         data = _attackable(data, "data")
         if self.kind == "features" and self.radius is None and not is_binary(data.x):
@@ -328,8 +342,10 @@ class Attack(ABC):
 
         start = time.perf_counter()
         current = data
+        notes: dict[str, Any] = {}
         if allowed > 0:
             worker = copy.copy(self)
+            worker._notes = notes
             with _forked_random_state(self.seed):
                 worker._prepare(self._copied(data))
                 for aim in [targets] if self.scope == "global" or targets is None else torch.split(targets, 1):
@@ -355,7 +371,7 @@ class Attack(ABC):
                 "scope": self.scope,
                 "knowledge": self.knowledge,
                 "seed": self.seed,
-                "params": self.params,
+                "params": {**self.params, **({"diagnosis": notes} if notes else {})},
                 "allowed_flips": allowed,
                 "targets": None if targets is None else targets.tolist(),
                 "versions": _versions(self.packages),
@@ -373,7 +389,7 @@ class Attack(ABC):
                 f"attack {self.name!r} is targeted: its budget is a number of flips per target, given "
                 f"fraction={budget.fraction}; write Budget(flips=…)"
             )
-        return budget.resolve(data, self.kind)
+        return self.allowed(data, budget)
 
     def _check_targets(self, data: Data, targets: Tensor | None) -> Tensor | None:
         if targets is None:
@@ -399,6 +415,11 @@ class Attack(ABC):
             raise ValueError(f"targets must lie in 0…{n - 1}, given {int(targets.min())}…{int(targets.max())}")
         if torch.unique(targets).numel() != targets.numel():
             raise ValueError("targets must be distinct: a node listed twice would get the budget twice")
+        unknown = targets[(data.y < 0)[targets.to(data.y.device)].to(targets.device)].tolist()
+        if unknown:
+            raise ValueError(
+                f"targets {unknown} have no label (−1), and an attack aims away from the right class; leave them out"
+            )
         return targets.clone()
 
     def _freeze(self, victim: nn.Module | None) -> nn.Module | None:
@@ -410,6 +431,14 @@ class Attack(ABC):
             raise ValueError(
                 f"attack {self.name!r} is adaptive: it needs the model that it attacks, victim=model "
                 "(forward(x, edge_index, edge_weight=None) -> logits)"
+            )
+        cached = cached_layers(victim)
+        if cached:
+            name = next(iter(cached)) or "model"
+            raise AttackError(
+                f"attack {self.name!r}: the victim's {len(cached)} layers with cached=True (the first is {name!r}) "
+                "keep the graph that they saw first: no flip can reach them, and the accuracy on the attacked graph "
+                "would be that on the first one; build the model with cached=False"
             )
         try:
             frozen = copy.deepcopy(victim)
@@ -631,13 +660,12 @@ def _versions(packages: tuple[str, ...]) -> Mapping[str, str]:
 
 @contextlib.contextmanager
 def _forked_random_state(seed: int) -> Iterator[None]:
-    """Seed torch, numpy and random; put their states back afterwards, whatever happens."""
-    state_python, state_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  (DeepRobust draws from it)
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    """Seed torch, numpy and random, one thread at a time; put their states back afterwards, whatever happens."""
+    with seeded(seed):
+        state_python, state_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  (DeepRobust draws from it)
         try:
             random.seed(seed)
             np.random.seed(seed)  # noqa: NPY002
-            torch.manual_seed(seed)
             yield
         finally:
             random.setstate(state_python)

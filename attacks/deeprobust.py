@@ -105,3 +105,11 @@ class DeepRobustAttack(Attack):
                 f"attack {self.name!r}: DeepRobust's implementation needs a graph without isolated nodes, but "
                 f"{isolated.size} have no edge (node {isolated[0]}, …); take the largest connected component first"
             )
+
+    def _refuse_unlabelled(self, arrays: _deeprobust.Arrays) -> None:
+        unknown = np.flatnonzero(arrays.labels < 0)
+        if unknown.size:
+            raise AttackError(
+                f"attack {self.name!r} reads the labels of all nodes, but {unknown.size} have none (node {unknown[0]}, "
+                "…): take an attack with a surrogate, or the graph of the labelled nodes"
+            )

@@ -21,6 +21,7 @@ class DICE(DeepRobustAttack):
 
     Raises:
         ValueError: (from ``run``) too few edges within, or pairs between, classes for the budget.
+        AttackError: (from ``run``) a node without a label.
     """
 
     name: ClassVar[str] = "dice"
@@ -29,6 +30,7 @@ class DICE(DeepRobustAttack):
     knowledge: ClassVar[Knowledge] = "random"
 
     def _refuse(self, arrays: Arrays, n_flips: int) -> None:
+        self._refuse_unlabelled(arrays)
         # DeepRobust draws until it has found enough, and never ends where there are too few
         sizes = np.bincount(arrays.labels)
         row, column = arrays.adjacency.nonzero()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch_geometric.data import Data
 
 from contractive_gnn.attacks.base import (
     Attack,
+    Budget,
     Kind,
     Knowledge,
     Perturbation,
@@ -19,11 +20,15 @@ from contractive_gnn.attacks.base import (
     register,
     undirected_edges,
 )
+from contractive_gnn.datasets.noise import absent_pairs, noise_count, pair_at, pair_rank
 
 
 @register
 class RandomFlips(Attack):
     """Adds, removes or flips undirected edges, uniformly without replacement.
+
+    It is noise, and its fraction of the edges is rounded to the nearest whole number, not down as that of other
+    attacks: added edges are those of :func:`contractive_gnn.datasets.add_random_edges`.
 
     Args:
         edit: "add" draws among the pairs without an edge, "remove" among the edges, "flip" among all pairs.
@@ -42,11 +47,17 @@ class RandomFlips(Attack):
         super().__init__(seed=seed)
         self.edit = check_choice("edit", edit, ("add", "remove", "flip"))
 
+    @classmethod
+    def allowed(cls, data: Data, budget: Budget) -> int:
+        """The whole number of flips nearest to the budget."""
+        if budget.fraction is None:
+            return super().allowed(data, budget)
+        return noise_count(budget.fraction, undirected_edges(data.edge_index).shape[1])
+
     def _perturb(self, data: Data, n_flips: int, *, victim: nn.Module | None, targets: Tensor | None) -> Perturbation:
         n = int(data.num_nodes)
-        # pairs u < v in the order (0,1), (0,2), (1,2), (0,3), …: the pair (u, v) has rank v(v−1)/2 + u
         u, v = undirected_edges(data.edge_index).numpy(force=True)
-        edges = np.sort(v * (v - 1) // 2 + u)
+        edges = np.sort(pair_rank(u, v))
         pairs = n * (n - 1) // 2
         available = {"add": pairs - edges.size, "remove": edges.size, "flip": pairs}[self.edit]
         if n_flips > available:
@@ -57,9 +68,8 @@ class RandomFlips(Attack):
         if self.edit == "remove":
             drawn = edges[drawn]
         elif self.edit == "add":
-            # the q-th pair without an edge comes after as many edges as have fewer than q + 1 such pairs before them
-            drawn = drawn + np.searchsorted(edges - np.arange(edges.size), drawn, side="right")
-        return Perturbation(edge_flips=torch.from_numpy(_pairs(np.sort(drawn))))
+            drawn = absent_pairs(drawn, edges)
+        return Perturbation(edge_flips=torch.from_numpy(np.stack(pair_at(np.sort(drawn)))))
 
 
 class _FeatureNoise(Attack):
@@ -126,12 +136,3 @@ class GaussianFeatures(_FeatureNoise):
         x = data.x.clone()
         x[node, column] += torch.from_numpy(noise).to(x)
         return Perturbation(x=x)
-
-
-def _pairs(rank: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The pairs (u, v) of these ranks, int64 ``[2, k]``."""
-    v = ((1 + np.sqrt(1 + 8 * rank.astype(np.float64))) / 2).astype(np.int64)
-    # the square root may round across an integer
-    v = np.where(v * (v - 1) // 2 > rank, v - 1, v)
-    v = np.where(v * (v + 1) // 2 <= rank, v + 1, v)
-    return np.stack([rank - v * (v - 1) // 2, v])

@@ -24,7 +24,7 @@ from contractive_gnn.attacks.base import (
     register,
     undirected_edges,
 )
-from contractive_gnn.attacks.whitebox import AdaptiveAttack, EdgeFlips, Found, Objective, diagnose, weigh
+from contractive_gnn.attacks.whitebox import AdaptiveAttack, EdgeFlips, Found, Objective, check_victim, diagnose, weigh
 from contractive_gnn.nn.relaxed import relaxed
 
 _LOSSES: Final = {
@@ -74,6 +74,7 @@ class _BlockCoordinateDescent(AdaptiveAttack):
 
     def _perturb(self, data: Data, n_flips: int, *, victim: nn.Module | None, targets: Tensor | None) -> Perturbation:
         assert victim is not None  # the base class has checked it
+        read = check_victim(self.name, victim, data, kind=self.kind)
         edges = undirected_edges(data.edge_index)
         flips = EdgeFlips(victim, data.x, edges, candidates=max(self.block_size, 4 * n_flips))
         budget = min(n_flips, flips.size)
@@ -102,7 +103,7 @@ class _BlockCoordinateDescent(AdaptiveAttack):
         chosen = own.among(pairs)
         found = Found(objective.score(own.done(chosen)), own, chosen, self.name)
         found, notes = weigh(found, flips, objective, budget, diagnosis, clean)
-        self._diagnosis.update(notes)
+        self._tell(read, notes)
         return found.flips.perturbation(found.chosen)
 
 

@@ -40,7 +40,15 @@ class SGA(DeepRobustAttack):
         surrogate.fit([data.cpu()], train_iters=200, patience=200)
         return surrogate
 
+    def _refuse(self, arrays: Arrays, n_flips: int) -> None:
+        self._refuse_unlabelled(arrays)
+
     def _launch(self, arrays: Arrays, n_flips: int, target: int | None) -> Any:
+        if arrays.adjacency[target].nnz == 0:
+            raise AttackError(
+                f"attack {self.name!r} starts from the neighbours of its target, and node {target} has none; "
+                "'nettack' needs none"
+            )
         attack = import_deeprobust("graph.targeted_attack").SGAttack(
             self._surrogate, nnodes=arrays.labels.size, device="cpu"
         )

@@ -17,6 +17,7 @@ Xu et al., *Topology Attack and Defense for Graph Neural Networks* (IJCAI 2019),
 from __future__ import annotations
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -554,21 +555,87 @@ def _exchange(start: Found, objective: Objective, budget: int, attempts: int) ->
     return best
 
 
+def check_victim(name: str, victim: nn.Module, data: Data, *, kind: Kind) -> dict[str, Any]:
+    """Call the victim as an attack will, and look for what it does not read.
+
+    Args:
+        name: of the attack.
+        victim: in evaluation mode.
+        data: the graph.
+        kind: what the attack changes.
+
+    Returns:
+        ``repeats``: whether the scores are the same when asked for again; and for an attack on the structure
+        ``reads_edges`` and ``reads_edge_weight``: whether they change without the first half of the edges, and with
+        other weights. (Always on a graph with fewer than two edges.)
+
+    Raises:
+        AttackError: a victim that cannot be called so, or returns no tensor.
+    """
+
+    def answer(*given: Tensor, seed: int = 0) -> Tensor:
+        torch.manual_seed(seed)  # noise of the victim's own is no answer to a change
+        try:
+            logits = victim(data.x, *given)
+        except Exception as error:
+            reason = str(error).split("\n", 1)[0]
+            raise AttackError(
+                f"attack {name!r}: the victim {type(victim).__name__} failed with {type(error).__name__}: {reason}; it "
+                f"was called as {_SIGNATURE}"
+            ) from error
+        if not isinstance(logits, Tensor):
+            raise AttackError(
+                f"attack {name!r}: the victim {type(victim).__name__} returned a {type(logits).__name__}; expected "
+                f"{_SIGNATURE}"
+            )
+        return logits
+
+    with torch.no_grad(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        edge_index = data.edge_index
+        clean = answer(edge_index)
+        # sums over edges in another order, as on a GPU, differ in the last bits
+        repeats = bool((clean - answer(edge_index, seed=1)).abs().max() <= 1e-4 * clean.abs().max())
+        if kind == "features":
+            return {"repeats": repeats}
+        u, v = edge_index
+        weighted = answer(edge_index, (0.5 + 0.4 * torch.cos((u + v).to(data.x.dtype))))
+        edges = undirected_edges(edge_index)
+        if edges.shape[1] < 2:
+            return {"repeats": repeats, "reads_edges": True, "reads_edge_weight": True}
+        kept = edges[:, edges.shape[1] // 2 :]
+        fewer = answer(torch.cat([kept, kept.flip(0)], dim=1))
+        reads = {
+            "repeats": repeats,
+            "reads_edges": not torch.equal(clean, fewer),
+            "reads_edge_weight": not torch.equal(clean, weighted),
+        }
+    if not reads["reads_edges"]:
+        warnings.warn(
+            f"attack {name!r}: the scores of the victim {type(victim).__name__} are the same on another graph. It "
+            "reads no edges, as a perceptron, or keeps those that it saw: then its accuracy under attack means nothing",
+            stacklevel=2,
+        )
+    return reads
+
+
+_SIGNATURE: Final = (
+    "forward(x [n, d], edge_index [2, 2m], edge_weight [2m] or None) -> scores [n, classes]: wrap a model of another "
+    "form in a module with this forward"
+)
+
+
 class AdaptiveAttack(Attack):
-    """An attack through the victim that says in the provenance, under params, what :func:`weigh` says of it."""
+    """An attack through the victim, whose provenance says, under params, what :func:`weigh` says of it."""
 
     scope: ClassVar[Scope] = "global"
     knowledge: ClassVar[Knowledge] = "adaptive"
 
-    def __init__(self, *, seed: int = 0) -> None:
-        super().__init__(seed=seed)
-        # the base class runs a shallow copy of the attack and then asks the attack itself for its params
-        self._diagnosis: dict[str, Any] = {}
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """The hyperparameters and, after a run, its ``diagnosis``."""
-        return {**super().params, **({"diagnosis": dict(self._diagnosis)} if self._diagnosis else {})}
+    def _tell(self, read: dict[str, Any], notes: dict[str, Any]) -> None:
+        """Keep what :func:`check_victim` and :func:`weigh` say for the provenance."""
+        self._notes.update(notes, **read)
+        if not read["repeats"]:
+            random = "the victim answers at random in evaluation mode: every count of errors is one draw"
+            self._notes["unreliable"] = [*notes["unreliable"], random]
 
 
 class _WhiteboxAttack(AdaptiveAttack):
@@ -601,6 +668,7 @@ class _WhiteboxAttack(AdaptiveAttack):
 
     def _perturb(self, data: Data, n_flips: int, *, victim: nn.Module | None, targets: Tensor | None) -> Perturbation:
         assert victim is not None  # the base class has checked it
+        read = check_victim(self.name, victim, data, kind=self.kind)
         flips = self._flips(data, victim, n_flips)
         budget = min(n_flips, flips.size)
         clean = flips.done(flips.none() > 0)
@@ -617,7 +685,7 @@ class _WhiteboxAttack(AdaptiveAttack):
             swaps=self.swaps,
         )
         found, notes = weigh(found, flips, objective, budget, diagnosis, clean)
-        self._diagnosis.update(notes)
+        self._tell(read, notes)
         return found.flips.perturbation(found.chosen)
 
 
@@ -629,6 +697,8 @@ def weigh(
     Returns:
         the strongest of ``found`` and eight random choices, and notes: gradient, zero_gradient_fraction, unreliable
         (reasons), found_by, errors (clean, random, found) and nodes, how many could be wrong.
+
+    The attacks add what :func:`check_victim` says: repeats, reads_edges and reads_edge_weight.
     """
     draws = [flips.draw(budget) for _ in range(_RANDOM_DRAWS)]
     guesses = [Found(objective.score(flips.done(chosen)), flips, chosen, "random flips") for chosen in draws]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -26,7 +25,7 @@ class Graph:
     edge_weight: Tensor
     num_nodes: int
     loop_free: bool = False
-    _known: dict[tuple[str, int], Tensor] = field(default_factory=dict, init=False, repr=False)
+    _degrees: dict[tuple[int, int], Tensor] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of(cls, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Graph:
@@ -38,8 +37,14 @@ class Graph:
             edge_weight: ``[E]`` or None for ones; must be None where ``edge_index`` is a sparse matrix.
 
         Raises:
-            ValueError: if the shapes do not fit together.
+            ValueError: if the shapes do not fit together; for x of another number of dimensions than two, which would
+                take a batch for the nodes.
         """
+        if x.dim() != 2:
+            raise ValueError(
+                f"x must have shape [n, channels], one row for each node, got {list(x.shape)}; write x.unsqueeze(1) "
+                "for one channel, and join a batch of graphs into one with torch_geometric.data.Batch"
+            )
         if edge_index.layout != torch.strided:
             if edge_weight is not None:
                 raise ValueError(
@@ -70,27 +75,21 @@ class Graph:
         return self.edge_index[1]
 
     def row_sum(self, values: Tensor) -> Tensor:
-        """Sum edge values (``[E]``, self-loops excluded) over the edges into every node, ``[n]``."""
-        if values is self.edge_weight:
-            return self.once("degree", lambda: self._row_sum(values))
-        return self._row_sum(values)
+        """Sum edge values (``[E]``, self-loops excluded) over the edges into every node, ``[n]``.
 
-    def once(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
-        """What ``compute`` returns, a function of this graph alone: computed when ``name`` is first asked for.
-
-        Each time anew where something is differentiated through the weights: what is remembered would belong to the
-        first backward pass only.
+        That of the weights themselves, the degrees, is computed once; each time anew where something is differentiated
+        through the weights: what is remembered would belong to the first backward pass only.
         """
         weight = self.edge_weight
-        # is_compiling first: the other question cannot be traced
-        if torch.compiler.is_compiling() or weight.requires_grad or torch.is_inference_mode_enabled():
-            return compute()
-        if weight.is_inference() or transformed(weight):
-            return compute()
-        key = (name, weight._version)  # weights that are changed in place are others
-        if key not in self._known:
-            self._known[key] = compute()
-        return self._known[key]
+        # is_compiling first: the other questions cannot be traced
+        if values is not weight or torch.compiler.is_compiling() or torch.is_inference_mode_enabled():
+            return self._row_sum(values)
+        if weight.requires_grad or weight.is_inference() or self.edge_index.is_inference() or transformed(weight):
+            return self._row_sum(values)
+        key = (weight._version, self.edge_index._version)  # a graph that is changed in place is another one
+        if key not in self._degrees:
+            self._degrees[key] = self._row_sum(values)
+        return self._degrees[key]
 
     def _row_sum(self, values: Tensor) -> Tensor:
         if not self.loop_free:

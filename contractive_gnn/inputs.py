@@ -46,7 +46,7 @@ class InputError(ValueError):
     """An input that cannot be used as it is: the text says what was given, what was expected and what to do."""
 
 
-def features(x: Any, *, dense: bool = False) -> Tensor:
+def features(x: Tensor | None, *, dense: bool = False) -> Tensor:
     """Node features, finite floating point ``[n, d]``, dense or ``sparse_csr``.
 
     Args:
@@ -93,7 +93,7 @@ def _one_form(x: Tensor) -> Tensor:
             return x
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        entries = x.to_sparse_coo().coalesce()
+        entries = x.to_sparse_coo().coalesce()  # type: ignore[no-untyped-call]
         there = entries.values() != 0  # a NaN is not 0
         return torch.sparse_coo_tensor(
             entries.indices()[:, there], entries.values()[there], x.shape, is_coalesced=True
@@ -190,7 +190,7 @@ def _check_weights(weight: Tensor, edge_index: Tensor, order: Tensor, reverse: T
         )
 
 
-def class_labels(y: Any, num_nodes: int) -> Tensor:
+def class_labels(y: Tensor | None, num_nodes: int) -> Tensor:
     """Labels as int64 ``[n]``, −1 where the class is unknown.
 
     Args:
@@ -247,7 +247,7 @@ def node_mask(mask: Any, num_nodes: int, *, name: str = "mask") -> Tensor:
         if len(chosen) != num_nodes:
             raise InputError(f"{given}; {expected}")
         return chosen
-    chosen = chosen.to(torch.int64)
+    chosen = chosen.long()
     selected = torch.zeros(num_nodes, dtype=torch.bool, device=chosen.device)
     if chosen.numel() == 0:
         return selected

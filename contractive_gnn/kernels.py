@@ -40,9 +40,12 @@ def code(sigma: Activation) -> tuple[int, float, float] | None:
 
     Only the odd part of σ counts. In the place of a threshold the linear ones have their slope.
 
-    An activation that learns its threshold has none: the kernel gives no gradient with respect to it.
+    An activation that learns its threshold has none: the kernel gives no gradient with respect to it. Nor has one
+    whose methods were replaced on the object, or that has hooks.
     """
-    if getattr(sigma, "learnable", False):
+    if getattr(sigma, "learnable", False) or sigma._forward_hooks or sigma._forward_pre_hooks:
+        return None
+    if not vars(sigma).keys().isdisjoint(("forward", "antisymmetric", "weight")):
         return None
     if type(sigma) is Identity:
         return LINEAR, 1.0, 0.0
@@ -76,11 +79,11 @@ def available(sigma: Activation, x: Tensor, *others: Tensor | None) -> bool:
     """Whether the compiled kernel serves these arguments; it only knows reverse-mode differentiation."""
     tensors = [x, *(other for other in others if other is not None)]
     return (
-        x.device.type == "cpu"
+        not torch.compiler.is_compiling()
+        and x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.float64)
         and all(tensor.dtype == x.dtype for tensor in tensors)
         and code(sigma) is not None
-        and not torch.compiler.is_compiling()
         and _enabled.get()
         and not any(transformed(tensor) for tensor in tensors)
         and _installed()

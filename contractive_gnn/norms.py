@@ -170,9 +170,9 @@ class NormEstimate:
 
     Attributes:
         value: a lower bound, up to the rounding of one product: it is attained by ``vector``.
-        upper: an upper bound that holds with probability at least ``1 − failure`` over the random start (exact
-            arithmetic; nothing is assumed of the operator), ``inf`` where the iterations do not suffice for one or,
-            in ℓ1 and ℓ∞, where none is known.
+        upper: in ℓ2, an upper bound that holds with probability at least ``1 − failure`` over the random start (exact
+            arithmetic; nothing is assumed of the operator), ``inf`` where the iterations do not suffice for one. In ℓ1
+            and ℓ∞, ``value`` where every column (row) was tried, else ``inf``: none is known.
         residual: in ℓ2, *some* singular value (for a log norm: eigenvalue of the symmetric part) lies within this of
             ``value``: the bound of every Ritz value, which does not say that it is the largest. None in ℓ1 and ℓ∞.
         iterations: products with the operator that were made.
@@ -212,8 +212,10 @@ def estimate_norm(
     tridiagonal matrix T: for ``g = Qᵀu₁``, ``‖(T − λ₁)g‖ ≤ β`` and ``‖g‖ ≥ t``. ``upper`` is the smaller one's root
     (compare Kuczyński and Woźniakowski, SIAM J. Matrix Anal. Appl. 13, 1992).
 
-    ℓ1 and ℓ∞: Hager's method (SIAM J. Sci. Stat. Comput. 5, 1984; Higham 1988) from an even and five random starts; its
-    value is the sum of one column (row), and it may miss the largest.
+    ℓ1 and ℓ∞: with at most ``iterations`` columns (rows) all of them are tried, and ``value = upper = ‖A‖``. With more,
+    Hager's method (SIAM J. Sci. Stat. Comput. 5, 1984; Higham 1988) from an even and five random starts. Its value is
+    the sum of one column (row), hence a lower bound, and at least ``‖Ax‖₁`` (``‖Aᵀx‖₁``) of every start x,
+    ``‖x‖₁ = 1``. No share of ``‖A‖`` is guaranteed.
 
     Args:
         matvec: A, linear.
@@ -221,7 +223,8 @@ def estimate_norm(
         like: a tensor of the shape, dtype and device of x; its values are not read.
         norm: a name of the module's table.
         weight: w > 0 as in :func:`vector_norm`; needs A to keep the shape.
-        iterations: largest number of Lanczos steps (it stores one vector each), or of Hager's steps for each start.
+        iterations: largest number of Lanczos steps (it stores one vector each), or of Hager's steps for each start;
+            with that many columns (rows) the value in ℓ1 (ℓ∞) is exact.
         failure: p, the probability with which ``upper`` may fail.
         seed: of the random starts.
 
@@ -230,7 +233,11 @@ def estimate_norm(
     """
     kind, matvec, adjoint = _prepare(matvec, adjoint, like, norm, weight, iterations, failure)
     if kind != "l2":
-        estimate = _hager(matvec, adjoint, like, kind, iterations, seed)
+        # The largest row sum is the largest column sum of the adjoint.
+        if kind == "linf":
+            like, matvec, adjoint = matvec(torch.zeros_like(like)), adjoint, matvec
+        few = like.numel() <= iterations
+        estimate = _every_column(matvec, like) if few else _hager(matvec, adjoint, like, iterations, seed)
     else:
         ritz = _lanczos(lambda v: adjoint(matvec(v)), like, iterations, failure, seed)
         image = matvec(ritz.top_vector)
@@ -258,22 +265,25 @@ def estimate_log_norm(
     ℓ2: Lanczos' method on ``(A + Aᵀ)/2``, with the error of :func:`estimate_norm` at either end of the spectrum:
     ``upper = λ̂_max + min(η (λ̂_max − λ̂_min)/(1 − 2η), β/t)``.
 
-    ℓ1 and ℓ∞: Hager's method on ``A + cI``, c about ``2‖A‖``, where ``‖A + cI‖ = μ(A) + c``; the value is that of one
-    column (row) of A itself, and the method may miss the largest.
+    ℓ1 and ℓ∞: exact with at most ``iterations`` columns, as there. With more, Hager's method on ``A + cI``, c about
+    ``2‖A‖``, where ``‖A + cI‖ = μ(A) + c``; the value is that of one column (row) of A itself, hence a lower bound, and
+    no share of ``μ(A)`` is guaranteed.
 
     Arguments and errors are those of :func:`estimate_norm`.
     """
     kind, matvec, adjoint = _prepare(matvec, adjoint, like, norm, weight, iterations, failure)
     if kind != "l2":
-        size = _hager(matvec, adjoint, like, kind, iterations, seed)
-        shift = 2 * size.value
-        shifted = _hager(
-            lambda v: matvec(v) + shift * v, lambda v: adjoint(v) + shift * v, like, kind, iterations, seed
-        )
-        unit = shifted.vector / shifted.vector.abs().sum()
-        line = (matvec if kind == "l1" else adjoint)(unit)
-        value = float(weak_pairing(line, unit, "l1"))
-        estimate = NormEstimate(value, math.inf, None, size.iterations + shifted.iterations + 1, unit)
+        if kind == "linf":
+            matvec, adjoint = adjoint, matvec
+        if like.numel() <= iterations:
+            estimate = _every_column(matvec, like, log=True)
+        else:
+            size = _hager(matvec, adjoint, like, iterations, seed)
+            shift = 2 * size.value
+            shifted = _hager(lambda v: matvec(v) + shift * v, lambda v: adjoint(v) + shift * v, like, iterations, seed)
+            value = float(weak_pairing(matvec(shifted.vector), shifted.vector, "l1"))
+            products = size.iterations + shifted.iterations + 1
+            estimate = NormEstimate(value, math.inf, None, products, shifted.vector)
     else:
         # Either end of the spectrum may fail, so each gets half of the probability.
         ritz = _lanczos(lambda v: (matvec(v) + adjoint(v)) / 2, like, iterations, failure / 2, seed)
@@ -625,11 +635,22 @@ def _lanczos_gap(steps: int, overlap: float) -> float:
     return best
 
 
-def _hager(matvec: Map, adjoint: Map, like: Tensor, kind: Family, iterations: int, seed: int) -> NormEstimate:
-    """The largest column sum found (ℓ1); the largest row sum is the largest column sum of the adjoint (ℓ∞)."""
-    forward, backward, space = (
-        (matvec, adjoint, like) if kind == "l1" else (adjoint, matvec, matvec(torch.zeros_like(like)))
-    )
+def _every_column(matvec: Map, like: Tensor, *, log: bool = False) -> NormEstimate:
+    """The ℓ1 norm, or log norm, from one product for each column; 0 of an operator that has none."""
+    if like.numel() == 0:
+        return NormEstimate(0.0, 0.0, None, 0, like)
+    units = torch.eye(like.numel(), dtype=like.dtype, device=like.device).view(-1, *like.shape)
+    columns = [matvec(unit) for unit in units]
+    values = [
+        weak_pairing(column, unit, "l1") if log else column.abs().sum()
+        for column, unit in zip(columns, units, strict=True)
+    ]
+    value, index = torch.stack(values).max(dim=0)
+    return NormEstimate(float(value), float(value), None, len(columns), units[index])
+
+
+def _hager(matvec: Map, adjoint: Map, space: Tensor, iterations: int, seed: int) -> NormEstimate:
+    """The largest column sum found."""
     generator = torch.Generator().manual_seed(seed)
     even = torch.full_like(space, 1.0 / space.numel())
     starts = [even]
@@ -637,12 +658,12 @@ def _hager(matvec: Map, adjoint: Map, like: Tensor, kind: Family, iterations: in
     value, witness, products = -math.inf, even, 0
     for x in starts:
         for _ in range(iterations):
-            image = forward(x)
+            image = matvec(x)
             products += 1
             size = float(image.abs().sum())
             if size > value:
                 value, witness = size, x
-            gradient = backward(torch.where(image < 0, -1.0, 1.0).to(space.dtype))
+            gradient = adjoint(torch.where(image < 0, -1.0, 1.0).to(space.dtype))
             products += 1
             index = int(gradient.abs().argmax())
             if float(gradient.flatten()[index].abs()) <= float((gradient * x).sum()):
@@ -651,11 +672,11 @@ def _hager(matvec: Map, adjoint: Map, like: Tensor, kind: Family, iterations: in
             x.view(-1)[index] = 1.0
     if int((witness != 0).sum()) > 1:
         # Hager's condition held at a start: ‖Ax‖ is an average over columns, and one of them reaches as much.
-        gradient = backward(torch.where(forward(witness) < 0, -1.0, 1.0).to(space.dtype))
+        gradient = adjoint(torch.where(matvec(witness) < 0, -1.0, 1.0).to(space.dtype))
         index = int(gradient.abs().argmax())
         witness = torch.zeros_like(space)
         witness.view(-1)[index] = 1.0
-        value = float(forward(witness).abs().sum())
+        value = float(matvec(witness).abs().sum())
         products += 3
     return NormEstimate(value, math.inf, None, products, witness)
 

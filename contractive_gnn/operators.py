@@ -303,10 +303,10 @@ class GraphGradient(Operator):
         epsilon: ε > 0, added to every degree.
 
     Shapes:
-        ``[n, ...]`` to ``[m, ...]`` with m undirected edges.
+        ``[n]`` or ``[n, c]`` to ``[m]`` or ``[m, c]`` with m undirected edges; there is no batch axis.
 
     Raises:
-        ValueError: for an unknown name, ``epsilon ≤ 0``, or negative weights outside.
+        ValueError: for an unknown name, ``epsilon ≤ 0``, or negative weights outside; (applied) for another shape.
     """
 
     def __init__(
@@ -338,12 +338,14 @@ class GraphGradient(Operator):
         self.node_weight = self.degree + epsilon
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[n, ...]`` to ``[m, ...]``."""
+        """``[n, c]`` to ``[m, c]``."""
+        _check_rows(x, self.graph.num_nodes, "node")
         z = self._scaled(x)
         return _rows(self.weight, x) * (z[self.target] - z[self.source])
 
     def adjoint(self, y: Tensor) -> Tensor:
-        """``[m, ...]`` to ``[n, ...]``; with ``degree``, for the inner product that weights node i by ``d⁺_i``."""
+        """``[m, c]`` to ``[n, c]``; with ``degree``, for the inner product that weights node i by ``d⁺_i``."""
+        _check_rows(y, self.weight.numel(), "edge")
         force = _rows(self.weight, y) * y
         pull = y.new_zeros(self.graph.num_nodes, *y.shape[1:])
         pull = self._scaled(pull.index_add(0, self.target, force).index_add(0, self.source, -force))
@@ -444,6 +446,14 @@ def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
 def _rows(values: Tensor, like: Tensor) -> Tensor:
     """``[n]`` in a shape that broadcasts to ``[n, ...]``."""
     return values.view(-1, *[1] * (like.dim() - 1))
+
+
+def _check_rows(x: Tensor, count: int, what: str) -> None:
+    if x.dim() not in (1, 2) or x.size(0) != count:
+        raise ValueError(
+            f"the gradient on a graph takes one row for each {what}, [{count}] or [{count}, c], got {list(x.shape)}; "
+            "it has no batch axis: apply it to one graph signal at a time"
+        )
 
 
 def _root(square: Tensor) -> Tensor:

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from contractive_gnn.inputs import InputError, check_known, checked, node_mask
+from contractive_gnn.nn.caches import forget_graph, reading_anew
 from contractive_gnn.nn.sparse import compress
+from contractive_gnn.seeding import seeded
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ def fit(
         model: a module with ``forward(x, edge_index, edge_weight=None)`` and ``reset_parameters()``.
         data: one graph with ``x``, ``edge_index``, ``y``, ``train_mask``, ``val_mask`` and, if it has any,
             ``edge_weight``, which the model then must take.
-        seed: of the parameters and of dropout; the global random state is left as it was.
+        seed: of the parameters and of dropout; the global random state is left as it was. Of several threads one fits
+            at a time, so that each gets the numbers of its seed.
         epochs: the most epochs to run.
         lr: learning rate, one for all or one for each of the roles of ``model.parameter_groups()``.
         weight_decay: likewise.
@@ -143,8 +146,7 @@ def fit(
         model.eval()
         accuracy, loss = _score(_predict(model, compressed), data.y, data.val_mask)
         return FitResult(accuracy, loss, -1, sum(epochs_of), time.perf_counter() - start)
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
+    with seeded(seed):
         fit_data = getattr(model, "fit_data", None)
         if fit_data is not None:
             fit_data(data, seed=seed)
@@ -273,6 +275,7 @@ def _fit(
     start: float,
 ) -> FitResult:
     model.reset_parameters()  # type: ignore[operator]
+    forget_graph(model)
     taught = [(mask.nonzero().squeeze(1), label[mask]) for mask, label in sources if bool(mask.any())]
     chosen_on = data.val_mask.nonzero().squeeze(1)
     optimizer = torch.optim.Adam(_parameter_groups(model, lr, weight_decay))
@@ -289,10 +292,12 @@ def _fit(
             (nn.functional.cross_entropy(logits[nodes], labels) for nodes, labels in taught), logits.new_zeros(())
         )
         if not torch.isfinite(objective):
-            raise FloatingPointError(
-                f"the training loss is {float(objective)} at epoch {epoch}; lower the learning rate or the step"
-            )
-        objective.backward()
+            largest = float((data.x if data.x.layout == torch.strided else data.x.values()).abs().max())
+            todo = "lower the learning rate or the step"
+            if epoch == 0:  # no step was taken yet
+                todo = f"the entries of x are as large as {largest:g}: scale the features"
+            raise FloatingPointError(f"the training loss is {float(objective.detach())} at epoch {epoch}; {todo}")
+        objective.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         model.eval()
         with torch.no_grad():
@@ -315,7 +320,8 @@ def predict(model: nn.Module, data: Data) -> Tensor:
 
     Args:
         model: ``forward(x, edge_index, edge_weight=None) -> [n, classes]``; the third argument is needed only where the
-            graph has weights. Its mode is put back.
+            graph has weights. Its mode is put back. A layer of PyG with ``cached=True`` reads this graph too, not
+            the one that it keeps.
         data: a graph with ``x``, ``edge_index`` and, if it has any, ``edge_weight``.
 
     Raises:
@@ -357,7 +363,7 @@ def evaluate(model: nn.Module, data: Data, mask: Tensor) -> float:
 def _predict(model: nn.Module, data: Data) -> Tensor:
     """The scores in evaluation mode on a checked graph."""
     _check_reads(model, data)
-    with evaluating(model), torch.no_grad():
+    with evaluating(model), reading_anew(model), torch.no_grad():
         return _scores(model, _compressed(data))
 
 
@@ -374,10 +380,15 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def _scores(model: nn.Module, data: Data) -> Tensor:
-    """The model's scores on a checked graph, with its weights if it has any."""
-    weight = {} if data.get("edge_weight") is None else {"edge_weight": data.edge_weight}
+    """The model's scores on a checked graph, with its weights, and its graphs by themselves, if it has any.
+
+    A model that takes no ``batch`` is one of neighbourhoods, which no other graph of a batch can reach.
+    """
+    named = {} if data.get("edge_weight") is None else {"edge_weight": data.edge_weight}
+    if data.get("batch") is not None and "batch" in inspect.signature(model.forward).parameters:
+        named["batch"] = data.batch
     try:
-        scores = model(data.x, data.edge_index, **weight)
+        scores = model(data.x, data.edge_index, **named)
     except RuntimeError as error:
         width = next((c for part in model.modules() if isinstance(c := getattr(part, "in_channels", None), int)), None)
         if width in (None, data.x.shape[1]):
@@ -409,12 +420,20 @@ def _check_reads(model: nn.Module, data: Data) -> None:
         raise InputError(f"x is on {data.x.device}, {name} on {own.device}; move one of them (data.to, model.to)")
     if own is not None and own.dtype != data.x.dtype and not torch.is_autocast_enabled(data.x.device.type):
         raise InputError(f"x is {data.x.dtype}, {name} {own.dtype}; convert one of them (x.to, model.to)")
+    signature = inspect.signature(model.forward)
+    taken = signature.parameters
+    try:
+        signature.bind(data.x, data.edge_index)
+    except TypeError as error:
+        raise InputError(
+            f"{name}.forward({', '.join(taken)}) cannot be called with x and edge_index ({error}); expected "
+            "forward(x, edge_index, edge_weight=None): wrap the model in a module with this forward"
+        ) from error
     if data.get("edge_weight") is None:
         return
     trains_itself = [type(part).__name__ for part in model.modules() if hasattr(part, "fit_data")]
     if trains_itself:
         raise InputError(f"the graph has edge weights, and {trains_itself[0]} trains on unweighted graphs only")
-    taken = inspect.signature(model.forward).parameters
     if "edge_weight" not in taken and not any(argument.kind is argument.VAR_KEYWORD for argument in taken.values()):
         raise InputError(
             f"the graph has edge weights, and {name}.forward({', '.join(taken)}) takes no edge_weight; expected "

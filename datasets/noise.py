@@ -30,6 +30,22 @@ def pair_at(rank: IntArray) -> tuple[IntArray, IntArray]:
     return rank - v * (v - 1) // 2, v
 
 
+def noise_count(fraction: float, m: int) -> int:
+    """How many edges a fraction of m stands for: the nearest whole number, of two equally near ones the even one."""
+    return round(float(fraction) * m)
+
+
+def absent_pairs(rank: IntArray, edges: IntArray) -> IntArray:
+    """Ranks among all pairs of the pairs without an edge that have these ranks among themselves.
+
+    Args:
+        rank: q ≥ 0, of the q-th pair without an edge.
+        edges: ranks of the edges, ascending.
+    """
+    # the q-th comes after as many edges as have fewer than q + 1 pairs without one before them
+    return rank + np.searchsorted(edges - np.arange(edges.size), rank, side="right")
+
+
 def add_random_edges(data: Data, *, fraction: float, seed: int) -> Data:
     """A copy of the graph with ``round(fraction · m)`` new undirected edges, uniform among the pairs without one.
 
@@ -63,15 +79,14 @@ def add_random_edges(data: Data, *, fraction: float, seed: int) -> Data:
     n = int(data.x.size(0))
     row, col = data.edge_index.cpu().numpy()
     edges = np.sort(pair_rank(row[row < col], col[row < col]))
-    m, added, room = len(edges), round(float(fraction) * len(edges)), n * (n - 1) // 2 - len(edges)
+    m, added, room = len(edges), noise_count(fraction, len(edges)), n * (n - 1) // 2 - len(edges)
     if added > room:
         raise InvalidGraphError(
             f"fraction {fraction} of {m} edges asks for {added} new edges, but only {room} of the pairs of {n} nodes "
             f"have none; expected at most {room / m:.6g}"
         )
-    # Rank among the non-edges → rank among all pairs: skip the edges that come before it.
     chosen = np.random.default_rng(seed).choice(room, size=added, replace=False) if added else np.empty(0, np.int64)
-    u, v = pair_at(chosen + np.searchsorted(edges - np.arange(m), chosen, side="right"))
+    u, v = pair_at(absent_pairs(chosen, edges))
 
     both = np.concatenate([row, u, v]), np.concatenate([col, v, u])
     order = np.lexsort((both[1], both[0]))

@@ -1,12 +1,48 @@
-"""Fixtures that tests of every folder share."""
+"""Fixtures that tests of every folder share, and where the suite's random numbers come from."""
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from hypothesis import settings
 
 from contractive_gnn import datasets
+
+# The suite draws the same examples in every run; tests/fresh.py asks for the other profile.
+settings.register_profile("fixed", derandomize=True, database=None, deadline=None)
+settings.register_profile("fresh", derandomize=False, database=None, deadline=None, print_blob=False)
+settings.load_profile("fixed")
+# A newer Hypothesis also draws the constants of every module of the project imported so far. With
+# them, an example would depend on the library's text, and on which other tests are run.
+try:
+    from hypothesis.internal.conjecture import providers
+
+    _NONE = providers.Constants()
+    providers._get_local_constants = lambda: _NONE
+except (ImportError, AttributeError):
+    pass
+
+
+def _seed() -> None:
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002  DeepRobust draws from the global generator
+    torch.manual_seed(0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup() -> None:
+    """Every fixture starts from the same random state, whichever test asks for it first."""
+    _seed()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call() -> None:
+    """Every test starts from the same random state, whichever tests ran before."""
+    _seed()
 
 
 @pytest.fixture(scope="session")

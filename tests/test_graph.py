@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import pytest
 import torch
 
 from contractive_gnn.dynamics import Diffusion
@@ -52,3 +53,23 @@ def test_weights_changed_in_place_are_other_weights() -> None:
     known.row_sum(weight)
     weight.mul_(3)
     assert torch.equal(known.row_sum(weight), torch.tensor([3.0, 6.0, 3.0]))
+
+
+class Halved(Diffusion):
+    """A diffusion of half the rate; its base class has another transition matrix on the same graph."""
+
+    def transition(self, graph: Graph) -> torch.Tensor:
+        return super().transition(graph) / 2
+
+
+def test_two_fields_on_one_graph_have_their_own_weights() -> None:
+    known, x = graph(torch.ones(5)), torch.tensor([[0.0], [1.0], [3.0]])
+    whole, half = Diffusion(sigma="identity", mu=0.0), Halved(sigma="identity", mu=0.0)
+    half.__class__.__qualname__ = Diffusion.__qualname__  # a name says nothing about what a class computes
+    torch.testing.assert_close(2 * half.field(x, known), whole.field(x, known))
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3, 4)])
+def test_only_a_matrix_has_one_row_for_each_node(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"x must have shape \[n, channels\], one row for each node, got"):
+        Graph.of(torch.ones(shape), EDGES)

@@ -65,6 +65,10 @@ def test_a_diverging_fit_says_so(data: Data) -> None:
     model = nn.build("gcn", data.num_features, 3)
     with pytest.raises(FloatingPointError, match="lower the learning rate"):
         training.fit(model, data, lr=1e30, epochs=10)
+    large = data.clone()
+    large.x = 3e38 * torch.ones_like(data.x)
+    with pytest.raises(FloatingPointError, match=r"at epoch 0; the entries of x are as large as 3e\+38: scale the"):
+        training.fit(model, large, epochs=1)
 
 
 def test_a_missing_mask_says_so(data: Data) -> None:

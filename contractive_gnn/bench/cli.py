@@ -64,7 +64,7 @@ Overrides = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="A hyperparameter over the preset: training.epochs=50, csgnn.model.step_size=0.1, pgd.attack.epochs=20. "
+        help="A hyperparameter over the preset: training.epochs=50, csgnn.model.step=0.1, pgd.attack.epochs=20. "
         "May be given again and again.",
     ),
 ]

@@ -66,7 +66,7 @@ class Override:
         if not (equals and known and key and len(subject) <= 1):
             raise ProtocolError(
                 f"--set {text!r}: expected [MODEL.]training.KEY=VALUE, [MODEL.]model.KEY=VALUE or "
-                "ATTACK.attack.KEY=VALUE, like training.epochs=50 or csgnn.model.step_size=0.1"
+                "ATTACK.attack.KEY=VALUE, like training.epochs=50 or csgnn.model.step=0.1"
             )
         try:
             parsed = json.loads(value)
@@ -151,9 +151,9 @@ class Protocol:
             return {**self.attack_hyperparameters(first), "then": steps}
         if spec.name == CLEAN or spec.source == "published":
             return {}
-        if spec.name == RANDOM:
-            return {"seed": self.attack_seed}
         own: dict[str, Any] = {"seed": self.attack_seed, "params": self.attack(spec).params}
+        if spec.name == RANDOM and own["params"] == attacks.get(RANDOM).params:
+            del own["params"]  # results name the seed alone, unless something was set by hand
         return {**own, "targets": self.n_targets} if spec.targeted else own
 
     def cells(self, *, split: str, model: str, seed: int) -> Iterator[tuple[AttackSpec, Cell]]:

@@ -23,7 +23,7 @@ from torch_geometric.data import Data
 
 from contractive_gnn import datasets, training
 from contractive_gnn.attacks import AttackResult, Budget
-from contractive_gnn.attacks.base import edge_difference, feature_difference, undirected_edges
+from contractive_gnn.attacks.base import edge_difference, feature_difference
 from contractive_gnn.bench.presets import SECTIONS, Preset
 from contractive_gnn.bench.protocol import (
     Protocol,
@@ -44,10 +44,11 @@ from contractive_gnn.bench.results import (
     current_versions,
     digest,
 )
-from contractive_gnn.bench.spec import CLEAN, RANDOM, AttackSpec
+from contractive_gnn.bench.spec import CLEAN, AttackSpec
 from contractive_gnn.bench.workers import Job, run_jobs
 from contractive_gnn.nn import build, model_names
 from contractive_gnn.nn.deeprobust import DeepRobustModel
+from contractive_gnn.seeding import seeded
 
 GRAPHS = "graphs"
 ERRORS = "errors.log"
@@ -353,12 +354,7 @@ def make_graph(protocol: Protocol, spec: AttackSpec, clean: Data, *, victim: nn.
 def _absolute(step: AttackSpec, clean: Data) -> AttackSpec:
     """With the number of flips that its budget allows on the clean graph."""
     assert step.budget is not None
-    if step.name != RANDOM:
-        return replace(step, budget=Budget(flips=step.budget.resolve(clean, step.attack.kind)))
-    if step.budget.fraction is None:
-        return step
-    m = undirected_edges(clean.edge_index).shape[1]
-    return replace(step, budget=Budget(flips=round(step.budget.fraction * m)))  # as add_random_edges
+    return replace(step, budget=Budget(flips=step.attack.allowed(clean, step.budget)))
 
 
 def _make_step(protocol: Protocol, spec: AttackSpec, clean: Data, *, victim: nn.Module | None) -> AttackResult:
@@ -370,12 +366,6 @@ def _make_step(protocol: Protocol, spec: AttackSpec, clean: Data, *, victim: nn.
             protocol.dataset, spec.name, spec.amount, root=protocol.root, download=protocol.download
         )
         return _given(clean, attacked, budget, {"attack": spec.name, "source": "published"})
-    if spec.name == RANDOM:
-        m = undirected_edges(clean.edge_index).shape[1]
-        fraction = budget.fraction if budget.flips is None else budget.flips / m
-        assert fraction is not None
-        noisy = datasets.add_random_edges(clean, fraction=fraction, seed=protocol.attack_seed)
-        return _given(clean, noisy, budget, {"attack": RANDOM, "source": "generated", "seed": protocol.attack_seed})
     targets = _targets(protocol, clean) if spec.targeted else clean.get("targets")
     if spec.attack.knowledge != "adaptive":
         return protocol.attack(spec).run(clean, budget, victim=victim, targets=targets)
@@ -449,8 +439,7 @@ def train_teacher(options: Mapping[str, Any], data: Data, *, seed: int) -> Train
 def _train(name: str, hyperparameters: Preset, data: Data, seed: int) -> Trained:
     taught = train_teacher(hyperparameters["training"], data, seed=seed)
     options = {**hyperparameters["training"], "teacher": taught.model if taught else None}
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
+    with seeded(seed):
         model = _build(name, data, hyperparameters["model"]).to(data.x.device)
         fitted = training.fit(model, data, seed=seed, **options)
     return Trained(model, fitted.seconds + (taught.seconds if taught else 0.0))

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from contractive_gnn.certify.budget import FeatureBudget, FlipBudget
-from contractive_gnn.certify.certificate import Certificate, take_apart
+from contractive_gnn.certify.certificate import Certificate
+from contractive_gnn.certify.parts import take_apart
 
 Pair = tuple[int, int]
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from contractive_gnn.activations import Activation
 from contractive_gnn.certify.budget import FlipBudget
+from contractive_gnn.certify.rounding import Unproved, gamma, in_range, positive
 
 #: edges whose pulls are held at a time: few enough for a processor's cache
 _BLOCK = 16_384
@@ -70,8 +71,9 @@ class Neighbourhoods:
             ValueError: an edge that is there twice, or in one orientation only.
         """
         n = budget.per_node.numel()
-        if edge_index.numel() and int(edge_index.max()) >= n:
-            raise ValueError(f"edge_index names node {int(edge_index.max())}, the budget has {n} nodes")
+        outside = edge_index[(edge_index < 0) | (edge_index >= n)]
+        if outside.numel():
+            raise ValueError(f"edge_index names node {int(outside[0])}, the budget has {n} nodes")
         edge_index = edge_index[:, edge_index[0] != edge_index[1]]
         key = (edge_index[1] * n + edge_index[0]).sort().values
         if bool((key[1:] == key[:-1]).any()):
@@ -284,7 +286,7 @@ def diffusion_bounds(
     mu: float,
     step: float,
     num_steps: int,
-    unit_roundoff: float = 0.0,
+    dtype: torch.dtype | None = None,
     keep: bool = False,
 ) -> list[Box]:
     r"""Bounds on the trajectory of the diffusion for every graph within the budget and every start within a box.
@@ -296,12 +298,13 @@ def diffusion_bounds(
         mu: μ ≥ 0.
         step: 0 < h ≤ 1/(1 + μ).
         num_steps: L.
-        unit_roundoff: of the arithmetic in which the *model* runs; every step is widened by a bound of its rounding
-            errors (see :func:`step_rounding`). 0 bounds the exact real dynamics.
+        dtype: in which the *model* runs; every step is widened by a bound of its rounding errors (see
+            :func:`step_rounding`). None bounds the exact real dynamics.
         keep: return the bounds of every layer (L + 1 boxes) instead of the last one alone.
 
     Raises:
         ValueError: h beyond 1/(1 + μ) or a σ for which the step is not monotone.
+        Unproved: the rounding errors in ``dtype`` cannot be bounded.
     """
     if sigma.group or sigma.slopes[0] < 0 or sigma.slopes[1] > 1:
         raise ValueError(f"the bound needs an elementwise σ with slopes in [0, 1], got {sigma} with {sigma.slopes}")
@@ -311,24 +314,40 @@ def diffusion_bounds(
     c = start.upper.shape[1]
     boxes = [start]
     for index in range(num_steps):
+        before = z
         z = _ordered_step(z, graph, sigma, anchor=anchor, step=step, mu=mu)
-        if unit_roundoff:
-            z = z + step_rounding(z.detach(), anchor.detach(), graph, sigma, unit_roundoff)[graph.order]
+        if dtype is not None:
+            size = torch.stack([end.abs() for state in (before, anchor) for end in state.detach().aminmax()]).amax()
+            z = z + step_rounding(size, graph, sigma, mu=mu, dtype=dtype)[graph.order]
         if keep or index == num_steps - 1:
             upper, lower = torch.split(z[graph.place], c, dim=1)
             boxes.append(Box(-lower, upper))
     return boxes if keep else boxes[-1:]
 
 
-def step_rounding(z: Tensor, anchor: Tensor, graph: Neighbourhoods, sigma: Activation, unit_roundoff: float) -> Tensor:
+def step_rounding(size: Tensor, graph: Neighbourhoods, sigma: Activation, *, mu: float, dtype: torch.dtype) -> Tensor:
     r"""A bound on the rounding error of one step at every node, ``[n, 1]``.
 
-    A difference, σ, a sum of k = d_i + r_i + 1 products and the Euler update in floating point with unit roundoff u
-    are off by at most ``γ (s + 6 m)`` with ``γ = (k + 8) u / (1 − (k + 8) u)``, s = min(sup|σ|, 2m) the size of a pull
-    and m the largest size of the state and the anchor (Higham, *Accuracy and Stability of Numerical Algorithms*, §3.1
-    and 4.2; docs/certificates.md has the count).
+    A difference, σ, a sum of k products and the Euler update are off by at most
+    ``γ_{k+9} (s + 6 m) + (k + 9) τ (1 + λ + s + 2 (1 + μ) m)`` with s = min(sup|σ|, 2m) the size of a pull and k the
+    largest degree that node i can have, at most ``d_i + r_i`` and ``n − 1`` (docs/certificates.md has the count).
+
+    Args:
+        size: m, a bound of the state before the step and of the anchor.
+        graph: the clean graph with the budget.
+        sigma: σ; λ is its threshold if it has one.
+        mu: μ.
+        dtype: in which the model runs; see :mod:`.rounding` for γ and τ.
+
+    Raises:
+        Unproved: an overflow is possible, λ is not a normal number of the dtype, or the degree is too large for it.
     """
-    terms = (graph.degree + graph.budget.per_node + 9).to(z.dtype) * unit_roundoff
-    size = torch.stack([end.abs() for state in (z, anchor) for end in state.aminmax()]).amax()
+    scale, tiny = float(getattr(sigma, "threshold", 1.0)), torch.finfo(dtype).tiny
+    in_range((1 + mu) * (1 + 4 * size), dtype, "a difference of states, or its fidelity,")
+    in_range(scale, dtype, "the threshold of σ")
+    if scale < tiny:
+        raise Unproved(f"the threshold {scale:.3g} of σ is too small for {dtype}")
+    terms = (graph.degree + graph.budget.per_node).clamp(max=max(0, graph.num_nodes - 1)).double() + 9
     pulls = torch.minimum(2 * size, size.new_tensor(sigma.bound))
-    return (terms / (1 - terms) * (pulls + 6 * size))[:, None]
+    lost = terms * tiny * (1 + scale + pulls + 2 * (1 + mu) * size)
+    return positive(gamma(terms, dtype) * (pulls + 6 * size) + lost)[:, None]

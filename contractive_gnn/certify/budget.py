@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch_geometric.utils import degree
+
+from contractive_gnn.inputs import undirected
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,14 +21,16 @@ class FlipBudget:
     together, and at most ``total`` are flipped in all. A flipped edge counts at both of its ends, so an edge can be
     flipped only where both of them have a budget.
 
+    A node has n − 1 pairs: more flips than that are the same budget, and are stored as n − 1.
+
     Attributes:
-        per_node: int64 ``[n]``, at least 0.
+        per_node: int64 ``[n]``, from 0 to n − 1; any integer type is taken.
         additions: whether edges may be inserted.
         deletions: whether edges may be deleted.
         total: at most this many flips in all; None for no further limit.
 
     Raises:
-        ValueError: a negative budget, or neither additions nor deletions.
+        ValueError: a budget that is negative or no whole number, or neither additions nor deletions.
     """
 
     per_node: Tensor
@@ -34,24 +39,39 @@ class FlipBudget:
     total: int | None = None
 
     def __post_init__(self) -> None:
-        if self.per_node.dim() != 1 or self.per_node.dtype.is_floating_point or self.per_node.dtype.is_complex:
+        if not isinstance(self.per_node, Tensor):
             raise ValueError(
-                f"per_node must hold one whole number of flips for every node, got {self.per_node.dtype} of shape "
+                f"per_node must be a tensor with one whole number of flips for every node, got {self.per_node!r}; "
+                "FlipBudget.uniform takes one number for all"
+            )
+        kind = self.per_node.dtype
+        if self.per_node.dim() != 1 or kind.is_floating_point or kind.is_complex or kind == torch.bool:
+            raise ValueError(
+                f"per_node must hold one whole number of flips for every node, got {kind} of shape "
                 f"{list(self.per_node.shape)}; FlipBudget.fraction takes fractions of the degrees"
             )
-        if self.per_node.numel() and int(self.per_node.min()) < 0:
-            raise ValueError(f"a budget must be at least 0 at every node, got {int(self.per_node.min())}")
+        per_node = self.per_node.cpu().long()
+        n = per_node.numel()
+        if n and int(per_node.min()) < 0:
+            raise ValueError(f"a budget must be at least 0 at every node, got {int(per_node.min())}")
         if not (self.additions or self.deletions):
             raise ValueError("a budget must allow additions or deletions; give per_node = 0 for no flips at all")
-        if self.total is not None and self.total < 0:
-            raise ValueError(f"total must be at least 0, got {self.total}")
+        # the same sets of pairs: a node has n − 1 of them, the graph n (n − 1)/2
+        object.__setattr__(self, "per_node", per_node.clamp(max=max(0, n - 1)))
+        if self.total is not None:
+            object.__setattr__(self, "total", min(_count(self.total, "total"), n * (n - 1) // 2))
 
     @classmethod
     def uniform(
         cls, flips: int, num_nodes: int, *, additions: bool = True, deletions: bool = True, total: int | None = None
     ) -> FlipBudget:
-        """``flips`` at every node."""
-        per_node = torch.full((num_nodes,), int(flips), dtype=torch.long)
+        """``flips`` at every node, any whole number of at least 0.
+
+        Raises:
+            ValueError: another number of flips, or of nodes.
+        """
+        n = _count(num_nodes, "num_nodes")
+        per_node = torch.full((n,), min(_count(flips, "flips"), n), dtype=torch.long)
         return cls(per_node, additions=additions, deletions=deletions, total=total)
 
     @classmethod
@@ -67,14 +87,24 @@ class FlipBudget:
     ) -> FlipBudget:
         """``⌊fraction · d_i⌋`` flips at node i, whose degree is d_i: below a degree of ``1/fraction`` none at all.
 
+        Args:
+            fraction: at least 0.
+            edge_index: the clean graph, ``[2, E]`` with both orientations of every edge once, or a sparse matrix.
+            num_nodes: n.
+            additions: see the class.
+            deletions: see the class.
+            total: see the class.
+
         Raises:
-            ValueError: a negative fraction, or one that is not finite.
+            ValueError: a negative fraction, or one that is not finite; a graph that is not simple and undirected.
         """
         if not (math.isfinite(fraction) and fraction >= 0):
             raise ValueError(f"fraction must be finite and at least 0, got {fraction!r}")
-        degrees = degree(edge_index[1], num_nodes=num_nodes, dtype=torch.float64)
+        n = _count(num_nodes, "num_nodes")
+        graph = undirected(torch.empty(n, 0), edge_index, weighted=False)
+        degrees = torch.bincount(graph.target, minlength=n).double()
         # a product that falls short of a whole number by rounding alone counts as that number
-        per_node = torch.floor(fraction * degrees + 1e-9).long()
+        per_node = torch.floor(fraction * degrees + 1e-9).clamp(max=n).long()
         return cls(per_node, additions=additions, deletions=deletions, total=total)
 
 
@@ -94,8 +124,9 @@ class FeatureBudget:
     flips: int = 0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.linf) and self.linf >= 0 and self.flips >= 0):
-            raise ValueError(f"budgets must be finite and at least 0, got linf={self.linf!r}, flips={self.flips!r}")
+        _count(self.flips, "flips")
+        if not (math.isfinite(self.linf) and self.linf >= 0):
+            raise ValueError(f"budgets must be finite and at least 0, got linf={self.linf!r}")
         if self.linf and self.flips:
             raise ValueError("give linf for real features or flips for binary ones, not both")
 
@@ -103,3 +134,13 @@ class FeatureBudget:
     def empty(self) -> bool:
         """Whether no feature may change."""
         return not (self.linf or self.flips)
+
+
+def _count(value: Any, name: str) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = -1
+    if number < 0 or isinstance(value, bool):
+        raise ValueError(f"{name} must be a whole number of at least 0, got {value!r}")
+    return number

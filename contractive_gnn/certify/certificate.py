@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from contractive_gnn import inputs
 from contractive_gnn.certify.bounds import Box, Neighbourhoods, diffusion_bounds, step_rounding
 from contractive_gnn.certify.budget import FeatureBudget, FlipBudget
-from contractive_gnn.certify.encoder import encoder_bounds
+from contractive_gnn.certify.consistency import holds_clean, margins_hold_clean
+from contractive_gnn.certify.encoder import affine_bounds, encoder_bounds
+from contractive_gnn.certify.parts import Parts, take_apart
+from contractive_gnn.certify.rounding import Unproved, affine_rounding
 from contractive_gnn.certify.total import total_harm
-from contractive_gnn.dynamics import Diffusion
-from contractive_gnn.nn.flow import FlowConv, FlowGNN
+from contractive_gnn.training import evaluating
 
 #: entries of the influences in a certificate for a total number of flips: 1.6 GB of them
 _LARGEST_INFLUENCES = 200_000_000
@@ -23,7 +24,7 @@ _LARGEST_INFLUENCES = 200_000_000
 
 @dataclass(frozen=True, eq=False)
 class Certificate:
-    """What is proved about a model's predictions on one graph.
+    """What is proved about a model's predictions on one graph; on the CPU.
 
     Attributes:
         prediction: the clean prediction of every node, int64 ``[n]``.
@@ -32,6 +33,10 @@ class Certificate:
         certified: ``margin > 0``: no perturbation within the budget changes the prediction, bool ``[n]``.
         reason: why nothing is proved about this model; empty where something is.
         seconds: wall time.
+
+    Raises:
+        ValueError: parts that contradict each other: another number of nodes, a node that is certified with a margin
+            that is not positive, or in spite of a reason against it.
     """
 
     prediction: Tensor
@@ -40,60 +45,37 @@ class Certificate:
     reason: str
     seconds: float
 
+    def __post_init__(self) -> None:
+        if not (self.prediction.shape == self.margin.shape == self.certified.shape and self.margin.dim() == 1):
+            shapes = [list(part.shape) for part in (self.prediction, self.margin, self.certified)]
+            raise ValueError(f"prediction, margin and certified must have one entry for every node, got {shapes}")
+        if bool((self.certified & ~(self.margin > 0)).any()) or (self.reason and bool(self.certified.any())):
+            raise ValueError(
+                "a node may be certified only with a positive margin, and where there is no reason against it: got the "
+                f"reason {self.reason!r} and the margins {self.margin[self.certified][:5].tolist()}"
+            )
+
+    @classmethod
+    def refused(cls, prediction: Tensor, reason: str, seconds: float) -> Certificate:
+        """Nothing is proved, and why."""
+        nothing = torch.zeros(len(prediction), dtype=torch.bool)
+        margin = torch.full((len(prediction),), -torch.inf, dtype=torch.float64)
+        return cls(prediction, margin, nothing, reason, seconds)
+
     def accuracy(self, y: Tensor, mask: Tensor) -> float:
-        """Certified accuracy: percent of the nodes of ``mask`` that are right, and certified to stay so."""
-        return 100.0 * float((self.certified & (self.prediction == y))[mask].double().mean())
+        """Certified accuracy: percent of the nodes of ``mask`` that are right, and certified to stay so.
 
+        Args:
+            y: labels, ``[n]`` or ``[n, 1]``.
+            mask: bool ``[n]``, or the indices of the nodes; of each the label must be known.
 
-@dataclass(frozen=True, eq=False)
-class Parts:
-    """A model taken apart into what the bound needs.
-
-    Attributes:
-        encoder: affine maps with ReLUs between them.
-        rectify_last: whether a ReLU follows the last of them.
-        dynamics: the diffusion.
-        num_steps: L.
-        step: h.
-        decoder: the affine map after the diffusion, or None where it runs on the class scores.
-        unit_roundoff: of the model's arithmetic.
-    """
-
-    encoder: Sequence[nn.Linear]
-    rectify_last: bool
-    dynamics: Diffusion
-    num_steps: int
-    step: float
-    decoder: nn.Linear | None
-    unit_roundoff: float
-
-
-def take_apart(model: nn.Module) -> Parts | str:
-    """The parts of a model that the bound covers, or the reason why it does not cover this one."""
-    if not isinstance(model, FlowGNN):
-        return f"{type(model).__name__} is not a FlowGNN, for which the bound is proved"
-    conv = model.conv
-    if type(conv) is not FlowConv or type(conv.dynamics) is not Diffusion:
-        return f"the bound is proved for the ℓ∞ Diffusion, not for {type(getattr(conv, 'dynamics', conv)).__name__}"
-    if conv.scheme != "euler":
-        return f"the bound is proved for Euler steps, not for {conv.scheme!r}"
-    dynamics = conv.dynamics
-    if dynamics.sigma.slopes[0] < 0:
-        return f"the bound is proved for a monotone activation: with {dynamics.sigma} a step is not monotone"
-    limit = dynamics.max_step(None)  # type: ignore[arg-type]  # the diffusion's does not depend on the graph
-    step = limit if conv.step is None else min(limit, conv.step) if conv.constrained else conv.step
-    if step > limit:
-        return f"a step of {step:g} is beyond 1/(1 + mu) = {limit:g}: the step is not monotone"
-    in_class_space = model.space == "class"
-    return Parts(
-        encoder=(model.encoder, model.decoder) if in_class_space else (model.encoder,),
-        rectify_last=not in_class_space,
-        dynamics=dynamics,
-        num_steps=conv.num_steps,
-        step=float(step),
-        decoder=None if in_class_space else model.decoder,
-        unit_roundoff=torch.finfo(model.decoder.weight.dtype).eps,
-    )
+        Raises:
+            InputError: what :mod:`contractive_gnn.inputs` refuses.
+        """
+        n = len(self.prediction)
+        labels, chosen = inputs.class_labels(y, n).cpu(), inputs.node_mask(mask, n).cpu()
+        inputs.check_known(labels, chosen)
+        return 100.0 * float((self.certified & (self.prediction == labels))[chosen].double().mean())
 
 
 def score_bounds(parts: Parts, x: Tensor, graph: Neighbourhoods, features: FeatureBudget) -> Box:
@@ -102,11 +84,13 @@ def score_bounds(parts: Parts, x: Tensor, graph: Neighbourhoods, features: Featu
     Differentiable in the parameters of the model: the worst-case loss of certified training reads it.
     """
     start = encoder_bounds(parts.encoder, x, features, rectify_last=parts.rectify_last)
-    return diffuse(parts, start, graph, 0.0)
+    return diffuse(parts, start, graph)[-1]
 
 
-def diffuse(parts: Parts, start: Box, graph: Neighbourhoods, unit_roundoff: float) -> Box:
-    """Bounds of the state after the diffusion from bounds of its start."""
+def diffuse(
+    parts: Parts, start: Box, graph: Neighbourhoods, *, dtype: torch.dtype | None = None, keep: bool = False
+) -> list[Box]:
+    """Bounds of the state in the diffusion from bounds of its start; see :func:`.diffusion_bounds`."""
     return diffusion_bounds(
         start,
         graph,
@@ -114,8 +98,9 @@ def diffuse(parts: Parts, start: Box, graph: Neighbourhoods, unit_roundoff: floa
         mu=parts.dynamics.mu,
         step=parts.step,
         num_steps=parts.num_steps,
-        unit_roundoff=unit_roundoff,
-    )[-1]
+        dtype=dtype,
+        keep=keep,
+    )
 
 
 def worst_margins(box: Box, classes: Tensor, decoder: nn.Linear | None = None) -> Tensor:
@@ -154,53 +139,107 @@ def certify(
     """Prove for as many nodes as possible that their predictions cannot change.
 
     The graph is attacked at every node at once, in structure, in features, or in both. The bound is computed in float64
-    and widened by a bound of the rounding errors of the model in its own precision (docs/certificates.md).
+    and widened by a bound of the rounding errors of the model in its own precision (docs/certificates.md). It is
+    checked against the model itself (:mod:`.consistency`); where they disagree, and where a hypothesis of the proof
+    does not hold, nothing is certified and ``reason`` says why.
 
     A ``total`` of the flips lowers every node's budget to it; on class scores, with no change of the features and up to
     some thousand nodes, the bound of :mod:`.total` is tried as well, which takes about a hundred times as long.
 
     Args:
-        model: trained; a :class:`~contractive_gnn.nn.FlowGNN` with a :class:`~contractive_gnn.dynamics.Diffusion`.
-            About any other model nothing is proved, and the result says why.
-        x: clean features ``[n, d]``.
-        edge_index: ``[2, E]``, both orientations of every edge; unweighted.
+        model: trained; a :class:`~contractive_gnn.nn.FlowGNN` with a :class:`~contractive_gnn.dynamics.Diffusion`,
+            neither subclassed nor altered by hooks. About any other model nothing is proved, and the result says why.
+            It is asked in evaluation mode; its own mode is put back.
+        x: clean features ``[n, d]``, finite, of the model's dtype and on its device.
+        edge_index: ``[2, E]``, both orientations of every edge, or a sparse matrix of ones; unweighted.
         flips: which edges may be flipped; None for none.
         features: how features may change; None for not at all.
 
     Raises:
-        ValueError: an edge list that is not undirected, or features that do not fit the budget.
+        InputError: features or a graph that :mod:`contractive_gnn.inputs` refuses, or that are not of the model's
+            dtype and device.
+        ValueError: features or a graph that do not fit the budget.
     """
     start = time.perf_counter()
-    model.eval()
-    n = x.shape[0]
-    with torch.no_grad():
-        clean = model(x, edge_index)
-        prediction = clean.argmax(dim=1)
-        parts = take_apart(model)
-        if isinstance(parts, str):
-            nothing = torch.zeros(n, dtype=torch.bool)
-            margin = torch.full((n,), -torch.inf, dtype=torch.float64)
-            return Certificate(prediction, margin, nothing, parts, time.perf_counter() - start)
-        double = take_apart(copy.deepcopy(model).double())
-        assert isinstance(double, Parts)
-        flips = FlipBudget.uniform(0, n) if flips is None else flips
-        features = FeatureBudget() if features is None else features
-        start_box = encoder_bounds(
-            double.encoder, _dense(x).double(), features, rectify_last=double.rectify_last,
-            unit_roundoff=parts.unit_roundoff,
-        )  # fmt: skip
-        box = diffuse(double, start_box, Neighbourhoods.of(edge_index, flips), parts.unit_roundoff)
-        margin = worst_margins(box, prediction, double.decoder).amin(dim=1)
-        few_enough = 2 * start_box.upper.shape[1] * n**2 <= _LARGEST_INFLUENCES
-        if flips.total is not None and features.empty and double.decoder is None and few_enough:
-            margin = torch.maximum(margin, _margins_within_total(double, start_box, edge_index, flips, prediction))
-        if double.decoder is not None:
-            size = torch.maximum(box.lower.abs(), box.upper.abs()).amax(dim=1)
-            weight = double.decoder.weight.abs().sum(dim=1).amax() * size
-            bias = 0.0 if double.decoder.bias is None else double.decoder.bias.abs().amax()
-            margin = margin - 2 * (double.decoder.weight.shape[1] + 4) * parts.unit_roundoff * 1.01 * (weight + bias)
-        certified = margin > 0
-    return Certificate(prediction, margin, certified, "", time.perf_counter() - start)
+    x = inputs.features(x)
+    edge_index = inputs.undirected(x, edge_index, weighted=False).edge_index
+    flips = FlipBudget.uniform(0, len(x)) if flips is None else flips
+    features = FeatureBudget() if features is None else features
+    check_budget(flips, x)
+    with torch.no_grad(), evaluating(model):
+        scores = clean_scores(model, x, edge_index)
+        prediction, parts = scores.argmax(dim=1), take_apart(model)
+        try:
+            if isinstance(parts, str):
+                raise Unproved(parts)
+            margin = _margins(parts.in_double(), x.cpu(), edge_index.cpu(), flips, features, scores)
+        except Unproved as why:
+            return Certificate.refused(prediction, str(why), time.perf_counter() - start)
+    return Certificate(prediction, margin, margin > 0, "", time.perf_counter() - start)
+
+
+def check_budget(flips: FlipBudget, x: Tensor) -> None:
+    """Raise ValueError where the budget is for another number of nodes."""
+    if flips.per_node.numel() != len(x):
+        raise ValueError(f"the budget is for {flips.per_node.numel()} nodes, x has {len(x)}; give each node its own")
+
+
+def clean_scores(model: nn.Module, x: Tensor, edge_index: Tensor) -> Tensor:
+    """The model's own scores in float64, on the CPU, ``[n, classes]``.
+
+    Raises:
+        InputError: features that are not of its dtype and device, or an answer of another shape.
+    """
+    own = next((weight for weight in model.parameters() if weight.is_floating_point()), x)
+    autocast = torch.is_autocast_enabled(x.device.type)
+    if own.device != x.device or (own.dtype != x.dtype and not autocast):
+        raise inputs.InputError(
+            f"x is {x.dtype} on {x.device}, {type(model).__name__} {own.dtype} on {own.device}; convert one of them "
+            "(x.to, model.to)"
+        )
+    scores = model(x, edge_index)
+    if not (isinstance(scores, Tensor) and scores.dim() == 2 and len(scores) == len(x) and scores.shape[1] > 0):
+        given = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise inputs.InputError(f"{type(model).__name__} returned {given}; expected class scores [{len(x)}, classes]")
+    return scores.double().cpu()
+
+
+def _margins(
+    parts: Parts, x: Tensor, edge_index: Tensor, flips: FlipBudget, features: FeatureBudget, clean: Tensor
+) -> Tensor:
+    """The least margins ``[n]`` within the budget, once they agree with the clean scores.
+
+    Raises:
+        Unproved: nothing is proved, for the reason that is its text.
+    """
+    if not len(x):
+        raise Unproved("the graph has no nodes")
+    x, prediction = _dense(x).double(), clean.argmax(dim=1)
+
+    def encoded(budget: FeatureBudget) -> Box:
+        return encoder_bounds(parts.encoder, x, budget, rectify_last=parts.rectify_last, dtype=parts.dtype)
+
+    exact = encoded(FeatureBudget())
+    start = exact if features.empty else encoded(features)
+    margin = clean.new_zeros(0)
+    for what, box, budget in (
+        ("the clean graph", exact, FlipBudget.uniform(0, len(x))),
+        ("the graphs within the budget", start, flips),
+    ):
+        box = diffuse(parts, box, Neighbourhoods.of(edge_index, budget), dtype=parts.dtype)[-1]
+        margins, rounding, scores = worst_margins(box, prediction, parts.decoder), clean.new_zeros(clean.shape), box
+        if parts.decoder is not None:
+            weight, bias = parts.decoder.weight, parts.decoder.bias
+            size = torch.maximum(box.lower.abs(), box.upper.abs())
+            rounding = affine_rounding(weight, bias, size, weight.shape[1] + 4, parts.dtype)
+            scores = affine_bounds(parts.decoder, box).widened(rounding)
+        holds_clean(scores, clean, what)
+        margin = (margins - rounding - rounding.gather(1, prediction[:, None])).amin(dim=1)
+    few_enough = 2 * start.upper.shape[1] * len(x) ** 2 <= _LARGEST_INFLUENCES
+    if flips.total is not None and features.empty and parts.decoder is None and few_enough:
+        margin = torch.maximum(margin, _margins_within_total(parts, start, edge_index, flips, prediction))
+    margins_hold_clean(margin, clean)
+    return margin
 
 
 def _margins_within_total(
@@ -210,15 +249,17 @@ def _margins_within_total(
     centre = (start.lower + start.upper) / 2
     graph = Neighbourhoods.of(edge_index, flips)
     still = Neighbourhoods.of(edge_index, FlipBudget.uniform(0, len(centre)))
+    sigma, mu = parts.dynamics.sigma, parts.dynamics.mu
     harm = total_harm(
-        centre, edge_index, flips, parts.dynamics.sigma,
-        classes=prediction, mu=parts.dynamics.mu, step=parts.step, num_steps=parts.num_steps,
-    )  # fmt: skip
-    # a step does not enlarge an error in the max norm, nor the state itself
-    error = (start.upper - start.lower).amax() / 2 + parts.num_steps * step_rounding(
-        centre, centre, graph, parts.dynamics.sigma, parts.unit_roundoff
-    ).amax()
-    margins = worst_margins(diffuse(parts, Box.exact(centre), still, 0.0), prediction)
+        centre, edge_index, flips, sigma, classes=prediction, mu=mu, step=parts.step, num_steps=parts.num_steps
+    )
+    # a step does not enlarge an error in the max norm, and makes one of its own at a state within the bounds
+    error = (start.upper - start.lower).amax() / 2
+    anchor = torch.maximum(start.lower.abs(), start.upper.abs()).amax()
+    for box in diffuse(parts, start, graph, dtype=parts.dtype, keep=True)[:-1]:
+        size = torch.maximum(torch.maximum(box.lower.abs(), box.upper.abs()).amax(), anchor)
+        error = error + step_rounding(size, graph, sigma, mu=mu, dtype=parts.dtype).amax()
+    margins = worst_margins(diffuse(parts, Box.exact(centre), still)[-1], prediction)
     return (margins - harm - 2 * error).amin(dim=1)
 
 
@@ -237,12 +278,16 @@ def radii(model: nn.Module, x: Tensor, edge_index: Tensor, *, most: int, **budge
         edge_index: the clean graph.
         most: the largest budget to try.
         **budget: ``additions`` and ``deletions`` of :class:`FlipBudget`.
+
+    Raises:
+        InputError, ValueError: see :func:`certify`.
     """
-    result = torch.full((x.shape[0],), -1, dtype=torch.long)
-    for r in range(most + 1):
+    n = x.shape[0]
+    result = torch.full((n,), -1, dtype=torch.long)
+    for r in range(min(most, n - 1) + 1):
         # bounds grow with the budget: a node that fails at r fails beyond it
-        held = certify(model, x, edge_index, flips=FlipBudget.uniform(r, x.shape[0], **budget)).certified
+        held = certify(model, x, edge_index, flips=FlipBudget.uniform(r, n, **budget)).certified
         if not bool(held.any()):
             break
-        result[held] = r
+        result[held] = most if r == n - 1 else r  # n − 1 flips at every node are all that there are
     return result

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from contractive_gnn.certify.bounds import Box
 from contractive_gnn.certify.budget import FeatureBudget
+from contractive_gnn.certify.rounding import affine_rounding
 
 #: gains of nodes, units and entries that are looked at together
 _CHUNK = 20_000_000
@@ -21,17 +22,13 @@ _CHUNK = 20_000_000
 _ROWS = 4096
 
 
-def encode(layers: Sequence[nn.Linear], x: Tensor, *, rectify_last: bool) -> Tensor:
-    """The encoder itself, ``[n, d] → [n, c]``: affine maps with ReLUs between them, and after the last if asked."""
-    for position, layer in enumerate(layers):
-        x = _affine(layer, x)
-        if rectify_last or position < len(layers) - 1:
-            x = x.relu()
-    return x
-
-
 def encoder_bounds(
-    layers: Sequence[nn.Linear], x: Tensor, budget: FeatureBudget, *, rectify_last: bool, unit_roundoff: float = 0.0
+    layers: Sequence[nn.Linear],
+    x: Tensor,
+    budget: FeatureBudget,
+    *,
+    rectify_last: bool,
+    dtype: torch.dtype | None = None,
 ) -> Box:
     """Bounds of the encoder's output over all features within the budget.
 
@@ -40,50 +37,46 @@ def encoder_bounds(
         x: clean features ``[n, d]``, dense.
         budget: of the attacker.
         rectify_last: whether a ReLU follows the last map.
-        unit_roundoff: of the arithmetic in which the model runs; 0 bounds the exact real function.
+        dtype: in which the model runs; None bounds the exact real function.
 
     Raises:
         ValueError: features that are not 0 or 1 where entries are flipped.
+        Unproved: the rounding errors in ``dtype`` cannot be bounded.
     """
-    boxes = [_rows_bounds(layers, rows, budget, rectify_last, unit_roundoff) for rows in torch.split(x, _ROWS)]
+    boxes = [_rows_bounds(layers, rows, budget, rectify_last, dtype) for rows in torch.split(x, _ROWS)]
     return Box(torch.cat([box.lower for box in boxes]), torch.cat([box.upper for box in boxes]))
 
 
 def _rows_bounds(
-    layers: Sequence[nn.Linear], x: Tensor, budget: FeatureBudget, rectify_last: bool, unit_roundoff: float
+    layers: Sequence[nn.Linear], x: Tensor, budget: FeatureBudget, rectify_last: bool, dtype: torch.dtype | None
 ) -> Box:
     box, error = _first_layer(layers[0], x, budget), x.new_zeros(())
     size = x.abs() + budget.linf
     if budget.flips:
         size = size.clamp(min=1.0)  # any of them may be flipped
-    if unit_roundoff:
+    if dtype is not None and len(x):
         terms = (x.shape[1] if not budget.empty else int((x != 0).sum(dim=1).amax())) + 4
-        error = _gamma(terms, unit_roundoff) * _absolute(layers[0], size)
+        error = affine_rounding(layers[0].weight, layers[0].bias, size, terms, dtype)
     for layer in layers[1:]:
         box, size = Box(box.lower.relu(), box.upper.relu()), torch.maximum(box.lower.abs(), box.upper.abs()) + error
-        weight = layer.weight.abs()
-        centre, radius = (box.upper + box.lower) / 2, (box.upper - box.lower) / 2
-        middle, spread = _affine(layer, centre), radius @ weight.t()
-        box = Box(middle - spread, middle + spread)
-        if unit_roundoff:
-            terms = layer.weight.shape[1] + 4
-            error = error @ weight.t() + _gamma(terms, unit_roundoff) * _absolute(layer, size)
+        box = affine_bounds(layer, box)
+        if dtype is not None:
+            own = affine_rounding(layer.weight, layer.bias, size, layer.weight.shape[1] + 4, dtype)
+            error = error @ layer.weight.abs().t() + own
     box = box.widened(error)
     return Box(box.lower.relu(), box.upper.relu()) if rectify_last else box
+
+
+def affine_bounds(layer: nn.Linear, box: Box) -> Box:
+    """What an affine map makes of a box, ``c ± r`` to ``W c + b ± |W| r``."""
+    centre, radius = (box.upper + box.lower) / 2, (box.upper - box.lower) / 2
+    middle, spread = _affine(layer, centre), radius @ layer.weight.abs().t()
+    return Box(middle - spread, middle + spread)
 
 
 def _affine(layer: nn.Linear, x: Tensor) -> Tensor:
     out = x @ layer.weight.t()
     return out if layer.bias is None else out + layer.bias
-
-
-def _absolute(layer: nn.Linear, size: Tensor) -> Tensor:
-    out = size @ layer.weight.abs().t()
-    return out if layer.bias is None else out + layer.bias.abs()
-
-
-def _gamma(terms: int, unit_roundoff: float) -> float:
-    return terms * unit_roundoff / (1 - terms * unit_roundoff)
 
 
 def _first_layer(layer: nn.Linear, x: Tensor, budget: FeatureBudget) -> Box:

@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from scipy.stats import beta, binom
 from torch import Tensor
 
+from contractive_gnn.inputs import undirected
+
 
 @dataclass(frozen=True)
 class SparseNoise:
@@ -43,23 +45,27 @@ class SparseNoise:
             raise ValueError(f"expected probabilities in [0, 1), got add={self.add!r}, delete={self.delete!r}")
 
     def edges(self, edge_index: Tensor, num_nodes: int, *, generator: torch.Generator) -> Tensor:
-        """A noisy graph ``[2, E']``: every pair of nodes is an entry.
+        """A noisy graph ``[2, E']``: every pair of nodes is an entry, and changes independently of all others.
+
+        How many pairs the noise of the additions picks is drawn from the binomial distribution itself, by NumPy's
+        rejection method in double precision, and then which ones they are: all sets of that size are as likely.
 
         Args:
-            edge_index: the clean graph, both orientations of every edge.
+            edge_index: the clean graph, both orientations of every edge once.
             num_nodes: n.
             generator: of the noise.
+
+        Raises:
+            InputError: a graph that is not simple and undirected.
         """
+        edge_index = undirected(torch.empty(num_nodes, 0), edge_index, weighted=False).edge_index
         pairs = edge_index[:, edge_index[0] < edge_index[1]]
         present = pairs[0] * num_nodes + pairs[1]
         kept = present[torch.rand(present.numel(), generator=generator, dtype=torch.float64) >= self.delete]
         entries = num_nodes * (num_nodes - 1) // 2
-        mean, spread = entries * self.add, (entries * self.add * (1 - self.add)) ** 0.5
-        # the number of pairs that the noise picks is binomial, by its normal approximation for millions of pairs
-        count = round(mean + spread * float(torch.randn((), generator=generator, dtype=torch.float64)))
-        if entries <= 10_000:
-            count = int((torch.rand(entries, generator=generator, dtype=torch.float64) < self.add).sum())
-        picked = _distinct_pairs(min(max(count, 0), entries), num_nodes, generator)
+        seed = int(torch.randint(0, 2**63 - 1, (), generator=generator))
+        count = int(np.random.default_rng(seed).binomial(entries, self.add))
+        picked = _distinct_pairs(count, num_nodes, generator)
         key = torch.cat([kept, picked[~torch.isin(picked, present)]])
         both = torch.stack([key // num_nodes, key % num_nodes])
         return torch.cat([both, both.flip(0)], dim=1)
@@ -131,8 +137,16 @@ def least_probability(noise: SparseNoise, probability: float, *, added: int, del
 
 
 def lower_confidence(hits: Tensor, samples: int, *, alpha: float) -> Tensor:
-    """Clopper and Pearson's lower bound of a probability from ``hits`` of ``samples``, at confidence 1 − alpha."""
+    """Clopper and Pearson's lower bound of a probability from ``hits`` of ``samples``, at confidence 1 − alpha.
+
+    Raises:
+        ValueError: hits that are not between 0 and ``samples``, or an alpha outside (0, 1).
+    """
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha must lie between 0 and 1, got {alpha!r}")
     counts = hits.double().numpy()
+    if not bool(((counts >= 0) & (counts <= samples)).all()):
+        raise ValueError(f"expected from 0 to {samples} hits, got {counts.min():g} to {counts.max():g}")
     return torch.from_numpy(np.where(counts > 0, beta.ppf(alpha, counts, samples - counts + 1), 0.0))
 
 

@@ -14,9 +14,11 @@ from torch_geometric.data import Data
 
 from contractive_gnn.certify.bounds import Box, Neighbourhoods
 from contractive_gnn.certify.budget import FeatureBudget, FlipBudget
-from contractive_gnn.certify.certificate import Parts, diffuse, score_bounds, take_apart, worst_margins
+from contractive_gnn.certify.certificate import diffuse, score_bounds, worst_margins
+from contractive_gnn.certify.parts import Parts, take_apart
 from contractive_gnn.nn.flow import FlowGNN
 from contractive_gnn.nn.sparse import compress, dropout
+from contractive_gnn.seeding import seeded
 from contractive_gnn.training import answers
 
 
@@ -115,8 +117,7 @@ def fit_certified(
     best: tuple[float, float] = (-math.inf, -math.inf)
     kept = (0, 0.0, 0.0, copy.deepcopy(model.state_dict()))
     epoch = -1
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
+    with seeded(seed):
         model.reset_parameters()
         optimizer = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay)
         for epoch in range(epochs):
@@ -163,4 +164,4 @@ def _training_bounds(
     state = model.encoder(dropout(x, model.dropout, training=True)).relu()
     if parts.decoder is None:
         state = model.decoder(dropout(state, model.dropout, training=True))
-    return diffuse(parts, Box.exact(state), graph, 0.0)
+    return diffuse(parts, Box.exact(state), graph)[-1]

@@ -13,6 +13,7 @@ from contractive_gnn.activations import Activation, LeakyReLU, activation
 from contractive_gnn.dynamics.base import Dynamics
 from contractive_gnn.graph import Graph
 from contractive_gnn.norms import number
+from contractive_gnn.seeding import drawing
 
 Form = Literal["published", "l1-inside", "l1-outside", "max-outside", "unconstrained"]
 
@@ -242,7 +243,8 @@ class AdjacencyFlow(Dynamics):
     def reset_parameters(self) -> None:
         """Draw the free coefficients uniformly in ``±scale``."""
         super().reset_parameters()
-        nn.init.uniform_(self.k, -self.scale, self.scale)
+        with drawing():
+            nn.init.uniform_(self.k, -self.scale, self.scale)
 
     def coefficients(self) -> Tensor:
         """``k₁…k₉``, ``[9]``, with k₁ from the table."""
@@ -376,7 +378,12 @@ class AdjacencyFlow(Dynamics):
         """One step in O(|E| + n); ``error`` of the result bounds the distance to :meth:`forward_dense`.
 
         The bound adds up over steps: an earlier error grows at most by the Lipschitz constant of the step.
+
+        Raises:
+            TypeError: where a subclass, or the object, has a ``field`` or ``linear_dense`` of its own and neither a
+                ``forward`` nor a ``linear``: this step would be that of another matrix.
         """
+        self._check_own()
         h = self.step_size()
         inside = self.form == "l1-inside"
         activated, total, largest = (a if inside else self.linear(a)).activate(self.sigma)
@@ -388,6 +395,17 @@ class AdjacencyFlow(Dynamics):
             growth = self._step_lipschitz(h, shared=self._one_slope)
             error = growth * a.error_in(self.norm) + h * missed
         return dataclasses.replace(a.plus(moved, h), error=error, norm=self.norm)
+
+    def _check_own(self) -> None:
+        def own(name: str) -> bool:
+            return name in vars(self) or getattr(type(self), name) is not getattr(AdjacencyFlow, name)
+
+        changed = [name for name in ("field", "linear_dense") if own(name)]
+        if changed and not own("linear"):
+            raise TypeError(
+                f"{type(self).__name__} has a {' and a '.join(changed)} of its own, which the step in O(|E| + n) does "
+                "not read: write its forward (or linear) too, or call forward_dense"
+            )
 
     def forward_dense(self, a: Tensor) -> Tensor:
         """One step of a dense symmetric ``[n, n]`` matrix: the reference, for n up to a few thousand."""

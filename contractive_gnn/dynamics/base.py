@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.nn import MessagePassing
+from torch_geometric.nn.aggr import SumAggregation
 
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import integrate
@@ -163,3 +167,51 @@ def larger(a: Tensor | float, b: Tensor | float) -> Tensor | float:
 def spread(x: Tensor) -> Tensor:
     """The distance of every entry to the farthest in its column, ``[n, c]`` with n ≥ 1: ``max_j |x_ik − x_jk|``."""
     return torch.maximum(x - x.min(dim=0).values, x.max(dim=0).values - x)
+
+
+def check_state(field: Dynamics, x: Tensor, graph: Graph, *, channels: int | None = None) -> None:
+    """Raise ValueError unless x is ``[n, channels]``: another axis would be taken for the nodes.
+
+    Args:
+        field: for its name.
+        x: the state.
+        graph: n.
+        channels: those that the field's constants are for; None for any number.
+    """
+    if x.dim() != 2 or x.size(0) != graph.num_nodes or channels not in (None, x.size(1)):
+        wanted = f"[{graph.num_nodes}, {'channels' if channels is None else channels}]"
+        raise ValueError(
+            f"{type(field).__name__} takes a state of shape {wanted}, a row for each node of the graph, got "
+            f"{list(x.shape)}"
+        )
+
+
+def methods(cls: type[MessagePassing], *names: str) -> dict[str, Any]:
+    """These methods of a class and those of PyG around them, for :func:`passes_plainly`."""
+    return {name: getattr(cls, name) for name in (*names, *_BETWEEN)}
+
+
+def passes_plainly(layer: MessagePassing, own: Mapping[str, Any]) -> bool:
+    """Whether ``layer`` passes the messages of the methods ``own``, so that compiled code may take their place.
+
+    Not where a subclass or the object itself has another method, nor with a hook of PyG, an explainer or another
+    aggregation: then the messages must really be passed.
+    """
+    cls, given = type(layer), vars(layer)
+    propagate = getattr(layer.propagate, "__func__", layer.propagate)
+    return (
+        not layer.explain
+        and layer.decomposed_layers == 1
+        and layer.flow == "source_to_target"
+        and layer.node_dim == -2
+        and type(layer.aggr_module) is SumAggregation
+        and not any(given[name] for name in given if name.endswith(("_forward_hooks", "_forward_pre_hooks")))
+        and not any(getattr(layer.aggr_module, name) for name in ("_forward_hooks", "_forward_pre_hooks"))
+        and all(name not in given and getattr(cls, name) is method for name, method in own.items())
+        # PyG writes a propagate for each class, as a function of a module of its own
+        and (propagate is _PROPAGATE or getattr(propagate, "__module__", "").endswith("_propagate"))
+    )
+
+
+_PROPAGATE = MessagePassing.propagate
+_BETWEEN = ("aggregate", "update", "message_and_aggregate", "edge_update", "_lift", "_set_size", "_check_input")

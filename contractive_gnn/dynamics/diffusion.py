@@ -8,7 +8,7 @@ from torch_geometric.nn import MessagePassing
 
 from contractive_gnn import kernels
 from contractive_gnn.activations import Activation, activation
-from contractive_gnn.dynamics.base import Dynamics, larger, spread
+from contractive_gnn.dynamics.base import Dynamics, check_state, larger, methods, passes_plainly, spread
 from contractive_gnn.graph import Graph
 
 
@@ -34,7 +34,7 @@ class Diffusion(Dynamics, MessagePassing):  # type: ignore[misc]
         state ``[n, c]``, edge weights ``[E]``, not negative.
 
     Raises:
-        ValueError: for a negative μ, a group activation or slopes above 1.
+        ValueError: for a negative μ, a group activation or slopes above 1; (called) for a state of another shape.
     """
 
     norm = "linf"
@@ -57,8 +57,9 @@ class Diffusion(Dynamics, MessagePassing):  # type: ignore[misc]
 
     def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: Tensor | float = 0.0) -> Tensor:
         """Evaluate the right-hand side of the class's equation; shape ``[n, c]``."""
-        p = graph.once(f"{type(self).__qualname__}.transition", lambda: self.transition(graph))
-        if kernels.available(self.sigma, x, p) and not self.explain:
+        check_state(self, x, graph)
+        p = self.transition(graph)
+        if kernels.available(self.sigma, x, p) and passes_plainly(self, _OWN):
             force = kernels.flow(x, p, graph.edge_index, self.sigma)
         else:
             size = (x.size(0), x.size(0))  # len(x) would be a constant to torch.export
@@ -69,9 +70,10 @@ class Diffusion(Dynamics, MessagePassing):  # type: ignore[misc]
         self, x: Tensor, graph: Graph, *, step: Tensor | float, num_steps: int, anchor: Tensor | None = None
     ) -> Tensor:
         """K Euler steps, compiled in one where the sum over the edges is."""
-        p = graph.once(f"{type(self).__qualname__}.transition", lambda: self.transition(graph))
-        whole = type(self).field is Diffusion.field and not self.explain and kernels.fixed(step, self.mu)
-        if not whole or not kernels.available(self.sigma, x, p, anchor):
+        check_state(self, x, graph)
+        p = self.transition(graph)
+        compiled = kernels.fixed(step, self.mu) and kernels.available(self.sigma, x, p, anchor)
+        if not (compiled and passes_plainly(self, _OWN_EULER)):
             return super().euler(x, graph, step=step, num_steps=num_steps, anchor=anchor)
         return kernels.euler(
             x, p, graph.edge_index, self.sigma, step=step, mu=self.mu, num_steps=num_steps, anchor=anchor
@@ -117,3 +119,6 @@ class Diffusion(Dynamics, MessagePassing):  # type: ignore[misc]
             if x is not None and x.numel():
                 b = torch.minimum(b, max(abs(s) for s in self.sigma.slopes) * spread(x).amax(dim=1))
             return float((b / (1.0 + graph.row_sum(graph.edge_weight))).max())
+
+
+_OWN, _OWN_EULER = methods(Diffusion, "message"), methods(Diffusion, "message", "field")

@@ -11,8 +11,9 @@ from torch_geometric.nn import MessagePassing
 
 from contractive_gnn import kernels
 from contractive_gnn.activations import Activation, activation
-from contractive_gnn.dynamics.base import Dynamics, larger, spread
+from contractive_gnn.dynamics.base import Dynamics, check_state, larger, methods, passes_plainly, spread
 from contractive_gnn.graph import Graph
+from contractive_gnn.seeding import drawing
 
 Placement = Literal["inside", "outside"]
 Normalization = Literal["none", "sym", "degree"]
@@ -61,7 +62,8 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         state ``[n, c]``, edge weights ``[E]``.
 
     Raises:
-        ValueError: for an unknown name or a negative μ.
+        ValueError: for an unknown name or a negative μ; (called) for a state of another shape.
+        TypeError: for a ``weight`` that is neither True nor False.
     """
 
     norm = "l2"
@@ -82,6 +84,11 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
             raise ValueError(f"placement must be 'inside' or 'outside', got {placement!r}")
         if normalization not in ("none", "sym", "degree"):
             raise ValueError(f"normalization must be 'none', 'sym' or 'degree', got {normalization!r}")
+        if not isinstance(weight, bool):
+            raise TypeError(
+                f"weight says whether a matrix W is learned, True or False, got {type(weight).__name__}; operators "
+                "other than a matrix on the channels have no flow here"
+            )
         if mu < 0:
             raise ValueError(f"mu must be at least 0, got {mu!r}")
         if epsilon <= 0:
@@ -101,7 +108,7 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         """Draw W = I + uniform noise of size 1/c."""
         Dynamics.reset_parameters(self)
         if self.weight is not None:
-            with torch.no_grad():
+            with torch.no_grad(), drawing():
                 self.weight.uniform_(-1.0 / self.channels, 1.0 / self.channels)
                 self.weight.diagonal().add_(1.0)
 
@@ -115,12 +122,13 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
 
     def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: Tensor | float = 0.0) -> Tensor:
         """Evaluate the right-hand side of the class's equation; shape ``[n, c]``."""
+        check_state(self, x, graph, channels=self.channels)
         w = None if self.weight is None else self.weight.to(x.dtype)  # the state of a model in half precision is not
         z = x if w is None else x @ w
         if self.normalization == "sym":
             scale = self.degree(graph).rsqrt().unsqueeze(-1)
             z = z * scale
-        if kernels.available(self.sigma, z, graph.edge_weight) and not self.explain:
+        if kernels.available(self.sigma, z, graph.edge_weight) and passes_plainly(self, _OWN):
             force = kernels.flow(z, graph.edge_weight, graph.edge_index, self.sigma, scale=self._scale(graph))
         else:
             weight = graph.edge_weight.unsqueeze(-1)
@@ -141,12 +149,13 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
 
         In ``y = d^-½ x`` the symmetrically normalised flow is divided by the degrees at one side, like the other one.
         """
-        own = type(self).field is GradientFlow.field and self.weight is None and not self.explain
-        if (
-            not own
-            or not kernels.fixed(step, self.mu)
-            or not kernels.available(self.sigma, x, graph.edge_weight, anchor)
-        ):
+        check_state(self, x, graph, channels=self.channels)
+        compiled = (
+            self.weight is None
+            and kernels.fixed(step, self.mu)
+            and kernels.available(self.sigma, x, graph.edge_weight, anchor)
+        )
+        if not (compiled and passes_plainly(self, _OWN_EULER)):
             return super().euler(x, graph, step=step, num_steps=num_steps, anchor=anchor)
         p, root = graph.edge_weight, None
         if anchor is x and not p.requires_grad and not p.any():
@@ -284,3 +293,6 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         z = x if self.weight is None else x @ self.weight
         far = torch.linalg.vector_norm(spread(z), math.inf if self.norm == "linf" else 2, dim=1)
         return torch.minimum(bound, max(abs(s) for s in self.sigma.slopes) * far)
+
+
+_OWN, _OWN_EULER = methods(GradientFlow, "message"), methods(GradientFlow, "message", "field")

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from contractive_gnn.activations import Activation, LeakyReLU, activation
-from contractive_gnn.dynamics.base import Dynamics
+from contractive_gnn.dynamics.base import Dynamics, check_state
 from contractive_gnn.graph import Graph
+from contractive_gnn.seeding import drawing
 
 
 class ImplicitFlow(Dynamics):
@@ -68,8 +69,9 @@ class ImplicitFlow(Dynamics):
     def reset_parameters(self) -> None:
         """Draw T and C uniformly in ``±1/c``."""
         super().reset_parameters()
-        for weight in (self.own_weight, self.neighbour_weight):
-            nn.init.uniform_(weight, -1.0 / self.channels, 1.0 / self.channels)
+        with drawing():
+            for weight in (self.own_weight, self.neighbour_weight):
+                nn.init.uniform_(weight, -1.0 / self.channels, 1.0 / self.channels)
 
     def matrices(self) -> tuple[Tensor, Tensor]:
         """A and C, both ``[c, c]``."""
@@ -84,6 +86,7 @@ class ImplicitFlow(Dynamics):
 
     def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: Tensor | float = 0.0) -> Tensor:
         """Evaluate the right-hand side of the class's equation; shape ``[n, c]``."""
+        check_state(self, x, graph, channels=self.channels)
         own, neighbours = (matrix.to(x.dtype) for matrix in self.matrices())
         weight = graph.edge_weight.masked_fill(graph.source == graph.target, 0.0)
         p = weight / (1.0 + graph.row_sum(weight))[graph.target]

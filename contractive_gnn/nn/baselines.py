@@ -12,6 +12,7 @@ from torch_geometric.utils import scatter, softmax
 
 from contractive_gnn.nn.arguments import check_features, edge_list, widened
 from contractive_gnn.nn.sparse import Linear, dropout, normalize_rows
+from contractive_gnn.seeding import drawing
 
 
 class MLP(nn.Module):
@@ -103,15 +104,17 @@ class GCN(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, hidden: int = 16, dropout: float = 0.5) -> None:
         super().__init__()
-        self.conv1 = GCNConv(in_channels, hidden)
-        self.conv1.lin = Linear(in_channels, hidden, bias=False, weight_initializer="glorot")
-        self.conv2 = GCNConv(hidden, out_channels)
+        with drawing():
+            self.conv1 = GCNConv(in_channels, hidden)
+            self.conv1.lin = Linear(in_channels, hidden, bias=False, weight_initializer="glorot")
+            self.conv2 = GCNConv(hidden, out_channels)
         self.dropout = dropout
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew."""
-        self.conv1.reset_parameters()
-        self.conv2.reset_parameters()
+        with drawing():
+            self.conv1.reset_parameters()
+            self.conv2.reset_parameters()
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Class scores."""
@@ -176,15 +179,17 @@ class GAT(nn.Module):
         self, in_channels: int, out_channels: int, *, hidden: int = 8, heads: int = 8, dropout: float = 0.6
     ) -> None:
         super().__init__()
-        self.conv1 = WeightedGATConv(in_channels, hidden, heads=heads, dropout=dropout)
-        self.conv1.lin = Linear(in_channels, heads * hidden, bias=False, weight_initializer="glorot")
-        self.conv2 = WeightedGATConv(heads * hidden, out_channels, heads=1, concat=False, dropout=dropout)
+        with drawing():
+            self.conv1 = WeightedGATConv(in_channels, hidden, heads=heads, dropout=dropout)
+            self.conv1.lin = Linear(in_channels, heads * hidden, bias=False, weight_initializer="glorot")
+            self.conv2 = WeightedGATConv(heads * hidden, out_channels, heads=1, concat=False, dropout=dropout)
         self.dropout = dropout
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew."""
-        self.conv1.reset_parameters()
-        self.conv2.reset_parameters()
+        with drawing():
+            self.conv1.reset_parameters()
+            self.conv2.reset_parameters()
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Class scores."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from contractive_gnn.dynamics import Dynamics
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn.arguments import check_features, edge_list, refuse_export, widened
+from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.norms import number
 
 
@@ -112,8 +113,12 @@ class AlternatingConv(nn.Module):
         chord = (share - 1.0) / gain_here
         return longest * chord / chord.detach()
 
-    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
-        """The pairs of steps from ``x``; shape ``[n, c]``."""
+    def forward(
+        self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None, batch: Tensor | None = None
+    ) -> Tensor:
+        """The pairs of steps from ``x``; shape ``[n, c]``; those of each graph by itself with ``batch`` ``[n]``."""
+        if batch is not None:
+            return graph_by_graph(self.forward, x, edge_index, edge_weight, batch)
         check_features(x, self)
         refuse_export(self, "the length of its steps is searched for on each graph")
         dtype, x = x.dtype, widened(x)

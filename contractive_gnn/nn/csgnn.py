@@ -17,6 +17,7 @@ from contractive_gnn.dynamics.adjacency import Form
 from contractive_gnn.dynamics.gradient_flow import Normalization, Placement
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn.arguments import check_features, edge_list, widened
+from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.nn.bound import CoupledBound, LayerBound, compose, layer_bound, linear_norm
 from contractive_gnn.nn.sparse import Linear, dropout
 from contractive_gnn.norms import number
@@ -135,7 +136,7 @@ class CSGNN(nn.Module):
         shared: one set of weights for all layers.
         adjacency: form of the adjacency flow (:class:`AdjacencyFlow`), or ``"fixed"`` for none (the ablation
             ``noAdj``); ``"unconstrained"`` is the ablation ECSGNN, ``"published"`` the paper's own form, not certified.
-        alpha: α ≤ 0 of the adjacency flow.
+        alpha: α ≤ 0 of the adjacency flow; ``"unconstrained"`` learns k₁ in its place, ``"fixed"`` takes none.
         adjacency_step: h of the adjacency flow, where it is not that of the features as in the paper.
         sigma: activation of the feature flow.
         threshold: λ of an activation given by name; None takes its default.
@@ -147,9 +148,14 @@ class CSGNN(nn.Module):
         normalization: see :class:`~contractive_gnn.dynamics.GradientFlow`; ``"none"`` in the paper.
         epsilon: see :class:`~contractive_gnn.dynamics.GradientFlow`.
 
+    Raises:
+        ValueError: for a value out of its range, or one that the others leave unread.
+
     Shapes:
         ``x`` ``[n, in_channels]`` dense or ``sparse_csr``, ``edge_index`` ``[2, E]`` with both orientations or a sparse
-        ``[n, n]`` matrix, ``edge_weight`` ``[E]`` (differentiable), output ``[n, out_channels]``.
+        ``[n, n]`` matrix, ``edge_weight`` ``[E]`` (differentiable), output ``[n, out_channels]``. ``batch`` ``[n]`` is
+        the graph of every node where there are several: the adjacency flow reads n and the sums over a whole graph, so
+        each is treated by itself. Without it all nodes are one graph, whatever its components.
     """
 
     def __init__(
@@ -175,7 +181,13 @@ class CSGNN(nn.Module):
         epsilon: float = 1.0,
     ) -> None:
         super().__init__()
-        sigma = activation(sigma, threshold=None if isinstance(sigma, Activation) else threshold)
+        own = isinstance(sigma, Activation) and threshold == 0.3
+        sigma = activation(sigma, threshold=None if own else threshold)
+        if adjacency == "fixed" and (alpha != -0.1 or adjacency_step not in (0.02, None)):
+            raise ValueError(
+                "adjacency='fixed' has no flow that alpha and adjacency_step would belong to, got "
+                f"{alpha!r} and {adjacency_step!r}; leave them out"
+            )
         if adjacency_step is None:
             adjacency_step = step
         if num_layers < 1:
@@ -308,8 +320,12 @@ class CSGNN(nn.Module):
             heaviest=float(given.max()) if given.numel() else 1.0,
         )
 
-    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None, batch: Tensor | None = None
+    ) -> Tensor:
         """Class scores, ``[n, out_channels]``."""
+        if batch is not None:
+            return graph_by_graph(self.forward, x, edge_index, edge_weight, batch)
         check_features(x, self)
         edge_index, edge_weight = edge_list(x, edge_index, edge_weight)
         dtype = x.dtype

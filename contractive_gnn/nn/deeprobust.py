@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from contractive_gnn._deeprobust import Arrays, import_deeprobust, mended, replaced, to_arrays
+from contractive_gnn.seeding import seeded
 
 EdgeWeightGradient = Literal["exact", "approximate", "none"]
 
@@ -748,10 +749,9 @@ def _dense(x: Tensor) -> Tensor:
 @contextlib.contextmanager
 def _seeded(seed: int) -> Iterator[None]:
     """Seed torch and NumPy, from which DeepRobust draws; put their states back afterwards."""
-    state = np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng():
+    with seeded(seed):
+        state = np.random.get_state()  # noqa: NPY002
         try:
-            torch.manual_seed(seed)
             np.random.seed(seed)  # noqa: NPY002
             yield
         finally:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.nn.relaxed import relaxed
 from contractive_gnn.nn.similarity import sharing
 
@@ -52,8 +53,12 @@ class Ensemble(nn.Module):
         for member in self.members:
             member.reset_parameters()  # type: ignore[operator]
 
-    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
-        """Logarithms of the class probabilities."""
+    def forward(
+        self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None, batch: Tensor | None = None
+    ) -> Tensor:
+        """Logarithms of the class probabilities; those of each graph by itself with ``batch`` ``[n]``."""
+        if batch is not None:
+            return graph_by_graph(self.forward, x, edge_index, edge_weight, batch)
         # a trace computes what it is told to, and cannot set a context variable
         with contextlib.nullcontext() if torch.compiler.is_compiling() else sharing():
             answers = [member(x, edge_index, edge_weight).log_softmax(dim=-1) for member in self.members]

@@ -13,6 +13,7 @@ from contractive_gnn.dynamics import Diffusion, Dynamics, GradientFlow
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import contraction_factor, integrate, solver
 from contractive_gnn.nn.arguments import check_features, edge_list, widened
+from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.nn.bound import CoupledBound, compose, layer_bound, linear_norm
 from contractive_gnn.nn.sparse import Linear, dropout
 from contractive_gnn.norms import number
@@ -39,7 +40,9 @@ class FlowConv(nn.Module):
 
     Shapes:
         ``x`` ``[n, c]``, ``edge_index`` ``[2, E]`` (both orientations) or a sparse ``[n, n]`` matrix, ``edge_weight``
-        ``[E]`` (differentiable), output ``[n, c]``.
+        ``[E]`` (differentiable), ``batch`` ``[n]`` or None, output ``[n, c]``. With ``batch``, the graph of every node
+        as in a batch of PyG, each graph has its own step; without it all nodes are one graph, whatever its components,
+        and an unnormalised flow takes the step that its largest degree allows.
 
     Raises:
         ValueError: where the field has no contractive step on the graph and ``constrained`` is True.
@@ -92,8 +95,12 @@ class FlowConv(nn.Module):
             return limit
         return limit.clamp(max=self.step) if isinstance(limit, Tensor) else min(limit, self.step)
 
-    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None, batch: Tensor | None = None
+    ) -> Tensor:
         """Integrate from ``x``; shape ``[n, c]``."""
+        if batch is not None:
+            return graph_by_graph(self.forward, x, edge_index, edge_weight, batch)
         check_features(x, self)
         dtype, x = x.dtype, widened(x)
         graph = Graph.of(x, *edge_list(x, edge_index, edge_weight))
@@ -150,7 +157,8 @@ class FlowGNN(nn.Module):
         dropout: probability of dropping a feature, and a hidden unit.
 
     Shapes:
-        ``x`` ``[n, in_channels]`` dense or ``sparse_csr``, output ``[n, out_channels]``.
+        ``x`` ``[n, in_channels]`` dense or ``sparse_csr``, output ``[n, out_channels]``. ``batch`` as in
+        :class:`FlowConv`.
     """
 
     def __init__(
@@ -214,8 +222,12 @@ class FlowGNN(nn.Module):
             heaviest=float(graph.edge_weight.max()) if graph.edge_weight.numel() else 1.0,
         )
 
-    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None, batch: Tensor | None = None
+    ) -> Tensor:
         """Class scores, ``[n, out_channels]``."""
+        if batch is not None:
+            return graph_by_graph(self.forward, x, edge_index, edge_weight, batch)
         check_features(x, self)
         edge_index, edge_weight = edge_list(x, edge_index, edge_weight)
         x = self.encoder(dropout(x, self.dropout, training=self.training)).relu()

@@ -9,6 +9,7 @@ from torch_geometric.nn import GCNConv
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn.arguments import check_features, edge_list, widened
 from contractive_gnn.nn.sparse import Linear, dropout
+from contractive_gnn.seeding import drawing
 
 _BLOCK = 256  # features whose products over all edges are in memory at once
 
@@ -57,17 +58,19 @@ class GNNGuard(nn.Module):
         super().__init__()
         if not 0 < threshold <= 1:
             raise ValueError(f"threshold must be above 0 and at most 1, got {threshold!r}")
-        self.conv1 = GCNConv(in_channels, hidden, normalize=False)
-        self.conv1.lin = Linear(in_channels, hidden, bias=False, weight_initializer="glorot")
-        self.conv2 = GCNConv(hidden, out_channels, normalize=False)
+        with drawing():
+            self.conv1 = GCNConv(in_channels, hidden, normalize=False)
+            self.conv1.lin = Linear(in_channels, hidden, bias=False, weight_initializer="glorot")
+            self.conv2 = GCNConv(hidden, out_channels, normalize=False)
         self.memory = nn.Parameter(torch.zeros(()))  # the logit of β
         self.threshold = threshold
         self.dropout = dropout
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew."""
-        self.conv1.reset_parameters()
-        self.conv2.reset_parameters()
+        with drawing():
+            self.conv1.reset_parameters()
+            self.conv2.reset_parameters()
         nn.init.zeros_(self.memory)
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:

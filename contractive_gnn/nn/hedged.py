@@ -8,7 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from contractive_gnn.nn.baselines import MLP
+from contractive_gnn.nn.batch import graph_by_graph
+from contractive_gnn.nn.plain import altered, plain_type, reduced_precision
 from contractive_gnn.nn.relaxed import relaxed
+from contractive_gnn.nn.sparse import Linear
 
 
 class Hedged(nn.Module):
@@ -32,20 +35,20 @@ class Hedged(nn.Module):
 
     Args:
         teacher: ``forward(x, edge_index, edge_weight=None)`` and ``reset_parameters()``.
-        student: a perceptron with the same classes; not of a subclass that reads edges.
+        student: an :class:`MLP` with the same classes; no subclass, which might read edges.
         share: w, above 0 and below 1.
 
     Shapes:
         those of the teacher; output ``[n, out_channels]``, logarithms of the class probabilities.
 
     Raises:
-        TypeError: a student whose forward is not that of :class:`MLP`.
+        TypeError: a student that is no plain :class:`MLP`.
         ValueError: a share outside of its range.
     """
 
     def __init__(self, teacher: nn.Module, student: MLP, *, share: float = 0.4) -> None:
         super().__init__()
-        if getattr(type(student), "forward", None) is not MLP.forward:
+        if plain_type(student) is not MLP:
             raise TypeError(f"the student must not read edges: expected an MLP, got {type(student).__name__}")
         if not 0 < share < 1:
             raise ValueError(f"share is what edges decide, above 0 and below 1, got {share!r}")
@@ -56,35 +59,71 @@ class Hedged(nn.Module):
         self.teacher.reset_parameters()  # type: ignore[operator]
         self.student.reset_parameters()
 
-    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
-        """Logarithms of the class probabilities."""
+    def forward(
+        self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None, batch: Tensor | None = None
+    ) -> Tensor:
+        """Logarithms of the class probabilities; those of each graph by itself with ``batch`` ``[n]``."""
+        if batch is not None:
+            return graph_by_graph(self.forward, x, edge_index, edge_weight, batch)
         read = self.teacher(x, edge_index, edge_weight).log_softmax(dim=-1)
         lost = read.isnan().any(dim=-1, keepdim=True)
         read = torch.where(lost, -math.log(read.size(-1)), read)
         known = self.student(x, edge_index).log_softmax(dim=-1)
+        read = read.to(torch.promote_types(read.dtype, known.dtype))  # log w is rounded as the student's part is
         return torch.logaddexp(read + math.log(self.share), known + math.log1p(-self.share))
 
-    def immune(self, x: Tensor, edge_index: Tensor, *, slack: float = 1e-5) -> Tensor:
-        """Nodes whose prediction in evaluation mode no change of the edges, or of their weights, can alter.
+    def immune(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        r"""Nodes whose prediction in evaluation mode no change of the edges, or of their weights, can alter.
+
+        With ``Δ = (1 − w)(q₁ − q₂) − w`` the exact logarithms of P₁ and any other P_c differ by ``G ≥ log(1 + Δ)`` (and
+        by more where P_c is small). Those that :meth:`forward` computes with the precision u of the student's scores
+        are off by at most ``Ku(1 + |log P|)`` each, ``K = classes + 16``, so the order holds where
+
+        .. math:: \log(1 + Δ) (1 - Ku) > Ku\,(2 + 2 |\log P_1|), \qquad P_1 \ge (1 - w) q_1.
+
+        In float32 that asks for a Δ of about 1e-5, in bfloat16 of about a half.
 
         Args:
-            x: ``[n, in_channels]``, float32 or float64, in the layout in which the predictions are asked for.
+            x: ``[n, in_channels]``, in the layout in which the predictions are asked for.
             edge_index: any; it is not looked at.
-            slack: by how much ``(1 − w)(q₁ − q₂)`` must be above w, for what float32 loses in forward.
 
         Returns:
             bool ``[n]``.
+
+        Raises:
+            ValueError: a model that has been altered, or runs under autocast: nothing is proved about it.
         """
-        mode = self.student.training
+        why = self._unproved()
+        if why:
+            raise ValueError(f"nothing is proved about this model: {why}")
+        modes = [(module, module.training) for module in self.student.modules()]
         self.student.eval()
         with torch.no_grad():
-            known = self.student(x, edge_index).softmax(dim=-1)
-        self.student.train(mode)
+            scores = self.student(x, edge_index)
+        for module, mode in modes:
+            module.training = mode
+        known, error = scores.double().softmax(dim=-1), (scores.size(-1) + 16) * torch.finfo(scores.dtype).eps
         if known.size(-1) == 1:
             return torch.ones_like(known[:, 0], dtype=torch.bool)
         first, second = known.topk(2, dim=-1).values.unbind(dim=-1)
-        sure: Tensor = (1 - self.share) * (first - second) > self.share + slack
+        lead = (1 - self.share) * (first - second) - self.share
+        size = -((1 - self.share) * first).log()
+        sure: Tensor = (lead > 0) & (lead.clamp(min=0).log1p() * (1 - error) > error * (2 + 2 * size))
         return sure
+
+    def _unproved(self) -> str:
+        """Why the mixture that is proved is not the one that is computed."""
+        if plain_type(self) is not Hedged:
+            return f"{type(self).__name__} is a subclass of Hedged"
+        if not 0 < self.share < 1:
+            return f"share is {self.share!r}, not above 0 and below 1"
+        if plain_type(self.student) is not MLP:
+            return f"the student is a {type(self.student).__name__}, no MLP"
+        for name in ("encoder", "decoder"):
+            if plain_type(getattr(self.student, name)) is not Linear:
+                return f"the student's {name} is a {type(getattr(self.student, name)).__name__}"
+        parts = altered(self, below=False) or altered(self.student)
+        return parts or reduced_precision(list(self.student.parameters()))
 
     def relaxed(self) -> nn.Module:
         """The twin that an adaptive attack takes gradients through: with the teacher's, where it has one."""

@@ -9,6 +9,7 @@ from contractive_gnn.dynamics import Dynamics
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import fixed_point
 from contractive_gnn.nn.arguments import check_features, edge_list, refuse_export, widened
+from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.norms import number
 
 
@@ -44,8 +45,12 @@ class EquilibriumConv(nn.Module):
         """Draw the field's parameters anew."""
         self.dynamics.reset_parameters()
 
-    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
-        """The equilibrium, shape ``[n, c]``."""
+    def forward(
+        self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None, batch: Tensor | None = None
+    ) -> Tensor:
+        """The equilibrium, shape ``[n, c]``; that of each graph by itself with ``batch`` ``[n]``."""
+        if batch is not None:
+            return graph_by_graph(self.forward, x, edge_index, edge_weight, batch)
         check_features(x, self)
         refuse_export(self, "how often it iterates depends on the values")
         dtype, x = x.dtype, widened(x)

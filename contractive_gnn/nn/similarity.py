@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import scipy.sparse as sp
 import torch
-from scipy.sparse.linalg import svds
+from scipy.sparse.linalg import LinearOperator, svds
 from torch import Tensor, nn
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
@@ -22,6 +22,7 @@ from contractive_gnn.dynamics import GradientFlow
 from contractive_gnn.graph import Graph
 from contractive_gnn.inputs import checked
 from contractive_gnn.nn.arguments import check_features, edge_list, refuse_export, widened
+from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.nn.bound import CoupledBound
 from contractive_gnn.nn.communities import seeded_communities
 from contractive_gnn.nn.flow import FlowConv, FlowGNN
@@ -35,6 +36,15 @@ _FAINT = 0.1
 
 _ROUNDING = 1e-3
 """How far the sum of a node's class probabilities may be from 1."""
+
+_TIE = 1e-6
+"""Singular values this close, relative to their size, are one value."""
+
+_NOTHING = 1e-10
+"""Singular values this much smaller than the largest are 0."""
+
+_DENSE = 4000
+"""Up to so many rows or columns all singular values are computed where some tie."""
 
 _STEEP = 1e-3
 """Up to about here a power below 1 of the cosine is a line: its slope at 0 stays finite."""
@@ -87,7 +97,9 @@ class Similarity(nn.Module):
     self-loops instead: what two nodes share is their neighbours.
 
     Args:
-        rank: number of singular vectors; all features are taken as they are where there are no more than that.
+        rank: number of singular vectors; all features are taken as they are where there are no more than that. Vectors
+            of one singular value belong together: where the next value is the same (up to 1e-6), the cut is moved to
+            the last gap before it, and all features are taken where there is none.
         rounds: refinements; 0 leaves the cosine of Z.
         hops: steps of the diffusion per refinement.
         mixing: β in [0, 1).
@@ -96,7 +108,9 @@ class Similarity(nn.Module):
 
     Shapes:
         ``x`` ``[n, d]`` dense or ``sparse_csr``, ``edge_index`` ``[2, E]``, ``edge_weight`` ``[E]`` or None, output
-        ``[E]`` with values in ``[0, edge_weight]``.
+        ``[E]`` with values in ``[0, edge_weight]``. ``batch`` ``[n]`` is the graph of every node where there are
+        several, as in a batch of PyG: each has its own mean, document frequencies and singular vectors. Without it all
+        nodes are one graph, whatever its components, and an edge's weight depends on all of them.
 
     Raises:
         ValueError: for a value out of its range.
@@ -132,7 +146,13 @@ class Similarity(nn.Module):
 
     @torch.no_grad()
     def calibrate(
-        self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None, *, probability: Tensor
+        self,
+        x: Tensor,
+        edge_index: Tensor,
+        edge_weight: Tensor | None = None,
+        batch: Tensor | None = None,
+        *,
+        probability: Tensor,
     ) -> None:
         """Fit α and β on the given edges, self-loops aside.
 
@@ -142,6 +162,7 @@ class Similarity(nn.Module):
             x: ``[n, d]``.
             edge_index: ``[2, E]``.
             edge_weight: ``[E]`` or None; how much an edge counts.
+            batch: ``[n]`` or None, as in the forward pass; one curve serves all graphs.
             probability: P, ``[n, classes]``, rows that sum to 1.
 
         Raises:
@@ -155,7 +176,13 @@ class Similarity(nn.Module):
         graph = Graph.of(x, edge_index, edge_weight)
         agreement = (probability[graph.source] * probability[graph.target]).sum(dim=1)
         counts = graph.edge_weight.masked_fill(graph.source == graph.target, 0.0)
-        self._take(Reliability.fit(self._cosines(x, graph), agreement, counts))
+        if batch is None:
+            cosines = self._cosines(x, graph)
+        else:
+            cosines = graph_by_graph(
+                lambda *own: self._cosines(own[0], Graph.of(*own)), x, edge_index, edge_weight, batch, of_edges=True
+            )
+        self._take(Reliability.fit(cosines, agreement, counts))
 
     def forget(self) -> None:
         """Go back to the cosines."""
@@ -181,8 +208,12 @@ class Similarity(nn.Module):
 
     # SciPy finds the singular vectors, which no trace can follow: the compiled code calls this as it is.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None, batch: Tensor | None = None
+    ) -> Tensor:
         """The weights, ``[E]`` in the order of ``edge_index``."""
+        if batch is not None:
+            return graph_by_graph(self.forward, x, edge_index, edge_weight, batch, of_edges=True)
         refuse_export(self, "its singular vectors are found by SciPy for each graph")
         check_features(x, self)
         edge_index, edge_weight = edge_list(x, edge_index, edge_weight)
@@ -322,7 +353,7 @@ def _principal_axes(rows: sp.csr_matrix, rank: int) -> tuple[Tensor | None, Tens
     """The first right singular vectors ``[d, rank]`` of the row-normalised tf-idf matrix, and idf ``[d]``.
 
     ``idf = 1 + log((1 + n)/(1 + df))``, df the number of rows with the feature. None for the vectors where rows has no
-    more than ``rank`` columns or rows.
+    more than ``rank`` columns or rows, and where its singular values have no gap to cut at: see :func:`_above_the_gap`.
     """
     n, d = rows.shape
     idf = 1.0 + np.log((1.0 + n) / (1.0 + np.asarray((rows != 0).sum(axis=0)).ravel()))
@@ -333,7 +364,55 @@ def _principal_axes(rows: sp.csr_matrix, rank: int) -> tuple[Tensor | None, Tens
     rows = sp.diags(1.0 / np.maximum(length, np.finfo(np.float64).tiny)) @ rows
     start = np.random.default_rng(0).normal(size=min(n, d))
     _, values, vectors = svds(rows, k=rank, v0=start)
+    # a value of 0 has vectors on which no row has a component
+    if values.min() > _NOTHING * values.max() and _tied(values.min(), _next_value(rows, vectors, start)):
+        axes = _above_the_gap(rows, values, vectors)
+        return None if axes is None else torch.from_numpy(axes.copy()), torch.from_numpy(idf)
     return torch.from_numpy(vectors[np.argsort(-values)].T.copy()), torch.from_numpy(idf)
+
+
+def _tied(value: float, following: float) -> bool:
+    """Whether a singular value and one that should be smaller are one value: then their vectors are arbitrary."""
+    return bool(following >= (1 - _TIE) * value)
+
+
+def _next_value(rows: sp.csr_matrix, vectors: np.ndarray[Any, Any], start: np.ndarray[Any, Any]) -> float:
+    """The largest singular value beside those of these right singular vectors ``[rank, d]``."""
+
+    def forward(v: np.ndarray[Any, Any]) -> Any:
+        return rows @ (v.ravel() - vectors.T @ (vectors @ v.ravel()))
+
+    def adjoint(u: np.ndarray[Any, Any]) -> Any:
+        v = rows.T @ u.ravel()
+        return v - vectors.T @ (vectors @ v)
+
+    rest = LinearOperator(rows.shape, matvec=forward, rmatvec=adjoint, dtype=np.float64)
+    return float(svds(rest, k=1, v0=start, tol=1e-4, return_singular_vectors=False)[0])
+
+
+def _above_the_gap(
+    rows: sp.csr_matrix, values: np.ndarray[Any, Any], vectors: np.ndarray[Any, Any]
+) -> np.ndarray[Any, Any] | None:
+    """As many right singular vectors as lie above the last gap among the first ``rank + 1`` singular values, or None.
+
+    Of a value that several vectors have, any basis will do, and which one is found depends on the order of the columns.
+    So all of them are taken or none. Lanczos' method may miss some of them: up to 4,000 rows or columns the values are
+    those of the dense matrix.
+    """
+    rank, wide = values.size, rows.shape[1] > rows.shape[0]
+    order = np.argsort(-values)
+    values, vectors = values[order], vectors[order].T
+    if min(rows.shape) <= _DENSE:
+        squares, basis = np.linalg.eigh((rows @ rows.T if wide else rows.T @ rows).toarray())
+        values, basis = np.sqrt(np.maximum(squares[::-1], 0.0)), basis[:, ::-1]
+    gaps = [k for k in range(1, min(rank + 1, values.size)) if not _tied(values[k - 1], values[k])]
+    if not gaps:
+        return None
+    k = gaps[-1]
+    if min(rows.shape) > _DENSE:
+        return vectors[:, :k]
+    found: np.ndarray[Any, Any] = (rows.T @ basis[:, :k]) / values[:k] if wide else basis[:, :k]
+    return found
 
 
 class _Last:
@@ -378,7 +457,8 @@ class SimilarityWeights(BaseTransform):  # type: ignore[misc]
         """
         graph = checked(data, labels=False)
         data.edge_index = graph.edge_index
-        data.edge_weight = self.similarity(graph.x, graph.edge_index, graph.get("edge_weight")).detach()
+        given = graph.x, graph.edge_index, graph.get("edge_weight"), graph.get("batch")
+        data.edge_weight = self.similarity(*given).detach()
         return data
 
     def __repr__(self) -> str:
@@ -417,7 +497,8 @@ class SimilarityFlowGNN(FlowGNN):
         row_norm: s > 0, the length of every node's feature vector.
 
     Shapes:
-        ``x`` ``[n, in_channels]`` dense or ``sparse_csr``, output ``[n, out_channels]``.
+        ``x`` ``[n, in_channels]`` dense or ``sparse_csr``, output ``[n, out_channels]``. ``batch`` as in
+        :class:`Similarity`.
     """
 
     settings: ClassVar[tuple[str, str]] = ("edges", "nodes")
@@ -465,7 +546,8 @@ class SimilarityFlowGNN(FlowGNN):
             return
         self.similarity.forget()
         if probability is not None and self.calibrated and self.setting == "edges":
-            self.similarity.calibrate(data.x, data.edge_index, data.get("edge_weight"), probability=probability)
+            given = data.x, data.edge_index, data.get("edge_weight"), data.get("batch")
+            self.similarity.calibrate(*given, probability=probability)
 
     def get_extra_state(self) -> Tensor:
         """The setting, for the ``state_dict``: its place in :attr:`settings`."""
@@ -484,8 +566,12 @@ class SimilarityFlowGNN(FlowGNN):
             return graph
         return Graph(graph.edge_index, self.similarity(x, edge_index, edge_weight), graph.num_nodes)
 
-    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None, batch: Tensor | None = None
+    ) -> Tensor:
         """Class scores, ``[n, out_channels]``."""
+        if batch is not None:
+            return graph_by_graph(self.forward, x, edge_index, edge_weight, batch)
         check_features(x, self)
         edge_index, edge_weight = edge_list(x, edge_index, edge_weight)
         graph = self.adjacency(x, edge_index, edge_weight)

@@ -12,6 +12,7 @@ from torch import Tensor
 from contractive_gnn import kernels
 from contractive_gnn.activations import Identity
 from contractive_gnn.graph import transformed
+from contractive_gnn.seeding import drawing
 
 
 class Linear(torch_geometric.nn.Linear):  # type: ignore[misc]
@@ -19,6 +20,11 @@ class Linear(torch_geometric.nn.Linear):  # type: ignore[misc]
 
     On bag-of-words features (1 % of the entries are not zero) forward and backward cost a tenth of the dense product.
     """
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew."""
+        with drawing():
+            super().reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x Wᵀ + b`` of shape ``[n, out_channels]``, in the dtype of ``x`` under ``torch.autocast``, too."""

@@ -6,6 +6,7 @@ from torch_geometric.data import Data
 
 from contractive_gnn.attacks import Budget, get
 from contractive_gnn.attacks.base import undirected_edges
+from contractive_gnn.datasets import add_random_edges
 
 
 @pytest.mark.parametrize(("edit", "change"), [("add", 20), ("remove", -20), ("flip", None)])
@@ -17,6 +18,14 @@ def test_it_edits_as_many_edges_as_asked(graph: Data, edit: str, change: int | N
         assert undirected_edges(result.data.edge_index).shape[1] == before + change
     again = get("random", edit=edit, seed=1).run(graph, Budget(flips=20))
     assert torch.equal(result.edge_flips, again.edge_flips)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.1, 0.25, 0.5, 1.0])
+def test_added_edges_are_those_of_the_data_sets_noise(graph: Data, fraction: float) -> None:
+    result = get("random", seed=3).run(graph, Budget(fraction=fraction))
+    noisy = add_random_edges(graph, fraction=fraction, seed=3)
+    assert torch.equal(result.data.edge_index, noisy.edge_index)
+    assert result.n_flips == round(fraction * undirected_edges(graph.edge_index).shape[1])
 
 
 def test_the_whole_range_can_be_drawn(graph: Data) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from contractive_gnn.certify import FlipBudget, certify
+from contractive_gnn.certify import FlipBudget, certify, encoder, pagerank
 from contractive_gnn.certify.attack import besiege
 from contractive_gnn.certify.pagerank import certify_pagerank
 from contractive_gnn.certify.training import fit_certified
@@ -44,3 +44,44 @@ def test_other_models_are_refused(data: Data, arguments: dict[str, str]) -> None
             linf_diffusion(8, 3, **arguments),  # type: ignore[arg-type]
             data.x, data.edge_index, flips=FlipBudget.uniform(1, 120),
         )  # fmt: skip
+
+
+def large_scores(seed: int) -> tuple[FlowGNN, torch.Tensor, torch.Tensor]:
+    """A linear diffusion of class scores of size 10,000 that hardly differ."""
+    torch.manual_seed(seed)
+    model = linf_diffusion(5, 3, hidden=8, num_steps=4, mu=0.3, sigma="identity").eval()
+    with torch.no_grad():
+        model.decoder.weight.mul_(1e-3)
+        model.decoder.bias.add_(1e4)
+    return model, torch.rand(6, 5), torch.tensor([[0, 1, 2, 3], [1, 0, 3, 2]])
+
+
+def test_rounding_errors_follow_the_size_of_the_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    correct, wrong = pagerank.step_rounding, 0
+    for seed in range(5):
+        model, x, edge_index = large_scores(seed)
+        with torch.no_grad():
+            top = model(x, edge_index).double().topk(2, dim=1).values
+        found = certify_pagerank(model, x, edge_index, flips=FlipBudget.uniform(0, 6))
+        assert not found.reason
+        assert bool((found.margin <= top[:, 0] - top[:, 1]).all())
+    # scaled by the differences of the scores, as if these alone were rounded, the check against the model fails
+    monkeypatch.setattr(pagerank, "step_rounding", lambda size, *rest, **more: correct(1e-7 * size, *rest, **more))
+    monkeypatch.setattr(
+        encoder, "affine_rounding", lambda weight, bias, size, *_: size.new_full((len(size), len(weight)), 1e-9)
+    )
+    for seed in range(5):
+        model, x, edge_index = large_scores(seed)
+        wrong += bool(certify_pagerank(model, x, edge_index, flips=FlipBudget.uniform(0, 6)).reason)
+    assert wrong > 0
+
+
+def test_it_checks_what_comes_in_and_puts_the_mode_back(data: Data, linear: FlowGNN) -> None:
+    linear.train()
+    certify_pagerank(linear, data.x, data.edge_index, flips=FlipBudget.uniform(1, 120))
+    assert linear.training
+    linear.eval()
+    with pytest.raises(ValueError, match="budget is for 119 nodes"):
+        certify_pagerank(linear, data.x, data.edge_index, flips=FlipBudget.uniform(1, 119))
+    with pytest.raises(ValueError, match="directed"):
+        certify_pagerank(linear, data.x, data.edge_index[:, 1:], flips=FlipBudget.uniform(1, 120))

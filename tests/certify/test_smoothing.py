@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from scipy.optimize import linprog
+from scipy.stats import binom, chisquare
 
 from contractive_gnn.certify.smoothing import (
     SparseNoise,
@@ -98,3 +100,30 @@ def test_the_noise_flips_every_pair_as_often_as_it_says() -> None:
 def test_noise_that_is_none_is_refused(add: float, delete: float) -> None:
     with pytest.raises(ValueError, match="probabilities"):
         SparseNoise(add, delete)
+
+
+@pytest.mark.parametrize(("n", "add"), [(150, 2e-5), (150, 1e-4), (30, 0.005)])
+def test_the_number_of_additions_is_binomial_where_it_is_small(n: int, add: float) -> None:
+    """Means of about 0.2, 1 and 2, where a rounded normal variable is far off."""
+    generator, empty = torch.Generator().manual_seed(0), torch.zeros(2, 0, dtype=torch.long)
+    noise, entries, draws = SparseNoise(add, 0.0), n * (n - 1) // 2, 2000
+    drawn = [noise.edges(empty, n, generator=generator).shape[1] // 2 for _ in range(draws)]
+    cells = int(binom.ppf(0.98, entries, add)) + 1  # the last cell is all that is beyond
+    seen = np.bincount(np.minimum(drawn, cells), minlength=cells + 1)
+    expected = binom.pmf(np.arange(cells + 1), entries, add)
+    expected[cells] = binom.sf(cells - 1, entries, add)
+    assert chisquare(seen, draws * expected).pvalue > 1e-3
+    mean, spread = entries * add, (entries * add * (1 - add)) ** 0.5
+    normal = np.maximum(np.round(mean + spread * np.random.default_rng(0).standard_normal(draws)), 0).astype(int)
+    wrong = np.bincount(np.minimum(normal, cells), minlength=cells + 1)
+    assert chisquare(wrong, draws * expected).pvalue < 1e-6
+
+
+def test_a_graph_that_is_not_simple_gets_no_noise_and_impossible_counts_no_bound() -> None:
+    generator = torch.Generator().manual_seed(0)
+    with pytest.raises(ValueError, match="directed"):
+        SparseNoise(0.1, 0.1).edges(torch.tensor([[0], [1]]), 3, generator=generator)
+    with pytest.raises(ValueError, match="hits"):
+        lower_confidence(torch.tensor([11]), 10, alpha=0.01)
+    with pytest.raises(ValueError, match="alpha"):
+        lower_confidence(torch.tensor([1]), 10, alpha=1.0)

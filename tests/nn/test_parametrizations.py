@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations as torch_parametrizations
 from torch.nn.utils import parametrize
@@ -110,20 +112,22 @@ def test_the_constraint_survives_saving_and_copying(build: Callable[[], nn.Modul
     assert not torch.equal(twin.weight, layer.weight)  # type: ignore[arg-type]
 
 
-def test_the_membership_tests_are_the_norms_they_name() -> None:
-    for seed in range(5):
-        weight = torch.randn(6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-        assert Spectral(0.5).violation(weight) == pytest.approx(float(operator_norm(weight, "l2")) - 0.5)
-        assert RowSum(0.5).violation(weight) == pytest.approx(float(operator_norm(weight, "linf")) - 0.5)
-        assert RowLogNorm(0.5).violation(weight) == pytest.approx(float(log_norm(weight, "linf")) - 0.5)
-        gram = weight.t() @ weight - torch.eye(6).double()
-        assert Orthogonal().violation(weight) == pytest.approx(float(operator_norm(gram, "l2")))
-        q, _ = torch.linalg.qr(weight)
-        assert Orthogonal().violation(q) < 0 < Orthogonal().violation(1.001 * q)
-        kernel = torch.randn(2, 3, 3, 3, dtype=torch.float64)
-        conv = Spectral(0.5, kernel={"padding": 1})
-        on_an_image = float(Conv2d(kernel, size=(9, 9), padding=1).norm_bound())
-        assert conv.violation(kernel) >= on_an_image - 0.5
+@settings(max_examples=10)
+@given(seed=st.integers(0, 2**31))
+def test_the_membership_tests_are_the_norms_they_name(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(6, 6, dtype=torch.float64, generator=generator)
+    assert Spectral(0.5).violation(weight) == pytest.approx(float(operator_norm(weight, "l2")) - 0.5)
+    assert RowSum(0.5).violation(weight) == pytest.approx(float(operator_norm(weight, "linf")) - 0.5)
+    assert RowLogNorm(0.5).violation(weight) == pytest.approx(float(log_norm(weight, "linf")) - 0.5)
+    gram = weight.t() @ weight - torch.eye(6).double()
+    assert Orthogonal().violation(weight) == pytest.approx(float(operator_norm(gram, "l2")))
+    q, _ = torch.linalg.qr(weight)
+    assert Orthogonal().violation(q) < 0 < Orthogonal().violation(1.001 * q)
+    kernel = torch.randn(2, 3, 3, 3, dtype=torch.float64, generator=generator)
+    conv = Spectral(0.5, kernel={"padding": 1})
+    on_an_image = float(Conv2d(kernel, size=(9, 9), padding=1).norm_bound())
+    assert conv.violation(kernel) >= on_an_image - 0.5
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-30, 1.0, 1e12])

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch_geometric.nn import APPNP
 
@@ -73,16 +75,18 @@ def test_without_the_robust_part_every_elastic_step_is_one_of_appnp() -> None:
 
 @pytest.mark.parametrize("gamma", [1.0, 3.0, math.inf])
 @pytest.mark.parametrize("alpha", [0.01, 0.1, 0.5])
-def test_no_step_of_rung_increases_its_objective(gamma: float, alpha: float) -> None:
-    for seed in range(5):
-        graph, x = random_weighted(12, seed=seed), 2 * draw(12, 3, seed=seed)
-        conv = RUNGConv(alpha=alpha, gamma=gamma)
-        values = [float(conv.objective(x, x, graph.edge_index, graph.edge_weight))]
-        for steps in range(1, 30):
-            conv = RUNGConv(num_steps=steps, alpha=alpha, gamma=gamma)
-            values.append(float(conv.objective(on(graph, conv, x), x, graph.edge_index, graph.edge_weight)))
-        assert all(after <= before + 1e-12 for before, after in itertools.pairwise(values))
-        assert values[-1] < values[0]
+@settings(max_examples=5)
+@given(seed=st.integers(0, 2**31))
+def test_no_step_of_rung_increases_its_objective(gamma: float, alpha: float, seed: int) -> None:
+    graph, x = random_weighted(12, seed=seed), 2 * draw(12, 3, seed=seed)
+    conv = RUNGConv(alpha=alpha, gamma=gamma)
+    values = [float(conv.objective(x, x, graph.edge_index, graph.edge_weight))]
+    for steps in range(1, 30):
+        conv = RUNGConv(num_steps=steps, alpha=alpha, gamma=gamma)
+        values.append(float(conv.objective(on(graph, conv, x), x, graph.edge_index, graph.edge_weight)))
+    assert all(after <= before + 1e-12 * values[0] for before, after in itertools.pairwise(values))
+    # with a finite γ every difference may exceed it, and nothing is left to move
+    assert math.isfinite(gamma) or values[-1] < values[0]
 
 
 @pytest.mark.parametrize("gamma", [0.5, 3.0, math.inf])
