@@ -51,7 +51,8 @@ class Adjacency:
         edge_index, weight = graph.edge_index, graph.edge_weight
         if not graph.loop_free:
             proper = graph.source != graph.target
-            if not bool(proper.all()):
+            # without the question while compiling: the answer is in the values
+            if torch.compiler.is_compiling() or not bool(proper.all()):
                 edge_index, weight = edge_index[:, proper], weight[proper]
         zeros, zero = weight.new_zeros(graph.num_nodes), weight.new_zeros(())
         return cls(edge_index, weight, zeros, zeros, zero, error=zero)
@@ -87,6 +88,8 @@ class Adjacency:
     def largest_off_support(self) -> Tensor:
         """An upper bound of ``|A_ij|`` over the pairs that are no edge: ``max_{i,j} |u_i + u_j + c|``, ``[]``."""
         u, c = self.offset.detach(), self.constant.detach()
+        if u.numel() == 0:
+            return c.abs()
         return torch.maximum((2 * u.max() + c).abs(), (2 * u.min() + c).abs())
 
     def off_support(self) -> Tensor:
@@ -369,7 +372,7 @@ class AdjacencyFlow(Dynamics):
         divisors = [1.0, 1.0, 2 * n, 1.0, n**2, n, n**2, n, 2 * n]
         if self.form == "max-outside":
             divisors[3], divisors[5] = n, n**2
-        return (self.coefficients() / self.k.new_tensor(divisors)).unbind()
+        return tuple(k / divisor for k, divisor in zip(self.coefficients().unbind(), divisors, strict=True))
 
     def forward(self, a: Adjacency) -> Adjacency:
         """One step in O(|E| + n); ``error`` of the result bounds the distance to :meth:`forward_dense`.

@@ -62,7 +62,7 @@ class Diffusion(Dynamics, MessagePassing):  # type: ignore[misc]
         if kernels.available(self.sigma, x, p) and passes_plainly(self, _OWN):
             force = kernels.flow(x, p, graph.edge_index, self.sigma)
         else:
-            size = (len(x), len(x))
+            size = (x.size(0), x.size(0))  # len(x) would be a constant to torch.export
             force = -self.propagate(graph.edge_index, x=x, p=p.unsqueeze(-1), size=size)  # type: ignore[operator]
         return force - self.mu * (x if anchor is None else x - anchor) if self.mu else force
 

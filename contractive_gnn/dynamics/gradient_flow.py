@@ -123,7 +123,8 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
     def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: Tensor | float = 0.0) -> Tensor:
         """Evaluate the right-hand side of the class's equation; shape ``[n, c]``."""
         check_state(self, x, graph, channels=self.channels)
-        z = x if self.weight is None else x @ self.weight
+        w = None if self.weight is None else self.weight.to(x.dtype)  # the state of a model in half precision is not
+        z = x if w is None else x @ w
         if self.normalization == "sym":
             scale = self.degree(graph).rsqrt().unsqueeze(-1)
             z = z * scale
@@ -131,13 +132,14 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
             force = kernels.flow(z, graph.edge_weight, graph.edge_index, self.sigma, scale=self._scale(graph))
         else:
             weight = graph.edge_weight.unsqueeze(-1)
-            force = -self.propagate(graph.edge_index, z=z, a=weight, size=(len(x), len(x)))  # type: ignore[operator]
+            size = (x.size(0), x.size(0))  # len(x) would be a constant to torch.export
+            force = -self.propagate(graph.edge_index, z=z, a=weight, size=size)  # type: ignore[operator]
         if self.normalization == "sym":
             force = force * scale
         elif self.normalization == "degree":
             force = force / self.degree(graph).unsqueeze(-1)
-        if self.weight is not None:
-            force = force @ self.weight.t()
+        if w is not None:
+            force = force @ w.t()
         return force - self.mu * (x if anchor is None else x - anchor) if self.mu else force
 
     def euler(
@@ -199,9 +201,9 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         """An upper bound of ‖W‖₂: the largest singular value, plus the rounding error of the decomposition."""
         if self.weight is None:
             return 1.0
-        slack = 1.0 + 4 * self.channels * torch.finfo(self.weight.dtype).eps
-        norm: Tensor = torch.linalg.matrix_norm(self.weight, 2)
-        return slack * norm
+        weight = self.weight if self.weight.dtype == torch.float64 else self.weight.float()
+        norm: Tensor = torch.linalg.matrix_norm(weight, 2)
+        return (1.0 + 4 * self.channels * torch.finfo(weight.dtype).eps) * norm
 
     def smoothness(self, graph: Graph) -> Tensor:
         """``ν = s_max ‖W‖₂² ‖G‖²`` of the potential without its fidelity term."""
@@ -218,9 +220,10 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         On a graph without edges every step will do; a large one is returned.
         """
         smoothness, rate = self.smoothness(graph), self.rate(graph)
-        if rate < 0:
-            return torch.zeros_like(smoothness)
-        return 2.0 / (smoothness + self.mu + rate).clamp(min=torch.finfo(smoothness.dtype).eps)
+        step = 2.0 / (smoothness + self.mu + rate).clamp(min=torch.finfo(smoothness.dtype).eps)
+        if isinstance(rate, Tensor):  # chosen by its value without a branch, which no export can take
+            return torch.where(rate < 0, torch.zeros_like(step), step)
+        return step if rate >= 0 else torch.zeros_like(step)
 
     def lipschitz(self, graph: Graph, step: Tensor | float) -> Tensor | float:
         """``max(1 − hκ, h(ν + μ) − 1)``, for every step: the eigenvalues of −DX lie in ``[κ, ν + μ]``."""

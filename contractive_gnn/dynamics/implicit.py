@@ -92,7 +92,7 @@ class ImplicitFlow(Dynamics):
     def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: Tensor | float = 0.0) -> Tensor:
         """Evaluate the right-hand side of the class's equation; shape ``[n, c]``."""
         check_state(self, x, graph, channels=self.channels)
-        own, neighbours = self.matrices()
+        own, neighbours = (matrix.to(x.dtype) for matrix in self.matrices())
         weight = graph.edge_weight.masked_fill(graph.source == graph.target, 0.0)
         p = weight / (1.0 + graph.row_sum(weight))[graph.target]
         mean = torch.zeros_like(x).index_add(0, graph.target, p.unsqueeze(-1) * x[graph.source])

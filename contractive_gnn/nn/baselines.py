@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch_geometric.nn import APPNP as APPNPConv
@@ -9,6 +11,7 @@ from torch_geometric.nn import GATConv, GCNConv
 from torch_geometric.utils import scatter, softmax
 
 from contractive_gnn.checks import check_real, check_whole, check_widths
+from contractive_gnn.nn.arguments import check_features, edge_list, widened
 from contractive_gnn.nn.sparse import Linear, dropout, normalize_rows
 from contractive_gnn.seeding import drawing
 
@@ -56,8 +59,9 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Class scores; the graph is not looked at."""
+        check_features(x, self)
         if self.row_norm is not None:
-            x = self.row_norm * normalize_rows(x)
+            x = (self.row_norm * normalize_rows(widened(x))).to(x.dtype)
         x = self.encoder(dropout(x, self.dropout, training=self.training)).relu()
         return self.decoder(dropout(x, self.dropout, training=self.training))  # type: ignore[no-any-return]
 
@@ -82,7 +86,10 @@ class APPNP(MLP):
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Class scores."""
-        return self.conv(super().forward(x, edge_index), edge_index, edge_weight)  # type: ignore[no-any-return]
+        check_features(x, self)
+        edge_index, edge_weight = edge_list(x, edge_index, edge_weight)
+        scores = widened(super().forward(x, edge_index))
+        return self.conv(scores, edge_index, edge_weight).to(x.dtype)  # type: ignore[no-any-return]
 
 
 class GCN(nn.Module):
@@ -118,8 +125,12 @@ class GCN(nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Class scores."""
-        x = self.conv1(x, edge_index, edge_weight).relu()
-        return self.conv2(dropout(x, self.dropout, training=self.training), edge_index, edge_weight)  # type: ignore[no-any-return]
+        check_features(x, self)
+        edge_index, edge_weight = edge_list(x, edge_index, edge_weight)
+        dtype = x.dtype
+        x = self.conv1(x, edge_index, edge_weight).relu().to(dtype)
+        x = self.conv2(dropout(x, self.dropout, training=self.training), edge_index, edge_weight)
+        return x.to(dtype)
 
 
 class WeightedGATConv(GATConv):  # type: ignore[misc]
@@ -131,6 +142,12 @@ class WeightedGATConv(GATConv):  # type: ignore[misc]
 
     def __init__(self, in_channels: int, out_channels: int, *, heads: int, dropout: float, concat: bool = True) -> None:
         super().__init__(in_channels, out_channels, heads=heads, dropout=dropout, concat=concat, fill_value=1.0)
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor | None = None, **options: Any) -> Any:
+        """As ``GATConv``; of a sparse adjacency, whose values that one does not read, they are the weights."""
+        if edge_index.layout != torch.strided:
+            edge_index, edge_attr = edge_list(x, edge_index, edge_attr)
+        return super().forward(x, edge_index, edge_attr, **options)
 
     def edge_update(
         self,
@@ -185,6 +202,10 @@ class GAT(nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Class scores."""
-        x = self.conv1(dropout(x, self.dropout, training=self.training), edge_index, edge_weight)
+        check_features(x, self)
+        edge_index, edge_weight = edge_list(x, edge_index, edge_weight)
+        dtype = x.dtype
+        x = self.conv1(dropout(x, self.dropout, training=self.training), edge_index, edge_weight).to(dtype)
         x = nn.functional.elu(x)
-        return self.conv2(dropout(x, self.dropout, training=self.training), edge_index, edge_weight)  # type: ignore[no-any-return]
+        x = self.conv2(dropout(x, self.dropout, training=self.training), edge_index, edge_weight)
+        return x.to(dtype)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.dynamics import Dynamics
 from contractive_gnn.graph import Graph
+from contractive_gnn.nn.arguments import check_features, edge_list, refuse_export, widened
 from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.norms import number
 
@@ -117,12 +118,15 @@ class AlternatingConv(nn.Module):
         """The pairs of steps from ``x``; shape ``[n, c]``; those of each graph by itself with ``batch`` ``[n]``."""
         if batch is not None:
             return graph_by_graph(self.forward, x, edge_index, edge_weight, batch)
-        graph = Graph.of(x, edge_index, edge_weight)
+        check_features(x, self)
+        refuse_export(self, "the length of its steps is searched for on each graph")
+        dtype, x = x.dtype, widened(x)
+        graph = Graph.of(x, *edge_list(x, edge_index, edge_weight))
         h_c, h_e = self.steps(graph)
         for _ in range(self.num_pairs):
             x = x + h_e * self.expanding.field(x, graph)
             x = x + h_c * self.contracting.field(x, graph)
-        return x
+        return x.to(dtype)
 
     def lipschitz(self, graph: Graph) -> float:
         """The product of the constants of all steps on this graph; at most ``bound`` up to rounding."""

@@ -17,6 +17,7 @@ from contractive_gnn.dynamics import Adjacency, AdjacencyFlow, GradientFlow
 from contractive_gnn.dynamics.adjacency import Form
 from contractive_gnn.dynamics.gradient_flow import Normalization, Placement
 from contractive_gnn.graph import Graph
+from contractive_gnn.nn.arguments import check_features, edge_list, widened
 from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.nn.bound import CoupledBound, LayerBound, compose, layer_bound, linear_norm
 from contractive_gnn.nn.sparse import Linear, dropout
@@ -215,6 +216,12 @@ class CSGNN(nn.Module):
             )
             for _ in range(1 if shared else num_layers)
         ]
+        last = blocks[-1].adjacency_flow
+        if last is not None and len(blocks) == num_layers:
+            # Nobody reads what the last step makes of A: its coefficients stay as drawn, and are no parameter.
+            k = last.k.detach()
+            del last.k
+            last.register_buffer("k", k)
         self.blocks = nn.ModuleList(blocks)
         self.decoder = Linear(hidden, out_channels)
         self.num_layers = num_layers
@@ -325,8 +332,11 @@ class CSGNN(nn.Module):
         """Class scores, ``[n, out_channels]``."""
         if batch is not None:
             return graph_by_graph(self.forward, x, edge_index, edge_weight, batch)
-        x = self.encoder(dropout(x, self.dropout, training=self.training)).relu()
+        check_features(x, self)
+        edge_index, edge_weight = edge_list(x, edge_index, edge_weight)
+        dtype = x.dtype
+        x = widened(self.encoder(dropout(x, self.dropout, training=self.training)).relu())
         anchor, adjacency = x, Adjacency.of(Graph.of(x, edge_index, edge_weight))
         for block in self.layers():
             x, adjacency = block(x, adjacency, anchor=anchor)
-        return self.decoder(dropout(x, self.dropout, training=self.training))  # type: ignore[no-any-return]
+        return self.decoder(dropout(x.to(dtype), self.dropout, training=self.training))  # type: ignore[no-any-return]

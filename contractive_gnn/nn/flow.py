@@ -13,6 +13,7 @@ from contractive_gnn.checks import check_flag, check_real, check_whole, check_wi
 from contractive_gnn.dynamics import Diffusion, Dynamics, GradientFlow
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import contraction_factor, integrate, solver
+from contractive_gnn.nn.arguments import check_features, edge_list, widened
 from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.nn.bound import CoupledBound, compose, layer_bound, linear_norm
 from contractive_gnn.nn.sparse import Linear, dropout
@@ -82,7 +83,9 @@ class FlowConv(nn.Module):
             assert self.step is not None
             return self.step
         limit = solver(self.scheme).radius(self.dynamics.norm) * self.dynamics.max_step(graph)
-        if limit <= 0:
+        if isinstance(limit, Tensor) and torch.compiler.is_compiling():  # a trace cannot branch on a value
+            torch._assert_async(limit > 0, "the field has no contractive step on this graph")
+        elif limit <= 0:
             rate = torch.as_tensor(self.dynamics.rate(graph)).detach()
             raise ValueError(
                 f"{self.dynamics} has no contractive step with {self.scheme} on this graph "
@@ -99,14 +102,17 @@ class FlowConv(nn.Module):
         """Integrate from ``x``; shape ``[n, c]``."""
         if batch is not None:
             return graph_by_graph(self.forward, x, edge_index, edge_weight, batch)
-        graph = Graph.of(x, edge_index, edge_weight)
+        check_features(x, self)
+        dtype, x = x.dtype, widened(x)
+        graph = Graph.of(x, *edge_list(x, edge_index, edge_weight))
         if self.scheme == "euler":
-            return self.dynamics.euler(x, graph, step=self.step_size(graph), num_steps=self.num_steps, anchor=x)
+            x = self.dynamics.euler(x, graph, step=self.step_size(graph), num_steps=self.num_steps, anchor=x)
+            return x.to(dtype)
 
         def field(y: Tensor, t: Tensor | float) -> Tensor:
             return self.dynamics.field(y, graph, anchor=x, t=t)
 
-        return integrate(field, x, step=self.step_size(graph), num_steps=self.num_steps, scheme=self.scheme)
+        return integrate(field, x, step=self.step_size(graph), num_steps=self.num_steps, scheme=self.scheme).to(dtype)
 
     def lipschitz(self, graph: Graph) -> float:
         """A Lipschitz constant of the layer in its input, in the field's norm, on a fixed graph; ``inf`` if unknown.
@@ -225,6 +231,8 @@ class FlowGNN(nn.Module):
         """Class scores, ``[n, out_channels]``."""
         if batch is not None:
             return graph_by_graph(self.forward, x, edge_index, edge_weight, batch)
+        check_features(x, self)
+        edge_index, edge_weight = edge_list(x, edge_index, edge_weight)
         x = self.encoder(dropout(x, self.dropout, training=self.training)).relu()
         if self.space == "hidden":
             x = self.conv(x, edge_index, edge_weight)

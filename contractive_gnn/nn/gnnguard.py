@@ -8,6 +8,7 @@ from torch_geometric.nn import GCNConv
 
 from contractive_gnn.checks import check_real, check_widths
 from contractive_gnn.graph import Graph
+from contractive_gnn.nn.arguments import check_features, edge_list, widened
 from contractive_gnn.nn.sparse import Linear, dropout
 from contractive_gnn.seeding import drawing
 
@@ -76,14 +77,16 @@ class GNNGuard(nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Class scores."""
-        graph = Graph.of(x, edge_index, edge_weight)
+        check_features(x, self)
+        graph = Graph.of(x, *edge_list(x, edge_index, edge_weight))
         nodes = torch.arange(graph.num_nodes, device=x.device).expand(2, -1)
         edges = torch.cat([graph.edge_index, nodes], dim=1)
-        weight = self.importance(x, graph)
-        x = self.conv1(x, edges, weight).relu()
+        dtype, weight = x.dtype, self.importance(widened(x), graph)
+        x = self.conv1(x, edges, weight).relu().to(dtype)
         kept = self.memory.sigmoid()
-        weight = kept * weight + (1 - kept) * self.importance(x, graph)
-        return self.conv2(dropout(x, self.dropout, training=self.training), edges, weight)  # type: ignore[no-any-return]
+        weight = kept * weight + (1 - kept) * self.importance(widened(x), graph)
+        x = self.conv2(dropout(x, self.dropout, training=self.training), edges, weight)
+        return x.to(dtype)
 
     def importance(self, x: Tensor, graph: Graph) -> Tensor:
         """α of the edges, and of the nodes themselves after them, ``[E + n]``."""

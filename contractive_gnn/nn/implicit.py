@@ -9,6 +9,7 @@ from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.dynamics import Dynamics
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import fixed_point
+from contractive_gnn.nn.arguments import check_features, edge_list, refuse_export, widened
 from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.norms import number
 
@@ -54,7 +55,10 @@ class EquilibriumConv(nn.Module):
         """The equilibrium, shape ``[n, c]``; that of each graph by itself with ``batch`` ``[n]``."""
         if batch is not None:
             return graph_by_graph(self.forward, x, edge_index, edge_weight, batch)
-        graph = Graph.of(x, edge_index, edge_weight)
+        check_features(x, self)
+        refuse_export(self, "how often it iterates depends on the values")
+        dtype, x = x.dtype, widened(x)
+        graph = Graph.of(x, *edge_list(x, edge_index, edge_weight))
         with torch.no_grad():
             rate, step = number(self.dynamics.rate(graph)), number(self.dynamics.max_step(graph))
         if not (rate > 0 and step > 0):
@@ -62,12 +66,13 @@ class EquilibriumConv(nn.Module):
                 f"{self.dynamics} has no unique equilibrium that is proved on this graph: its rate is {rate:.3g}, "
                 "and must be positive; raise its mu (or lower gamma)"
             )
-        return fixed_point(
-            lambda y: y + step * self.dynamics.field(y, graph, anchor=x),
-            x.detach(),
-            tolerance=self.tolerance,
-            max_iterations=self.max_iterations,
-        )
+        with torch.autocast(x.device.type, enabled=False):  # no iteration comes to rest in half precision
+            return fixed_point(
+                lambda y: y + step * self.dynamics.field(y, graph, anchor=x),
+                x.detach(),
+                tolerance=self.tolerance,
+                max_iterations=self.max_iterations,
+            ).to(dtype)
 
     def lipschitz(self, graph: Graph) -> float:
         """``anchor_lipschitz/κ`` on a fixed graph, in the field's norm."""

@@ -22,6 +22,7 @@ from contractive_gnn.checks import check_flag, check_real, check_whole
 from contractive_gnn.dynamics import GradientFlow
 from contractive_gnn.graph import Graph
 from contractive_gnn.inputs import checked
+from contractive_gnn.nn.arguments import check_features, edge_list, refuse_export, widened
 from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.nn.bound import CoupledBound
 from contractive_gnn.nn.communities import seeded_communities
@@ -194,20 +195,27 @@ class Similarity(nn.Module):
         self._reliability = curve
         self._latest = _Last()
 
-    def get_extra_state(self) -> list[float] | None:
-        """The curve, for the ``state_dict``."""
-        return None if self.reliability is None else list(self.reliability)
+    def get_extra_state(self) -> Tensor:
+        """The curve, for the ``state_dict``: α and β in float64, or no entry where there is none."""
+        return torch.tensor(() if self.reliability is None else tuple(self.reliability), dtype=torch.float64)
 
-    def set_extra_state(self, state: list[float] | None) -> None:
-        """Take the curve of a ``state_dict``."""
-        self._take(None if state is None else Reliability(*state))
+    def set_extra_state(self, state: Tensor | list[float] | None) -> None:
+        """Take the curve of a ``state_dict``; older ones have a list, or None."""
+        curve = [] if state is None else torch.as_tensor(state, dtype=torch.float64).tolist()
+        self._take(Reliability(*curve) if curve else None)
 
+    # SciPy finds the singular vectors, which no trace can follow: the compiled code calls this as it is.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(
         self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None, batch: Tensor | None = None
     ) -> Tensor:
         """The weights, ``[E]`` in the order of ``edge_index``."""
         if batch is not None:
             return graph_by_graph(self.forward, x, edge_index, edge_weight, batch, of_edges=True)
+        refuse_export(self, "its singular vectors are found by SciPy for each graph")
+        check_features(x, self)
+        edge_index, edge_weight = edge_list(x, edge_index, edge_weight)
+        x = widened(x)
         differentiated = x.requires_grad or (edge_weight is not None and edge_weight.requires_grad)
         if differentiated:
             return self._weights(x, edge_index, edge_weight)
@@ -539,13 +547,13 @@ class SimilarityFlowGNN(FlowGNN):
             given = data.x, data.edge_index, data.get("edge_weight"), data.get("batch")
             self.similarity.calibrate(*given, probability=probability)
 
-    def get_extra_state(self) -> str:
-        """The setting, for the ``state_dict``."""
-        return self.setting
+    def get_extra_state(self) -> Tensor:
+        """The setting, for the ``state_dict``: its place in :attr:`settings`."""
+        return torch.tensor(self.settings.index(self.setting))
 
-    def set_extra_state(self, state: str) -> None:
-        """Take the setting of a ``state_dict``."""
-        self.use(state)
+    def set_extra_state(self, state: Tensor | str) -> None:
+        """Take the setting of a ``state_dict``; older ones have its name."""
+        self.use(state if isinstance(state, str) else self.settings[int(state)])
 
     def adjacency(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Graph:
         """The graph with the weights A(0)."""
@@ -562,15 +570,20 @@ class SimilarityFlowGNN(FlowGNN):
         """Class scores, ``[n, out_channels]``."""
         if batch is not None:
             return graph_by_graph(self.forward, x, edge_index, edge_weight, batch)
+        check_features(x, self)
+        edge_index, edge_weight = edge_list(x, edge_index, edge_weight)
         graph = self.adjacency(x, edge_index, edge_weight)
         return super().forward(self._features(x), graph.edge_index, graph.edge_weight)
 
     def _features(self, x: Tensor) -> Tensor:
         """x̂, in the layout of ``x``."""
         if x.requires_grad:
-            return self.row_norm * normalize_rows(x)
-        features: Tensor = self._latest(lambda: self.row_norm * normalize_rows(x), x)
+            return self._normalized(x)
+        features: Tensor = self._latest(lambda: self._normalized(x), x)
         return features
+
+    def _normalized(self, x: Tensor) -> Tensor:
+        return (self.row_norm * normalize_rows(widened(x))).to(x.dtype)
 
     def communities(self, data: Data) -> Tensor | None:
         """Class probabilities ``[n, classes]`` from the structure alone, for :func:`contractive_gnn.training.fit`.

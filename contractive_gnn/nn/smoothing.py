@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.graph import Graph
+from contractive_gnn.nn.arguments import check_features, edge_list, widened
 from contractive_gnn.nn.baselines import MLP
 
 
@@ -97,7 +98,9 @@ class ElasticConv(nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """The signal after K steps, ``[n, c]``."""
-        differences = _Differences(Graph.of(x, edge_index, edge_weight))
+        check_features(x, self)
+        dtype, x = x.dtype, widened(x)
+        differences = _Differences(Graph.of(x, *edge_list(x, edge_index, edge_weight)))
         gamma = 1 / (1 + self.lambda2)
         f, dual, pull = x, torch.zeros_like(x[:1]), torch.zeros_like(x)
         for _ in range(self.num_steps):
@@ -106,7 +109,7 @@ class ElasticConv(nn.Module):
                 dual = self._project(dual + differences(smooth - gamma * pull) / (2 * gamma))
                 pull = differences.adjoint(dual)
             f = smooth - gamma * pull
-        return f
+        return f.to(dtype)
 
     def _project(self, dual: Tensor) -> Tensor:
         if self.norm == "l1":
@@ -177,7 +180,9 @@ class RUNGConv(nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """The signal after K steps, ``[n, c]``."""
-        graph = Graph.of(x, edge_index, edge_weight)
+        check_features(x, self)
+        dtype, x = x.dtype, widened(x)
+        graph = Graph.of(x, *edge_list(x, edge_index, edge_weight))
         differences = _Differences(graph)
         f = x
         for _ in range(self.num_steps):
@@ -186,7 +191,7 @@ class RUNGConv(nn.Module):
             slope = differences.adjoint(trust[:, None] * rows) + self.fidelity * (f - x)
             curvature = graph.row_sum(graph.edge_weight * trust) / differences.degree + self.fidelity
             f = f - slope / curvature[:, None]
-        return f
+        return f.to(dtype)
 
     def _length(self, rows: Tensor) -> Tensor:
         return (rows.square().sum(dim=1) + self.epsilon).sqrt()

@@ -27,10 +27,14 @@ class Linear(torch_geometric.nn.Linear):  # type: ignore[misc]
             super().reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``x Wᵀ + b`` of shape ``[n, out_channels]``."""
+        """Return ``x Wᵀ + b`` of shape ``[n, out_channels]``, in the dtype of ``x`` under ``torch.autocast``, too."""
         if x.layout != torch.sparse_csr:
-            return super().forward(x)  # type: ignore[no-any-return]
-        out = product(x, self.weight.t())
+            return super().forward(x).to(x.dtype)  # type: ignore[no-any-return]
+        weight = self.weight.t()
+        if x.dtype in (torch.float16, torch.bfloat16):  # in which torch has no such product on every device
+            out = product(x.float(), weight.float()).to(x.dtype)
+        else:
+            out = product(x, weight)
         return out if self.bias is None else out.add_(self.bias)
 
 

@@ -80,7 +80,7 @@ def test_certified_says_which_forms_are_proved() -> None:
 def test_parameters_by_role() -> None:
     model = CSGNN(4, 2, num_layers=2, weight=True)
     groups = model.parameter_groups()
-    assert {role: len(parameters) for role, parameters in groups.items()} == {"encoder": 4, "node": 2, "adjacency": 2}
+    assert {role: len(parameters) for role, parameters in groups.items()} == {"encoder": 4, "node": 2, "adjacency": 1}
     assert sum(len(parameters) for parameters in groups.values()) == len(list(model.parameters()))
     assert len(CSGNN(4, 2, num_layers=5, shared=True).blocks) == 1
 

@@ -57,7 +57,7 @@ def test_errors_say_what_was_expected(graph: Graph) -> None:
     with pytest.raises(ValueError, match="no contractive step with rk4 on this graph"):
         FlowConv(Diffusion(), scheme="rk4")(x, graph.edge_index)
     with pytest.raises(ValueError, match="no contractive step with euler on this graph"):
-        FlowConv(GradientFlow(4, sigma="group-mcp"))(x, graph.edge_index)
+        FlowConv(GradientFlow(4, sigma="group-mcp")).double()(x, graph.edge_index)
     with pytest.raises(ValueError, match="scheme must be explicit, got 'implicit-euler'"):
         FlowConv(Diffusion(), scheme="implicit-euler")
     with pytest.raises(ValueError, match="an unconstrained layer needs a step"):

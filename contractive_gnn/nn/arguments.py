@@ -1,0 +1,114 @@
+"""What a model or a layer is called with: checks of types, shapes and dtypes, which a trace can pass.
+
+Whether the values make sense (symmetric edges, finite numbers) is checked once, at the entrances of the library
+(:mod:`contractive_gnn.inputs`), and not in each call of a layer.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.utils import to_edge_index
+
+from contractive_gnn.inputs import InputError
+
+HALF: Final = (torch.float16, torch.bfloat16)
+
+
+def check_features(x: Any, module: nn.Module) -> None:
+    """Refuse what is no feature matrix, or not of the dtype of the module's parameters.
+
+    Args:
+        x: floating point ``[n, d]``, dense or ``sparse_csr``.
+        module: whose parameters are meant.
+
+    Raises:
+        InputError: for anything else.
+    """
+    name = type(module).__name__
+    if not isinstance(x, Tensor):
+        raise InputError(f"{name} got x of type {type(x).__name__}; expected a floating point tensor [n, d]")
+    if x.dim() != 2:
+        raise InputError(
+            f"{name} got x of shape {list(x.shape)}; expected [n, d], one row for each node: join a batch of graphs "
+            "into one with torch_geometric.data.Batch"
+        )
+    if x.layout not in (torch.strided, torch.sparse_csr):
+        raise InputError(f"{name} got x of layout {x.layout}; expected a dense or torch.sparse_csr tensor")
+    if x.dtype not in (torch.float32, torch.float64, *HALF):
+        raise InputError(f"{name} got x of {x.dtype}; expected floating point: convert it with x.float()")
+    for path, parameter in module.named_parameters():
+        if parameter.dtype != x.dtype:
+            raise InputError(
+                f"{name} got x in {x.dtype}, but its parameter {path} is in {parameter.dtype}; bring both to one "
+                f"dtype, with x.to(dtype) or model.to(dtype)"
+            )
+
+
+def widened(x: Tensor) -> Tensor:
+    """``x``, in float32 where it is in half precision.
+
+    A sum over neighbours stops growing at 256 ones in bfloat16 and at 2048 in float16: whatever is summed over edges is
+    in float32 at least, and only the result is rounded.
+    """
+    return x.float() if x.dtype in HALF else x
+
+
+def edge_list(x: Tensor, edge_index: Any, edge_weight: Any = None) -> tuple[Tensor, Tensor | None]:
+    """The edges, int64 ``[2, E]``, and their weights ``[E]`` in the dtype of ``x``; None where none were given.
+
+    For half precision the weights are :func:`widened`, and ones where none were given.
+
+    Args:
+        x: ``[n, d]``.
+        edge_index: integers ``[2, E]``, or a ``torch.sparse`` matrix ``[n, n]``, whose values are the weights.
+        edge_weight: floating point ``[E]`` or None.
+
+    Raises:
+        InputError: for anything else.
+    """
+    n = x.size(0)
+    if not isinstance(edge_index, Tensor):
+        raise InputError(
+            f"edge_index is of type {type(edge_index).__name__}; expected an int64 tensor [2, E] with both "
+            f"orientations of every edge, or a torch.sparse matrix [{n}, {n}]"
+        )
+    if edge_index.layout != torch.strided:
+        if edge_weight is not None:
+            raise InputError("edge_weight must be None where edge_index is a sparse matrix: its values are the weights")
+        if tuple(edge_index.shape) != (n, n):
+            raise InputError(f"edge_index is a sparse matrix {list(edge_index.shape)}; expected [{n}, {n}], as x has")
+        edge_index, edge_weight = to_edge_index(edge_index)
+    elif edge_index.dim() != 2 or edge_index.size(0) != 2:
+        raise InputError(
+            f"edge_index must have shape [2, E] or be a sparse [n, n] matrix, got shape {tuple(edge_index.shape)}"
+        )
+    if edge_index.dtype == torch.bool or edge_index.is_floating_point() or edge_index.is_complex():
+        raise InputError(f"edge_index must hold the nodes' numbers, int64 [2, E], got {edge_index.dtype}")
+    if edge_weight is None:
+        ones = torch.ones(edge_index.size(1), device=x.device) if x.dtype in HALF else None
+        return edge_index.long(), ones
+    if not isinstance(edge_weight, Tensor) or not edge_weight.is_floating_point():
+        given = edge_weight.dtype if isinstance(edge_weight, Tensor) else type(edge_weight).__name__
+        raise InputError(f"edge_weight must be a floating point tensor [E], got {given}")
+    if edge_weight.shape != edge_index.shape[1:]:
+        raise InputError(
+            f"edge_weight must have shape {list(edge_index.shape[1:])} to match edge_index, "
+            f"got {list(edge_weight.shape)}"
+        )
+    return edge_index.long(), edge_weight.to(torch.float32 if x.dtype in HALF else x.dtype)
+
+
+def refuse_export(module: nn.Module, reason: str) -> None:
+    """Raise under ``torch.export``, for a module whose computation depends on values.
+
+    Raises:
+        NotImplementedError: with the reason.
+    """
+    # older versions of torch do not tell an export from a compilation, and refuse in their own words
+    if getattr(torch.compiler, "is_exporting", bool)():
+        raise NotImplementedError(
+            f"{type(module).__name__} cannot be exported: {reason}; use torch.compile, which may leave the graph"
+        )
