@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
@@ -27,6 +28,10 @@ class LayerBound:
         adjacency: Lipschitz constant of Ψ in vec-ℓ1; 1 where A is kept.
         largest: the largest ``|a_ij|`` of this layer's A off its diagonal; 0 where A is still the given one.
         misread: what Ψ adds to the distance, for each flipped entry: its activation differs on and off the edges.
+        root: ``‖Φ(F; Ã) − Φ(F; A)‖ ≤ root · (Σ|ã − a|)^½`` at this layer's F; ``inf`` where that is not known.
+        limit: and it is at most ``limit`` for every Ã ≥ 0: the influence of the edges saturates.
+        read: how far the weights that this layer reads move, for each unit of the given A.
+        passed: how much of this layer's own change the output moves by at most.
     """
 
     step: float
@@ -37,6 +42,15 @@ class LayerBound:
     adjacency: float = 1.0
     largest: float = 0.0
     misread: float = 0.0
+    root: float = math.inf
+    limit: float = math.inf
+    read: float = 1.0
+    passed: float = 1.0
+
+    def moved(self, change: float) -> float:
+        """The largest change of ``Φ(F; A)`` at this layer's F where the given A changes by ``change`` in vec-ℓ1."""
+        read = _times(self.read, change)
+        return min(_times(self.structure_here, read), _times(self.root, math.sqrt(read)), self.limit) if read else 0.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +65,10 @@ class CoupledBound:
     ``a ← adjacency · a + misread · δ`` that of the adjacency, from ``e₀ = c_enc ‖X̃ − X‖`` and ``a = δ = Σ|ã − a|``. A
     layer reads A on the edges of the graph that it is given: a flipped pair is read on one of the two graphs only,
     which is what ``largest`` pays for. Where A is kept none of this is needed, and any weights Ã ≥ 0 are allowed.
+
+    Many flips do less than that: ``structure · r`` may be replaced by ``min(structure · r, root · r^½, limit)``, layer
+    by layer, and :meth:`change` does. With a bounded σ no node is pulled further than sup|σ| in either direction,
+    however many edges it has.
 
     The bound is one of exact arithmetic, with weights in the model's own precision.
 
@@ -82,17 +100,27 @@ class CoupledBound:
     def change(self, *, features: float = 0.0, flips: int = 0) -> float:
         """The largest change of the output, in :attr:`norm`.
 
+        ``c_X ‖X̃ − X‖`` plus what every layer passes on of its own change; at most the two terms of the class's text,
+        and growing in both arguments. ``inf`` where a constant is not known.
+
         Args:
-            features: ``‖X̃ − X‖`` in :attr:`norm`.
+            features: ``‖X̃ − X‖`` in :attr:`norm`, finite.
             flips: number of undirected edges that are removed, or added with a weight of at most ``heaviest``.
 
         Raises:
-            ValueError: for negative arguments.
+            TypeError: for features that are no real number, and flips that are no integer.
+            ValueError: for negative arguments, and features that are not finite.
         """
-        if features < 0 or flips < 0:
-            raise ValueError(f"features and flips must not be negative, got {features!r} and {flips!r}")
-        moved = self.features * features if features else 0.0
-        return moved + (2 * flips * self.heaviest * self.structure_here if flips else 0.0)
+        if isinstance(features, bool) or not isinstance(features, Real):
+            raise TypeError(f"features must be a real number, the norm of a change, got {features!r}")
+        if isinstance(flips, bool) or not isinstance(flips, Integral):
+            raise TypeError(f"flips must be an integer, a number of undirected edges, got {flips!r}")
+        if not 0 <= features < math.inf or flips < 0:
+            raise ValueError(f"features and flips must not be negative, nor infinite, got {features!r} and {flips!r}")
+        moved = _times(self.features, float(features))
+        change = 2 * int(flips) * self.heaviest
+        saturated = sum(_times(layer.passed, layer.moved(change)) for layer in self.layers)
+        return moved + min(_times(self.structure_here, change), saturated)
 
 
 def compose(
@@ -125,18 +153,28 @@ def compose(
         enter, leave = float(weights[0].max()) ** 0.5, float(last.min()) ** -0.5
     feature = anchored = enter
     uniform, here, adjacency = 0.0, 0.0, 1.0
+    reads: list[float] = []
+    growths: list[float] = []  # of what comes from before a step
     for index, (layer, weight) in enumerate(zip(layers, weights, strict=True)):
         before = weights[index - 1] if index else None
+        change = 1.0
         if weight is not None and before is not None:  # the norm itself changes from step to step
             change = float((weight / before).max()) ** 0.5
             feature, uniform, here = change * feature, change * uniform, change * here
             anchored = anchored * change
         read = adjacency + layer.largest
+        reads.append(read)
+        growths.append(change * layer.features)
         feature = layer.features * feature + layer.anchor * anchored
         uniform = layer.features * uniform + _times(layer.structure, read)
         here = layer.features * here + _times(layer.structure_here, read)
         adjacency = layer.adjacency * adjacency + layer.misread
     out = leave * decoder
+    made: list[LayerBound] = []
+    passed = out
+    for layer, read, growth in zip(reversed(layers), reversed(reads), reversed(growths), strict=True):
+        made.insert(0, replace(layer, read=read, passed=passed))
+        passed = passed * growth
     totals = [_times(out, feature * encoder), _times(out, uniform), _times(out, here)]
     proved = certified and math.isfinite(totals[0]) and math.isfinite(totals[2])
     return CoupledBound(
@@ -144,7 +182,7 @@ def compose(
         features=totals[0],
         structure=totals[1],
         structure_here=min(totals[1:]),
-        layers=tuple(layers),
+        layers=tuple(made),
         encoder=encoder,
         decoder=decoder,
         heaviest=max(1.0, heaviest),
@@ -160,14 +198,20 @@ def layer_bound(dynamics: Dynamics, graph: Graph, x: Tensor, step: Tensor | floa
     clean graph, at the unknown state of the changed one, so only the uniform constant may be used.
     """
     h = number(step)
-    everywhere = h * dynamics.structure_lipschitz(graph, None) if dynamics.uniform else math.inf
-    here = h * dynamics.structure_lipschitz(graph, x) if dynamics.uniform else math.inf
+    everywhere = here = root = limit = math.inf
+    if dynamics.uniform:
+        state = None if dynamics.norm_weight(graph) is not None else x
+        everywhere = h * dynamics.structure_lipschitz(graph, None)
+        here = everywhere if state is None else h * dynamics.structure_lipschitz(graph, state)
+        root, limit = (h * constant for constant in dynamics.structure_saturation(graph, state))
     return LayerBound(
         step=h,
         features=number(dynamics.lipschitz(graph, h)),
         anchor=h * dynamics.anchor_lipschitz,
         structure=everywhere,
-        structure_here=everywhere if dynamics.norm_weight(graph) is not None else here,
+        structure_here=here,
+        root=root,
+        limit=limit,
     )
 
 
