@@ -3,15 +3,20 @@ r"""The coupled bound: what features and edges can do to the output of a whole m
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
+from contractive_gnn import inputs
 from contractive_gnn.dynamics import Dynamics
 from contractive_gnn.graph import Graph
+from contractive_gnn.nn.parametrizations import Constraint
+from contractive_gnn.nn.sparse import Linear
 from contractive_gnn.norms import family, number, operator_norm
 
 
@@ -165,9 +170,9 @@ def compose(
         read = adjacency + layer.largest
         reads.append(read)
         growths.append(change * layer.features)
-        feature = layer.features * feature + layer.anchor * anchored
-        uniform = layer.features * uniform + _times(layer.structure, read)
-        here = layer.features * here + _times(layer.structure_here, read)
+        feature = _times(layer.features, feature) + _times(layer.anchor, anchored)
+        uniform = _times(layer.features, uniform) + _times(layer.structure, read)
+        here = _times(layer.features, here) + _times(layer.structure_here, read)
         adjacency = layer.adjacency * adjacency + layer.misread
     out = leave * decoder
     made: list[LayerBound] = []
@@ -189,6 +194,68 @@ def compose(
         certified=proved,
         reason="" if proved else reason or "a field declares no constant in the structure or in its anchor",
     )
+
+
+def altered(model: nn.Module, linear: Sequence[nn.Module], exactly: Mapping[type, Sequence[nn.Module]]) -> str:
+    """Why a model may compute something else than its constants are those of; empty if it does not.
+
+    Hooks, another ``forward``, and parametrisations other than those of :mod:`contractive_gnn.nn.parametrizations` are
+    outside the proof, and so is the rounding of half precision.
+
+    Args:
+        model: the whole.
+        linear: its maps before and after the steps.
+        exactly: modules that must be of just that type.
+
+    Raises:
+        ValueError: for parameters that are not finite: no constant is one.
+    """
+    for name, parameter in model.named_parameters():
+        if not bool(torch.isfinite(parameter.detach()).all()):
+            raise ValueError(f"the parameter {name} has entries that are not finite: train the model anew, or load it")
+        if parameter.dtype not in (torch.float32, torch.float64):
+            return f"{name} is {parameter.dtype}, whose rounding the bound does not cover: take model.float()"
+    ours = {id(part) for module in linear for part in _constraints(module)}
+    for name, module in model.named_modules():
+        where = name or type(model).__name__
+        if "forward" in vars(module):
+            return f"forward of {where} was replaced"
+        if id(module) not in ours and any(
+            hooks for key, hooks in vars(module).items() if key.endswith("_hooks") and "forward" in key
+        ):
+            return f"{where} has forward hooks, which may change what it computes"
+    for kind, modules in ((Linear, linear), *exactly.items()):
+        for module in modules:
+            known = is_parametrized(module) and bool(_constraints(module)) and type(module).__bases__ == (kind,)
+            if type(module) is not kind and not known:
+                return f"{type(module).__name__} stands in the place of {kind.__name__}, and may compute something else"
+    return ""
+
+
+def _constraints(module: nn.Module) -> list[nn.Module]:
+    """The parts of a module's parametrisations where all of them are ours, or torch's behind one of ours."""
+    if not is_parametrized(module):
+        return []
+    chains = [list(cast(nn.ModuleList, chain)) for chain in cast(nn.ModuleDict, module.parametrizations).values()]
+    parts = [part for chain in chains for part in chain]
+    known = all(type(part).__module__ in (Constraint.__module__, "torch.nn.utils.parametrizations") for part in parts)
+    return parts if known and all(isinstance(chain[-1], Constraint) for chain in chains) else []
+
+
+def unknown(reason: str, norm: str) -> CoupledBound:
+    """The bound of a model about which nothing is proved: every change is ``inf``."""
+    inf = math.inf
+    step = LayerBound(step=inf, features=inf, anchor=inf, structure=inf, structure_here=inf)
+    return CoupledBound(family(norm), inf, inf, inf, (step,), inf, inf, 1.0, certified=False, reason=reason)
+
+
+def simple(graph: Graph) -> Graph:
+    """The graph itself, if it is one that the constants are proved on.
+
+    Raises:
+        InputError: if it is not undirected and simple, with finite weights of at least 0.
+    """
+    return inputs.undirected(graph.edge_weight.new_empty(graph.num_nodes, 0), graph.edge_index, graph.edge_weight)
 
 
 def layer_bound(dynamics: Dynamics, graph: Graph, x: Tensor, step: Tensor | float) -> LayerBound:
@@ -215,9 +282,9 @@ def layer_bound(dynamics: Dynamics, graph: Graph, x: Tensor, step: Tensor | floa
     )
 
 
-def linear_norm(weight: Tensor, norm: str) -> float:
+def linear_norm(part: nn.Module, norm: str) -> float:
     """An upper bound of the norm of ``X ↦ XWᵀ`` for rows: exact sums in ℓ∞, a singular value plus rounding in ℓ2."""
-    kind = family(norm)
+    kind, weight = family(norm), cast(Tensor, part.weight)
     slack = 1.0 + 4 * max(weight.shape) * torch.finfo(weight.dtype).eps
     # Over all entries of X: in ℓ∞ the worst entry of a row, in ℓ1 and ℓ2 a sum over rows.
     return slack * float(operator_norm(weight.detach(), kind))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from contractive_gnn.dynamics import Dynamics
 from contractive_gnn.graph import Graph
+from contractive_gnn.nn.bound import simple
 from contractive_gnn.norms import number
 
 
@@ -121,7 +122,12 @@ class AlternatingConv(nn.Module):
         return x
 
     def lipschitz(self, graph: Graph) -> float:
-        """The product of the constants of all steps on this graph; at most ``bound`` up to rounding."""
+        """The product of the constants of all steps on this graph; at most ``bound`` up to rounding.
+
+        Raises:
+            InputError: for a graph that is not undirected and simple, with finite weights of at least 0.
+        """
+        graph = simple(graph)
         h_c, h_e = self.steps(graph)
         pair = number(self.contracting.lipschitz(graph, h_c)) * number(self.expanding.lipschitz(graph, h_e))
         return pair**self.num_pairs

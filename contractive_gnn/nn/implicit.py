@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from contractive_gnn.dynamics import Dynamics
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import fixed_point
+from contractive_gnn.nn.bound import simple
 from contractive_gnn.norms import number
 
 
@@ -61,6 +62,11 @@ class EquilibriumConv(nn.Module):
         )
 
     def lipschitz(self, graph: Graph) -> float:
-        """``anchor_lipschitz/κ`` on a fixed graph, in the field's norm."""
+        """``anchor_lipschitz/κ`` on a fixed graph, in the field's norm.
+
+        Raises:
+            InputError: for a graph that is not undirected and simple, with finite weights of at least 0.
+        """
+        graph = simple(graph)
         rate = number(self.dynamics.rate(graph))
         return self.dynamics.anchor_lipschitz / rate if rate > 0 else float("inf")
