@@ -124,7 +124,9 @@ def test_the_bound_for_all_sizes_holds_in_the_limit_and_is_within_its_factor() -
 
 @pytest.mark.parametrize("stride", [2, 3, (2, 1), (1, 3)])
 @pytest.mark.parametrize("kernel", [(3, 3), (4, 3), (3, 5)])
-def test_circular_rows_that_meet_another_phase_are_bounded(kernel: tuple[int, int], stride: int | tuple[int, int]) -> None:
+def test_circular_rows_that_meet_another_phase_are_bounded(
+    kernel: tuple[int, int], stride: int | tuple[int, int]
+) -> None:
     """A stride that does not divide the size: the phases of the kernel alone are exceeded, in ℓ1 and in ℓ2."""
     exceeded = 0
     for seed in range(4):

@@ -296,9 +296,9 @@ def linf_log_norm(module: Layer, name: str = "weight", *, bound: float = 0.0) ->
 def check(model: nn.Module) -> dict[str, float]:
     """Every constraint of a model: by how much it is violated, at most 0 inside.
 
-    Besides the weights with a :class:`Constraint`, named by their path (``inf`` where an entry is not finite), each ``AdjacencyFlow`` of a constrained form
-    has ``PATH.k1``, the distance of k₁ to its table's value, and ``PATH.step``, the step that is taken minus the
-    table's bound, both relative to it and less a slack of ``32 eps``.
+    Besides the weights with a :class:`Constraint`, named by their path (``inf`` where an entry is not finite), each
+    ``AdjacencyFlow`` of a constrained form has ``PATH.k1``, the distance of k₁ to its table's value, and ``PATH.step``,
+    the step that is taken minus the table's bound, both relative to it and less a slack of ``32 eps``.
 
     Args:
         model: any module, itself constrained or not.

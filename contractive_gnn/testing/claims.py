@@ -129,6 +129,12 @@ def claims(
                 Claim("structure", what, name, constant),
                 _structure_search(dynamics, graph, x, anchor, anywhere=state is None),
             )
+        for constant, power, unit in zip(
+            dynamics.structure_saturation(graph, state), (0.5, 0.0), ("√Σ|ã − a|", "any A"), strict=True
+        ):
+            if constant != math.inf:
+                search = _saturation_search(dynamics, graph, x, anchor, power=power, anywhere=state is None)
+                yield Claim("structure", f"{what}, saturated: {unit}", name, constant), search
 
 
 def worst_pair(
@@ -212,6 +218,43 @@ def _structure_search(dynamics: Dynamics, graph: Graph, x: Tensor, anchor: Tenso
                     value = math.inf if math.isnan(value) else value
                     if value > best.value:
                         best = Finding(value, steps + draws, dense, changed)
+        return best
+
+    return search
+
+
+def _saturation_search(
+    dynamics: Dynamics, graph: Graph, x: Tensor, anchor: Tensor, *, power: float, anywhere: bool
+) -> Search:
+    """The largest ``‖X(x; Ã) − X(x; A)‖/δ^power`` where nodes exchange their edges for heavy ones."""
+    n = graph.num_nodes
+    dense = torch.zeros(n, n, dtype=torch.float64).index_put((graph.target, graph.source), graph.edge_weight)
+    pairs = (1 - torch.eye(n)).nonzero().T
+
+    def search(tries: int, seed: int) -> Finding:
+        generator = torch.Generator().manual_seed(seed)
+        best, state = Finding(0.0, tries, dense, dense), x
+        with torch.no_grad():
+            for _ in range(tries):
+                if anywhere:
+                    state = 10 ** float(torch.empty(()).uniform_(-1, 3, generator=generator)) * torch.randn(
+                        x.shape, generator=generator, dtype=x.dtype
+                    )
+                changed = dense.clone()
+                count = int(torch.randint(1, n + 1, (), generator=generator))
+                for node, other in torch.randint(n, (count, 2), generator=generator).tolist():
+                    changed[node], changed[:, node] = 0.0, 0.0
+                    if node != other:
+                        weight = 10 ** float(torch.empty(()).uniform_(-1, 5, generator=generator))
+                        changed[node, other] = changed[other, node] = weight
+                delta = float((changed - dense).abs().sum())
+                if delta > 1e-6:
+                    after = Graph(pairs, changed[pairs[0], pairs[1]], n, loop_free=True)
+                    shift = dynamics.field(state, after, anchor=anchor) - dynamics.field(state, graph, anchor=anchor)
+                    value = float(dynamics.size(shift, graph)) / delta**power
+                    value = math.inf if math.isnan(value) else value
+                    if value > best.value:
+                        best = Finding(value, tries, dense, changed)
         return best
 
     return search
