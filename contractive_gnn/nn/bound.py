@@ -116,9 +116,11 @@ class CoupledBound:
             TypeError: for features that are no real number, and flips that are no integer.
             ValueError: for negative arguments, and features that are not finite.
         """
-        if isinstance(features, bool) or not isinstance(features, Real):
+        size: object = features
+        count: object = flips
+        if isinstance(size, bool) or not isinstance(size, Real):
             raise TypeError(f"features must be a real number, the norm of a change, got {features!r}")
-        if isinstance(flips, bool) or not isinstance(flips, Integral):
+        if isinstance(count, bool) or not isinstance(count, Integral):
             raise TypeError(f"flips must be an integer, a number of undirected edges, got {flips!r}")
         if not 0 <= features < math.inf or flips < 0:
             raise ValueError(f"features and flips must not be negative, nor infinite, got {features!r} and {flips!r}")

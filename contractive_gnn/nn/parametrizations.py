@@ -311,9 +311,11 @@ def check(model: nn.Module) -> dict[str, float]:
                 constraints = [part for part in cast(nn.ModuleList, chain) if isinstance(part, Constraint)]
                 if constraints:
                     # The last one made the weight; those before it must hold for it all the same.
-                    weight = getattr(module, name) if _all_finite(*chain.parameters(), *chain.buffers()) else None
-                    inside = weight is not None and _all_finite(weight)
-                    found[prefix + name] = max(part.violation(weight) for part in constraints) if inside else math.inf
+                    found[prefix + name] = math.inf
+                    if _all_finite(*chain.parameters(), *chain.buffers()):
+                        weight: Tensor = getattr(module, name)
+                        if _all_finite(weight):
+                            found[prefix + name] = max(part.violation(weight) for part in constraints)
         if isinstance(module, AdjacencyFlow) and module.form != "unconstrained":
             found[f"{prefix}k1"], found[f"{prefix}step"] = _adjacency(module)
     return found
