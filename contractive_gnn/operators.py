@@ -116,7 +116,9 @@ class Conv2d(Operator):
 
     This is the bound of Araujo et al. (AAAI 2021) with the sharp factor; with S = 16m here it is 1.04 for two axes. A
     stride s first splits input and kernel into their s² phases, which are channels of a convolution with stride 1: the
-    same map.
+    same map, but not where rows wrap around a size that s does not divide, and meet another phase there. Its rows are
+    still some of those with stride 1, each once, so the bound (in ℓ1 too) is that of stride 1: up to s times the norm
+    of a size that s divides. Without a size it is taken along every axis with circular padding.
 
     Args:
         weight: ``[out, in/groups, kh, kw]``.
@@ -133,7 +135,7 @@ class Conv2d(Operator):
         ``[batch, in, H, W]`` to ``[batch, out, H', W']``.
 
     Raises:
-        ValueError: for shapes that do not fit, or another padding mode.
+        ValueError: for shapes or numbers that do not fit, or another padding mode.
     """
 
     def __init__(
@@ -149,7 +151,10 @@ class Conv2d(Operator):
     ) -> None:
         if weight.dim() != 4:
             raise ValueError(f"weight must have shape [out, in/groups, kh, kw], got {list(weight.shape)}")
-        if weight.size(0) % groups:
+        for name, values, least in (("stride", stride, 1), ("dilation", dilation, 1), ("padding", padding, 0)):
+            if min(_pair(values)) < least:
+                raise ValueError(f"{name} must be at least {least}, got {values!r}")
+        if groups < 1 or weight.size(0) % groups:
             raise ValueError(f"groups must divide the {weight.size(0)} output channels, got {groups!r}")
         if padding_mode not in ("zeros", "circular"):
             raise ValueError(
@@ -199,18 +204,22 @@ class Conv2d(Operator):
         if kind == "linf":
             return size.flatten(1).sum(1).max()
         # Column sums: one for every input channel and every phase of the stride.
-        phases = self._phases(self._dilated(size), self.stride)
-        return phases.sum(dim=(1, 3, 4)).max()
+        stride = self._aligned_stride()
+        return self._phases(self._dilated(size, stride), stride).sum(dim=(1, 3, 4)).max()
+
+    def _aligned_stride(self) -> tuple[int, int]:
+        """The stride whose phases the kernel couples at any place: 1 where rows wrap around and s need not divide."""
+        first, second = self.stride
+        if self.padding_mode == "zeros":
+            return first, second
+        if self.size is None:  # without padding nothing wraps
+            return (first if self.padding[0] == 0 else 1), (second if self.padding[1] == 0 else 1)
+        divides = all(length % step == 0 for length, step in zip(self.size, self.stride, strict=True))
+        return (first, second) if divides else (1, 1)
 
     def _spectral_bound(self) -> Tensor:
-        stride = self.stride
-        if (
-            self.size is not None
-            and self.padding_mode == "circular"
-            and any(length % step for length, step in zip(self.size, stride, strict=True))
-        ):
-            stride = (1, 1)  # the phases have different lengths: bound all of the rows instead of every s-th
-        weight = self._phases(self._dilated(self.weight), stride)
+        stride = self._aligned_stride()
+        weight = self._phases(self._dilated(self.weight, stride), stride)
         samples, factor = [], 1.0
         for axis, step in enumerate(stride):
             k = weight.size(3 + axis)
@@ -226,11 +235,11 @@ class Conv2d(Operator):
                 samples.append(last - first + k)
         return factor * _symbol_norm(weight, (samples[0], samples[1]))
 
-    def _dilated(self, weight: Tensor) -> Tensor:
+    def _dilated(self, weight: Tensor, stride: tuple[int, int]) -> Tensor:
         if self.dilation == (1, 1):
             return weight
         # Without a size and with stride 1, K(dω) takes the values of K(ω).
-        if self.size is None and self.stride == (1, 1):
+        if self.size is None and stride == (1, 1):
             return weight
         spread = weight.new_zeros(*weight.shape[:2], self._reach[0] + 1, self._reach[1] + 1)
         spread[:, :, :: self.dilation[0], :: self.dilation[1]] = weight
@@ -411,8 +420,19 @@ class Composition(Operator):
 
 
 def _largest_singular_value(matrix: Tensor, *, extra: int = 0) -> Tensor:
+    _require_decomposable(matrix)
     largest: Tensor = torch.linalg.matrix_norm(matrix, 2)
     return largest * (1.0 + rounding(max(matrix.shape[-2:]) + extra, matrix.real.dtype))
+
+
+def _require_decomposable(matrix: Tensor) -> None:
+    if matrix.dtype in (torch.float16, torch.bfloat16):
+        raise TypeError(
+            f"singular values take float32 or float64, got {matrix.dtype}: its rounding leaves no useful bound; "
+            "keep the constrained layer in float32"
+        )
+    if not bool(torch.isfinite(matrix.detach()).all()):
+        raise ValueError("the weight has entries that are not finite, or overflow: nothing bounds its norm")
 
 
 def _symbol_norm(weight: Tensor, samples: tuple[int, int]) -> Tensor:
@@ -423,7 +443,9 @@ def _symbol_norm(weight: Tensor, samples: tuple[int, int]) -> Tensor:
     # Real kernels: K(−ω) is the conjugate of K(ω), so half of the frequencies will do.
     rows = _waves(samples[0], samples[0], k, weight)
     columns = _waves(samples[1], samples[1] // 2 + 1, m, weight)
+    _require_decomposable(weight)
     symbol = torch.einsum("goikl,ak,bl->gaboi", weight.to(rows.dtype), rows, columns).flatten(0, 2)
+    _require_decomposable(symbol)
     with torch.no_grad():
         largest = int(torch.linalg.svdvals(symbol)[:, 0].argmax())
     # The gradient of a maximum is that of the one that attains it. The transform errs by at most eps Σ|K|, which is

@@ -4,8 +4,9 @@
 
 Random perturbations flip 1 to 50 edges and move the features a little, or do one of the two. Adversarial ones flip the
 pairs of one node whose gradient moves the output most, in the norm of the bound, and take the features' steepest
-direction.
-Each line of OUT/coupled_bound.jsonl is one perturbation with its bound and what it did.
+direction. Last, 1, 50 and 200 flips at one node, the worst of five nodes.
+Each line of OUT/coupled_bound.jsonl is one perturbation with its bound, what the bound would be without saturation
+(linear in the flips), and what the perturbation did.
 """
 
 from __future__ import annotations
@@ -95,6 +96,21 @@ def compare(
         with torch.no_grad():
             return float(vector_norm(model(features, edges) - clean, bound.norm))
 
+    def worst_at(node: int, count: int) -> Tensor:
+        reference = clean + 1e-3 * torch.randn(clean.shape, generator=generator, dtype=clean.dtype)
+        return worst_pairs(
+            lambda e, w: vector_norm(model(x, e, w) - reference, bound.norm), edge_index, pairs_at(node, n), count
+        )
+
+    def row(adversarial: bool, kind: str, flips: int, size: float, actual: float) -> dict[str, object]:
+        allowed = bound.change(features=size, flips=flips)
+        assert actual <= allowed * (1 + 1e-9), f"the bound is broken: {actual} > {allowed}"
+        linear = bound.features * size + 2 * flips * bound.structure_here
+        return {
+            "model": name, "norm": bound.norm, "adversarial": adversarial, "kind": kind, "flips": flips,
+            "features": size, "bound": allowed, "linear": linear, "actual": actual,
+        }  # fmt: skip
+
     rows = []
     for index in range(num_random + num_adversarial):
         adversarial = index >= num_random
@@ -103,11 +119,7 @@ def compare(
         if kind != "features":
             count = 1 + int(torch.randint(50, (), generator=generator))
             if adversarial:
-                candidates = pairs_at(int(torch.randint(n, (), generator=generator)), n)
-                reference = clean + 1e-3 * torch.randn(clean.shape, generator=generator, dtype=clean.dtype)
-                pairs = worst_pairs(
-                    lambda e, w, r=reference: vector_norm(model(x, e, w) - r, bound.norm), edge_index, candidates, count
-                )
+                pairs = worst_at(int(torch.randint(n, (), generator=generator)), count)
             else:
                 pairs = random_pairs(edge_index, n, count, generator)
             flips, edges = pairs.size(1), flip_edges(edge_index, pairs, num_nodes=n)
@@ -121,13 +133,16 @@ def compare(
                 change = change.sign()
             features = x + change * (0.1 / float(vector_norm(change, bound.norm)))
             size = float(vector_norm(features - x, bound.norm))
-        actual, allowed = moved(edges, features), bound.change(features=size, flips=flips)
-        assert actual <= allowed * (1 + 1e-9), f"the bound is broken: {actual} > {allowed}"
-        rows.append((adversarial, kind, allowed / max(actual, 1e-300)))
-        yield {
-            "model": name, "norm": bound.norm, "adversarial": adversarial, "kind": kind, "flips": flips,
-            "features": size, "bound": allowed, "actual": actual,
-        }  # fmt: skip
+        actual = moved(edges, features)
+        rows.append((adversarial, kind, bound.change(features=size, flips=flips) / max(actual, 1e-300)))
+        yield row(adversarial, kind, flips, size, actual)
+    for count in (1, 50, 200):
+        nodes = torch.randint(n, (5,), generator=generator).tolist()
+        pairs = [worst_at(node, count) for node in nodes]
+        actual = max(moved(flip_edges(edge_index, chosen, num_nodes=n), x) for chosen in pairs)
+        yield row(True, "edges of one node", count, 0.0, actual)
+        allowed, linear = bound.change(flips=count), 2 * count * bound.structure_here
+        print(f"  {count} flips: {allowed:.3g} (linear {linear:.4g}), found {actual:.3g}", flush=True)
     print(
         f"{name} ({bound.norm}): c_X {bound.features:.3g}, c_A {bound.structure_here:.3g} here, {bound.structure:.3g}"
     )

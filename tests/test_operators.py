@@ -123,6 +123,38 @@ def test_the_bound_for_all_sizes_holds_in_the_limit_and_is_within_its_factor(see
     assert dense <= everywhere <= 1.04 * dense * (1 + 4e-3)
 
 
+@pytest.mark.parametrize("stride", [2, 3, (2, 1), (1, 3)])
+@pytest.mark.parametrize("kernel", [(3, 3), (4, 3), (3, 5)])
+def test_circular_rows_that_meet_another_phase_are_bounded(
+    kernel: tuple[int, int], stride: int | tuple[int, int]
+) -> None:
+    """A stride that does not divide the size: the phases of the kernel alone are exceeded, in ℓ1 and in ℓ2."""
+    exceeded = 0
+    for seed in range(4):
+        padding = ((kernel[0] - 1) // 2, (kernel[1] - 1) // 2)
+        weight = draw(2, 2, *kernel, seed=seed).abs()
+        everywhere = Conv2d(weight, stride=stride, padding=padding, padding_mode="circular")
+        aligned = Conv2d(weight, stride=stride)  # zero padding: nothing wraps around
+        for size in ((5, 5), (7, 6), (4, 7)):
+            layer = torch.nn.Conv2d(
+                2, 2, kernel, stride=stride, padding=padding, padding_mode="circular", bias=False
+            ).double()
+            layer.weight.data.copy_(weight)
+            matrix = materialise(lambda x, f=layer: f(x.unsqueeze(0)), draw(2, *size)).detach()
+            for norm in NORMS:
+                true = float(operator_norm(matrix, norm))
+                assert true <= float(everywhere.norm_bound(norm)) * (1 + EPS)
+                exceeded += true > 1.01 * float(aligned.norm_bound(norm))
+    assert exceeded > 0
+
+
+def test_without_padding_a_circular_convolution_keeps_the_bound_of_its_phases() -> None:
+    weight = draw(2, 2, 3, 3)
+    for norm in NORMS:
+        circular = Conv2d(weight, stride=2, padding_mode="circular").norm_bound(norm)
+        assert float(circular) == float(Conv2d(weight, stride=2).norm_bound(norm))
+
+
 def test_the_samples_alone_are_no_bound() -> None:
     """A kernel whose symbol peaks between the samples: cos(m(ω − π/S)) takes its factor to be a bound at all."""
     samples, shift = 16, math.pi / 16

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 from torch_geometric.nn.aggr import SumAggregation
 
+from contractive_gnn.activations import Activation
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import integrate
 from contractive_gnn.norms import SumNorm, number, vector_norm
@@ -130,6 +131,20 @@ class Dynamics(nn.Module, ABC):
         """
         return math.inf
 
+    def structure_saturation(self, graph: Graph, x: Tensor | None = None) -> tuple[float, float]:
+        r"""``(r, s)`` with ``‖X(x; Ã) − X(x; A)‖ ≤ min(r δ^½, s)``, ``δ = Σ_ij |ã_ij − a_ij|``, for Ã as above.
+
+        What :meth:`structure_lipschitz` leaves out: however many edges are changed, their influence is bounded.
+
+        Args:
+            graph: A.
+            x: the state to evaluate it at; None for constants that hold at every state.
+
+        Returns:
+            both, ``inf`` where none is known: the default.
+        """
+        return math.inf, math.inf
+
     def norm_weight(self, graph: Graph) -> Tensor | None:
         """The weights w that belong to :attr:`norm` on this graph, ``[n]``; None for none."""
         return None
@@ -162,6 +177,26 @@ def larger(a: Tensor | float, b: Tensor | float) -> Tensor | float:
     if isinstance(a, Tensor):
         return torch.maximum(a, torch.as_tensor(b, dtype=a.dtype, device=a.device))
     return larger(b, a) if isinstance(b, Tensor) else max(a, b)
+
+
+def pull_limit(x: Tensor, pull: Tensor, sigma: Activation) -> float:
+    r"""How far another A can move ``g_i = Σ_j p_ij σ(x_i − x_j)``, ``p ≥ 0`` with row sums below 1, in the max norm.
+
+    ``g̃_i`` lies between the smallest and the largest value of σ at a difference of node i's, or 0. For a monotone σ
+    these belong to the largest and the smallest entry of the column, and the limit is approached by heavy edges to
+    those nodes.
+
+    Args:
+        x: the state, ``[n, c]`` with n ≥ 1.
+        pull: g on the given graph, ``[n, c]``.
+        sigma: elementwise, of which the odd part acts.
+    """
+    slope = max(abs(s) for s in sigma.slopes)
+    top = (slope * (x - x.min(dim=0).values)).clamp(max=sigma.bound)
+    bottom = (slope * (x.max(dim=0).values - x)).clamp(max=sigma.bound)
+    if sigma.slopes[0] < 0:  # σ(z) may have the other sign than z
+        top = bottom = torch.maximum(top, bottom)
+    return float(torch.maximum(top - pull, bottom + pull).max())
 
 
 def spread(x: Tensor) -> Tensor:

@@ -2,6 +2,8 @@ r"""Nonlinear random-walk diffusion, contracting in ℓ∞."""
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch_geometric.nn import MessagePassing
@@ -9,7 +11,15 @@ from torch_geometric.nn import MessagePassing
 from contractive_gnn import kernels
 from contractive_gnn.activations import Activation, activation
 from contractive_gnn.checks import check_real
-from contractive_gnn.dynamics.base import Dynamics, check_state, larger, methods, passes_plainly, spread
+from contractive_gnn.dynamics.base import (
+    Dynamics,
+    check_state,
+    larger,
+    methods,
+    passes_plainly,
+    pull_limit,
+    spread,
+)
 from contractive_gnn.graph import Graph
 
 
@@ -119,6 +129,19 @@ class Diffusion(Dynamics, MessagePassing):  # type: ignore[misc]
             if x is not None and x.numel():
                 b = torch.minimum(b, max(abs(s) for s in self.sigma.slopes) * spread(x).amax(dim=1))
             return float((b / (1.0 + graph.row_sum(graph.edge_weight))).max())
+
+    def structure_saturation(self, graph: Graph, x: Tensor | None = None) -> tuple[float, float]:
+        """``s = max_i sup|σ| (1 + d_i/(1 + d_i))``, since p and p̃ sum to ``d_i/(1 + d_i)`` and to less than 1.
+
+        At a state, :func:`~contractive_gnn.dynamics.base.pull_limit`. No r is needed beside it in ℓ∞.
+        """
+        if graph.num_nodes == 0:
+            return math.inf, 0.0
+        with torch.no_grad():
+            if x is not None and x.numel():
+                return math.inf, pull_limit(x, -self.field(x, graph, anchor=x), self.sigma)
+            own = self.transition(graph)
+            return math.inf, self.sigma.bound * (1.0 + float(graph.row_sum(own).max()))
 
 
 _OWN, _OWN_EULER = methods(Diffusion, "message"), methods(Diffusion, "message", "field")

@@ -12,7 +12,15 @@ from torch_geometric.nn import MessagePassing
 from contractive_gnn import kernels
 from contractive_gnn.activations import Activation, activation
 from contractive_gnn.checks import check_real, check_whole
-from contractive_gnn.dynamics.base import Dynamics, check_state, larger, methods, passes_plainly, spread
+from contractive_gnn.dynamics.base import (
+    Dynamics,
+    check_state,
+    larger,
+    methods,
+    passes_plainly,
+    pull_limit,
+    spread,
+)
 from contractive_gnn.graph import Graph
 from contractive_gnn.seeding import drawing
 
@@ -278,6 +286,29 @@ class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
             if self.norm == "linf":
                 return float((b_i / degree).max()) if b_i.numel() else 0.0
             return float(math.sqrt(2) * weight_norm * (b_i / degree.sqrt()).max()) if b_i.numel() else 0.0
+
+    def structure_saturation(self, graph: Graph, x: Tensor | None = None) -> tuple[float, float]:
+        r"""Where the flow is divided by the degrees on one side, with edge weights outside σ; else nothing is known.
+
+        ``Σ_j |p̃_ij − p_ij|`` is at most ``2r_i/(d_i + ε)``, as above, and less than ``1 + t_i``, ``t_i = d_i/(d_i +
+        ε)``. In ℓ∞ that is ``s = max_i b_i (1 + t_i)``, or at a state
+        :func:`~contractive_gnn.dynamics.base.pull_limit`. In ℓ2-degree the square of the change is at most
+        ``‖W‖² b² Σ_i (d_i + ε) min(2r_i/(d_i + ε), 1 + t_i)²``: by ``min(u, v)² ≤ uv`` and ``Σ r_i = δ``, ``r = 2 ‖W‖
+        b``, and ``s = ‖W‖ b (Σ_i (d_i + ε)(1 + t_i)²)^½``.
+        """
+        if self.placement == "inside" or self.normalization != "degree":
+            return math.inf, math.inf
+        if graph.num_nodes == 0:
+            return math.inf, 0.0
+        with torch.no_grad():
+            if self.norm == "linf" and x is not None and x.numel():
+                return math.inf, pull_limit(x, -self.field(x, graph, anchor=x), self.sigma)
+            degree = self.degree(graph)
+            both = 2.0 - self.epsilon / degree
+            if self.norm == "linf":
+                return math.inf, self.force_bound * float(both.max())
+            force = float(self.weight_norm()) * float(self.force(graph, x).max())
+            return 2.0 * force, force * float((degree * both.square()).sum().sqrt())
 
     @property
     def force_bound(self) -> float:

@@ -2,6 +2,8 @@ r"""The implicit network of Jafarpour et al. as a flow to its fixed point, with 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -93,11 +95,14 @@ class ImplicitFlow(Dynamics):
         """Evaluate the right-hand side of the class's equation; shape ``[n, c]``."""
         check_state(self, x, graph, channels=self.channels)
         own, neighbours = (matrix.to(x.dtype) for matrix in self.matrices())
+        argument = x @ own.t() + self._mean(x, graph) @ neighbours.t()
+        return self.sigma(argument if anchor is None else argument + anchor) - x  # type: ignore[no-any-return]
+
+    def _mean(self, x: Tensor, graph: Graph) -> Tensor:
+        """``Σ_j p_ij x_j``."""
         weight = graph.edge_weight.masked_fill(graph.source == graph.target, 0.0)
         p = weight / (1.0 + graph.row_sum(weight))[graph.target]
-        mean = torch.zeros_like(x).index_add(0, graph.target, p.unsqueeze(-1) * x[graph.source])
-        argument = x @ own.t() + mean @ neighbours.t()
-        return self.sigma(argument if anchor is None else argument + anchor) - x  # type: ignore[no-any-return]
+        return torch.zeros_like(x).index_add(0, graph.target, p.unsqueeze(-1) * x[graph.source])
 
     def rate(self, graph: Graph) -> Tensor:
         """``1 − max(0, γ)``."""
@@ -127,3 +132,19 @@ class ImplicitFlow(Dynamics):
         with torch.no_grad():
             largest = float(self.neighbour_weight.abs().sum(dim=1).max() * x.abs().max())
             return largest / (1.0 + float(graph.row_sum(graph.edge_weight).min()))
+
+    def structure_saturation(self, graph: Graph, x: Tensor | None = None) -> tuple[float, float]:
+        """``s = 2 sup|σ|``, and at a state ``max_i Σ_d |C_cd| w_id`` if that is less.
+
+        A node's mean ``Σ_j p_ij x_j`` lies between the smallest and the largest entry of its column, or 0: it moves by
+        at most w from where it is.
+        """
+        limit = 2.0 * self.sigma.bound
+        if x is None:
+            return math.inf, limit
+        if x.numel() == 0:
+            return math.inf, 0.0
+        with torch.no_grad():
+            mean = self._mean(x, graph)
+            far = torch.maximum(x.amax(dim=0).clamp(min=0.0) - mean, mean - x.amin(dim=0).clamp(max=0.0))
+            return math.inf, min(limit, float((far @ self.neighbour_weight.abs().t()).max()))

@@ -12,6 +12,7 @@ from contractive_gnn.dynamics import Dynamics
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn.arguments import check_features, edge_list, refuse_export, widened
 from contractive_gnn.nn.batch import graph_by_graph
+from contractive_gnn.nn.bound import simple
 from contractive_gnn.norms import number
 
 
@@ -129,7 +130,12 @@ class AlternatingConv(nn.Module):
         return x.to(dtype)
 
     def lipschitz(self, graph: Graph) -> float:
-        """The product of the constants of all steps on this graph; at most ``bound`` up to rounding."""
+        """The product of the constants of all steps on this graph; at most ``bound`` up to rounding.
+
+        Raises:
+            InputError: for a graph that is not undirected and simple, with finite weights of at least 0.
+        """
+        graph = simple(graph)
         h_c, h_e = self.steps(graph)
         pair = number(self.contracting.lipschitz(graph, h_c)) * number(self.expanding.lipschitz(graph, h_e))
         return pair**self.num_pairs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 from torch_geometric.nn import MessagePassing
 
+from contractive_gnn import inputs
 from contractive_gnn.activations import Activation, activation
 from contractive_gnn.checks import check_flag, check_real, check_whole, check_widths
 from contractive_gnn.dynamics import Adjacency, AdjacencyFlow, GradientFlow
@@ -19,7 +21,7 @@ from contractive_gnn.dynamics.gradient_flow import Normalization, Placement
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn.arguments import check_features, edge_list, widened
 from contractive_gnn.nn.batch import graph_by_graph
-from contractive_gnn.nn.bound import CoupledBound, LayerBound, compose, layer_bound, linear_norm
+from contractive_gnn.nn.bound import CoupledBound, LayerBound, altered, compose, layer_bound, linear_norm, unknown
 from contractive_gnn.nn.sparse import Linear, dropout
 from contractive_gnn.norms import number
 
@@ -283,14 +285,26 @@ class CSGNN(nn.Module):
         Per step and in total, uniform over all features and along the trajectory of ``x``; see
         :class:`~contractive_gnn.nn.bound.CoupledBound` for the statement and docs/theory.md for the proof. The model's
         scores in ``eval`` mode are meant. Not certified, with a reason: an unnormalised flow, whose step follows the
-        degrees, and weights inside σ while A moves.
+        degrees, weights inside σ while A moves, half precision, and models with hooks, another ``forward`` or foreign
+        parts.
 
         Args:
             x: ``[n, in_channels]``.
             edge_index: the given graph, without self-loops, weights 0 and 1.
             edge_weight: ``[E]`` or None.
+
+        Raises:
+            InputError: features that are not finite, and a graph that is not undirected and simple with weights of at
+                least 0.
+            ValueError: parameters that are not finite.
         """
-        model, reason = self, ""
+        x = inputs.features(x)
+        graph = inputs.undirected(x, edge_index, edge_weight)
+        flows = [block.adjacency_flow for block in self.layers() if block.adjacency_flow is not None]
+        exactly: dict[type, Sequence[nn.Module]] = {CSGNN: (self,), CoupledConv: self.layers(), AdjacencyFlow: flows}
+        if reason := altered(self, (self.encoder, self.decoder), exactly):
+            return unknown(reason, self.layers()[0].norm)
+        model = self
         if any(block.placement == "inside" for block in self.layers()):
             if all(block.adjacency_flow is None for block in self.layers()):
                 model = self.relaxed()  # the same function on weights 0 and 1
@@ -299,7 +313,7 @@ class CSGNN(nn.Module):
         if any(block.normalization == "none" for block in self.layers()):
             reason = "the step of an unnormalised flow follows the degrees: take normalization='sym' or 'degree'"
         f = model.encoder(x).relu()
-        anchor, adjacency = f, Adjacency.of(Graph.of(f, edge_index, edge_weight))
+        anchor, adjacency = f, Adjacency.of(graph)
         given = adjacency.on_edges
         binary = bool(((given == 0) | (given == 1)).all())
         if not binary and (model is not self or any(block.adjacency_flow is not None for block in self.layers())):
@@ -319,8 +333,8 @@ class CSGNN(nn.Module):
             layers,
             weights,
             norm=norm,
-            encoder=linear_norm(self.encoder.weight, norm),
-            decoder=linear_norm(self.decoder.weight, norm),
+            encoder=linear_norm(self.encoder, norm),
+            decoder=linear_norm(self.decoder, norm),
             certified=not reason,
             reason=reason,
             heaviest=float(given.max()) if given.numel() else 1.0,

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from contractive_gnn import inputs
 from contractive_gnn.activations import activation
 from contractive_gnn.checks import check_flag, check_real, check_whole, check_widths
 from contractive_gnn.dynamics import Diffusion, Dynamics, GradientFlow
@@ -15,7 +16,7 @@ from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import contraction_factor, integrate, solver
 from contractive_gnn.nn.arguments import check_features, edge_list, widened
 from contractive_gnn.nn.batch import graph_by_graph
-from contractive_gnn.nn.bound import CoupledBound, compose, layer_bound, linear_norm
+from contractive_gnn.nn.bound import CoupledBound, altered, compose, layer_bound, linear_norm, simple, unknown
 from contractive_gnn.nn.sparse import Linear, dropout
 from contractive_gnn.norms import number
 
@@ -121,7 +122,11 @@ class FlowConv(nn.Module):
         own change, μ the field's ``anchor_lipschitz``: ``e ← q e + hμ``, from ``e = 1``. Another scheme is composed of
         convex combinations of Euler steps, as far as its monotonicity radius allows the step, so e follows the scheme
         applied to ``ė = μ − κe``: ``e ← q e + (1 − q) μ/κ`` with ``q = R(−hκ)``. For ``"rk4"`` none is known.
+
+        Raises:
+            InputError: for a graph that is not undirected and simple, with finite weights of at least 0.
         """
+        graph = simple(graph)
         h, norm = number(self.step_size(graph)), self.dynamics.norm
         rate, mu = number(self.dynamics.rate(graph)), self.dynamics.anchor_lipschitz
         if self.scheme == "euler":
@@ -193,16 +198,29 @@ class FlowGNN(nn.Module):
         """What a change of the features and of the edges can do to the scores; A is kept, so any Ã ≥ 0 is meant.
 
         See :class:`~contractive_gnn.nn.bound.CoupledBound`. Not certified, with a reason: schemes other than Euler's,
-        and fields whose step follows the graph or that declare no constant.
+        fields whose step follows the graph or that declare no constant, half precision, and models with hooks, another
+        ``forward`` or foreign parts.
 
         Args:
             x: ``[n, in_channels]``.
             edge_index: the given graph.
             edge_weight: ``[E]`` or None.
+
+        Raises:
+            InputError: features that are not finite, and a graph that is not undirected and simple with weights of at
+                least 0.
+            ValueError: parameters that are not finite.
         """
+        x = inputs.features(x)
+        graph = inputs.undirected(x, edge_index, edge_weight)
+        reason = altered(self, (self.encoder, self.decoder), {FlowGNN: (self,), FlowConv: (self.conv,)})
+        return unknown(reason, self.conv.dynamics.norm) if reason else self._bound(x, graph)
+
+    def _bound(self, x: Tensor, graph: Graph) -> CoupledBound:
+        """The bound of a model that is what it says, on a graph that was checked."""
         f = self.encoder(x).relu()
         f = f if self.space == "hidden" else self.decoder(f)
-        graph, field = Graph.of(f, edge_index, edge_weight), self.conv.dynamics
+        field = self.conv.dynamics
         reason = "" if field.certified else f"{field} does not call itself certified"
         if self.conv.scheme != "euler":
             reason = f"the coupled bound is worked out for Euler steps, not for {self.conv.scheme}"
@@ -213,7 +231,7 @@ class FlowGNN(nn.Module):
         for index in range(self.conv.num_steps):
             layers.append(layer_bound(field, graph, f, step))
             f = f + step * field.field(f, graph, anchor=anchor, t=index * step)
-        encoder, decoder = (linear_norm(part.weight, field.norm) for part in (self.encoder, self.decoder))
+        encoder, decoder = (linear_norm(part, field.norm) for part in (self.encoder, self.decoder))
         return compose(
             layers,
             [field.norm_weight(graph)] * len(layers),

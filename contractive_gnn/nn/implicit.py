@@ -11,6 +11,7 @@ from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import fixed_point
 from contractive_gnn.nn.arguments import check_features, edge_list, refuse_export, widened
 from contractive_gnn.nn.batch import graph_by_graph
+from contractive_gnn.nn.bound import simple
 from contractive_gnn.norms import number
 
 
@@ -75,6 +76,11 @@ class EquilibriumConv(nn.Module):
             ).to(dtype)
 
     def lipschitz(self, graph: Graph) -> float:
-        """``anchor_lipschitz/κ`` on a fixed graph, in the field's norm."""
+        """``anchor_lipschitz/κ`` on a fixed graph, in the field's norm.
+
+        Raises:
+            InputError: for a graph that is not undirected and simple, with finite weights of at least 0.
+        """
+        graph = simple(graph)
         rate = number(self.dynamics.rate(graph))
         return self.dynamics.anchor_lipschitz / rate if rate > 0 else float("inf")

@@ -120,10 +120,14 @@ class Orthogonal(Constraint):
 
     A defect ``δ = ‖WᵀW − I‖₂`` becomes about ``¾δ²``, so what a map to the orthogonal matrices lost to rounding is
     mended. :func:`orthogonal` puts it behind torch's parametrisation.
+
+    Raises:
+        TypeError: in half precision.
     """
 
     def forward(self, weight: Tensor) -> Tensor:
         """Mend ``weight``, ``[m, n]``."""
+        _require_precise(weight)
         for _ in range(2):
             tall = weight.size(0) >= weight.size(1)
             gram = weight.t() @ weight if tall else weight @ weight.t()
@@ -237,7 +241,10 @@ def orthogonal(module: Layer, name: str = "weight") -> Layer:
 
     Cayley's map, because torch's other two lose it: ``"matrix_exp"`` errs by up to 0.08 where the unconstrained tensor
     has become large, and ``"householder"`` keeps signs on that tensor's diagonal and casts them to integers, so that
-    the first step of weight decay makes them 0.
+    the first step of weight decay makes them 0. Cayley's map solves a system whose condition number is about the norm
+    of the unconstrained tensor, so it too is lost once that nears 1/eps. A tensor whose Frobenius norm is above
+    ``eps^-½`` (2,896 in single precision) is therefore scaled down to it, which leaves out only rotations within
+    ``2 eps^½`` of a half turn of the starting point.
 
     Args:
         module: holds a matrix.
@@ -247,13 +254,20 @@ def orthogonal(module: Layer, name: str = "weight") -> Layer:
         ``module``, changed in place.
 
     Raises:
-        ValueError: for a weight without entries.
-        TypeError: if the weight is no matrix.
+        ValueError: for a weight without entries, with entries that are not finite (on a forward pass too), or whose
+            rank is not full.
+        TypeError: if the weight is no matrix, or in half precision; on a forward pass too.
     """
     weight = _weight(module, name)
     if weight.dim() != 2:
         raise TypeError(f"an orthogonal weight must be a matrix, got shape {list(weight.shape)}")
+    _require_precise(weight)
+    tall = weight.detach() if weight.size(0) >= weight.size(1) else weight.detach().t()
+    if bool((torch.linalg.qr(tall).R.diagonal() == 0).any()):  # torch would start from columns of zeros
+        raise ValueError(f"{name!r} of {type(module).__name__} has linearly dependent columns or rows; draw it anew")
     torch_parametrizations.orthogonal(module, name, orthogonal_map="cayley")
+    chain = cast(nn.ModuleDict, module.parametrizations)[name]
+    cast(nn.ModuleList, chain)[0].register_forward_pre_hook(_shorten)
     return _register(module, name, Orthogonal())
 
 
@@ -282,9 +296,9 @@ def linf_log_norm(module: Layer, name: str = "weight", *, bound: float = 0.0) ->
 def check(model: nn.Module) -> dict[str, float]:
     """Every constraint of a model: by how much it is violated, at most 0 inside.
 
-    Besides the weights with a :class:`Constraint`, named by their path, each ``AdjacencyFlow`` of a constrained form
-    has ``PATH.k1``, the distance of k₁ to its table's value, and ``PATH.step``, the step that is taken minus the
-    table's bound, both relative to it and less a slack of ``32 eps``.
+    Besides the weights with a :class:`Constraint`, named by their path (``inf`` where an entry is not finite), each
+    ``AdjacencyFlow`` of a constrained form has ``PATH.k1``, the distance of k₁ to its table's value, and ``PATH.step``,
+    the step that is taken minus the table's bound, both relative to it and less a slack of ``32 eps``.
 
     Args:
         model: any module, itself constrained or not.
@@ -296,10 +310,12 @@ def check(model: nn.Module) -> dict[str, float]:
             for name, chain in cast(nn.ModuleDict, module.parametrizations).items():
                 constraints = [part for part in cast(nn.ModuleList, chain) if isinstance(part, Constraint)]
                 if constraints:
-                    # The last one made the weight; those before it must hold for it all the same. A NaN counts.
-                    weight = getattr(module, name)
-                    values = [part.violation(weight) for part in constraints]
-                    found[prefix + name] = math.nan if any(map(math.isnan, values)) else max(values)
+                    # The last one made the weight; those before it must hold for it all the same.
+                    found[prefix + name] = math.inf
+                    if _all_finite(*chain.parameters(), *chain.buffers()):
+                        weight: Tensor = getattr(module, name)
+                        if _all_finite(weight):
+                            found[prefix + name] = max(part.violation(weight) for part in constraints)
         if isinstance(module, AdjacencyFlow) and module.form != "unconstrained":
             found[f"{prefix}k1"], found[f"{prefix}step"] = _adjacency(module)
     return found
@@ -322,6 +338,8 @@ def require(model: nn.Module) -> None:
 
 def _adjacency(flow: AdjacencyFlow) -> tuple[float, float]:
     """The conditions of :class:`AdjacencyFlow`'s table, from its free coefficients."""
+    if not _all_finite(flow.k):
+        return math.inf, math.inf
     spread = float(_exact(flow.k).abs().sum())
     k1 = flow.alpha - (spread / flow.sigma.slopes[0] if flow.form == "l1-outside" else spread)
     mass = abs(k1) + spread  # 2K − α where k₁ = α − K
@@ -334,6 +352,31 @@ def _adjacency(flow: AdjacencyFlow) -> tuple[float, float]:
 
 def _exact(weight: Tensor) -> Tensor:
     return weight.detach().to("cpu", torch.float64)
+
+
+def _all_finite(*tensors: Tensor) -> bool:
+    return all(bool(torch.isfinite(tensor.detach()).all()) for tensor in tensors)
+
+
+def _require_precise(weight: Tensor) -> None:
+    if weight.dtype not in (torch.float32, torch.float64):
+        raise TypeError(
+            f"an orthogonal weight takes float32 or float64, got {weight.dtype}: keep the constrained layer in float32"
+        )
+
+
+def _shorten(module: nn.Module, arguments: tuple[Tensor]) -> tuple[Tensor] | None:
+    """Before Cayley's map: scale a tensor that is too large for it."""
+    (free,) = arguments
+    _require_precise(free)
+    if not _all_finite(free):
+        raise ValueError("the tensor behind an orthogonal weight has entries that are not finite: lower the step")
+    largest, limit = free.detach().abs().max(), torch.finfo(free.dtype).eps ** -0.5
+    if float(largest) <= limit / math.sqrt(free.numel()):
+        return None
+    unit = free / largest  # its norm does not overflow
+    size = torch.linalg.vector_norm(unit)
+    return None if float(largest) <= limit / float(size.detach()) else (unit * (limit / size),)
 
 
 def _positive(bound: float) -> float:
@@ -350,6 +393,8 @@ def _weight(module: nn.Module, name: str) -> Tensor:
         raise ValueError(f"{name!r} of {type(module).__name__} has no shape yet: run the layer once on its input first")
     if weight.numel() == 0:
         raise ValueError(f"{name!r} of {type(module).__name__} has no entries: shape {list(weight.shape)}")
+    if not _all_finite(weight):
+        raise ValueError(f"{name!r} of {type(module).__name__} has entries that are not finite; draw it anew")
     return weight
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, ClassVar, Literal
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
-from contractive_gnn import kernels
+from contractive_gnn import inputs, kernels
 from contractive_gnn.activations import Activation, GroupFirm, Identity, activation
 from contractive_gnn.checks import check_flag, check_real, check_whole
 from contractive_gnn.dynamics import GradientFlow
@@ -24,7 +24,7 @@ from contractive_gnn.graph import Graph
 from contractive_gnn.inputs import checked
 from contractive_gnn.nn.arguments import check_features, edge_list, refuse_export, widened
 from contractive_gnn.nn.batch import graph_by_graph
-from contractive_gnn.nn.bound import CoupledBound
+from contractive_gnn.nn.bound import CoupledBound, altered, unknown
 from contractive_gnn.nn.communities import seeded_communities
 from contractive_gnn.nn.flow import FlowConv, FlowGNN
 from contractive_gnn.nn.reliability import Reliability
@@ -609,9 +609,16 @@ class SimilarityFlowGNN(FlowGNN):
             x: ``[n, in_channels]``.
             edge_index: the given graph.
             edge_weight: ``[E]`` or None.
+
+        Raises:
+            InputError: as :meth:`FlowGNN.lipschitz`.
         """
-        graph = self.adjacency(x, edge_index, edge_weight)
-        bound = super().lipschitz(self._features(x), graph.edge_index, graph.edge_weight)
+        x = inputs.features(x)
+        inputs.undirected(x, edge_index, edge_weight)
+        parts: dict[type, Sequence[nn.Module]] = {SimilarityFlowGNN: (self,), FlowConv: (self.conv,)}
+        if reason := altered(self, (self.encoder, self.decoder), parts):
+            return unknown(reason, self.conv.dynamics.norm)
+        bound = self._bound(self._features(x), self.adjacency(x, edge_index, edge_weight))
         start = "x̂" if self.similarity is None else "x̂ and A(0)"
         reason = f"it holds from {start} on; the way there from what is given is outside the proof"
         return dataclasses.replace(bound, certified=False, reason=bound.reason or reason)
