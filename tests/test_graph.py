@@ -52,3 +52,20 @@ def test_weights_changed_in_place_are_other_weights() -> None:
     known.row_sum(weight)
     weight.mul_(3)
     assert torch.equal(known.row_sum(weight), torch.tensor([3.0, 6.0, 3.0]))
+
+
+def test_nothing_is_remembered_from_a_transformation() -> None:
+    known = graph(torch.ones(5))
+
+    def f(x: torch.Tensor) -> torch.Tensor:
+        return (x * known.row_sum(known.edge_weight)).sum()
+
+    x = torch.ones(3)
+    expected = torch.tensor([1.0, 2.0, 1.0])
+    assert torch.equal(torch.func.grad(f)(x), expected)
+    degree = known.row_sum(known.edge_weight)
+    assert torch.equal(degree, expected)
+    assert known.row_sum(known.edge_weight) is degree
+    assert torch.equal(torch.func.grad(f)(x), expected)
+    assert torch.equal(torch.func.jacfwd(f)(x), expected)
+    assert known.row_sum(known.edge_weight) is degree
