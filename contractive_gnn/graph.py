@@ -98,9 +98,16 @@ class Graph:
 
 
 def transformed(tensor: Tensor) -> bool:
-    """Whether torch.func or forward-mode differentiation is at work on it."""
-    wrapped: bool = torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-    return wrapped or torch.autograd.forward_ad.unpack_dual(tensor).tangent is not None  # type: ignore[no-untyped-call]
+    """Whether forward-mode differentiation is at work on it, or torch.func on anything.
+
+    Inside a transformation of torch.func every result belongs to it, also those of tensors that it does not transform.
+    """
+    functorch = torch._C._functorch
+    if torch._C._are_functorch_transforms_active() or functorch.is_functorch_wrapped_tensor(tensor):
+        return True
+    if functorch.is_legacy_batchedtensor(tensor):  # one of many gradients that torch.autograd takes at once
+        return True
+    return torch.autograd.forward_ad.unpack_dual(tensor).tangent is not None  # type: ignore[no-untyped-call]
 
 
 def _floating(dtype: torch.dtype) -> torch.dtype:

@@ -116,19 +116,26 @@ def flow(
         num_steps: K ≥ 1.
 
     Returns:
-        ``[n, c]``. Differentiable twice: the second derivative goes through plain tensor operations.
+        ``[n, c]``. Differentiable any number of times: higher derivatives go through plain tensor operations.
 
     Raises:
         ValueError: where σ has no kernel.
+        TypeError: under torch.func or forward-mode differentiation (see :func:`available`).
         IndexError: for an index outside 0 … n − 1.
     """
     named = code(sigma)
     if named is None:
         raise ValueError(f"{sigma} has no compiled kernel; use the message-passing path")
-    order = EdgeOrder.of(edge_index, x.size(0))
     pull = 0.0 if anchor is None else float(pull)
     anchor = None if anchor is x else anchor
-    remember = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, p, scale, anchor))
+    given = [tensor for tensor in (x, p, scale, anchor) if tensor is not None]
+    if any(transformed(tensor) for tensor in given):
+        raise TypeError(
+            "the compiled flow knows reverse mode alone, and was asked for under torch.func or forward mode; "
+            "call the layer, which takes another way there, or plain_edge_sum"
+        )
+    order = EdgeOrder.of(edge_index, x.size(0))
+    remember = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)
     state: Tensor
     state, _ = torch.ops.contractive_gnn.flow(
         x, p, scale, anchor, list(order.arrays), *named, float(keep), pull, num_steps, remember
@@ -138,7 +145,7 @@ def flow(
 
 def fixed(step: Tensor | float, mu: float) -> bool:
     """Whether :func:`euler` takes this step: it has no gradient for one that multiplies a fidelity."""
-    return not (mu and isinstance(step, Tensor) and step.requires_grad)
+    return not (mu and isinstance(step, Tensor) and (step.requires_grad or transformed(step)))
 
 
 def euler(
@@ -371,10 +378,15 @@ def _gradient(ctx: Any, g: Tensor | None, _: Tensor | None) -> tuple[Any, ...]:
     rest = [None] * len(order), *(None for _ in ctx.constants), None, None
     if g is None:
         return None, None, None, None, *rest
-    if torch.is_grad_enabled():  # someone asks for the gradient's own graph: differentiate the plain formula
-        out = _again(x, p, scale, anchor, order, *(*ctx.constants, ctx.num_steps))
-        wanted = [tensor for tensor, need in zip((x, p, scale, anchor), needed, strict=True) if need]
-        found = iter(torch.autograd.grad(out, wanted, g, create_graph=True, materialize_grads=True))
+    again = torch.is_grad_enabled()  # someone asks for the gradient's own graph: differentiate the plain formula
+    if again or transformed(g):
+        with torch.enable_grad():
+            # by each argument alone: the ways from one to another (p may depend on x) are others' part of the chain
+            alone: list[Any] = [None if t is None else t.view_as(t) for t in (x, p, scale, anchor)]
+            x, p, scale, anchor = alone
+            out = _again(x, p, scale, anchor, order, *(*ctx.constants, ctx.num_steps))
+        wanted = [tensor for tensor, need in zip(alone, needed, strict=True) if need]
+        found = iter(torch.autograd.grad(out, wanted, g, create_graph=again, materialize_grads=True))
         return *(next(found) if need else None for need in needed), *rest
     own, by_weights = anchor is None, needed[1] or needed[2]
     grads = torch.ops.contractive_gnn.flow_backward(g, x, p, scale, between, order, *ctx.constants, own, by_weights)

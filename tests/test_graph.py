@@ -73,3 +73,20 @@ def test_two_fields_on_one_graph_have_their_own_weights() -> None:
 def test_only_a_matrix_has_one_row_for_each_node(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"x must have shape \[n, channels\], one row for each node, got"):
         Graph.of(torch.ones(shape), EDGES)
+
+
+def test_nothing_is_remembered_from_a_transformation() -> None:
+    known = graph(torch.ones(5))
+
+    def f(x: torch.Tensor) -> torch.Tensor:
+        return (x * known.row_sum(known.edge_weight)).sum()
+
+    x = torch.ones(3)
+    expected = torch.tensor([1.0, 2.0, 1.0])
+    assert torch.equal(torch.func.grad(f)(x), expected)
+    degree = known.row_sum(known.edge_weight)
+    assert torch.equal(degree, expected)
+    assert known.row_sum(known.edge_weight) is degree
+    assert torch.equal(torch.func.grad(f)(x), expected)
+    assert torch.equal(torch.func.jacfwd(f)(x), expected)
+    assert known.row_sum(known.edge_weight) is degree

@@ -5,11 +5,13 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 
 from contractive_gnn import kernels
 from contractive_gnn.activations import ACTIVATIONS, Activation, activation
 from contractive_gnn.dynamics import Diffusion
 from contractive_gnn.edge_order import EdgeOrder
+from contractive_gnn.graph import Graph
 from contractive_gnn.nn import FlowConv
 
 pytest.importorskip("numba", reason="the compiled kernel needs numba, which comes with the extra 'attacks'")
@@ -121,6 +123,67 @@ def test_a_second_derivative_in_one_argument_alone(wanted: str) -> None:
     out = compiled(*named.values())
     (gradient,) = torch.autograd.grad(out.square().sum(), named[wanted], create_graph=True)
     gradient.square().sum().backward()
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("sigma", SIGMAS)
+def test_arguments_that_depend_on_each_other_are_counted_once(sigma: Activation, case: Case) -> None:
+    x, p, *_, edges = problem(torch.float64)
+    edges = edges[:, edges[0] != edges[1]][:, :12]
+    compiled, plain = compiled_and_plain(sigma, edges, case)
+
+    def of(way: Callable[..., torch.Tensor], x: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+        weight = q[:12] * torch.sigmoid((x[edges[0]] * x[edges[1]]).sum(dim=1))
+        return way(x, weight, weight, x.sin()).sin()  # one tensor outside and inside of σ
+
+    found = [
+        torch.autograd.grad(of(way, x, p).sum(), (x, p), create_graph=create)
+        for way, create in ((plain, False), (compiled, False), (compiled, True))
+    ]
+    for gradient in found[1:]:
+        torch.testing.assert_close(gradient, found[0], rtol=1e-9, atol=1e-11)
+    third = []
+    for way in (compiled, plain):
+        (slope,) = torch.autograd.grad(of(way, x, p).sum(), x, create_graph=True)
+        (curvature,) = torch.autograd.grad(slope.square().sum(), x, create_graph=True)
+        third.append(torch.autograd.grad(curvature.square().sum(), (x, p)))
+    torch.testing.assert_close(third[0], third[1], rtol=1e-8, atol=1e-9)
+    assert torch.autograd.gradgradcheck(lambda *t: of(compiled, *t), (x, p.detach()))
+
+
+def test_many_gradients_at_once_take_the_plain_path() -> None:
+    x, p, *_, edges = problem(torch.float64)
+    compiled, _ = compiled_and_plain(activation("group-huber"), edges, Case())
+    rows = torch.eye(36, dtype=torch.float64).view(36, 9, 4)
+    out = compiled(x, p, p, x)
+    together = torch.autograd.grad(out, (x, p), rows, is_grads_batched=True, retain_graph=True)
+    for row, *gradient in zip(rows, *together, strict=True):
+        torch.testing.assert_close(tuple(gradient), torch.autograd.grad(out, (x, p), row, retain_graph=True))
+
+
+def test_it_is_refused_where_it_would_lose_a_tangent() -> None:
+    x, p, *_, edges = problem(torch.float64)
+    x, p, sigma = x.detach(), p.detach(), activation("huber")
+    with pytest.raises(TypeError, match="knows reverse mode alone"):
+        torch.func.grad(lambda x: kernels.flow(x, p, edges, sigma).sum())(x)
+    with forward_ad.dual_level(), pytest.raises(TypeError, match="knows reverse mode alone"):
+        kernels.flow(x, forward_ad.make_dual(p, p), edges, sigma)
+
+
+def test_a_step_with_a_tangent_is_differentiated() -> None:
+    x, p, *_, edges = problem(torch.float64)
+    x, graph, field = x.detach(), Graph(edges, p.detach(), 9), Diffusion(mu=0.5)
+    h = torch.tensor(0.3, dtype=torch.float64)
+
+    def of(h: torch.Tensor) -> torch.Tensor:
+        return field.euler(x, graph, step=h, num_steps=3, anchor=2 * x).sin().sum()
+
+    expected = torch.func.grad(of)(h)
+    step = h.clone().requires_grad_()
+    torch.testing.assert_close(torch.autograd.grad(of(step), step)[0], expected)
+    with forward_ad.dual_level():
+        tangent = forward_ad.unpack_dual(of(forward_ad.make_dual(h, torch.ones_like(h)))).tangent  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(tangent, expected)
 
 
 def test_forward_mode_takes_the_plain_path() -> None:

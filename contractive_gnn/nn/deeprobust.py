@@ -53,7 +53,8 @@ class DeepRobustModel(nn.Module, ABC):
     Attributes:
         edge_weight_gradient: whether the output is differentiable in ``edge_weight``: "exact"; "approximate", where a
             step of the model is replaced by its first-order approximation in the backward pass; or "none". An adaptive
-            attack by gradients is meaningful for the first, weaker for the second and impossible for the third.
+            attack by gradients is meaningful for the first, weaker for the second and impossible for the third. First
+            derivatives are meant: but for Pro-GNN's, ``create_graph=True`` raises NotImplementedError.
         inner: DeepRobust's module.
     """
 
@@ -196,7 +197,7 @@ class RGCN(DeepRobustModel):
         mean, variance = self.inner.gc1(_dense(x), by_mean, by_variance, self.inner.gamma)
         mean, _ = self.inner.gc2(mean, variance, by_mean, by_variance, self.inner.gamma)
         self._forget()
-        return mean  # type: ignore[no-any-return]
+        return _once_differentiable(mean)
 
     def _forget(self) -> None:
         # the first layer keeps its last activations for the training loss: tensors of an autograd graph
@@ -234,7 +235,7 @@ class _PreprocessedGCN(DeepRobustModel):
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Class scores (log-probabilities)."""
         x = _dense(x)
-        return self.inner(x, self._clean(x, edge_index, edge_weight))  # type: ignore[no-any-return]
+        return _once_differentiable(self.inner(x, self._clean(x, edge_index, edge_weight)))
 
     @abstractmethod
     def _clean(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None) -> Tensor:
@@ -568,7 +569,7 @@ class SimPGCN(DeepRobustModel):
         logits = self.inner(x, normalised_adjacency(edge_index, edge_weight, x.size(0), dtype=x.dtype))
         # the scores of the last forward: a tensor of an autograd graph
         self.inner.ss = None
-        return logits  # type: ignore[no-any-return]
+        return _once_differentiable(logits)
 
     def _find_similar(self, x: Tensor) -> None:
         normalise = import_deeprobust("graph.defense.simpgcn").preprocess_adj_noloop
@@ -760,6 +761,21 @@ def normalised_adjacency(
     scale = values.new_zeros(n).index_add(0, row, values).pow(power)
     values = scale[row] * values * scale[column]
     return torch.sparse_coo_tensor(torch.stack([row, column]), values, (n, n)).coalesce()
+
+
+def _once_differentiable(scores: Tensor) -> Tensor:
+    """The scores, whose gradient cannot be differentiated: torch's product with a sparse matrix gets that wrong."""
+
+    def refuse(g: Tensor) -> None:
+        if torch.is_grad_enabled():
+            raise NotImplementedError(
+                "create_graph=True asks for second derivatives, which DeepRobust's models do not have: torch's product "
+                "with a sparse adjacency gets them wrong; take first ones, and differences of those"
+            )
+
+    if scores.requires_grad:
+        scores.register_hook(refuse)  # type: ignore[no-untyped-call]
+    return scores
 
 
 def _dense(x: Tensor) -> Tensor:

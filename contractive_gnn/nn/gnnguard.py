@@ -9,7 +9,7 @@ from torch_geometric.nn import GCNConv
 from contractive_gnn.checks import check_real, check_widths
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn.arguments import check_features, edge_list, widened
-from contractive_gnn.nn.sparse import Linear, dropout
+from contractive_gnn.nn.sparse import Linear, dropout, unit_rows
 from contractive_gnn.seeding import drawing
 
 _BLOCK = 256  # features whose products over all edges are in memory at once
@@ -104,6 +104,6 @@ class GNNGuard(nn.Module):
 
 
 def _cosine(x: Tensor, graph: Graph) -> Tensor:
-    x = nn.functional.normalize(x if x.layout == torch.strided else x.to_dense(), dim=1)
+    x = unit_rows(x if x.layout == torch.strided else x.to_dense())
     blocks = torch.split(x, _BLOCK, dim=1)
     return torch.stack([(z[graph.target] * z[graph.source]).sum(dim=1) for z in blocks]).sum(dim=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor, nn
 
@@ -15,12 +17,25 @@ from contractive_gnn.nn.bound import simple
 from contractive_gnn.norms import number
 
 
+class _Euler(nn.Module):
+    """One Euler step of a field, as a module: a function of its parameters."""
+
+    def __init__(self, dynamics: Dynamics, step: float) -> None:
+        super().__init__()
+        self.dynamics, self.step = dynamics, step
+
+    def forward(self, x: Tensor, graph: Graph, anchor: Tensor) -> Tensor:
+        """``x + h X(x)``."""
+        return x + self.step * self.dynamics.field(x, graph, anchor=anchor)
+
+
 class EquilibriumConv(nn.Module):
     r"""The equilibrium of a field as a layer: ``X(x*; u) = 0`` with the input u as the anchor.
 
     With a field that contracts at κ > 0 there is exactly one, the layer is ``anchor_lipschitz/κ``-Lipschitz in the
     field's norm, and it is found by Euler steps of the longest contracting length; the gradient is that of the implicit
-    function theorem (:func:`~contractive_gnn.integrators.fixed_point`), so memory does not grow with the iterations.
+    function theorem (:func:`~contractive_gnn.integrators.fixed_point`), so memory does not grow with the iterations; in
+    reverse mode it can be taken any number of times.
     With :class:`~contractive_gnn.dynamics.ImplicitFlow` it is the implicit network of Jafarpour et al. (NeurIPS 2021)
     on a graph; with a gradient flow, the proximal point of its potential.
 
@@ -34,6 +49,7 @@ class EquilibriumConv(nn.Module):
 
     Raises:
         ValueError: where the field does not contract on the graph.
+        NotImplementedError: under forward mode or torch.func.
         ConvergenceError: where the tolerance is not met.
     """
 
@@ -67,10 +83,21 @@ class EquilibriumConv(nn.Module):
                 f"{self.dynamics} has no unique equilibrium that is proved on this graph: its rate is {rate:.3g}, "
                 "and must be positive; raise its mu (or lower gamma)"
             )
+        euler = _Euler(self.dynamics, step)
+        learned = dict(euler.named_parameters())
+
+        def f(y: Tensor, anchor: Tensor, weight: Tensor, *parameters: Tensor) -> Tensor:
+            current = graph if weight is graph.edge_weight else dataclasses.replace(graph, edge_weight=weight)
+            given = dict(zip(learned, parameters, strict=True))
+            return torch.func.functional_call(euler, given, (y, current, anchor))  # type: ignore[no-any-return]
+
         with torch.autocast(x.device.type, enabled=False):  # no iteration comes to rest in half precision
             return fixed_point(
-                lambda y: y + step * self.dynamics.field(y, graph, anchor=x),
+                f,
                 x.detach(),
+                x,
+                graph.edge_weight,
+                *learned.values(),
                 tolerance=self.tolerance,
                 max_iterations=self.max_iterations,
             ).to(dtype)

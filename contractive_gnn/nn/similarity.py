@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, ClassVar, Literal
 
@@ -13,6 +13,7 @@ import scipy.sparse as sp
 import torch
 from scipy.sparse.linalg import LinearOperator, svds
 from torch import Tensor, nn
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
@@ -20,7 +21,7 @@ from contractive_gnn import inputs, kernels
 from contractive_gnn.activations import Activation, GroupFirm, Identity, activation
 from contractive_gnn.checks import check_flag, check_real, check_whole
 from contractive_gnn.dynamics import GradientFlow
-from contractive_gnn.graph import Graph
+from contractive_gnn.graph import Graph, transformed
 from contractive_gnn.inputs import checked
 from contractive_gnn.nn.arguments import check_features, edge_list, refuse_export, widened
 from contractive_gnn.nn.batch import graph_by_graph
@@ -28,7 +29,7 @@ from contractive_gnn.nn.bound import CoupledBound, altered, unknown
 from contractive_gnn.nn.communities import seeded_communities
 from contractive_gnn.nn.flow import FlowConv, FlowGNN
 from contractive_gnn.nn.reliability import Reliability
-from contractive_gnn.nn.sparse import normalize_rows
+from contractive_gnn.nn.sparse import normalize_rows, unit_rows
 
 Source = Literal["auto", "features", "structure"]
 
@@ -90,7 +91,8 @@ class Similarity(nn.Module):
     all nodes share: without it an edge between unlike nodes has a cosine near 0.
 
     Differentiable in ``edge_weight`` and in ``x``, for attackers who aim at it, with V and the inverse document
-    frequencies held fixed (a change of one entry turns the singular vectors by its share of the whole matrix). Rows are
+    frequencies held fixed (a change of one entry turns the singular vectors by its share of the whole matrix), in
+    reverse and in forward mode, any number of times and under torch.func, save a ``vmap`` over ``x``. Rows are
     normalised, so a constant factor of the features, or of one node's, changes nothing. What was found out about a
     tensor is kept with it: do not change features through ``x.data`` or NumPy, of which torch takes no note.
 
@@ -252,7 +254,9 @@ class Similarity(nn.Module):
 
     def embedding(self, x: Tensor, graph: Graph) -> Tensor:
         """Z, ``[n, rank]``: principal components with rows of length 1, or 0 where a node has no feature."""
-        if self.source == "features" or (self.source == "auto" and not self._speechless(lambda: _one_hot(x), x)):
+        if self.source == "features" or (
+            self.source == "auto" and not self._speechless(lambda: _of_values(_one_hot, x), x)
+        ):
             if x.requires_grad:
                 return self._of_features(x)
             z: Tensor = self._embedded(lambda: self._of_features(x), x)
@@ -260,13 +264,19 @@ class Similarity(nn.Module):
         return self._of_structure(x, graph)
 
     def _of_features(self, x: Tensor) -> Tensor:
-        axes, idf = self._axes(lambda: _principal_axes(_csr(x), self.rank), x)
+        axes, idf = self._axes(lambda: _of_values(lambda x: _principal_axes(_csr(x), self.rank), x), x)
         rows = normalize_rows(x, idf.to(x.device, x.dtype))
-        return _centred(rows.to_dense() if axes is None else rows @ axes.to(x.device, x.dtype), _occupied(x))
+        if axes is not None:
+            rows = rows @ axes.to(x.device, x.dtype)
+        elif rows.layout != torch.strided:  # of a dense matrix, to_dense loses the tangent of torch.func.jvp
+            rows = rows.to_dense()
+        return _centred(rows, _occupied(x))
 
     def _of_structure(self, x: Tensor, graph: Graph) -> Tensor:
+        given = graph.edge_index, graph.edge_weight
         axes, idf = self._axes(
-            lambda: _principal_axes(_adjacency(graph), self.rank), graph.edge_index, graph.edge_weight
+            lambda: _of_values(lambda e, a: _principal_axes(_adjacency(e, a, graph.num_nodes), self.rank), *given),
+            *given,
         )
         idf, a = idf.to(x.device, x.dtype), graph.edge_weight
         axes = torch.diag(idf) if axes is None else idf.unsqueeze(-1) * axes.to(idf)
@@ -285,12 +295,12 @@ def _centred(z: Tensor, known: Tensor) -> Tensor:
     """The rows of z that are ``known`` (0 or 1, ``[n]``) less their mean, with length 1; the others 0."""
     known = known.unsqueeze(-1)
     z = known * (z - (known * z).sum(dim=0) / known.sum().clamp(min=1.0))
-    return nn.functional.normalize(z, dim=1)
+    return unit_rows(z)
 
 
 def _cosine(h: Tensor, graph: Graph) -> Tensor:
     """``cos(h_i, h_j)`` on the edges, ``[E]``."""
-    h = nn.functional.normalize(h, dim=1)
+    h = unit_rows(h)
     return (h[graph.source] * h[graph.target]).sum(dim=1)
 
 
@@ -338,9 +348,8 @@ def _csr(x: Tensor) -> sp.csr_matrix:
     return sp.csr_matrix(x.numpy().astype(np.float64))
 
 
-def _adjacency(graph: Graph) -> sp.csr_matrix:
-    n = graph.num_nodes
-    ends, values = graph.edge_index.cpu().numpy(), graph.edge_weight.detach().cpu().numpy().astype(np.float64)
+def _adjacency(edge_index: Tensor, edge_weight: Tensor, n: int) -> sp.csr_matrix:
+    ends, values = edge_index.cpu().numpy(), edge_weight.detach().cpu().numpy().astype(np.float64)
     adjacency = sp.csr_matrix((values, (ends[1], ends[0])), shape=(n, n))
     adjacency.setdiag(1.0)
     adjacency.eliminate_zeros()
@@ -413,6 +422,29 @@ def _above_the_gap(
     return found
 
 
+def _of_values(compute: Callable[..., Any], *tensors: Tensor) -> Any:
+    """What ``compute`` makes of the tensors' values, a constant to whatever torch.func does with them.
+
+    Raises:
+        NotImplementedError: under ``torch.func.vmap`` over one of them, which has no one value.
+    """
+    if torch.compiler.is_compiling() or not torch._C._are_functorch_transforms_active():
+        return compute(*tensors)
+    with temporarily_clear_interpreter_stack():
+        return compute(*map(_value, tensors))
+
+
+def _value(tensor: Tensor) -> Tensor:
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        if torch._C._functorch.is_batchedtensor(tensor):
+            raise NotImplementedError(
+                "the similarity finds the singular vectors of one graph at a time, and torch.func.vmap gave it many; "
+                "call the model for each graph in a loop instead, and torch.stack the results"
+            )
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    return tensor
+
+
 class _Last:
     """The latest result, for as long as it is asked for the same tensors with the same contents."""
 
@@ -422,8 +454,10 @@ class _Last:
         self._value: Any = None
 
     def __call__(self, compute: Any, *tensors: Tensor | None) -> Any:
-        inference = torch.is_inference_mode_enabled() or any(t is not None and t.is_inference() for t in tensors)
-        if inference or torch.compiler.is_compiling():
+        # is_compiling first: the other questions cannot be traced
+        if torch.compiler.is_compiling() or torch.is_inference_mode_enabled():
+            return compute()
+        if any(t is not None and (t.is_inference() or transformed(t)) for t in tensors):
             return compute()
         key = [(id(t), None if t is None else t._version) for t in tensors]
         if key != self._key:

@@ -114,8 +114,9 @@ class ElasticConv(nn.Module):
     def _project(self, dual: Tensor) -> Tensor:
         if self.norm == "l1":
             return dual.clamp(-self.lambda1, self.lambda1)
-        length: Tensor = torch.linalg.vector_norm(dual, dim=1, keepdim=True)
-        return dual * (self.lambda1 / length.clamp(min=self.lambda1))
+        still = (dual == 0).all(dim=1, keepdim=True)  # where the norm has no derivative, as on a self-loop
+        length: Tensor = torch.linalg.vector_norm(torch.where(still, 1.0, dual), dim=1, keepdim=True)
+        return dual * (self.lambda1 / length.masked_fill(still, 0.0).clamp(min=self.lambda1))
 
     def extra_repr(self) -> str:
         """Show the options."""

@@ -44,10 +44,14 @@ def product(x: Tensor, h: Tensor) -> Tensor:
     Either is a pass over the stored values other than 0; torch sorts those of xᵀ for each gradient, which takes longer
     than the product itself. Differentiable in both, any number of times.
     """
-    if not kernels.available(_IDENTITY, h, x):
-        out: Tensor = torch.sparse.mm(x, h)
+    if kernels.available(_IDENTITY, h, x):
+        values, pointer, column = _stored(x)
+        out: Tensor = _Product.apply(values, h, pointer, column, x.shape[1], False)
+    elif x.requires_grad or transformed(h):  # derivatives that torch's product of such a matrix does not have
+        values, pointer, column = _stored(x)
+        out = _plain_product(values, h, pointer, column, x.shape[1], False)
     else:
-        out = _Product.apply(x.values(), h, x.crow_indices(), x.col_indices(), x.shape[1], False)
+        out = torch.sparse.mm(x, h)
     return out
 
 
@@ -67,12 +71,37 @@ class _Product(torch.autograd.Function):
         values, h, pointer, column = ctx.saved_tensors
         by_values = by_h = None
         if ctx.needs_input_grad[0]:
-            row = torch.repeat_interleave(torch.arange(pointer.numel() - 1), pointer.diff())
+            row = _rows(pointer)
             at_row, at_column = (h, g) if ctx.transposed else (g, h)
             by_values = (at_row[row] * at_column[column]).sum(dim=1)
         if ctx.needs_input_grad[1]:
-            by_h = _Product.apply(values, g, pointer, column, ctx.d, not ctx.transposed)
+            apply = _plain_product if transformed(g) else _Product.apply  # many gradients at once come transformed
+            by_h = apply(values, g, pointer, column, ctx.d, not ctx.transposed)
         return by_values, by_h, None, None, None, None
+
+
+def _plain_product(values: Tensor, h: Tensor, pointer: Tensor, column: Tensor, d: int, transposed: bool) -> Tensor:
+    """:class:`_Product` with tensor operations."""
+    row, n = _rows(pointer), pointer.numel() - 1
+    source, target, size = (row, column, d) if transposed else (column, row, n)
+    return h.new_zeros(size, h.shape[1]).index_add(0, target, values.unsqueeze(-1) * h[source])
+
+
+def _stored(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Values, pointer and columns of a ``sparse_csr`` matrix."""
+    try:
+        return x.values(), x.crow_indices(), x.col_indices()
+    except RuntimeError as error:
+        if not torch._C._are_functorch_transforms_active():
+            raise
+        raise NotImplementedError(
+            "torch.func does not differentiate beside sparse_csr features; give x.to_dense()"
+        ) from error
+
+
+def _rows(pointer: Tensor) -> Tensor:
+    """The row of every stored value."""
+    return torch.repeat_interleave(torch.arange(pointer.numel() - 1, device=pointer.device), pointer.diff())
 
 
 def _product(values: Tensor, h: Tensor, pointer: Tensor, column: Tensor, d: int, transposed: bool) -> Tensor:
@@ -103,8 +132,9 @@ def dropout(x: Tensor, p: float, *, training: bool) -> Tensor:
         return x
     if x.layout != torch.sparse_csr:
         return _dropout(x, p)
-    values = _dropout(x.values(), p)
-    return torch.sparse_csr_tensor(x.crow_indices(), x.col_indices(), values, x.shape, check_invariants=False)
+    values, pointer, column = _stored(x)
+    values = _dropout(values, p)
+    return torch.sparse_csr_tensor(pointer, column, values, x.shape, check_invariants=False)
 
 
 def _dropout(x: Tensor, p: float) -> Tensor:
@@ -125,12 +155,28 @@ _DRAWS: Final = 1 << 16
 def normalize_rows(x: Tensor, weight: Tensor | None = None) -> Tensor:
     """``x diag(weight)`` with rows of length 1 (rows of zeros stay), for ``x`` ``[n, d]`` dense or ``sparse_csr``."""
     if x.layout != torch.sparse_csr:
-        return torch.nn.functional.normalize(x if weight is None else x * weight, dim=1)
-    values = x.values() if weight is None else x.values() * weight[x.col_indices()]
-    row = torch.repeat_interleave(torch.arange(x.shape[0], device=x.device), x.crow_indices().diff())
-    length = values.new_zeros(x.shape[0]).index_add(0, row, values.square()).sqrt()
+        return unit_rows(x if weight is None else x * weight)
+    values, pointer, column = _stored(x)
+    values = values if weight is None else values * weight[column]
+    row = _rows(pointer)
+    squares = values.new_zeros(x.shape[0]).index_add(0, row, values.square())
+    length = squares.masked_fill(squares == 0, 1.0).sqrt()  # a root has no derivative at 0
     values = values / length.clamp(min=torch.finfo(x.dtype).tiny)[row]
-    return torch.sparse_csr_tensor(x.crow_indices(), x.col_indices(), values, x.shape, check_invariants=False)
+    return torch.sparse_csr_tensor(pointer, column, values, x.shape, check_invariants=False)
+
+
+def unit_rows(h: Tensor) -> Tensor:
+    """``h_i / max(‖h_i‖, ε)`` as ``torch.nn.functional.normalize`` has it, with all derivatives at rows of zeros too.
+
+    The norm itself has none there, and torch's second derivative of it is not a number.
+    """
+    blank = (h == 0).all(dim=1, keepdim=True)
+    length: Tensor = torch.linalg.vector_norm(torch.where(blank, 1.0, h), dim=1, keepdim=True)
+    return h / length.masked_fill(blank, 0.0).clamp(min=_LEAST)
+
+
+_LEAST: Final = 1e-12
+"""The ε of ``torch.nn.functional.normalize``."""
 
 
 def compress(x: Tensor, *, max_density: float = 0.2) -> Tensor:

@@ -91,3 +91,60 @@ def test_an_expansion_has_no_fixed_point_to_find() -> None:
     with pytest.raises(ConvergenceError, match="the fixed point was not reached"):
         fixed_point(lambda x: 2 * x + 1, torch.ones(3))
     assert float(fixed_point(lambda x: 0.5 * x + 1, torch.zeros(()))) == pytest.approx(2.0)
+
+
+def test_its_gradient_can_be_differentiated_again_and_again() -> None:
+    conv = EquilibriumConv(GradientFlow(2, mu=0.9).double(), max_iterations=5000)
+    u, weight = draw(7, 2).requires_grad_(), GRAPH.edge_weight.clone().requires_grad_()
+    point = (u, weight, *conv.parameters())
+    directions = [draw(*t.shape, seed=1) for t in point]
+
+    def derivative(order: int) -> torch.Tensor:
+        value = conv(u, GRAPH.edge_index, weight).sin().sum()
+        for _ in range(order):
+            gradient = torch.autograd.grad(value, point, create_graph=True)
+            value = torch.stack([(g * v).sum() for g, v in zip(gradient, directions, strict=True)]).sum()
+        return value.detach()
+
+    def move(distance: float) -> None:
+        with torch.no_grad():
+            for t, v in zip(point, directions, strict=True):
+                t.add_(distance * v)
+
+    for order in (1, 2, 3):
+        found, ends = derivative(order), []
+        for distance in (1e-5, -2e-5):
+            move(distance)
+            ends.append(derivative(order - 1))
+        move(1e-5)
+        torch.testing.assert_close(found, (ends[0] - ends[1]) / 2e-5, rtol=1e-6, atol=1e-6)
+
+
+def test_a_fixed_point_is_differentiated_by_its_inputs_alone() -> None:
+    a = torch.full((3,), 0.5, requires_grad=True)
+    with pytest.raises(ValueError, match="not one of its arguments"):
+        fixed_point(lambda x: 0.5 * x + a, torch.zeros(3))
+    solved = fixed_point(lambda x, a: 0.5 * x + a, torch.zeros(3), a)
+    torch.testing.assert_close(torch.autograd.grad(solved.sum(), a)[0], torch.full((3,), 2.0))
+    with torch.no_grad():
+        torch.testing.assert_close(fixed_point(lambda x: 0.5 * x + a, torch.zeros(3)), torch.ones(3))
+
+
+def test_other_modes_than_reverse_are_refused() -> None:
+    conv, u = EquilibriumConv(flow()), draw(7, 3)
+
+    def f(u: torch.Tensor) -> torch.Tensor:
+        return conv(u, GRAPH.edge_index)
+
+    attempts = (
+        lambda: torch.func.grad(lambda u: f(u).sum())(u),
+        lambda: torch.func.jvp(f, (u,), (u,)),
+        lambda: torch.func.vmap(f)(u[None]),
+        lambda: torch.autograd.functional.jacobian(f, u, vectorize=True),  # type: ignore[no-untyped-call]
+    )
+    for attempt in attempts:
+        with pytest.raises(NotImplementedError, match="a fixed point is differentiated in reverse mode"):
+            attempt()
+    expected = torch.autograd.functional.jacobian(f, u)  # type: ignore[no-untyped-call]
+    tangent = torch.autograd.functional.jvp(f, u, u)[1]  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(tangent, torch.tensordot(expected, u))

@@ -9,12 +9,13 @@ import scipy.sparse as sp
 import torch
 from scipy.sparse.linalg import svds
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch_geometric.data import Data
 
 from contractive_gnn import attacks, datasets, kernels, nn
-from contractive_gnn.graph import Graph
+from contractive_gnn.graph import Graph, transformed
 from contractive_gnn.nn import similarity
-from contractive_gnn.nn.similarity import Similarity, SimilarityWeights, robust
+from contractive_gnn.nn.similarity import Similarity, SimilarityWeights, Source, robust
 from contractive_gnn.nn.sparse import compress
 from contractive_gnn.training import evaluate, fit
 
@@ -430,3 +431,78 @@ def test_a_rank_beyond_that_of_the_features_is_no_tie() -> None:
     axes, _ = similarity._principal_axes(sp.csr_matrix(x.numpy()), 5)
     assert axes is not None
     assert axes.shape == (18, 5)
+
+
+TRANSFORMED = ["csgnn", "robust", "robust-provable", "robust-provable-ensemble", "robust-hedged"]
+
+
+@pytest.mark.parametrize("name", TRANSFORMED)
+@pytest.mark.parametrize("rank", [3, 64])
+def test_torch_func_differentiates_what_autograd_does(data: Data, name: str, rank: int) -> None:
+    torch.manual_seed(0)
+    model = nn.build(name, 12, 3).double().eval()
+    for part in model.modules():
+        if isinstance(part, Similarity):
+            part.rank = rank  # at 3 there are singular vectors to hold fixed, at 64 the features are taken as they are
+    x, generator = data.x.double() + 0.1, torch.Generator().manual_seed(0)
+    u, v = (torch.randn(x.shape, dtype=torch.float64, generator=generator) for _ in range(2))
+
+    def f(x: Tensor) -> Tensor:
+        return model(x, data.edge_index).square().sum()  # type: ignore[no-any-return]
+
+    leaf = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(f(leaf), leaf, create_graph=True)
+    (curvature,) = torch.autograd.grad((gradient * v).sum(), leaf)
+    slope, bend = (gradient.detach() * v).sum(), (curvature * u).sum()
+    torch.testing.assert_close(torch.func.grad(f)(x), gradient.detach(), rtol=1e-8, atol=1e-9)
+    torch.testing.assert_close(torch.func.jvp(f, (x,), (v,))[1], slope, rtol=1e-8, atol=1e-9)
+    twice = torch.func.jvp(torch.func.grad(f), (x,), (v,))[1]
+    torch.testing.assert_close(twice, curvature, rtol=1e-7, atol=1e-7)
+    origin = torch.zeros(2, dtype=torch.float64)
+
+    def plane(t: Tensor) -> Tensor:
+        return f(x + t[0] * u + t[1] * v)
+
+    for jacobian in (torch.func.jacrev, torch.func.jacfwd):
+        torch.testing.assert_close(jacobian(plane)(origin)[1], slope, rtol=1e-8, atol=1e-9)
+    torch.testing.assert_close(torch.func.hessian(plane)(origin)[0, 1], bend, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("source", ["auto", "features", "structure"])
+def test_one_call_for_many_features_is_refused(data: Data, source: Source) -> None:
+    many = torch.stack([data.x, 2 * data.x])
+    similarity = Similarity(source=source)
+    if source == "structure":  # which features are not looked at for
+        weights = torch.func.vmap(lambda x: similarity(x, data.edge_index))(many)
+        torch.testing.assert_close(weights[1], similarity(data.x, data.edge_index))
+        return
+    with pytest.raises(NotImplementedError, match="call the model for each graph in a loop"):
+        torch.func.vmap(lambda x: similarity(x, data.edge_index))(many)
+
+
+@pytest.mark.parametrize("source", ["features", "structure"])
+def test_nothing_is_kept_from_a_transformation_nor_served_to_one(data: Data, source: Source) -> None:
+    def wrapped(similarity: Similarity) -> bool:
+        lasts = [similarity._axes, similarity._speechless, similarity._embedded, similarity._latest]
+        kept = [t for last in lasts for t in (*last._tensors, last._value) if isinstance(t, Tensor)]
+        return any(transformed(t) or t.is_inference() for t in kept)
+
+    similarity, x = Similarity(source=source, rank=3), data.x.double()
+
+    def f(x: Tensor, similarity: Similarity = similarity) -> Tensor:
+        return similarity(x, data.edge_index).sum() + x.sum()
+
+    expected = Similarity(source=source, rank=3)(x, data.edge_index)
+    leaf = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(f(leaf, Similarity(source=source, rank=3)), leaf)
+    for _ in range(2):  # before there is anything to serve, and after
+        torch.testing.assert_close(torch.func.grad(f)(x), gradient)
+        with forward_ad.dual_level():
+            tangent = forward_ad.unpack_dual(f(forward_ad.make_dual(x, x))).tangent  # type: ignore[no-untyped-call]
+        torch.testing.assert_close(tangent, (gradient * x).sum())
+        with torch.inference_mode():
+            torch.testing.assert_close(similarity(x, data.edge_index), expected)
+        assert not wrapped(similarity)
+        torch.testing.assert_close(similarity(x, data.edge_index), expected)
+        assert not wrapped(similarity)
+        assert similarity(x, data.edge_index) is similarity(x, data.edge_index)

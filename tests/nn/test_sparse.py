@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from contractive_gnn import kernels
-from contractive_gnn.nn.sparse import Linear, dropout, product
+from contractive_gnn.nn.sparse import Linear, dropout, normalize_rows, product, unit_rows
 
 
 def matrices(dtype: torch.dtype = torch.float64, channels: int = 3) -> tuple[Tensor, Tensor, Tensor]:
@@ -88,3 +88,43 @@ def test_dropout_keeps_its_share_and_scales_it(dtype: torch.dtype) -> None:
     assert torch.equal(dropout(x, 0.3, training=True), out)
     assert dropout(x, 0.3, training=False) is x
     assert not dropout(x, 1.0, training=True).any()
+
+
+def test_derivatives_that_torch_has_not_take_the_plain_product() -> None:
+    x, h, _ = matrices()
+    sparse = x.to_sparse_csr()
+    jacobian = torch.autograd.functional.jacobian(lambda h: product(sparse, h), h)  # type: ignore[no-untyped-call]
+    together = torch.autograd.functional.jacobian(lambda h: product(sparse, h), h, vectorize=True)  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(together, jacobian)
+    torch.testing.assert_close(torch.func.vmap(lambda h: product(sparse, h))(torch.stack([h, 2 * h]))[1], 2 * x @ h)
+    leaf = sparse.detach().clone().requires_grad_()
+    with kernels.disabled():
+        (slope,) = torch.autograd.grad(product(leaf, h.requires_grad_()).square().sum(), h, create_graph=True)
+        (by_x,) = torch.autograd.grad(slope.square().sum(), leaf)
+    dense = x.clone().requires_grad_()
+    (slope,) = torch.autograd.grad((dense @ h).square().sum(), h, create_graph=True)
+    expected = torch.autograd.grad(slope.square().sum(), dense)[0] * (x != 0)
+    torch.testing.assert_close(by_x.to_dense(), expected)
+
+
+def test_torch_func_beside_sparse_features_is_refused() -> None:
+    x, h, _ = matrices()
+    sparse = x.to_sparse_csr()
+    for f in (
+        lambda h: product(sparse, h).sum(),
+        lambda h: (normalize_rows(sparse).values().sum() * h).sum(),
+        lambda h: (dropout(sparse, 0.5, training=True).values().sum() * h).sum(),
+    ):
+        with pytest.raises(NotImplementedError, match=r"give x.to_dense\(\)"):
+            torch.func.grad(f)(h)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_unit_rows_are_those_of_torch_with_a_second_derivative_at_zero(dtype: torch.dtype) -> None:
+    x, _, g = matrices(dtype)
+    x = x[:, :3].clone().requires_grad_()
+    ours, theirs = unit_rows(x), torch.nn.functional.normalize(x, dim=1)
+    assert torch.equal(ours, theirs)
+    torch.testing.assert_close(torch.autograd.grad(ours, x, g), torch.autograd.grad(theirs, x, g))
+    (slope,) = torch.autograd.grad(unit_rows(x), x, g, create_graph=True)
+    assert bool(torch.autograd.grad(slope.sum(), x)[0].isfinite().all())
