@@ -16,6 +16,7 @@ from contractive_gnn import inputs
 from contractive_gnn.dynamics import Dynamics
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn.parametrizations import Constraint
+from contractive_gnn.nn.plain import altered, plain_type, reduced_precision
 from contractive_gnn.nn.sparse import Linear
 from contractive_gnn.norms import family, number, operator_norm
 
@@ -198,11 +199,11 @@ def compose(
     )
 
 
-def altered(model: nn.Module, linear: Sequence[nn.Module], exactly: Mapping[type, Sequence[nn.Module]]) -> str:
+def doubt(model: nn.Module, linear: Sequence[nn.Module], exactly: Mapping[type, Sequence[nn.Module]]) -> str:
     """Why a model may compute something else than its constants are those of; empty if it does not.
 
-    Hooks, another ``forward``, and parametrisations other than those of :mod:`contractive_gnn.nn.parametrizations` are
-    outside the proof, and so is the rounding of half precision.
+    What :mod:`contractive_gnn.nn.plain` finds, parametrisations other than those of
+    :mod:`contractive_gnn.nn.parametrizations`, and the rounding of half precision are outside the proof.
 
     Args:
         model: the whole.
@@ -217,20 +218,15 @@ def altered(model: nn.Module, linear: Sequence[nn.Module], exactly: Mapping[type
             raise ValueError(f"the parameter {name} has entries that are not finite: train the model anew, or load it")
         if parameter.dtype not in (torch.float32, torch.float64):
             return f"{name} is {parameter.dtype}, whose rounding the bound does not cover: take model.float()"
-    ours = {id(part) for module in linear for part in _constraints(module)}
-    for name, module in model.named_modules():
-        where = name or type(model).__name__
-        if "forward" in vars(module):
-            return f"forward of {where} was replaced"
-        if id(module) not in ours and any(
-            hooks for key, hooks in vars(module).items() if key.endswith("_hooks") and "forward" in key
-        ):
-            return f"{where} has forward hooks, which may change what it computes"
+    reason = altered(model, trusted=[part for module in linear for part in _constraints(module)])
+    if reason := reason or reduced_precision(list(model.parameters())):
+        return reason
     for kind, modules in ((Linear, linear), *exactly.items()):
         for module in modules:
-            known = is_parametrized(module) and bool(_constraints(module)) and type(module).__bases__ == (kind,)
-            if type(module) is not kind and not known:
+            if plain_type(module) is not kind:
                 return f"{type(module).__name__} stands in the place of {kind.__name__}, and may compute something else"
+            if is_parametrized(module) and not _constraints(module):
+                return f"a {kind.__name__} has a parametrisation whose constants are not known"
     return ""
 
 

@@ -21,7 +21,7 @@ from contractive_gnn.dynamics.gradient_flow import Normalization, Placement
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn.arguments import check_features, edge_list, widened
 from contractive_gnn.nn.batch import graph_by_graph
-from contractive_gnn.nn.bound import CoupledBound, LayerBound, altered, compose, layer_bound, linear_norm, unknown
+from contractive_gnn.nn.bound import CoupledBound, LayerBound, compose, doubt, layer_bound, linear_norm, unknown
 from contractive_gnn.nn.sparse import Linear, dropout
 from contractive_gnn.norms import number
 
@@ -302,7 +302,7 @@ class CSGNN(nn.Module):
         graph = inputs.undirected(x, edge_index, edge_weight)
         flows = [block.adjacency_flow for block in self.layers() if block.adjacency_flow is not None]
         exactly: dict[type, Sequence[nn.Module]] = {CSGNN: (self,), CoupledConv: self.layers(), AdjacencyFlow: flows}
-        if reason := altered(self, (self.encoder, self.decoder), exactly):
+        if reason := doubt(self, (self.encoder, self.decoder), exactly):
             return unknown(reason, self.layers()[0].norm)
         model = self
         if any(block.placement == "inside" for block in self.layers()):

@@ -16,7 +16,7 @@ from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import contraction_factor, integrate, solver
 from contractive_gnn.nn.arguments import check_features, edge_list, widened
 from contractive_gnn.nn.batch import graph_by_graph
-from contractive_gnn.nn.bound import CoupledBound, altered, compose, layer_bound, linear_norm, simple, unknown
+from contractive_gnn.nn.bound import CoupledBound, compose, doubt, layer_bound, linear_norm, simple, unknown
 from contractive_gnn.nn.sparse import Linear, dropout
 from contractive_gnn.norms import number
 
@@ -213,7 +213,7 @@ class FlowGNN(nn.Module):
         """
         x = inputs.features(x)
         graph = inputs.undirected(x, edge_index, edge_weight)
-        reason = altered(self, (self.encoder, self.decoder), {FlowGNN: (self,), FlowConv: (self.conv,)})
+        reason = doubt(self, (self.encoder, self.decoder), {FlowGNN: (self,), FlowConv: (self.conv,)})
         return unknown(reason, self.conv.dynamics.norm) if reason else self._bound(x, graph)
 
     def _bound(self, x: Tensor, graph: Graph) -> CoupledBound:

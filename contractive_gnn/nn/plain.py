@@ -6,7 +6,7 @@ make a model compute something else than the formula that is proved. All of them
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ def plain_type(module: nn.Module) -> type[nn.Module]:
     return kind.__bases__[0] if own <= _INJECTED else kind
 
 
-def altered(module: nn.Module, *, below: bool = True) -> str:
+def altered(module: nn.Module, *, below: bool = True, trusted: Collection[nn.Module] = ()) -> str:
     """What makes a module, or a part of it, compute something else than its classes say; empty where nothing does.
 
     Looked for are forward hooks (also torch's global ones and those of PyG's message passing), methods that were
@@ -36,6 +36,7 @@ def altered(module: nn.Module, *, below: bool = True) -> str:
     Args:
         module: to look at.
         below: look at its parts, too.
+        trusted: parts whose hooks are the library's own.
     """
     if _globals._global_forward_hooks or _globals._global_forward_pre_hooks:
         return "a global forward hook is registered, which may change what any module computes"
@@ -43,7 +44,11 @@ def altered(module: nn.Module, *, below: bool = True) -> str:
         name = f"{path or 'the model'} ({type(part).__name__})"
         kept = vars(part)
         lazy = any(map(is_lazy, part.parameters(recurse=False)))  # the hook that gives it a shape removes itself
-        if not lazy and any("forward" in key and key.endswith("hooks") and kept[key] for key in kept):
+        if (
+            not lazy
+            and part not in trusted
+            and any("forward" in key and key.endswith("hooks") and kept[key] for key in kept)
+        ):
             return f"{name} has a forward hook, which may change what it computes"
         if getattr(part, "explain", None):
             return f"{name} is being explained, with a mask on its edges"

@@ -25,7 +25,7 @@ from contractive_gnn.graph import Graph, transformed
 from contractive_gnn.inputs import checked
 from contractive_gnn.nn.arguments import check_features, edge_list, refuse_export, widened
 from contractive_gnn.nn.batch import graph_by_graph
-from contractive_gnn.nn.bound import CoupledBound, altered, unknown
+from contractive_gnn.nn.bound import CoupledBound, doubt, unknown
 from contractive_gnn.nn.communities import seeded_communities
 from contractive_gnn.nn.flow import FlowConv, FlowGNN
 from contractive_gnn.nn.reliability import Reliability
@@ -650,7 +650,7 @@ class SimilarityFlowGNN(FlowGNN):
         x = inputs.features(x)
         inputs.undirected(x, edge_index, edge_weight)
         parts: dict[type, Sequence[nn.Module]] = {SimilarityFlowGNN: (self,), FlowConv: (self.conv,)}
-        if reason := altered(self, (self.encoder, self.decoder), parts):
+        if reason := doubt(self, (self.encoder, self.decoder), parts):
             return unknown(reason, self.conv.dynamics.norm)
         bound = self._bound(self._features(x), self.adjacency(x, edge_index, edge_weight))
         start = "x̂" if self.similarity is None else "x̂ and A(0)"

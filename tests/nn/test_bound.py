@@ -260,9 +260,9 @@ def half_precision(model: nn.Module) -> None:
 
 
 CHANGES = {
-    hook_the_model: "forward hooks", hook_the_encoder: "forward hooks", another_encoder: "in the place of Linear",
+    hook_the_model: "forward hook", hook_the_encoder: "forward hook", another_encoder: "in the place of Linear",
     a_steeper_encoder: "in the place of Linear", another_forward: "was replaced",
-    another_parametrisation: "in the place of Linear", half_precision: "rounding",
+    another_parametrisation: "parametrisation whose constants", half_precision: "rounding",
 }  # fmt: skip
 
 
