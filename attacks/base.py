@@ -398,10 +398,10 @@ class Attack(ABC):
         n, d = data.x.shape
         pairs, entries = n * (n - 1) // 2, n * d
         there = {"structure": pairs, "features": entries, "both": pairs + entries}[self.kind]
-        if allowed > there:
+        if self.scope == "targeted" and allowed > there:
             raise ValueError(
-                f"attack {self.name!r}: {budget} allows {allowed} flips, and there are only {there} to flip in a graph "
-                f"of {n} nodes and {d} features; give a smaller budget"
+                f"attack {self.name!r}: {budget} is more than the {there} that there are to flip in a graph of {n} "
+                f"nodes and {d} features; give a smaller budget"
             )
         return allowed
 

@@ -277,8 +277,8 @@ def checked(
 ) -> Data:
     """A shallow copy of the graph, its fields in one form.
 
-    ``x`` as :func:`features` returns it, ``edge_index`` int64 ``[2, E]``, ``edge_weight`` ``[E]`` where there are
-    weights other than 1, ``y`` int64 ``[n]`` and the masks bool ``[n]``. Other fields stay.
+    ``x`` as :func:`features` returns it, ``edge_index`` int64 ``[2, E]`` without the edges of weight 0, ``edge_weight``
+    ``[E]`` where there are weights other than 1, ``y`` int64 ``[n]`` and the masks bool ``[n]``. Other fields stay.
 
     Args:
         data: one graph.
@@ -315,11 +315,12 @@ def checked(
         x = features(data.x, dense=dense)
         graph = undirected(x, data.get("edge_index"), data.get("edge_weight"))
         own = copy.copy(data)
-        own.x, own.edge_index = x, graph.edge_index
         if "edge_weight" in own:
             del own.edge_weight
-        if bool((graph.edge_weight != 1).any()):
-            own.edge_weight = graph.edge_weight
+        weight, there = graph.edge_weight, graph.edge_weight != 0
+        own.x, own.edge_index = x, graph.edge_index if bool(there.all()) else graph.edge_index[:, there]
+        if bool((weight[there] != 1).any()):
+            own.edge_weight = weight[there]
         if labels:
             _check_nodes(own, int(x.shape[0]))
     except InputError as error:

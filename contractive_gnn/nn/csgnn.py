@@ -304,6 +304,7 @@ class CSGNN(nn.Module):
         exactly: dict[type, Sequence[nn.Module]] = {CSGNN: (self,), CoupledConv: self.layers(), AdjacencyFlow: flows}
         if reason := doubt(self, (self.encoder, self.decoder), exactly):
             return unknown(reason, self.layers()[0].norm)
+        check_features(x, self)
         model = self
         if any(block.placement == "inside" for block in self.layers()):
             if all(block.adjacency_flow is None for block in self.layers()):

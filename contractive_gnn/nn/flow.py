@@ -214,7 +214,10 @@ class FlowGNN(nn.Module):
         x = inputs.features(x)
         graph = inputs.undirected(x, edge_index, edge_weight)
         reason = doubt(self, (self.encoder, self.decoder), {FlowGNN: (self,), FlowConv: (self.conv,)})
-        return unknown(reason, self.conv.dynamics.norm) if reason else self._bound(x, graph)
+        if reason:
+            return unknown(reason, self.conv.dynamics.norm)
+        check_features(x, self)
+        return self._bound(x, graph)
 
     def _bound(self, x: Tensor, graph: Graph) -> CoupledBound:
         """The bound of a model that is what it says, on a graph that was checked."""

@@ -652,6 +652,7 @@ class SimilarityFlowGNN(FlowGNN):
         parts: dict[type, Sequence[nn.Module]] = {SimilarityFlowGNN: (self,), FlowConv: (self.conv,)}
         if reason := doubt(self, (self.encoder, self.decoder), parts):
             return unknown(reason, self.conv.dynamics.norm)
+        check_features(x, self)
         bound = self._bound(self._features(x), self.adjacency(x, edge_index, edge_weight))
         start = "x̂" if self.similarity is None else "x̂ and A(0)"
         reason = f"it holds from {start} on; the way there from what is given is outside the proof"

@@ -345,13 +345,9 @@ def test_other_arguments_that_make_no_sense_are_refused(graph: Data) -> None:
             Draws(seed=seed)  # type: ignore[arg-type]
 
 
-def test_a_budget_beyond_all_pairs_and_entries_is_refused(graph: Data) -> None:
-    nothing = Proposes(proposal=Perturbation())
-    pairs, entries = 90 * 89 // 2, 90 * 40
-    nothing.run(graph, Budget(flips=pairs + entries))
-    for attack, most in ((nothing, pairs + entries), (ProposesEdges(proposal=Perturbation()), pairs)):
-        with pytest.raises(ValueError, match=f"there are only {most} to flip in a graph of 90 nodes and 40 features"):
-            attack.run(graph, Budget(flips=most + 1))
+def test_a_budget_for_a_target_beyond_all_pairs_is_refused(graph: Data) -> None:
+    with pytest.raises(ValueError, match="is more than the 4005 that there are to flip in a graph of 90 nodes"):
+        Targeted(seen=[]).run(graph, Budget(flips=10**30), targets=torch.tensor([0]))
 
 
 def test_a_victim_that_cannot_be_copied_is_named(graph: Data) -> None:

@@ -278,6 +278,14 @@ def test_a_model_that_was_changed_has_no_constants(name: str, change: Callable[[
     assert bound.change(features=0.1) == bound.change(flips=1) == math.inf
 
 
+@pytest.mark.parametrize("name", ["csgnn", "linf-diffusion", "robust-provable"])
+def test_features_of_another_precision_are_refused(name: str) -> None:
+    x, edge_index = graph()
+    model = build(name, 5, 2, hidden=4).double()
+    with pytest.raises(ValueError, match=r"got x in torch\.float16, but its parameter"):
+        model.lipschitz(x.half(), edge_index)  # type: ignore[operator]
+
+
 def test_a_subclass_has_no_constants_and_our_own_parametrisations_keep_them() -> None:
     x, edge_index = graph()
     own = Doubled(5, 2, FlowConv(Diffusion()), hidden=4, space="class").double()
