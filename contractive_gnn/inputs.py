@@ -168,14 +168,7 @@ def _weights(weight: Any, dtype: torch.dtype, count: int) -> Tensor:
 
 def _check_weights(weight: Tensor, edge_index: Tensor, order: Tensor, reverse: Tensor, *, weighted: bool) -> None:
     """Of the edge at place ``order[k]`` the other orientation is at ``reverse[k]``."""
-    for broken, what in ((~weight.isfinite(), "not finite"), (weight < 0, "negative")):
-        if bool(broken.any()):
-            place = int(broken.nonzero()[0])
-            u, v = edge_index[:, place].tolist()
-            raise InputError(
-                f"edge_weight has {int(broken.sum())} entries that are {what}, the first at edge ({u}, {v}): "
-                f"{float(weight[place])}; expected finite weights of at least 0 (signed graphs are not supported)"
-            )
+    check_signs(weight, edge_index)
     uneven = weight[order] != weight[reverse]
     if bool(uneven.any()):
         k = int(uneven.nonzero()[0])
@@ -188,6 +181,27 @@ def _check_weights(weight: Tensor, edge_index: Tensor, order: Tensor, reverse: T
         raise InputError(
             "the edges have weights other than 1, which are not supported here; give the graph without weights"
         )
+
+
+def check_signs(weight: Tensor, edge_index: Tensor) -> None:
+    """Check that weights ``[E]`` are finite and at least 0.
+
+    Raises:
+        InputError: one is not, and at which edge.
+    """
+    if not weight.numel():
+        return
+    least, largest = torch.aminmax(weight.detach())  # a NaN is both
+    if bool(least >= 0) and bool(largest < torch.inf):
+        return
+    for broken, what in ((~weight.isfinite(), "not finite"), (weight < 0, "negative")):
+        if bool(broken.any()):
+            place = int(broken.nonzero()[0])
+            u, v = edge_index[:, place].tolist()
+            raise InputError(
+                f"edge_weight has {int(broken.sum())} entries that are {what}, the first at edge ({u}, {v}): "
+                f"{float(weight[place])}; expected finite weights of at least 0 (signed graphs are not supported)"
+            )
 
 
 def class_labels(y: Tensor | None, num_nodes: int) -> Tensor:
@@ -277,8 +291,8 @@ def checked(
 ) -> Data:
     """A shallow copy of the graph, its fields in one form.
 
-    ``x`` as :func:`features` returns it, ``edge_index`` int64 ``[2, E]`` without the edges of weight 0, ``edge_weight``
-    ``[E]`` where there are weights other than 1, ``y`` int64 ``[n]`` and the masks bool ``[n]``. Other fields stay.
+    ``x`` as :func:`features` returns it, ``edge_index`` int64 ``[2, E]``, ``edge_weight`` ``[E]`` where there are
+    weights other than 1, ``y`` int64 ``[n]`` and the masks bool ``[n]``. Other fields stay.
 
     Args:
         data: one graph.
@@ -315,12 +329,11 @@ def checked(
         x = features(data.x, dense=dense)
         graph = undirected(x, data.get("edge_index"), data.get("edge_weight"))
         own = copy.copy(data)
+        own.x, own.edge_index = x, graph.edge_index
         if "edge_weight" in own:
             del own.edge_weight
-        weight, there = graph.edge_weight, graph.edge_weight != 0
-        own.x, own.edge_index = x, graph.edge_index if bool(there.all()) else graph.edge_index[:, there]
-        if bool((weight[there] != 1).any()):
-            own.edge_weight = weight[there]
+        if bool((graph.edge_weight != 1).any()):
+            own.edge_weight = graph.edge_weight
         if labels:
             _check_nodes(own, int(x.shape[0]))
     except InputError as error:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from contractive_gnn.activations import Activation
 from contractive_gnn.certify.budget import FlipBudget
-from contractive_gnn.certify.rounding import Unproved, gamma, in_range, positive
+from contractive_gnn.certify.rounding import Unproved, dtype_of, gamma, in_range, positive
 
 #: edges whose pulls are held at a time: few enough for a processor's cache
 _BLOCK = 16_384
@@ -287,6 +287,7 @@ def diffusion_bounds(
     step: float,
     num_steps: int,
     dtype: torch.dtype | None = None,
+    unit_roundoff: float | None = None,
     keep: bool = False,
 ) -> list[Box]:
     r"""Bounds on the trajectory of the diffusion for every graph within the budget and every start within a box.
@@ -300,12 +301,14 @@ def diffusion_bounds(
         num_steps: L.
         dtype: in which the *model* runs; every step is widened by a bound of its rounding errors (see
             :func:`step_rounding`). None bounds the exact real dynamics.
+        unit_roundoff: deprecated, the ``eps`` of that dtype.
         keep: return the bounds of every layer (L + 1 boxes) instead of the last one alone.
 
     Raises:
         ValueError: h beyond 1/(1 + μ) or a σ for which the step is not monotone.
         Unproved: the rounding errors in ``dtype`` cannot be bounded.
     """
+    dtype = dtype if unit_roundoff is None else dtype_of(unit_roundoff)
     if sigma.group or sigma.slopes[0] < 0 or sigma.slopes[1] > 1:
         raise ValueError(f"the bound needs an elementwise σ with slopes in [0, 1], got {sigma} with {sigma.slopes}")
     if mu < 0 or not 0 < step <= (1 + 1e-12) / (1 + mu):

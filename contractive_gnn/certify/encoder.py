@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from contractive_gnn.certify.bounds import Box
 from contractive_gnn.certify.budget import FeatureBudget
-from contractive_gnn.certify.rounding import affine_rounding
+from contractive_gnn.certify.rounding import affine_rounding, dtype_of
 
 #: gains of nodes, units and entries that are looked at together
 _CHUNK = 20_000_000
@@ -29,6 +29,7 @@ def encoder_bounds(
     *,
     rectify_last: bool,
     dtype: torch.dtype | None = None,
+    unit_roundoff: float | None = None,
 ) -> Box:
     """Bounds of the encoder's output over all features within the budget.
 
@@ -38,11 +39,13 @@ def encoder_bounds(
         budget: of the attacker.
         rectify_last: whether a ReLU follows the last map.
         dtype: in which the model runs; None bounds the exact real function.
+        unit_roundoff: deprecated, the ``eps`` of that dtype.
 
     Raises:
         ValueError: features that are not 0 or 1 where entries are flipped.
         Unproved: the rounding errors in ``dtype`` cannot be bounded.
     """
+    dtype = dtype if unit_roundoff is None else dtype_of(unit_roundoff)
     boxes = [_rows_bounds(layers, rows, budget, rectify_last, dtype) for rows in torch.split(x, _ROWS)]
     return Box(torch.cat([box.lower for box in boxes]), torch.cat([box.upper for box in boxes]))
 

@@ -9,6 +9,8 @@ roundings in a row have the factor ``γ_k = k u/(1 − k u)`` (Higham, *Accuracy
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,19 @@ from torch import Tensor
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 #: of the largest number of a dtype, what a bound of the numbers that occur may reach
 _ROOM = 0.25
+
+
+def dtype_of(unit_roundoff: float) -> torch.dtype | None:
+    """The dtype with this ``eps``, None for 0: what the argument ``unit_roundoff`` of earlier versions means now.
+
+    Raises:
+        ValueError: no dtype has it.
+    """
+    warnings.warn("unit_roundoff is deprecated: give dtype, in which the model runs", FutureWarning, stacklevel=3)
+    known = {torch.finfo(dtype).eps: dtype for dtype in DTYPES}
+    if unit_roundoff and unit_roundoff not in known:
+        raise ValueError(f"unit_roundoff must be the eps of a dtype, one of {sorted(known)}, got {unit_roundoff!r}")
+    return known.get(unit_roundoff)
 
 
 class Unproved(Exception):

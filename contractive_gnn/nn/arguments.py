@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.utils import to_edge_index
 
-from contractive_gnn.inputs import InputError
+from contractive_gnn.graph import transformed
+from contractive_gnn.inputs import InputError, check_signs
 
 HALF: Final = (torch.float16, torch.bfloat16)
 
@@ -64,7 +65,8 @@ def edge_list(x: Tensor, edge_index: Any, edge_weight: Any = None) -> tuple[Tens
     Args:
         x: ``[n, d]``.
         edge_index: integers ``[2, E]``, or a ``torch.sparse`` matrix ``[n, n]``, whose values are the weights.
-        edge_weight: floating point ``[E]`` or None.
+        edge_weight: floating point ``[E]``, finite and at least 0, or None. In compiled code, and under torch.func, the
+            values are not looked at.
 
     Raises:
         InputError: for anything else.
@@ -98,6 +100,8 @@ def edge_list(x: Tensor, edge_index: Any, edge_weight: Any = None) -> tuple[Tens
             f"edge_weight must have shape {list(edge_index.shape[1:])} to match edge_index, "
             f"got {list(edge_weight.shape)}"
         )
+    if not (torch.compiler.is_compiling() or transformed(edge_weight)):  # which cannot look at values
+        check_signs(edge_weight, edge_index)
     return edge_index.long(), edge_weight.to(torch.float32 if x.dtype in HALF else x.dtype)
 
 

@@ -452,3 +452,15 @@ def test_a_budget_without_a_total_is_refused() -> None:
             random_graph(4, probability=0.5, seed=0), random_state(4, 2, seed=0), FlipBudget.uniform(1, 4),
             Diffusion(), torch.zeros(4, dtype=torch.long), step=0.5, num_steps=1,
         )  # fmt: skip
+
+
+def test_the_former_argument_says_what_it_is_now() -> None:
+    pair = torch.tensor([[0, 1], [1, 0]])
+    start, graph = Box.exact(torch.zeros(3, 1, dtype=torch.float64)), Neighbourhoods.of(pair, FlipBudget.uniform(1, 3))
+    options: dict[str, Any] = {"sigma": activation("huber"), "mu": 0.3, "step": 0.5, "num_steps": 2}
+    (now,) = diffusion_bounds(start, graph, **options, dtype=torch.float32)
+    with pytest.warns(FutureWarning, match="unit_roundoff is deprecated: give dtype"):
+        (before,) = diffusion_bounds(start, graph, **options, unit_roundoff=torch.finfo(torch.float32).eps)
+    assert torch.equal(now.upper, before.upper)
+    with pytest.warns(FutureWarning), pytest.raises(ValueError, match="must be the eps of a dtype"):
+        diffusion_bounds(start, graph, **options, unit_roundoff=0.1)
