@@ -351,7 +351,7 @@ class Attack(ABC):
         if allowed > 0:
             worker = copy.copy(self)
             worker._notes = notes
-            with _forked_random_state(self.seed):
+            with _forked_random_state(self.seed), torch.inference_mode(False), torch.enable_grad():
                 worker._prepare(self._copied(data))
                 for aim in [targets] if self.scope == "global" or targets is None else torch.split(targets, 1):
                     proposal = worker._perturb(self._copied(current), allowed, victim=frozen, targets=aim)
@@ -453,6 +453,11 @@ class Attack(ABC):
                 f"attack {self.name!r}: the victim's {len(cached)} layers with cached=True (the first is {name!r}) "
                 "keep the graph that they saw first: no flip can reach them, and the accuracy on the attacked graph "
                 "would be that on the first one; build the model with cached=False"
+            )
+        if isinstance(victim, torch.jit.ScriptModule):
+            raise AttackError(
+                f"attack {self.name!r}: the victim is a script of torch.jit, whose parameters cannot be frozen; give "
+                "the module that it was made of"
             )
         try:
             frozen = copy.deepcopy(victim)
@@ -633,6 +638,9 @@ def _codes(edges: Tensor, num_nodes: int) -> np.ndarray[Any, np.dtype[np.int64]]
 def _attackable(data: Data, what: str) -> Data:
     """The graph with its fields in one form, unless it is none that an attack can take."""
     checked_data = checked(data, what=what, masks=MASKS, weighted=False, dense=True)
+    batch = checked_data.get("batch")
+    if batch is not None and bool((batch != batch[:1]).any()):
+        raise InputError(f"{what} is a batch of graphs, which an attack would join; attack one: data.get_example(0)")
     if checked_data.x.dtype not in (torch.float32, torch.float64):
         raise InputError(
             f"{what}: x is {checked_data.x.dtype}; attacks need float32 or float64, convert it with x.float()"

@@ -589,6 +589,11 @@ def check_victim(name: str, victim: nn.Module, data: Data, *, kind: Kind) -> dic
                 f"attack {name!r}: the victim {type(victim).__name__} returned a {type(logits).__name__}; expected "
                 f"{_SIGNATURE}"
             )
+        if logits.dim() == 2 and int(data.y.max()) >= logits.shape[1]:
+            raise AttackError(
+                f"attack {name!r}: y holds class {int(data.y.max())}, and the victim {type(victim).__name__} scores "
+                f"{logits.shape[1]} classes"
+            )
         return logits
 
     with torch.no_grad(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):

@@ -39,6 +39,8 @@ MASKS: Final = ("train_mask", "val_mask", "test_mask")
 UNKNOWN: Final = -1
 """The label of a node whose class is not known."""
 
+_LAYOUTS: Final = (torch.strided, torch.sparse_coo, torch.sparse_csr, torch.sparse_csc)
+_FLOATING: Final = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _UNKNOWN: Final = (-1, -100)  # the second one is torch's ignore_index
 
 
@@ -62,7 +64,9 @@ def features(x: Tensor | None, *, dense: bool = False) -> Tensor:
             f"x is {given}; expected node features, a floating point tensor [n, d]. A graph without features may take "
             "torch.eye(n), a feature of its own for every node"
         )
-    if x.dim() != 2 or not x.is_floating_point():
+    if x.is_meta or x.is_nested or x.layout not in _LAYOUTS:
+        raise InputError(f"x is a {'meta' if x.is_meta else x.layout} tensor; expected a dense one, COO, CSC or CSR")
+    if x.dim() != 2 or x.dtype not in _FLOATING:
         todo = "" if x.dim() != 2 or x.is_complex() else "; convert it with x.float()"
         raise InputError(f"x is {x.dtype} {list(x.shape)}; expected floating point [n, d]{todo}")
     if x.layout != torch.strided and dense:
@@ -120,6 +124,8 @@ def undirected(x: Tensor, edge_index: Any, edge_weight: Any = None, *, weighted:
             f"edge_index is {given}; expected an int64 tensor [2, E] with both orientations of every edge, or a "
             f"torch.sparse matrix [{n}, {n}]; torch.empty(2, 0, dtype=torch.long) stands for no edges"
         )
+    if edge_index.layout not in _LAYOUTS:
+        raise InputError(f"edge_index is a {edge_index.layout} matrix; expected int64 [2, E], or COO, CSC or CSR")
     if edge_index.layout != torch.strided:
         if edge_weight is not None:
             raise InputError("edge_weight must be None where edge_index is a sparse matrix: its values are the weights")
@@ -250,6 +256,8 @@ def node_mask(mask: Any, num_nodes: int, *, name: str = "mask") -> Tensor:
         chosen = mask if isinstance(mask, Tensor) else torch.as_tensor(mask)
     except (TypeError, ValueError, RuntimeError):
         raise InputError(f"{name} is {mask!r}; {expected}") from None
+    if chosen.layout != torch.strided:
+        raise InputError(f"{name} is a {chosen.layout} tensor; {expected}")
     if chosen.dim() == 2 and list(chosen.shape) == [num_nodes, 1]:
         chosen = chosen.squeeze(1)
     given = f"{name} is {chosen.dtype} {list(chosen.shape)}"
@@ -329,16 +337,30 @@ def checked(
         x = features(data.x, dense=dense)
         graph = undirected(x, data.get("edge_index"), data.get("edge_weight"))
         own = copy.copy(data)
-        own.x, own.edge_index = x, graph.edge_index
+        _check_size(own, int(x.shape[0]))
+        own.x, own.edge_index = x.detach() if x.requires_grad else x, graph.edge_index
         if "edge_weight" in own:
             del own.edge_weight
         if bool((graph.edge_weight != 1).any()):
-            own.edge_weight = graph.edge_weight
+            own.edge_weight = graph.edge_weight.detach()
         if labels:
             _check_nodes(own, int(x.shape[0]))
     except InputError as error:
         raise InputError(f"{what}: {error}") from None
     return own
+
+
+def _check_size(data: Data, n: int) -> None:
+    """``num_nodes`` and ``batch`` must be those of n rows of features."""
+    if "num_nodes" in data and data.num_nodes != n:
+        raise InputError(f"num_nodes is {data.num_nodes}, and x has {n} rows; give every node its row, or leave it out")
+    batch = data.get("batch")
+    if batch is None:
+        return
+    whole = isinstance(batch, Tensor) and not (batch.is_floating_point() or batch.is_complex())
+    if not whole or list(batch.shape) != [n]:
+        given = f"{batch.dtype} {list(batch.shape)}" if isinstance(batch, Tensor) else f"a {type(batch).__name__}"
+        raise InputError(f"batch is {given}; expected the number of each node's graph, int64 [{n}]")
 
 
 def _check_nodes(data: Data, n: int) -> None:

@@ -26,7 +26,8 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules import module as _globals
 
 from contractive_gnn.activations import Activation, GroupFirm, GroupHuber, GroupMCP, Huber, Identity, LeakyReLU
 from contractive_gnn.edge_order import EdgeOrder
@@ -43,7 +44,7 @@ def code(sigma: Activation) -> tuple[int, float, float] | None:
     An activation that learns its threshold has none: the kernel gives no gradient with respect to it. Nor has one
     whose methods were replaced on the object, or that has hooks.
     """
-    if getattr(sigma, "learnable", False) or sigma._forward_hooks or sigma._forward_pre_hooks:
+    if getattr(sigma, "learnable", False) or hooked(sigma):
         return None
     if not vars(sigma).keys().isdisjoint(("forward", "antisymmetric", "weight")):
         return None
@@ -55,6 +56,16 @@ def code(sigma: Activation) -> tuple[int, float, float] | None:
         if type(sigma) is name:
             return kind, sigma.threshold, getattr(sigma, "kappa", 0.0)
     return None
+
+
+def hooked(module: nn.Module) -> bool:
+    """Whether something else is to happen where the module is called, forward or backward."""
+    own = any(kept for key, kept in vars(module).items() if key.endswith("_hooks") and key.startswith(_CALLED))
+    return own or any(getattr(_globals, f"_global{key}") for key in _CALLED_ALL)
+
+
+_CALLED: Final = ("_forward_", "_backward_")
+_CALLED_ALL: Final = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 @cache

@@ -80,16 +80,13 @@ def versions() -> dict[str, str]:
 
 
 def digests(names: Iterable[str]) -> dict[str, str]:
-    """The digests of the plug-ins that have a part in what is called by these names.
+    """The digests of all plug-ins if one of them has a part in what is called by these names, else none.
 
-    Of those that registered one of them, and of those that registered nothing: what they change cannot be told.
+    A plug-in has one that registered one of the names, or nothing: what it changes cannot be told. And what it builds
+    may be made of what the others registered.
     """
-    used, everything = set(names), versions()
-    return {
-        plugin.name: everything[plugin.name]
-        for plugin in _loaded.values()
-        if plugin is not None and (not plugin.registered or plugin.registered & used)
-    }
+    used, imported = set(names), [plugin for plugin in _loaded.values() if plugin is not None]
+    return versions() if any(not plugin.registered or plugin.registered & used for plugin in imported) else {}
 
 
 def loaded() -> dict[str, str]:
@@ -124,11 +121,13 @@ def _load(place: str, name: str, load: Callable[[], str]) -> None:
     """Import one plug-in; ``load`` returns the digest of its code."""
     if place in _loaded:
         return
+    from contractive_gnn.activations import ACTIVATIONS
     from contractive_gnn.attacks import ATTACKS
     from contractive_gnn.dynamics.registry import DYNAMICS  # which imports this module
+    from contractive_gnn.integrators import SOLVERS
     from contractive_gnn.nn.models import MODELS
 
-    registries: tuple[dict[str, Any], ...] = (DYNAMICS, MODELS, ATTACKS)
+    registries: tuple[dict[str, Any], ...] = (DYNAMICS, MODELS, ATTACKS, ACTIVATIONS, SOLVERS)
     before = [dict(registry) for registry in registries]
     _loaded[place] = None  # before it runs: a plug-in may ask for the registry itself
     try:

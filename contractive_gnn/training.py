@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import inspect
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -18,7 +17,9 @@ from torch_geometric.data import Data
 
 from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.inputs import InputError, check_known, checked, node_mask
+from contractive_gnn.nn.batch import graphs_meet
 from contractive_gnn.nn.caches import forget_graph, reading_anew
+from contractive_gnn.nn.modes import evaluating
 from contractive_gnn.nn.sparse import compress
 from contractive_gnn.seeding import seeded
 
@@ -108,6 +109,8 @@ def fit(
             finite, or for a ``teacher`` beside the model's own.
         FloatingPointError: if the training loss is not finite.
     """
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError("fit needs gradients: call it outside of torch.inference_mode()")
     data = trainable(data)
     start = time.perf_counter()
     check_options(
@@ -144,7 +147,7 @@ def fit(
         model.eval()
         accuracy, loss = _score(_predict(model, compressed), data.y, data.val_mask)
         return FitResult(accuracy, loss, -1, sum(epochs_of), time.perf_counter() - start)
-    with seeded(seed):
+    with seeded(seed), torch.enable_grad():
         fit_data = getattr(model, "fit_data", None)
         if fit_data is not None:
             fit_data(data, seed=seed)
@@ -184,6 +187,10 @@ def fit(
         return replace(again, epochs=fitted.epochs + again.epochs)
 
 
+_LARGEST = 1e30
+"""Of a rate: Adam divides it, and torch's own numbers end at 3e38."""
+
+
 def check_options(
     model: nn.Module,
     *,
@@ -206,8 +213,10 @@ def check_options(
     check_whole("epochs", epochs, least=0)
     for rate in lr.values() if isinstance(lr, Mapping) else [lr]:
         check_real("lr", rate, least=0)
+        check_real("lr", rate, most=_LARGEST)
     for decay in weight_decay.values() if isinstance(weight_decay, Mapping) else [weight_decay]:
         check_real("weight_decay", decay, least=0)
+        check_real("weight_decay", decay, most=_LARGEST)
     if patience is not None:
         check_whole("patience", patience, least=1)
     if select not in ("accuracy", "loss"):
@@ -231,6 +240,11 @@ def _check_parts(
         for part, own_training, own_teacher in parts:
             _check_parts(part, lr, weight_decay, own_training, own_teacher)
     elif not hasattr(model, "fit_data"):
+        if not hasattr(model, "reset_parameters"):
+            raise ValueError(
+                f"{type(model).__name__} has no reset_parameters(), and fit draws the parameters anew under its seed: "
+                "add that method, or give the model itself and not a wrapper of it"
+            )
         _parameter_groups(model, lr, weight_decay)
     elif self_training is not None or teacher is not None:
         what = "self_training" if teacher is None else "teacher"
@@ -291,7 +305,9 @@ def _choose(model: nn.Module, attempt: Callable[[], FitResult], select: str) -> 
 
 
 def _key(accuracy: float, loss: float, select: str) -> tuple[float, float]:
-    """The larger, the better."""
+    """The larger, the better; least of all what is no number."""
+    if math.isnan(loss):
+        return -math.inf, -math.inf
     return (accuracy, -loss) if select == "accuracy" else (-loss, accuracy)
 
 
@@ -320,7 +336,9 @@ def _fit(
         optimizer.zero_grad()
         logits = _scores(model, data)
         if epoch == 0:
-            _check_classes(data.y[data.train_mask | data.val_mask], logits)
+            check_classes(data.y[data.train_mask | data.val_mask], logits)
+            for _, lesson in taught:
+                check_lesson(lesson, logits)
         objective = sum(
             (nn.functional.cross_entropy(logits[nodes], labels) for nodes, labels in taught), logits.new_zeros(())
         )
@@ -342,6 +360,10 @@ def _fit(
             on_epoch(epoch, accuracy)
         if patience is not None and epoch - best_epoch >= patience:
             break
+    if best_epoch < 0 <= epoch:
+        raise FloatingPointError(
+            f"the validation loss was not finite at any of {epoch + 1} epochs; lower the learning rate or the step"
+        )
     model.load_state_dict(best_state)
     model.eval()
     if epoch < 0:
@@ -424,26 +446,13 @@ def _predict(model: nn.Module, data: Data) -> Tensor:
         return _scores(model, _compressed(data))
 
 
-@contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Inside the block the model is in evaluation mode; afterwards every part of it is in its own again."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
 def _scores(model: nn.Module, data: Data) -> Tensor:
     """The model's scores on a checked graph, with its weights, and its graphs by themselves, if it has any.
 
     A model that takes no ``batch`` is one of neighbourhoods, which no other graph of a batch can reach.
     """
     named = {} if data.get("edge_weight") is None else {"edge_weight": data.edge_weight}
-    if data.get("batch") is not None and "batch" in inspect.signature(model.forward).parameters:
-        named["batch"] = data.batch
+    named.update(_batch(model, data))
     try:
         scores = model(data.x, data.edge_index, **named)
     except RuntimeError as error:
@@ -460,6 +469,27 @@ def _scores(model: nn.Module, data: Data) -> Tensor:
             "forward(x, edge_index, edge_weight=None)"
         )
     return scores
+
+
+def _batch(model: nn.Module, data: Data) -> dict[str, Tensor]:
+    """The argument ``batch``, where there is more than one graph and the model can be told.
+
+    Raises:
+        InputError: a part of it must be told, and its ``forward`` cannot hand that on.
+    """
+    batch = data.get("batch")
+    if batch is None or not bool((batch != batch[:1]).any()):
+        return {}
+    taken = inspect.signature(model.forward).parameters
+    if "batch" in taken or any(argument.kind is argument.VAR_KEYWORD for argument in taken.values()):
+        return {"batch": batch}
+    if mixing := graphs_meet(model):
+        name = type(model).__name__
+        raise InputError(
+            f"data is a batch of graphs, and what {mixing} in {name} says of one depends on the others unless it is "
+            f"told: give {name}.forward an argument batch and hand it on, or ask about one graph at a time"
+        )
+    return {}
 
 
 def _finite(model: nn.Module, scores: Tensor) -> Tensor:
@@ -498,15 +528,22 @@ def _check_reads(model: nn.Module, data: Data) -> None:
         )
 
 
-def _check_classes(y: Tensor, logits: Tensor) -> None:
+def check_classes(y: Tensor, logits: Tensor) -> None:
+    """Raise InputError where a label is none of the classes that are scored."""
     largest, classes = int(y.max()), logits.size(1)
     if largest >= classes:
         raise InputError(f"y holds class {largest}, but the model scores {classes} classes, 0 to {classes - 1}")
 
 
+def check_lesson(lesson: Tensor, logits: Tensor) -> None:
+    """Class probabilities to learn from must be of the model's classes; labels are checked elsewhere."""
+    if lesson.dim() == 2 and lesson.shape[1] != logits.shape[1]:
+        raise InputError(f"the teacher has {lesson.shape[1]} classes, the model scores {logits.shape[1]}")
+
+
 def _score(logits: Tensor, y: Tensor, mask: Tensor) -> tuple[float, float]:
     logits, y = logits[mask], y[mask]
-    _check_classes(y, logits)
+    check_classes(y, logits)
     # A score that is not a number is a wrong answer, not class 0.
     right = (logits.argmax(dim=-1) == y) & logits.isfinite().all(dim=-1)
     accuracy = 100.0 * float(right.float().mean())

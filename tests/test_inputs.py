@@ -245,3 +245,16 @@ def test_a_mask_must_select_labelled_nodes() -> None:
     with pytest.raises(InputError, match="mask must select at least one node"):
         check_known(y, torch.zeros(4, dtype=torch.bool))
     assert MASKS == ("train_mask", "val_mask", "test_mask")
+
+
+def test_sizes_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(InputError, match="num_nodes is 9, and x has 4 rows"):
+        checked(graph(num_nodes=9))
+    with pytest.raises(InputError, match=r"batch is torch\.int64 \[3\]; expected .* int64 \[4\]"):
+        checked(graph(batch=torch.zeros(3, dtype=torch.int64)))
+    own = checked(graph(x=X.clone().requires_grad_(), edge_weight=torch.full((6,), 0.5, requires_grad=True)))
+    assert not own.x.requires_grad  # whoever asks for scores asks for no gradient
+    assert not own.edge_weight.requires_grad
+    for x in (X.to("meta"), X.to(torch.float8_e4m3fn), torch.ones(4, 4).to_sparse_bsr((2, 2))):
+        with pytest.raises(InputError, match="x is"):
+            features(x)

@@ -1,6 +1,7 @@
 """Training: reproducible, selected on validation, roles of parameters, errors."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -347,3 +348,44 @@ def test_a_student_learns_what_its_teacher_answers(data: Data) -> None:
 def test_self_training_is_refused_where_it_means_nothing(data: Data) -> None:
     with pytest.raises(ValueError, match=r"self_training must be at least 0 and below 1, got 1\.0"):
         training.fit(nn.build("gcn", data.num_features, 3), data, self_training=1.0)
+
+
+@pytest.mark.parametrize("name", ["mlp", "gcn", "appnp", "linf-diffusion", "csgnn", "robust"])
+@pytest.mark.parametrize("width", [3, 20])
+def test_sparse_features_of_another_width_are_refused(name: str, width: int) -> None:
+    data = datasets.contextual_sbm(60, classes=3, features=8, seed=0)
+    data.x = torch.nn.functional.one_hot(torch.arange(60) % width, width).float()
+    model = nn.build(name, 8, 3)
+    with pytest.raises(ValueError, match=rf"x has {width} features, .*built for 8"):
+        training.predict(model, data)
+    with pytest.raises(ValueError, match=rf"x has {width} features, .*built for 8"):
+        model(data.x.to_sparse_csr(), data.edge_index)
+
+
+def test_a_fit_without_a_finite_validation_loss_says_so(data: Data) -> None:
+    for select in ("loss", "accuracy"):
+        with pytest.raises(FloatingPointError, match="validation loss was not finite at any of 1 epochs"):
+            training.fit(nn.build("gcn", data.num_features, 3), data, epochs=1, lr=1e25, select=select)
+
+
+def test_gradients_are_on_for_a_fit_and_wrappers_are_named(data: Data) -> None:
+    models = [nn.build("gcn", data.num_features, 3) for _ in range(2)]
+    training.fit(models[0], data, epochs=3)
+    with torch.no_grad():
+        training.fit(models[1], data, epochs=3)
+    assert all(torch.equal(*pair) for pair in zip(*(model.parameters() for model in models), strict=True))
+    with torch.inference_mode(), pytest.raises(RuntimeError, match=r"outside of torch\.inference_mode"):
+        training.fit(models[0], data, epochs=1)
+    with pytest.raises(ValueError, match="DataParallel has no reset_parameters"):
+        training.fit(torch.nn.DataParallel(models[0]), data, epochs=1)
+    with pytest.raises(ValueError, match="the teacher has 3 classes, the model scores 4"):
+        training.fit(nn.build("mlp", data.num_features, 4), data, epochs=1, teacher=models[0])
+
+
+def test_threads_that_ask_one_model_do_not_change_its_mode(data: Data) -> None:
+    model = nn.build("mlp", data.num_features, 3, dropout=0.9).train()
+    expected = training.predict(model, data)
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: training.predict(model, data), range(200)))
+    assert all(torch.equal(answer, expected) for answer in answers)
+    assert model.training

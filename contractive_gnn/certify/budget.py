@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from contractive_gnn.checks import check_flag, check_real
 from contractive_gnn.inputs import undirected
 
 
@@ -54,6 +54,8 @@ class FlipBudget:
         n = per_node.numel()
         if n and int(per_node.min()) < 0:
             raise ValueError(f"a budget must be at least 0 at every node, got {int(per_node.min())}")
+        check_flag("additions", self.additions)
+        check_flag("deletions", self.deletions)
         if not (self.additions or self.deletions):
             raise ValueError("a budget must allow additions or deletions; give per_node = 0 for no flips at all")
         # the same sets of pairs: a node has n − 1 of them, the graph n (n − 1)/2
@@ -98,8 +100,7 @@ class FlipBudget:
         Raises:
             ValueError: a negative fraction, or one that is not finite; a graph that is not simple and undirected.
         """
-        if not (math.isfinite(fraction) and fraction >= 0):
-            raise ValueError(f"fraction must be finite and at least 0, got {fraction!r}")
+        check_real("fraction", fraction, least=0)
         n = _count(num_nodes, "num_nodes")
         graph = undirected(torch.empty(n, 0), edge_index, weighted=False)
         degrees = torch.bincount(graph.target, minlength=n).double()
@@ -125,8 +126,7 @@ class FeatureBudget:
 
     def __post_init__(self) -> None:
         _count(self.flips, "flips")
-        if not (math.isfinite(self.linf) and self.linf >= 0):
-            raise ValueError(f"budgets must be finite and at least 0, got linf={self.linf!r}")
+        check_real("linf", self.linf, least=0)
         if self.linf and self.flips:
             raise ValueError("give linf for real features or flips for binary ones, not both")
 

@@ -16,7 +16,8 @@ from contractive_gnn.certify.encoder import affine_bounds, encoder_bounds
 from contractive_gnn.certify.parts import Parts, take_apart
 from contractive_gnn.certify.rounding import Unproved, affine_rounding
 from contractive_gnn.certify.total import total_harm
-from contractive_gnn.training import evaluating
+from contractive_gnn.checks import check_whole
+from contractive_gnn.nn.modes import evaluating
 
 #: entries of the influences in a certificate for a total number of flips: 1.6 GB of them
 _LARGEST_INFLUENCES = 200_000_000
@@ -166,6 +167,8 @@ def certify(
     flips = FlipBudget.uniform(0, len(x)) if flips is None else flips
     features = FeatureBudget() if features is None else features
     check_budget(flips, x)
+    if not isinstance(features, FeatureBudget):
+        raise TypeError(f"features must be a FeatureBudget, got {features!r}; write FeatureBudget(linf=0.1)")
     with torch.no_grad(), evaluating(model):
         scores = clean_scores(model, x, edge_index)
         prediction, parts = scores.argmax(dim=1), take_apart(model)
@@ -179,7 +182,9 @@ def certify(
 
 
 def check_budget(flips: FlipBudget, x: Tensor) -> None:
-    """Raise ValueError where the budget is for another number of nodes."""
+    """Raise TypeError for another thing than a budget, ValueError for one for another number of nodes."""
+    if not isinstance(flips, FlipBudget):
+        raise TypeError(f"flips must be a FlipBudget, got {flips!r}; write FlipBudget.uniform(1, num_nodes)")
     if flips.per_node.numel() != len(x):
         raise ValueError(f"the budget is for {flips.per_node.numel()} nodes, x has {len(x)}; give each node its own")
 
@@ -282,6 +287,7 @@ def radii(model: nn.Module, x: Tensor, edge_index: Tensor, *, most: int, **budge
     Raises:
         InputError, ValueError: see :func:`certify`.
     """
+    check_whole("most", most, least=0)
     n = x.shape[0]
     result = torch.full((n,), -1, dtype=torch.long)
     for r in range(min(most, n - 1) + 1):

@@ -17,6 +17,7 @@ from torch_geometric.nn.aggr import SumAggregation
 from contractive_gnn.activations import Activation, Huber, Identity, LeakyReLU, Softsign, SoftThreshold, Tanh
 from contractive_gnn.certify.rounding import DTYPES, Unproved
 from contractive_gnn.dynamics import Diffusion
+from contractive_gnn.nn.bound import constraints
 from contractive_gnn.nn.flow import FlowConv, FlowGNN
 from contractive_gnn.nn.plain import altered, plain_type, reduced_precision
 from contractive_gnn.nn.sparse import Linear
@@ -87,7 +88,11 @@ def take_apart(model: nn.Module) -> Parts | str:
         return f"the bound is proved for Euler steps, not for {conv.scheme!r}"
     dynamics = conv.dynamics
     assert isinstance(dynamics, Diffusion)
-    why = _other_sigma(dynamics.sigma) or _other_diffusion(dynamics) or altered(model)
+    why = (
+        _other_sigma(dynamics.sigma)
+        or _other_diffusion(dynamics)
+        or altered(model, trusted=[*constraints(model.encoder), *constraints(model.decoder)])
+    )
     if why:
         return why
     if model.space not in ("class", "hidden"):

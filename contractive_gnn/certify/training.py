@@ -14,14 +14,14 @@ from torch_geometric.data import Data
 
 from contractive_gnn.certify.bounds import Box, Neighbourhoods
 from contractive_gnn.certify.budget import FeatureBudget, FlipBudget
-from contractive_gnn.certify.certificate import diffuse, score_bounds, worst_margins
+from contractive_gnn.certify.certificate import check_budget, diffuse, score_bounds, worst_margins
 from contractive_gnn.certify.parts import Parts, take_apart
 from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.inputs import InputError
 from contractive_gnn.nn.flow import FlowGNN
 from contractive_gnn.nn.sparse import compress, dropout
 from contractive_gnn.seeding import seeded
-from contractive_gnn.training import answers, check_options, trainable
+from contractive_gnn.training import answers, check_classes, check_lesson, check_options, trainable
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class CertifiedFit:
     Attributes:
         val_accuracy: clean accuracy on the validation nodes at the epoch that was kept, in percent.
         val_certified: certified accuracy there under the budget of the training, in percent.
-        best_epoch: that epoch, from 0.
+        best_epoch: that epoch, from 0; -1 where none was run.
         epochs: how many were run.
         seconds: wall time.
     """
@@ -110,8 +110,11 @@ def fit_certified(
     parts = take_apart(model)
     if isinstance(parts, str):
         raise ValueError(f"this model cannot be trained for a certificate: {parts}")
+    if parts.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"the model is in {parts.dtype}, in which the bound is not trained for: take model.float()")
     start = time.perf_counter()
     features = FeatureBudget() if features is None else features
+    check_budget(flips, data.x)
     graph = Neighbourhoods.of(data.edge_index, flips)
     x, train, val = compress(data.x), data.train_mask, data.val_mask
     y = data.y.clamp(min=0)  # those that are not known are not read
@@ -122,17 +125,31 @@ def fit_certified(
         target[train] = nn.functional.one_hot(y[train], target.shape[1]).to(target.dtype)
     label = target if teacher is None else target.argmax(dim=1)
 
+    def judged() -> tuple[float, float]:
+        """Clean and certified accuracy on the validation nodes; a score that is no number is wrong."""
+        model.eval()
+        with torch.no_grad():
+            scores = model(x, data.edge_index)[val]
+            right = (scores.argmax(dim=1) == y[val]) & scores.isfinite().all(dim=1)
+            bounds = score_bounds(parts, dense, graph, features)
+            held = right & (worst_margins(bounds, y, parts.decoder)[val].amin(dim=1) > 0)
+        return 100.0 * float(right.double().mean()), 100.0 * float(held.double().mean())
+
     best: tuple[float, float] = (-math.inf, -math.inf)
-    kept = (0, 0.0, 0.0, copy.deepcopy(model.state_dict()))
     epoch = -1
-    with seeded(seed):
+    with seeded(seed), torch.enable_grad():
         model.reset_parameters()
+        kept = (-1, *((0.0, 0.0) if epochs else judged()), copy.deepcopy(model.state_dict()))
         optimizer = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay)
         for epoch in range(epochs):
             model.train()
             optimizer.zero_grad()
             share = weight * min(1.0, epoch / warmup) if warmup else weight
-            loss = (1 - share) * nn.functional.cross_entropy(model(x, data.edge_index)[learned], target[learned])
+            scores = model(x, data.edge_index)
+            if epoch == 0:
+                check_classes(y[train | val], scores)
+                check_lesson(target, scores)
+            loss = (1 - share) * nn.functional.cross_entropy(scores[learned], target[learned])
             if share > 0:
                 box = _training_bounds(model, parts, x, dense, graph, features)
                 worst = -worst_margins(box, label, parts.decoder).scatter(1, label[:, None], 0.0)
@@ -145,12 +162,7 @@ def fit_certified(
             optimizer.step()
             if epoch % every and epoch < epochs - 1:
                 continue
-            model.eval()
-            with torch.no_grad():
-                right = model(x, data.edge_index)[val].argmax(dim=1) == y[val]
-                bounds = score_bounds(parts, dense, graph, features)
-                held = worst_margins(bounds, y, parts.decoder)[val].amin(dim=1) > 0
-            clean, certified = (100.0 * float(hits.double().mean()) for hits in (right, held))
+            clean, certified = judged()
             key = ((1 - select) * clean + select * certified, -float(loss.detach()))
             if key > best:
                 best, kept = key, (epoch, clean, certified, copy.deepcopy(model.state_dict()))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from contractive_gnn.dynamics import Dynamics
 from contractive_gnn.graph import Graph
 
 
@@ -64,3 +66,20 @@ def _rows(x: Tensor, nodes: Tensor) -> Tensor:
         return x[nodes]
     rows: Tensor = x.to_sparse_coo().index_select(0, nodes)  # type: ignore[no-untyped-call]
     return rows.coalesce().to_sparse_csr()
+
+
+def graphs_meet(model: nn.Module) -> str:
+    """The name of a part whose answer for one graph depends on the others, unless it is given ``batch``; or empty.
+
+    It is one that says so (``reads_whole_graph``), or one of this library that takes ``batch``; but no layer around a
+    field whose constants no graph changes.
+    """
+    for part in model.modules():
+        if getattr(part, "reads_whole_graph", False):
+            return type(part).__name__
+        ours = type(part).__module__.startswith("contractive_gnn.")
+        if ours and "batch" in inspect.signature(part.forward).parameters:
+            field = getattr(part, "dynamics", None)
+            if not (isinstance(field, Dynamics) and field.uniform):
+                return type(part).__name__
+    return ""

@@ -126,9 +126,13 @@ class CoupledBound:
         if not 0 <= features < math.inf or flips < 0:
             raise ValueError(f"features and flips must not be negative, nor infinite, got {features!r} and {flips!r}")
         moved = _times(self.features, float(features))
-        change = 2 * int(flips) * self.heaviest
+        change = 2 * min(int(flips), _PAIRS) * self.heaviest
         saturated = sum(_times(layer.passed, layer.moved(change)) for layer in self.layers)
         return moved + min(_times(self.structure_here, change), saturated)
+
+
+_PAIRS = 2**60
+"""More flips than any graph has pairs."""
 
 
 def compose(
@@ -184,7 +188,7 @@ def compose(
         made.insert(0, replace(layer, read=read, passed=passed))
         passed = passed * growth
     totals = [_times(out, feature * encoder), _times(out, uniform), _times(out, here)]
-    proved = certified and math.isfinite(totals[0]) and math.isfinite(totals[2])
+    proved = certified and math.isfinite(totals[0]) and math.isfinite(totals[2]) and not math.isnan(totals[1])
     return CoupledBound(
         norm="l2" if family(norm) == "l2" else norm,
         features=totals[0],
@@ -218,19 +222,19 @@ def doubt(model: nn.Module, linear: Sequence[nn.Module], exactly: Mapping[type, 
             raise ValueError(f"the parameter {name} has entries that are not finite: train the model anew, or load it")
         if parameter.dtype not in (torch.float32, torch.float64):
             return f"{name} is {parameter.dtype}, whose rounding the bound does not cover: take model.float()"
-    reason = altered(model, trusted=[part for module in linear for part in _constraints(module)])
+    reason = altered(model, trusted=[part for module in linear for part in constraints(module)])
     if reason := reason or reduced_precision(list(model.parameters())):
         return reason
     for kind, modules in ((Linear, linear), *exactly.items()):
         for module in modules:
             if plain_type(module) is not kind:
                 return f"{type(module).__name__} stands in the place of {kind.__name__}, and may compute something else"
-            if is_parametrized(module) and not _constraints(module):
+            if is_parametrized(module) and not constraints(module):
                 return f"a {kind.__name__} has a parametrisation whose constants are not known"
     return ""
 
 
-def _constraints(module: nn.Module) -> list[nn.Module]:
+def constraints(module: nn.Module) -> list[nn.Module]:
     """The parts of a module's parametrisations where all of them are ours, or torch's behind one of ours."""
     if not is_parametrized(module):
         return []

@@ -84,11 +84,21 @@ class CoupledConv(GradientFlow):
         return self.condition == "corrected" and self.sigma.slopes[0] >= 0 and (flow is None or flow.certified)
 
     def step_size(self, graph: Graph) -> Tensor:
-        """The feature step that is taken on ``graph``, a scalar tensor."""
+        """The feature step that is taken on ``graph``, a scalar tensor.
+
+        Raises:
+            ValueError: the flow has no contractive step there.
+        """
         limit = self.max_step(graph) if self.condition == "corrected" else 2.0 / self.weight_norm() ** 2
-        return torch.as_tensor(limit, dtype=graph.edge_weight.dtype, device=graph.edge_weight.device).clamp(
-            max=self.step
-        )
+        limit = torch.as_tensor(limit, dtype=graph.edge_weight.dtype, device=graph.edge_weight.device)
+        if torch.compiler.is_compiling():  # a trace cannot branch on a value
+            torch._assert_async(limit > 0, "the feature flow has no contractive step on this graph")
+        elif limit <= 0:
+            raise ValueError(
+                f"the feature flow with {self.sigma} has no contractive step on this graph (rate "
+                f"{float(torch.as_tensor(self.rate(graph)).detach()):.3g}); raise its mu, or use a monotone activation"
+            )
+        return limit.clamp(max=self.step)
 
     def reads(self, adjacency: Adjacency) -> Graph:
         """The graph that the feature step sees: the entries of A on the given edges; outside σ, those above 0."""

@@ -36,6 +36,7 @@ class TransductiveModelError(RuntimeError):
 
 def _check_numbers(in_channels: int, out_channels: int, hidden: int, dropout: float, lr: float, **reals: float) -> None:
     """Whether these can be what a model's constructor calls them; ``reals`` are not negative."""
+    check_whole("in_channels", in_channels, least=1)  # DeepRobust infers none
     check_widths(in_channels, out_channels=out_channels, hidden=hidden)
     check_real("dropout", dropout, least=0, most=1)
     check_real("lr", lr, above=0)
@@ -55,10 +56,13 @@ class DeepRobustModel(nn.Module, ABC):
             step of the model is replaced by its first-order approximation in the backward pass; or "none". An adaptive
             attack by gradients is meaningful for the first, weaker for the second and impossible for the third. First
             derivatives are meant: but for Pro-GNN's, ``create_graph=True`` raises NotImplementedError.
+        reads_whole_graph: whether the answer at a node follows what no path of edges joins to it, so that the graphs of
+            a batch do not stay apart.
         inner: DeepRobust's module.
     """
 
     edge_weight_gradient: ClassVar[EdgeWeightGradient]
+    reads_whole_graph: ClassVar[bool] = False
     # what DeepRobust's fit leaves on its module: the training graph, and tensors of an autograd graph
     _left_behind: ClassVar[tuple[str, ...]] = ("output", "features", "labels", "adj_norm", "modified_adj")
 
@@ -340,6 +344,7 @@ class GCNSVD(_PreprocessedGCN):
     """
 
     edge_weight_gradient: ClassVar[EdgeWeightGradient] = "approximate"
+    reads_whole_graph: ClassVar[bool] = True
     deeprobust_class: ClassVar[str] = "GCNSVD"
 
     def __init__(
@@ -501,6 +506,7 @@ class SimPGCN(DeepRobustModel):
         epochs: of training.
     """
 
+    reads_whole_graph: ClassVar[bool] = True
     edge_weight_gradient: ClassVar[EdgeWeightGradient] = "exact"
     _left_behind: ClassVar[tuple[str, ...]] = (
         "output",
@@ -638,6 +644,7 @@ class ProGNN(DeepRobustModel):
         symmetric: whether the graph is symmetrised.
     """
 
+    reads_whole_graph: ClassVar[bool] = True
     edge_weight_gradient: ClassVar[EdgeWeightGradient] = "none"
 
     def __init__(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from contractive_gnn.checks import check_real
 from contractive_gnn.nn.baselines import MLP
 from contractive_gnn.nn.batch import graph_by_graph
+from contractive_gnn.nn.modes import evaluating
 from contractive_gnn.nn.plain import altered, plain_type, reduced_precision
 from contractive_gnn.nn.relaxed import relaxed
 from contractive_gnn.nn.sparse import Linear
@@ -96,12 +97,8 @@ class Hedged(nn.Module):
         why = self._unproved()
         if why:
             raise ValueError(f"nothing is proved about this model: {why}")
-        modes = [(module, module.training) for module in self.student.modules()]
-        self.student.eval()
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(self.student):
             scores = self.student(x, edge_index)
-        for module, mode in modes:
-            module.training = mode
         known, error = scores.double().softmax(dim=-1), (scores.size(-1) + 16) * torch.finfo(scores.dtype).eps
         if known.size(-1) == 1:
             return torch.ones_like(known[:, 0], dtype=torch.bool)

@@ -221,18 +221,28 @@ class Similarity(nn.Module):
         differentiated = x.requires_grad or (edge_weight is not None and edge_weight.requires_grad)
         if differentiated:
             return self._weights(x, edge_index, edge_weight)
-        weights: Tensor = self._latest(lambda: self._weights(x, edge_index, edge_weight), x, edge_index, edge_weight)
+        given = (x, edge_index, edge_weight)
+        weights: Tensor = self._latest(lambda: self._weights(*given), *given, settings=(*self._settings, self.power))
         return weights
+
+    @property
+    def _settings(self) -> tuple[Any, ...]:
+        """What the cosines follow, beside the graph."""
+        return self.rank, self.rounds, self.hops, self.mixing, self.source
+
+    @property
+    def _plain(self) -> bool:
+        """Whether another one of the same settings has the same cosines: none of their methods is one's own."""
+        return type(self) is Similarity and vars(self).keys().isdisjoint(vars(Similarity))
 
     def _weights(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None) -> Tensor:
         graph = Graph.of(x, edge_index, edge_weight)
-        found = None if torch.compiler.is_compiling() else _shared.get()
+        found = None if torch.compiler.is_compiling() or not self._plain else _shared.get()
         if found is None:
             cosine = self._cosines(x, graph)
         else:
             given = (x, edge_index, edge_weight)
-            own = (type(self), self.rank, self.rounds, self.hops, self.mixing, self.source, torch.is_grad_enabled())
-            key = (*own, *map(id, given))
+            key = (*self._settings, torch.is_grad_enabled(), *map(id, given))
             if key not in found:
                 found[key] = self._cosines(x, graph), given  # kept, so that no id is given twice
             cosine, _ = found[key]
@@ -259,12 +269,14 @@ class Similarity(nn.Module):
         ):
             if x.requires_grad:
                 return self._of_features(x)
-            z: Tensor = self._embedded(lambda: self._of_features(x), x)
+            z: Tensor = self._embedded(lambda: self._of_features(x), x, settings=(self.rank,))
             return z
         return self._of_structure(x, graph)
 
     def _of_features(self, x: Tensor) -> Tensor:
-        axes, idf = self._axes(lambda: _of_values(lambda x: _principal_axes(_csr(x), self.rank), x), x)
+        axes, idf = self._axes(
+            lambda: _of_values(lambda x: _principal_axes(_csr(x), self.rank), x), x, settings=(self.rank,)
+        )
         rows = normalize_rows(x, idf.to(x.device, x.dtype))
         if axes is not None:
             rows = rows @ axes.to(x.device, x.dtype)
@@ -277,6 +289,7 @@ class Similarity(nn.Module):
         axes, idf = self._axes(
             lambda: _of_values(lambda e, a: _principal_axes(_adjacency(e, a, graph.num_nodes), self.rank), *given),
             *given,
+            settings=(self.rank,),
         )
         idf, a = idf.to(x.device, x.dtype), graph.edge_weight
         axes = torch.diag(idf) if axes is None else idf.unsqueeze(-1) * axes.to(idf)
@@ -449,20 +462,23 @@ class _Last:
     """The latest result, for as long as it is asked for the same tensors with the same contents."""
 
     def __init__(self) -> None:
-        self._key: list[tuple[int, int | None]] | None = None
-        self._tensors: tuple[Tensor | None, ...] = ()
-        self._value: Any = None
+        # in one piece, which several threads may read and replace: the key, its tensors and what belongs to them
+        self._kept: tuple[Any, tuple[Tensor | None, ...], Any] = (None, (), None)
 
-    def __call__(self, compute: Any, *tensors: Tensor | None) -> Any:
+    def __call__(self, compute: Any, *tensors: Tensor | None, settings: tuple[Any, ...] = ()) -> Any:
         # is_compiling first: the other questions cannot be traced
         if torch.compiler.is_compiling() or torch.is_inference_mode_enabled():
             return compute()
         if any(t is not None and (t.is_inference() or transformed(t)) for t in tensors):
             return compute()
-        key = [(id(t), None if t is None else t._version) for t in tensors]
-        if key != self._key:
-            self._key, self._tensors, self._value = key, tensors, compute()  # kept, so that no id is given twice
-        return self._value
+        devices = {t.device.type for t in tensors if t is not None}
+        narrowed = tuple(device for device in sorted(devices) if torch.is_autocast_enabled(device))
+        key = (settings, narrowed, [(id(t), None if t is None else t._version) for t in tensors])
+        known, _, value = self._kept
+        if key != known:
+            value = compute()
+            self._kept = key, tensors, value  # the tensors, so that no id is given twice
+        return value
 
     def __deepcopy__(self, memo: Any) -> _Last:
         return _Last()
@@ -613,7 +629,7 @@ class SimilarityFlowGNN(FlowGNN):
         """x̂, in the layout of ``x``."""
         if x.requires_grad:
             return self._normalized(x)
-        features: Tensor = self._latest(lambda: self._normalized(x), x)
+        features: Tensor = self._latest(lambda: self._normalized(x), x, settings=(self.row_norm,))
         return features
 
     def _normalized(self, x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from contractive_gnn import kernels
 from contractive_gnn.activations import Identity
 from contractive_gnn.graph import transformed
+from contractive_gnn.inputs import InputError
 from contractive_gnn.seeding import drawing
 
 
@@ -43,7 +44,12 @@ def product(x: Tensor, h: Tensor) -> Tensor:
 
     Either is a pass over the stored values other than 0; torch sorts those of xᵀ for each gradient, which takes longer
     than the product itself. Differentiable in both, any number of times.
+
+    Raises:
+        InputError: for other numbers of columns of x and rows of h.
     """
+    if x.shape[1] != h.shape[0]:
+        raise InputError(f"x has {x.shape[1]} features, the layer was built for {h.shape[0]}")
     if kernels.available(_IDENTITY, h, x):
         values, pointer, column = _stored(x)
         out: Tensor = _Product.apply(values, h, pointer, column, x.shape[1], False)

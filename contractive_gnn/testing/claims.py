@@ -110,18 +110,20 @@ def claims(
     if reach > 0 or math.isnan(reach):
         for share in (1.0, 0.5):
             h = share * reach
-            yield lipschitz("step", f"step {h:.3g} contracts by 1 − hκ", step(h, 2.0 * (1.0 - share)), 1.0 - h * rate)
+            yield lipschitz("step", f"step {h:.3g} contracts by 1 − hκ", step(h, 20.0 * (1.0 - share)), 1.0 - h * rate)
     reference = reach if reach > 0 else 1.0
     for share in (0.5, 1.0, 1.5):
         h = share * reference
         constant = number(dynamics.lipschitz(graph, h))
         if constant != math.inf:
-            yield lipschitz("step", f"step {h:.3g} is Lipschitz", step(h), constant)
+            yield lipschitz("step", f"step {h:.3g} is Lipschitz", step(h, 4.0 * (1.5 - share)), constant)
     if not isinstance(norm, SumNorm) and rate != -math.inf:
         yield lipschitz("rate", "log norm ≤ −κ", lambda y: dynamics.field(y, graph, anchor=anchor, t=0.7), -rate)
     constant = dynamics.anchor_lipschitz
     if constant != math.inf:
-        yield lipschitz("anchor", "Lipschitz in the anchor", lambda u: dynamics.field(x, graph, anchor=u), constant)
+        yield lipschitz(
+            "anchor", "Lipschitz in the anchor", lambda u: dynamics.field(x, graph, anchor=u, t=10.0), constant
+        )
     for state, what in ((x, "Lipschitz in A at a state"), (None, "Lipschitz in A")):
         constant = dynamics.structure_lipschitz(graph, state)
         if constant != math.inf:

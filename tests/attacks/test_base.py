@@ -550,3 +550,11 @@ def test_flipping_is_its_own_inverse(n: int, edges: set[tuple[int, int]], chosen
     assert torch.equal(edge_difference(both, after), flips(*flipped))
     assert {*map(tuple, undirected_edges(after).t().tolist())} == set(upper) ^ set(flipped)
     assert torch.equal(flip_edges(after, flips(*flipped), num_nodes=n), both)
+
+
+def test_an_attack_takes_one_graph(graph: Data) -> None:
+    graph.batch = torch.arange(90) // 45
+    with pytest.raises(ValueError, match=r"data is a batch of graphs, which an attack would join; attack one"):
+        Draws().run(graph, Budget(flips=1))
+    graph.batch = torch.zeros(90, dtype=torch.int64)
+    assert Draws().run(graph, Budget(flips=1)).n_flips == 1

@@ -22,7 +22,7 @@ from contractive_gnn.certify import FlipBudget, certify
 from contractive_gnn.certify.parts import Parts, take_apart
 from contractive_gnn.dynamics import Diffusion
 from contractive_gnn.nn import FlowConv, FlowGNN, linf_diffusion
-from contractive_gnn.nn.parametrizations import spectral
+from contractive_gnn.nn.parametrizations import orthogonal, spectral
 
 N, D, CLASSES = 6, 5, 3
 EDGES = torch.tensor([[0, 1, 1, 2, 3, 4], [1, 0, 2, 1, 4, 3]])
@@ -212,3 +212,11 @@ def test_a_learned_threshold_is_the_one_that_the_model_uses() -> None:
 def test_a_lazy_model_gets_its_weights_from_the_first_call() -> None:
     lazy = linf_diffusion(-1, CLASSES, hidden=8)
     assert certify(lazy, features(), EDGES).reason == ""
+
+
+def test_the_constraints_of_the_library_are_trusted() -> None:
+    for constrain in (orthogonal, spectral):
+        own = model()
+        constrain(own.decoder)
+        found = certify(own.eval(), features(), EDGES)
+        assert found.reason == ""

@@ -132,3 +132,28 @@ def test_a_graph_that_the_bound_does_not_cover_is_refused(data: Data) -> None:
     for graph, says in ((weighted, "has edge_weight"), (directed, "the graph is directed")):
         with pytest.raises(ValueError, match=says):
             fit_certified(linf_diffusion(8, 3), graph, flips=budget(data), epochs=1)
+
+
+def test_no_epoch_is_the_model_as_it_was_drawn(data: Data) -> None:
+    models = [linf_diffusion(8, 3, hidden=8, num_steps=3) for _ in range(2)]
+    found = fit_certified(models[0], data, flips=budget(data), epochs=0, seed=4)
+    training.fit(models[1], data, epochs=0, seed=4)
+    assert all(torch.equal(*pair) for pair in zip(*(model.parameters() for model in models), strict=True))
+    assert (found.best_epoch, found.epochs) == (-1, 0)
+    assert found.val_accuracy == pytest.approx(evaluate(models[0], data, data.val_mask))
+
+
+def test_what_cannot_be_trained_for_is_named(data: Data) -> None:
+    for change, says in (
+        ({"flips": 1}, "flips must be a FlipBudget, got 1"),
+        ({"flips": FlipBudget.uniform(1, 3)}, "the budget is for 3 nodes"),
+        ({"teacher": nn.build("gcn", 8, 4)}, "the teacher has 4 classes, the model scores 3"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=says):
+            fit_certified(linf_diffusion(8, 3), data, **{"flips": budget(data), "epochs": 1, **change})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="y holds class 2, but the model scores 2 classes"):
+        fit_certified(linf_diffusion(8, 2), data, flips=budget(data), epochs=1)
+    half = data.clone()
+    half.x = data.x.bfloat16()
+    with pytest.raises(ValueError, match="in which the bound is not trained for"):
+        fit_certified(linf_diffusion(8, 3).bfloat16(), half, flips=budget(data), epochs=1)

@@ -125,3 +125,34 @@ def test_a_batch_of_another_form_is_refused() -> None:
     with pytest.raises(ValueError, match=r"batch is torch\.float32"):
         split(torch.zeros(3))
     assert torch.equal(split(torch.zeros(3, dtype=torch.long)), x)
+
+
+class Wrapped(torch.nn.Module):
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+        return self.model(x, edge_index, edge_weight)  # type: ignore[no-any-return]
+
+
+class Through(Wrapped):
+    def forward(self, *given: Any, **named: Any) -> Tensor:
+        return self.model(*given, **named)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("name", ["robust", "csgnn", "robust-ensemble"])
+def test_a_wrapper_hands_the_batch_on_or_is_refused(name: str) -> None:
+    torch.manual_seed(0)
+    graphs = [Data(x=torch.rand(n, 6), edge_index=erdos_renyi_graph(n, 0.4)) for n in (9, 14)]
+    whole, model = Batch.from_data_list(graphs), build(name, 6, 3).eval()
+    each = torch.cat([predict(model, graph) for graph in graphs])
+    for told in (model, Through(model), torch.nn.DataParallel(model)):
+        torch.testing.assert_close(predict(told, whole), each, rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match=r"data is a batch of graphs, .* give Wrapped\.forward an argument batch"):
+        predict(Wrapped(model), whole)
+    alone = Wrapped(model)
+    torch.testing.assert_close(predict(alone, Batch.from_data_list(graphs[:1])), predict(model, graphs[0]))
+    whole.batch = whole.batch.tolist()
+    with pytest.raises(ValueError, match=r"batch is a list; expected the number of each node's graph, int64 \[23\]"):
+        predict(model, whole)

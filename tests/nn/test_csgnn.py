@@ -124,3 +124,12 @@ def test_weights_that_a_flow_turned_negative_do_not_expand() -> None:
 def test_what_the_model_would_not_read_is_refused(options: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         CSGNN(4, 2, **options)
+
+
+@pytest.mark.parametrize("sigma", ["mcp", "firm", "scad", "group-mcp", "log-sum"])
+def test_a_flow_without_a_contractive_step_says_so(sigma: str) -> None:
+    edges = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+    model = CSGNN(4, 2, sigma=sigma, threshold=1.0)
+    for ask in (lambda: model(torch.ones(3, 4), edges), lambda: model.lipschitz(torch.ones(3, 4), edges)):
+        with pytest.raises(ValueError, match=r"no contractive step on this graph .* raise its mu"):
+            ask()

@@ -484,7 +484,7 @@ def test_one_call_for_many_features_is_refused(data: Data, source: Source) -> No
 def test_nothing_is_kept_from_a_transformation_nor_served_to_one(data: Data, source: Source) -> None:
     def wrapped(similarity: Similarity) -> bool:
         lasts = [similarity._axes, similarity._speechless, similarity._embedded, similarity._latest]
-        kept = [t for last in lasts for t in (*last._tensors, last._value) if isinstance(t, Tensor)]
+        kept = [t for last in lasts for t in (*last._kept[1], last._kept[2]) if isinstance(t, Tensor)]
         return any(transformed(t) or t.is_inference() for t in kept)
 
     similarity, x = Similarity(source=source, rank=3), data.x.double()
@@ -506,3 +506,39 @@ def test_nothing_is_kept_from_a_transformation_nor_served_to_one(data: Data, sou
         torch.testing.assert_close(similarity(x, data.edge_index), expected)
         assert not wrapped(similarity)
         assert similarity(x, data.edge_index) is similarity(x, data.edge_index)
+
+
+def test_what_is_remembered_follows_the_settings_and_the_precision(data: Data) -> None:
+    layer = Similarity(rank=8)
+    layer(data.x, data.edge_index)
+    layer.rank, layer.power, layer.rounds = 3, 2.0, 1
+    fresh = Similarity(rank=3, power=2.0, rounds=1)(data.x, data.edge_index)
+    assert torch.equal(layer(data.x, data.edge_index), fresh)
+    layer = Similarity(rank=3, power=2.0, rounds=1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        layer(data.x, data.edge_index)
+    assert torch.equal(layer(data.x, data.edge_index), fresh)
+    model = robust(data.num_features, 3).to(data.x.dtype).eval()
+    before = model(data.x, data.edge_index)
+    model.row_norm = 1.0
+    assert not torch.allclose(model(data.x, data.edge_index), before)
+
+
+class Scaled(Similarity):
+    """Takes some columns more seriously than others."""
+
+    def __init__(self, columns: int) -> None:
+        super().__init__(rank=3)
+        self.columns = columns
+
+    def embedding(self, x: Tensor, graph: Graph) -> Tensor:
+        return super().embedding(x * torch.where(torch.arange(x.shape[1]) < self.columns, 5.0, 0.1), graph)
+
+
+def test_members_share_no_cosines_that_are_ones_own(data: Data) -> None:
+    members = [robust(data.num_features, 3).to(data.x.dtype).eval() for _ in range(2)]
+    for member, columns in zip(members, (2, 6), strict=True):
+        member.similarity = Scaled(columns)
+    alone = [member(data.x, data.edge_index).softmax(dim=1) for member in members]
+    together = nn.Ensemble(members)(data.x, data.edge_index)
+    torch.testing.assert_close(together.exp(), (alone[0] + alone[1]) / 2)
