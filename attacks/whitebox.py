@@ -589,7 +589,7 @@ def check_victim(name: str, victim: nn.Module, data: Data, *, kind: Kind) -> dic
                 f"attack {name!r}: the victim {type(victim).__name__} returned a {type(logits).__name__}; expected "
                 f"{_SIGNATURE}"
             )
-        if logits.dim() == 2 and int(data.y.max()) >= logits.shape[1]:
+        if logits.dim() == 2 and 1 < logits.shape[1] <= int(data.y.max()):
             raise AttackError(
                 f"attack {name!r}: y holds class {int(data.y.max())}, and the victim {type(victim).__name__} scores "
                 f"{logits.shape[1]} classes"

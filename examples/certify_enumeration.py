@@ -212,7 +212,7 @@ def _subclasses_and_hooks() -> Iterator[None]:
         return next((kind for kind in covered if isinstance(module, kind)), type(module))
 
     with (
-        patch.object(parts, "altered", lambda model: ""),
+        patch.object(parts, "altered", lambda model, **_: ""),
         patch.object(parts, "plain_type", nearest),
         patch.object(parts, "type_before_parametrizations", nearest),
     ):
