@@ -663,7 +663,7 @@ COMMANDS: dict[str, tuple[list[str], dict[str, tuple[list[str], list[str]]]]] = 
     "certify": (
         ["certify", *QUICK, "--seeds", "1", "--out", "OUT"],
         {
-            "--flips": (["0", "1", "1000000"], ["-1", "x"]),
+            "--flips": (["1", "2"], ["0", "-1", "x"]),
             "--kind": (["additions", "deletions"], ["", "all"]),
             "--fraction": (["0.1"], ["-0.1", "nan", "x"]),
             "--total": (["3"], ["-1"]),
