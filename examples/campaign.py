@@ -604,7 +604,7 @@ class Entries:
             answer = CliRunner().invoke(app, [word.replace("OUT", folder) for word in arguments])
         text = f"{' '.join(arguments)}: exit {answer.exit_code}, {answer.exception!r}, {answer.output[-300:]}"
         require(answer.exception is None or isinstance(answer.exception, SystemExit), text)
-        require("Traceback" not in answer.output and "nan" not in answer.output.lower().split(), text)
+        require("Traceback" not in answer.output and not (good and "nan" in answer.output.lower().split()), text)
         require(answer.exit_code == (0 if good else 2), text)
         self.counts["answered" if good else "refused"] += 1
 
@@ -700,7 +700,7 @@ SHARES = {
     "fit": 0.16,
     "lipschitz": 0.15,
     "certify": 0.15,
-    "attack": 0.14,
+    "attack": 0.15,
     "command": 0.02,
 }
 
