@@ -127,11 +127,7 @@ def undirected(x: Tensor, edge_index: Any, edge_weight: Any = None, *, weighted:
     if edge_index.layout not in _LAYOUTS:
         raise InputError(f"edge_index is a {edge_index.layout} matrix; expected int64 [2, E], or COO, CSC or CSR")
     if edge_index.layout != torch.strided:
-        if edge_weight is not None:
-            raise InputError("edge_weight must be None where edge_index is a sparse matrix: its values are the weights")
-        if list(edge_index.shape) != [n, n]:
-            raise InputError(f"edge_index is a sparse matrix {list(edge_index.shape)}; expected [{n}, {n}], as x has")
-        edge_index, edge_weight = to_edge_index(edge_index)
+        edge_index, edge_weight = matrix_edges(edge_index, edge_weight, n)
     if edge_index.dtype != torch.int64 or edge_index.dim() != 2 or edge_index.size(0) != 2:
         raise InputError(
             f"edge_index is {edge_index.dtype} {list(edge_index.shape)}; expected int64 [2, E], or a sparse matrix "
@@ -162,6 +158,21 @@ def undirected(x: Tensor, edge_index: Any, edge_weight: Any = None, *, weighted:
         _check_weights(edge_weight.detach(), edge_index, order, reverse, weighted=weighted)
     graph = Graph.of(x, edge_index, edge_weight)
     return Graph(graph.edge_index, graph.edge_weight, n, loop_free=True)
+
+
+def matrix_edges(matrix: Tensor, edge_weight: Any, num_nodes: int) -> tuple[Tensor, Tensor]:
+    """The edges, int64 ``[2, E]``, and the weights ``[E]`` of a sparse ``[n, n]`` matrix.
+
+    Raises:
+        InputError: for weights beside it, or a matrix of another size.
+    """
+    n = num_nodes
+    if edge_weight is not None:
+        raise InputError("edge_weight must be None where edge_index is a sparse matrix: its values are the weights")
+    if list(matrix.shape) != [n, n]:
+        raise InputError(f"edge_index is a sparse matrix {list(matrix.shape)}; expected [{n}, {n}], as x has")
+    edges: tuple[Tensor, Tensor] = to_edge_index(matrix)
+    return edges
 
 
 def _weights(weight: Any, dtype: torch.dtype, count: int) -> Tensor:

@@ -1,7 +1,8 @@
 """What a model or a layer is called with: checks of types, shapes and dtypes, which a trace can pass.
 
-Whether the values make sense (symmetric edges, finite numbers) is checked once, at the entrances of the library
-(:mod:`contractive_gnn.inputs`), and not in each call of a layer.
+Of the values only the signs of the weights are looked at in each call, in one pass that costs next to nothing. Whether
+the edges are symmetric and the features finite is checked at the entrances of the library
+(:mod:`contractive_gnn.inputs`).
 """
 
 from __future__ import annotations
@@ -10,10 +11,9 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.utils import to_edge_index
 
 from contractive_gnn.graph import transformed
-from contractive_gnn.inputs import InputError, check_signs
+from contractive_gnn.inputs import InputError, check_signs, matrix_edges
 
 HALF: Final = (torch.float16, torch.bfloat16)
 
@@ -78,11 +78,7 @@ def edge_list(x: Tensor, edge_index: Any, edge_weight: Any = None) -> tuple[Tens
             f"orientations of every edge, or a torch.sparse matrix [{n}, {n}]"
         )
     if edge_index.layout != torch.strided:
-        if edge_weight is not None:
-            raise InputError("edge_weight must be None where edge_index is a sparse matrix: its values are the weights")
-        if tuple(edge_index.shape) != (n, n):
-            raise InputError(f"edge_index is a sparse matrix {list(edge_index.shape)}; expected [{n}, {n}], as x has")
-        edge_index, edge_weight = to_edge_index(edge_index)
+        edge_index, edge_weight = matrix_edges(edge_index, edge_weight, n)
     elif edge_index.dim() != 2 or edge_index.size(0) != 2:
         raise InputError(
             f"edge_index must have shape [2, E] or be a sparse [n, n] matrix, got shape {tuple(edge_index.shape)}"
