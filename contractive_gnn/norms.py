@@ -20,6 +20,7 @@ everywhere (Bullo, *Contraction Theory for Dynamical Systems*, chapters 2 and 3;
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -777,3 +778,118 @@ def _dual(gradient: Tensor, norm: str | SumNorm, weight: Tensor | None) -> Tenso
     unit = torch.zeros_like(gain)
     unit[index] = gain[index].sign()
     return unit.view_as(gradient)
+
+
+class Norm(ABC):
+    """A norm of a whole state, as an object: what a claim is made in.
+
+    Two are equal where they measure every state alike. ``name`` is that of the module's table, or says how it is made.
+    """
+
+    name: str
+    kind: Family | None
+    """ℓ1, ℓ2 or ℓ∞, weighted or not; None for another one. Only ``"l2"`` is the norm of an inner product."""
+
+    @abstractmethod
+    def __call__(self, x: Tensor) -> Tensor:
+        """``‖x‖``, a scalar tensor."""
+
+    @abstractmethod
+    def dual(self, gradient: Tensor) -> Tensor:
+        """A maximiser of ``⟨gradient, d⟩`` over a ball of the norm, of any length."""
+
+    def pairing(self, u: Tensor, v: Tensor) -> Tensor:
+        """The weak pairing ``⟦u, v⟧``, see :func:`weak_pairing`.
+
+        Raises:
+            ValueError: where it is not known.
+        """
+        raise ValueError(f"no weak pairing is known for {self}")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Plain(Norm):
+    """ℓ1, ℓ2 or ℓ∞ of all entries, none of them weighted; under one of the names of the module's table."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown name, and one that cannot do without weights."""
+        _needs_weight(self.name, None)
+
+    @property
+    def kind(self) -> Family:  # type: ignore[override]
+        """Which of the three."""
+        return family(self.name)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """``‖x‖``."""
+        return vector_norm(x, self.name)
+
+    def dual(self, gradient: Tensor) -> Tensor:
+        """See :class:`Norm`."""
+        return _dual(gradient, self.name, None)
+
+    def pairing(self, u: Tensor, v: Tensor) -> Tensor:
+        """See :class:`Norm`."""
+        return weak_pairing(u, v, self.name)
+
+
+L1, L2, LInf = Plain("l1"), Plain("l2"), Plain("linf")
+
+
+@dataclass(frozen=True, eq=False)
+class Weighted(Norm):
+    """A norm whose entries, or rows, are weighted: ``Weighted(L2, degree)`` is ``(Σ_i d_i ‖x_i‖²)^½``.
+
+    Attributes:
+        base: the norm without the weights.
+        weight: w > 0, of the shape of the state or ``[n]``, one for each row.
+        name: ``"l2-degree"`` where the weights are degrees.
+    """
+
+    base: Plain
+    weight: Tensor
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        """Name it."""
+        if not self.name:
+            object.__setattr__(self, "name", f"weighted {self.base}")
+
+    @property
+    def kind(self) -> Family:  # type: ignore[override]
+        """That of the base."""
+        return self.base.kind
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """``‖x‖``."""
+        return vector_norm(x, self.base.name, weight=self.weight)
+
+    def dual(self, gradient: Tensor) -> Tensor:
+        """See :class:`Norm`."""
+        return _dual(gradient, self.base.name, self.weight)
+
+    def pairing(self, u: Tensor, v: Tensor) -> Tensor:
+        """See :class:`Norm`."""
+        return weak_pairing(u, v, self.base.name, weight=self.weight)
+
+
+def as_norm(norm: str | Norm, weight: Tensor | None = None) -> Norm:
+    """A norm given by name, or as an object.
+
+    Args:
+        norm: a name of the module's table, or an object, which is returned.
+        weight: for a name.
+
+    Raises:
+        ValueError: for an unknown name, or weights that are missing.
+    """
+    if isinstance(norm, Norm):
+        return norm
+    if weight is None:
+        return Plain(norm)
+    return Weighted(Plain(family(norm)), weight, norm)
