@@ -1,25 +1,20 @@
-"""The similarity adjacency and the models on it: the formula, gradients, invariances, and the contraction claimed."""
+"""The similarity adjacency: the formula, gradients, and what is kept and shared."""
+
+from __future__ import annotations
 
 import copy
 import io
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
 import torch
-from scipy.sparse.linalg import svds
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch_geometric.data import Data
 
-from contractive_gnn import attacks, datasets, kernels, nn
+from contractive_gnn import datasets, nn
 from contractive_gnn.graph import Graph, transformed
-from contractive_gnn.nn import similarity
-from contractive_gnn.nn.similarity import Similarity, SimilarityWeights, Source, robust
-from contractive_gnn.nn.sparse import compress
-from contractive_gnn.training import evaluate, fit
-
-MODELS = ["robust", "robust-provable"]
+from contractive_gnn.nn.similarity import Similarity, Source, robust
 
 
 @pytest.fixture(scope="module")
@@ -233,125 +228,6 @@ def test_the_cache_notices_changes_in_place(data: Data) -> None:
     assert torch.equal(copy.deepcopy(similarity)(x, data.edge_index), after)
 
 
-@pytest.mark.parametrize("sparse", [False, True])
-def test_the_normalised_features_are_kept_while_they_are_the_same(data: Data, sparse: bool) -> None:
-    model, x = robust(12, 3, hidden=8).double().eval(), compress(data.x, max_density=1.0) if sparse else data.x.clone()
-    before = model._features(x)
-    assert model._features(x) is before
-    if not sparse:
-        x[0] = 2 * x[1] + x[2]
-        assert not torch.equal(model._features(x), before)
-    attacked = x.detach().clone().requires_grad_()
-    torch.testing.assert_close(model(attacked, data.edge_index), model(x, data.edge_index))
-    assert model._features(attacked) is not model._features(attacked)
-
-
-def test_the_transform_writes_the_weights(data: Data) -> None:
-    out = SimilarityWeights(rank=5)(data)
-    torch.testing.assert_close(out.edge_weight, Similarity(rank=5)(data.x, data.edge_index))
-    assert "rank=5" in repr(SimilarityWeights(rank=5))
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_a_constant_factor_changes_nothing(data: Data, name: str) -> None:
-    outputs = []
-    for factor in (1.0, 1e-3, 250.0):
-        graph = copy.copy(data)
-        graph.x = factor * data.x.float()
-        model = nn.build(name, 12, 3, hidden=8)
-        fit(model, graph, epochs=8, self_training=0.5)
-        outputs.append(model(compress(graph.x), graph.edge_index).detach())
-    for output in outputs[1:]:
-        torch.testing.assert_close(output, outputs[0], rtol=1e-3, atol=1e-4)
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_nodes_may_be_renumbered(data: Data, name: str) -> None:
-    model = nn.build(name, 12, 3, hidden=8).double().eval()
-    order = torch.randperm(data.num_nodes, generator=torch.Generator().manual_seed(3))
-    place = order.argsort()
-    torch.testing.assert_close(
-        model(data.x[order], place[data.edge_index]), model(data.x, data.edge_index)[order], rtol=1e-6, atol=1e-8
-    )
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_the_structure_teaches_where_there_are_no_features(data: Data, name: str) -> None:
-    model = nn.build(name, 12, 3, hidden=8)
-    assert model.communities(data) is None  # type: ignore[operator]
-    bare = copy.copy(data)
-    bare.x = torch.eye(data.num_nodes)
-    expected = nn.seeded_communities(data.edge_index, data.y, data.train_mask, num_classes=3)
-    assert torch.equal(model.communities(bare), expected)  # type: ignore[operator]
-
-
-def test_polblogs_withstands_the_published_metattack(real_data: None) -> None:
-    data = datasets.load_attacked("polblogs", "metattack", 0.25)
-    model = nn.build("robust", data.num_features, 2, num_steps=10)
-    fit(model, data, epochs=20, self_training=0.8)
-    assert evaluate(model, data, data.test_mask) > 92  # 59 to 67 without the communities
-
-
-def stretch(model: nn.SimilarityFlowGNN, data: Data, *, scale: float) -> float:
-    """How much two states of the flow part in its norm at most, over one step with the anchor held fixed."""
-    graph = model.adjacency(data.x, data.edge_index)
-    field = model.conv.dynamics
-    step = model.conv.step_size(graph)
-    generator = torch.Generator().manual_seed(0)
-    weight = field.norm_weight(graph).sqrt().unsqueeze(-1)  # type: ignore[union-attr]
-    worst = 0.0
-    for _ in range(100):
-        # neighbours on either side of the fall of σ, and a change along the difference
-        side = torch.randn(data.num_nodes, 1, dtype=torch.float64, generator=generator).sign()
-        x = scale * side * torch.ones(1, 8, dtype=torch.float64) / 8**0.5 / 2
-        y = x * (1 + 1e-4)
-        moved = [state + step * field.field(state, graph, anchor=0 * x) for state in (x, y)]
-        worst = max(worst, float((weight * (moved[1] - moved[0])).norm() / (weight * (y - x)).norm()))
-    return worst
-
-
-def test_the_provable_steps_contract_and_steeper_ones_do_not(data: Data) -> None:
-    model = nn.build("robust-provable", 12, 3, hidden=8, threshold=0.8).double()
-    graph = model.adjacency(data.x, data.edge_index)  # type: ignore[operator]
-    dynamics = model.conv.dynamics
-    assert dynamics.certified
-    assert float(dynamics.rate(graph)) == pytest.approx(0.001)  # type: ignore[union-attr,operator,arg-type]
-    assert stretch(model, data, scale=2.0) <= 1.0  # type: ignore[arg-type]
-    dynamics.sigma.kappa = 10 * dynamics.sigma.kappa  # type: ignore[union-attr,operator]
-    assert stretch(model, data, scale=1.0) > 1.05  # type: ignore[arg-type]
-
-
-def test_the_way_to_the_first_adjacency_is_not_certified(data: Data) -> None:
-    bound = nn.build("robust-provable", 12, 3, hidden=8).double().lipschitz(data.x, data.edge_index)  # type: ignore[operator]
-    assert not bound.certified
-    assert "A(0)" in bound.reason
-    assert np.isfinite(bound.structure_here)
-
-
-def test_of_nodes_alone_only_the_features_matter(data: Data) -> None:
-    model = robust(data.num_features, 4).double().eval()
-    everything = model(data.x, data.edge_index)
-    model.use("nodes")
-    alone = model(data.x, data.edge_index)
-    assert torch.equal(alone, model(data.x, data.edge_index[:, :0]))
-    with kernels.disabled():  # where the steps are taken, there is nothing to step to
-        torch.testing.assert_close(alone, model(data.x, data.edge_index))
-    assert not torch.allclose(alone, everything)
-    model.use("edges")
-    assert torch.equal(everything, model(data.x, data.edge_index))
-    with pytest.raises(ValueError, match="setting must be one of edges, nodes, got 'graph'"):
-        model.use("graph")
-
-
-def test_no_gradient_is_masked(data: Data) -> None:
-    graph = copy.copy(data)
-    graph.x = data.x.float()
-    model = nn.build("robust", 12, 3, hidden=8)
-    fit(model, graph, epochs=30)
-    result = attacks.get("whitebox-pgd", epochs=20).run(graph, attacks.Budget(flips=10), victim=model.eval())
-    assert not result.provenance.get("warnings")
-
-
 def test_errors_say_what_was_expected() -> None:
     with pytest.raises(ValueError, match="rank must be at least 1, got 0"):
         Similarity(rank=0)
@@ -392,45 +268,6 @@ def test_the_order_of_the_columns_decides_nothing_where_singular_values_tie(data
         place = torch.empty_like(nodes)
         place[nodes] = torch.arange(120)
         torch.testing.assert_close(layer(x[nodes], place[edges]), weights, atol=1e-9, rtol=0)
-
-
-def rows_with(values: list[float], *, n: int, d: int) -> tuple[sp.csr_matrix, np.ndarray]:
-    """Rows ``[n, d]`` with these singular values, and their right singular vectors."""
-    rng = np.random.default_rng(0)
-    left, right = (np.linalg.qr(rng.normal(size=(size, len(values))))[0] for size in (n, d))
-    return sp.csr_matrix((left * values) @ right.T), right
-
-
-@pytest.mark.parametrize(("n", "d"), [(30, 20), (20, 30)])
-@pytest.mark.parametrize(
-    ("values", "kept"),
-    [
-        ([5.0, 4.0, 3.0, 2.0, 1.0, 0.5, 0.4, 0.3, 0.2], 4),  # no tie: the cut stays
-        ([5.0, 4.0, 2.0, 2.0, 2.0, 0.5, 0.4, 0.3, 0.2], 2),  # the last gap before the tie
-        ([5.0, 4.0, 3.0, 2.0, 2.0 - 1e-9, 0.5, 0.4, 0.3, 0.2], 3),  # what rounding cannot tell apart is a tie
-        ([5.0, 4.0, 3.0, 2.0, 1.9999, 0.5, 0.4, 0.3, 0.2], 4),
-        ([2.0] * 9, None),  # no gap: all features are taken
-    ],
-)
-def test_the_rank_is_cut_at_a_gap(n: int, d: int, values: list[float], kept: int | None) -> None:
-    rows, right = rows_with(values, n=n, d=d)
-    start = np.random.default_rng(0).normal(size=min(n, d))
-    _, found, vectors = svds(rows, k=4, v0=start)
-    tied = similarity._tied(found.min(), similarity._next_value(rows, vectors, start))
-    assert tied == (kept != 4)
-    if tied:
-        axes = similarity._above_the_gap(rows, found, vectors)
-        assert (axes is None) == (kept is None)
-        if axes is not None:
-            expected = right[:, :kept]
-            np.testing.assert_allclose(axes @ axes.T, expected @ expected.T, atol=1e-9)
-
-
-def test_a_rank_beyond_that_of_the_features_is_no_tie() -> None:
-    x = columns_of_one_value()[:, [0, 5, 10] * 6]  # three features, six times each
-    axes, _ = similarity._principal_axes(sp.csr_matrix(x.numpy()), 5)
-    assert axes is not None
-    assert axes.shape == (18, 5)
 
 
 TRANSFORMED = ["csgnn", "robust", "robust-provable", "robust-provable-ensemble", "robust-hedged"]

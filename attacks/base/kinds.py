@@ -1,0 +1,11 @@
+"""What an attack says of itself: what it changes, how far its budget reaches, and what it knows."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Kind = Literal["structure", "features", "both"]
+
+Scope = Literal["global", "targeted"]
+
+Knowledge = Literal["random", "transfer", "adaptive"]

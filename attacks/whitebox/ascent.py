@@ -1,0 +1,125 @@
+"""Projected gradient ascent over relaxed flips, rounding, and exchanges of the flips that come of it.
+
+Xu et al., *Topology Attack and Defense for Graph Neural Networks* (IJCAI 2019), for the relaxation; Geisler et al.,
+*Robustness of Graph Neural Networks at Scale* (NeurIPS 2021), for the random blocks.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from contractive_gnn.attacks.whitebox.flips import Flips
+from contractive_gnn.attacks.whitebox.objective import Objective, Score, gradient
+from contractive_gnn.attacks.whitebox.projection import project_onto_budget
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A discrete perturbation and its strength."""
+
+    score: Score
+    flips: Flips
+    chosen: Tensor
+    by: str
+
+
+def search(
+    flips: Flips,
+    objective: Objective,
+    budget: int,
+    *,
+    epochs: int,
+    fine_epochs: int,
+    step: float,
+    samples: int,
+    swaps: int,
+) -> Found:
+    """Projected gradient ascent, rounding and exchanges.
+
+    Args:
+        flips: what is considered at first.
+        objective: what is to be raised.
+        budget: b ≥ 1.
+        epochs: steps with a constant step size, after each of which flips with p = 0 are exchanged for others.
+        fine_epochs: steps from the best point of those on, without exchanges, with step size ∝ 1/√t.
+        step: how far the b entries with the steepest gradient move in one step, on average.
+        samples: random roundings of the best p, besides the b largest entries.
+        swaps: attempts to exchange flips of the rounded result.
+    """
+    p = flips.none()
+    best, best_p = Found(objective.score(flips.done(p > 0)), flips, p > 0, "nothing"), p
+    for epoch in range(epochs + fine_epochs):
+        slope = _ascent_direction(flips, objective, p, budget)
+        if slope is None:
+            break
+        size = step / math.sqrt(max(1, epoch - epochs + 1))
+        p = project_onto_budget(p + size * slope, budget)
+        chosen = _largest(p, budget)
+        score = objective.score(flips.done(chosen))
+        if score > best.score:
+            best, best_p = Found(score, flips, chosen, "largest entries of p"), p
+        if epoch < epochs - 1:
+            flips, p = flips.renew(p)
+        elif epoch == epochs - 1:
+            flips, p = best.flips, best_p
+    for _ in range(samples):
+        chosen = torch.bernoulli(best_p).bool()
+        if int(chosen.sum()) <= budget:
+            score = objective.score(best.flips.done(chosen))
+            if score > best.score:
+                best = Found(score, best.flips, chosen, "a random rounding of p")
+    return _exchange(best, objective, budget, swaps)
+
+
+def _ascent_direction(flips: Flips, objective: Objective, p: Tensor, budget: int) -> Tensor | None:
+    """The gradient without what points out of the box, scaled so that its b largest entries are 1 on average."""
+    _, slope = gradient(flips, objective, p)
+    if slope is None:
+        return None
+    slope = slope.nan_to_num(0.0, 0.0, 0.0)
+    slope = slope.masked_fill((p <= 0) & (slope < 0) | (p >= 1) & (slope > 0), 0.0)
+    scale = float(slope.abs().topk(min(budget, flips.size)).values.mean())
+    return slope / scale if scale > 0 else None
+
+
+def _largest(p: Tensor, budget: int) -> Tensor:
+    chosen = torch.zeros_like(p, dtype=torch.bool)
+    chosen[p.topk(min(budget, p.numel())).indices] = True
+    return chosen & (p > 0)
+
+
+def _exchange(start: Found, objective: Objective, budget: int, attempts: int) -> Found:
+    """Undo the k flips that the gradient at the discrete graph values least, do the k most promising instead.
+
+    k starts at b / 4 and halves whenever the loss does not rise. The climb goes by the loss; the result by the score.
+    """
+    best = start
+    flips, chosen, loss = start.flips, start.chosen, start.score.loss
+    k = max(1, budget // 4)
+    for _ in range(attempts):
+        p = chosen.to(flips.x.dtype)
+        _, slope = gradient(flips, objective, p)
+        if slope is None:
+            break
+        slope = slope.nan_to_num(0.0, 0.0, 0.0)
+        done = int(chosen.sum())
+        undone = slope.masked_fill(~chosen, math.inf).topk(min(k, done), largest=False).indices
+        room = min(budget - done + undone.numel(), flips.size - done)
+        promising = slope.masked_fill(chosen, -math.inf).topk(room).indices
+        proposal = chosen.clone()
+        proposal[undone] = False
+        proposal[promising[slope[promising] > 0]] = True
+        score = objective.score(flips.done(proposal))
+        if score.loss > loss:
+            chosen, loss = proposal, score.loss
+            if score > best.score:
+                best = Found(score, flips, chosen, "exchanges")
+        else:
+            k = max(1, k // 2)
+        flips, renewed = flips.renew(chosen.to(p.dtype))
+        chosen = renewed > 0
+    return best
