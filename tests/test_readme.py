@@ -52,6 +52,6 @@ def test_the_examples_of_the_docstrings_run(repository: Path) -> None:
 
 
 def test_every_file_the_docs_link_to_exists(repository: Path) -> None:
-    for page in [repository / "README.md", *(repository / "docs").glob("*.md")]:
+    for page in [repository / "README.md", *(repository / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"

@@ -1,4 +1,4 @@
-"""A fixed part of the enumeration in examples/: every graph of up to five nodes, and the faults put back."""
+"""A fixed part of the enumeration in docs/experiments/: every graph of up to five nodes, and the faults put back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-PATH = Path(__file__).parents[2] / "examples" / "certify_enumeration.py"
+PATH = Path(__file__).parents[2] / "docs" / "experiments" / "certify_enumeration.py"
 
 
 @pytest.fixture(scope="module")

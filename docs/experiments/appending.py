@@ -1,4 +1,4 @@
-"""Results of long examples: a line of JSON each, appended as they are found, so that a stopped run goes on."""
+"""Results of long experiments: a line of JSON each, appended as they are found, so that a stopped run goes on."""
 
 from __future__ import annotations
 

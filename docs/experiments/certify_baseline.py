@@ -1,6 +1,6 @@
 """Certified accuracy of a linear diffusion by its PageRank certificate: the baseline in docs/certificates.md.
 
-    python examples/certify_baseline.py --out docs/results/certify/pagerank.jsonl
+    python docs/experiments/certify_baseline.py --out docs/results/certify/pagerank.jsonl
 
 The model is that of the preset "certified" with σ = identity and another μ and dropout, trained and certified under the
 same budgets: up to ``--flips`` edges at every node at once, and ``--fraction`` of each degree.

@@ -1,6 +1,6 @@
 """Print the coupled bound of trained models beside what perturbations of Cora do: it must never be exceeded.
 
-    python examples/coupled_bound.py [--random 1000] [--adversarial 100] [--out runs/coupled_bound]
+    python docs/experiments/coupled_bound.py [--random 1000] [--adversarial 100] [--out runs/coupled_bound]
 
 Random perturbations flip 1 to 50 edges and move the features a little, or do one of the two. Adversarial ones flip the
 pairs of one node whose gradient moves the output most, in the norm of the bound, and take the features' steepest

@@ -1,6 +1,7 @@
 """Seconds that a certificate takes on random graphs of growing size: the times in docs/certificates.md.
 
-    python examples/certify_scale.py --out docs/results/certify/scale.jsonl --picture docs/images/certify_scale.png
+    python docs/experiments/certify_scale.py --out docs/results/certify/scale.jsonl \\
+        --picture docs/images/certify_scale.png
 
 Two edges a node, 7 classes, 10 steps, one flip at every node; weights as they are drawn, since training changes none of
 the work. The shorter of two runs counts.

@@ -1,6 +1,6 @@
 """Certificates against every graph of up to five nodes, and what notices the faults that certificates once had.
 
-    python examples/certify_enumeration.py --out docs/results/certify_enumeration.jsonl
+    python docs/experiments/certify_enumeration.py --out docs/results/certify_enumeration.jsonl
 
 Small models of every activation, space and precision are certified within budgets of up to 2n + 3 flips a node, and the
 model itself is run, in its own precision, on all graphs with that many nodes. Every second model has its bias moved so

@@ -1,6 +1,6 @@
 """Where Metattack's edges lie, and what the similarity adjacency says of them.
 
-    python examples/similarity_edges.py [--out runs/similarity_edges.jsonl]
+    python docs/experiments/similarity_edges.py [--out runs/similarity_edges.jsonl]
 
 For each published graph: how many of the added and of the original edges end at a labelled node, their mean weights,
 and the area under the curve with which the weight tells them apart. Then, before and after the attack, how many of the

@@ -1,6 +1,6 @@
 """The white-box attack on one model, and what its graph does to the others that are trained on it.
 
-    python examples/transferred_attack.py --out docs/results/transferred_attack.jsonl
+    python docs/experiments/transferred_attack.py --out docs/results/transferred_attack.jsonl
 
 A model that reads few edges, or none, gives an attacker no gradient, and the graph made against *it* is harmless. So
 every model is trained here on the graphs made against ``robust``, with the same seed: the poisoning that hurts a

@@ -1,6 +1,6 @@
 """Randomised smoothing on Cora beside the certificate here, under a number of flips in the whole graph.
 
-    python examples/certify_smoothing.py --out docs/results/certify/smoothing.jsonl
+    python docs/experiments/certify_smoothing.py --out docs/results/certify/smoothing.jsonl
 
 A GCN is trained on noisy graphs and smoothed by the same noise; a node counts as certified within B flips if every
 split of them into additions and deletions is. Each line also has the certified accuracy of the preset "certified"

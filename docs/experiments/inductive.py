@@ -1,6 +1,6 @@
 """Evasion where nothing can be remembered: the attacked nodes are absent from the graph that a model is trained on.
 
-    python examples/inductive.py --out docs/results/inductive_cora.jsonl
+    python docs/experiments/inductive.py --out docs/results/inductive_cora.jsonl
 
 Of the test nodes a quarter is hidden, with its edges; the others stay, unlabelled. Every model is trained on that graph
 and asked about the hidden nodes on the whole one, clean and after white-box PGD has flipped as many edges as the given

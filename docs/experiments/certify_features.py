@@ -1,6 +1,6 @@
 """What a certificate can hold when binary features are flipped at every node of Cora: limits, in docs/certificates.md.
 
-    python examples/certify_features.py --out docs/results/certify/features.jsonl
+    python docs/experiments/certify_features.py --out docs/results/certify/features.jsonl
 
 *From the features alone* (``kind: features``), for any classifier whatsoever: two nodes of different classes whose
 features are at most 2 q flips apart have features within q flips of both, where it says one class only. So it cannot be

@@ -1,6 +1,6 @@
 """Choose the λ of each member of ``robust-ensemble`` by the validation nodes alone, some of them attacked themselves.
 
-    python examples/choose_ensemble.py --dataset cora --dataset citeseer --out runs/ensemble
+    python docs/experiments/choose_ensemble.py --dataset cora --dataset citeseer --out runs/ensemble
 
 There is a member of each kind: either force, with A(0) as it is, with A(0) calibrated, and with the given edges. What
 is chosen is its λ. Every candidate is fitted on the graphs of ``choose_setting.py``, under several seeds. A fit keeps

@@ -1,6 +1,6 @@
 """Choose a setting of ``robust`` by the validation nodes alone, some of them attacked themselves.
 
-    python examples/choose_setting.py --out docs/results/robust_setting_cora.jsonl
+    python docs/experiments/choose_setting.py --out docs/results/robust_setting_cora.jsonl
 
 Every setting is trained on the clean graph, on the published Metattack one, among random edges, and on a graph in which
 Nettack spends five flips on each well-connected validation node. On the last one those nodes are scored, on the others

@@ -1,6 +1,6 @@
 """Hand over whatever a user may hand over, thousands of times, and check every answer by a slower computation.
 
-    python examples/campaign.py --examples 10000 --out docs/results/campaign.jsonl
+    python docs/experiments/campaign.py --examples 10000 --out docs/results/campaign.jsonl
 
 Hypothesis draws small graphs, ways to write one and the same graph down (masks as indices, labels as a column, sparse
 features, edges in another order, …) and faults (one orientation only, a NaN, two splits side by side, …). Of each

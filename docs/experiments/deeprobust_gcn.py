@@ -1,6 +1,6 @@
 """Accuracy of DeepRobust's own GCN, trained by its own loop, on the published Metattack graphs.
 
-    python examples/deeprobust_gcn.py --seeds 10 --out docs/results/deeprobust_gcn_cora.jsonl
+    python docs/experiments/deeprobust_gcn.py --seeds 10 --out docs/results/deeprobust_gcn_cora.jsonl
 
 It answers whether a difference between our GCN and a published table lies in our model or in the training noise: the
 published 20 % and 25 % rows of Cora are 59.56 ± 2.72 and 47.53 ± 1.96 (Pro-GNN, Table 2).

@@ -1,6 +1,6 @@
 """Accuracy against homophily: graphs whose neighbours are alike, unrelated, and unlike.
 
-    python examples/heterophily.py --out docs/results/heterophily.jsonl
+    python docs/experiments/heterophily.py --out docs/results/heterophily.jsonl
 
 Contextual stochastic block models with 1,000 nodes and four classes, every model with its default setting. With four
 classes neighbours are unrelated at a homophily of 0.25.

@@ -1,9 +1,9 @@
 """How many predictions of a hedged model no change of edges can alter, for known nodes and for hidden ones.
 
-    python examples/immune.py --out docs/results/immune.jsonl
+    python docs/experiments/immune.py --out docs/results/immune.jsonl
 
 The teacher and the student of ``robust-hedged`` are fitted once for each seed; then the share of the answer that edges
-decide is varied. ``hidden`` nodes are absent from the graph of the training (examples/inductive.py). The lines that are
+decide is varied. ``hidden`` nodes are absent from the graph of the training (``inductive.py``). The lines that are
 there already are not made again.
 """
 

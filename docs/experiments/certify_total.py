@@ -1,6 +1,6 @@
 """What a limit on the flips in the whole graph is worth: the certificate for a total beside every node's own budget.
 
-    python examples/certify_total.py --out docs/results/certify/total.jsonl
+    python docs/experiments/certify_total.py --out docs/results/certify/total.jsonl
 
 The preset "certified" on Cora. Each line has the certified accuracy under the budgets per node capped at the total
 (``capped_accuracy``), by the bound for the total (``certified_accuracy``), and the share of the test nodes that are
