@@ -53,7 +53,6 @@ with torch.no_grad():
 
 # %% Attack it: a white-box attacker flips a twentieth of the edges.
 attacked = get("whitebox-pgd", seed=0).run(data, Budget(fraction=0.05), victim=model)
-print(
-    f"accuracy {clean:.1f} %, with {attacked.n_flips} edges flipped {evaluate(model, attacked.data, data.test_mask):.1f} %"
-)
+after = evaluate(model, attacked.data, data.test_mask)
+print(f"accuracy {clean:.1f} %, with {attacked.n_flips} edges flipped {after:.1f} %")
 print(f"a change of the flow's input comes out {ratio:.2f} times as large (never more than once)")
