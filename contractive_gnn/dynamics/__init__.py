@@ -2,9 +2,10 @@
 
 from contractive_gnn.dynamics.adjacency import Adjacency, AdjacencyFlow
 from contractive_gnn.dynamics.ascent import GradientAscent
-from contractive_gnn.dynamics.base import Dynamics
+from contractive_gnn.dynamics.base import Dynamics, OnGraph
 from contractive_gnn.dynamics.coupled import CoupledFlow
 from contractive_gnn.dynamics.diffusion import Diffusion
+from contractive_gnn.dynamics.field import VectorField
 from contractive_gnn.dynamics.gradient_flow import GradientFlow
 from contractive_gnn.dynamics.hamiltonian import HamiltonianFlow
 from contractive_gnn.dynamics.implicit import ImplicitFlow
@@ -21,5 +22,7 @@ __all__ = [
     "GradientFlow",
     "HamiltonianFlow",
     "ImplicitFlow",
+    "OnGraph",
+    "VectorField",
     "register",
 ]

@@ -1,10 +1,10 @@
-"""What a vector field must declare."""
+"""What a vector field on node features must declare, and the domain-free field that it is on one graph."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -13,9 +13,10 @@ from torch_geometric.nn import MessagePassing
 from torch_geometric.nn.aggr import SumAggregation
 
 from contractive_gnn.activations import Activation
+from contractive_gnn.dynamics.field import Invariant, VectorField
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import integrate
-from contractive_gnn.norms import SumNorm, number, vector_norm
+from contractive_gnn.norms import Norm, SumNorm, as_norm, number, vector_norm
 
 
 class Dynamics(nn.Module, ABC):
@@ -32,11 +33,31 @@ class Dynamics(nn.Module, ABC):
     What else can be proved is declared by overriding the other methods, whose defaults claim nothing more:
     :meth:`lipschitz` for steps beyond that, :attr:`anchor_lipschitz` and :meth:`structure_lipschitz` for what moves the
     field besides its state.
+
+    All of it is asked for with a graph. :meth:`on` binds the graph: what it returns is a
+    :class:`~contractive_gnn.dynamics.field.VectorField`, which layers, integrators and falsifiers of any domain take.
     """
 
     norm: str
     on_features: bool = True
     """Whether the state is a row of channels for each node, so that it can be a layer; else a matrix, or both."""
+    conserves: frozenset[Invariant] = frozenset()
+    """What the exact flow keeps on every graph, see :class:`~contractive_gnn.dynamics.field.VectorField`."""
+    shear: bool = False
+    """Whether ``DX·X = 0`` on every graph."""
+
+    def on(self, graph: Graph, anchor: Tensor | None = None) -> OnGraph:
+        """The field on one graph, as layers and integrators of any domain take it.
+
+        Args:
+            graph: the graph it is to live on.
+            anchor: ``x⁽⁰⁾``, the point that a fidelity term pulls back to; None stands for the origin.
+
+        Example:
+            >>> field = Diffusion().on(graph)
+            >>> Flow(field, num_steps=8)(x)
+        """
+        return OnGraph(self, graph, anchor)
 
     @abstractmethod
     def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: Tensor | float = 0.0) -> Tensor:
@@ -117,6 +138,14 @@ class Dynamics(nn.Module, ABC):
             return 1.0 - step * self.rate(graph)
         return math.inf
 
+    def field_lipschitz(self, graph: Graph) -> Tensor | float:
+        """A Lipschitz constant of X itself, not of a step; see :meth:`VectorField.field_lipschitz`, whose way it is."""
+        return VectorField.field_lipschitz(OnGraph(self, graph))
+
+    def parts(self) -> tuple[Dynamics, ...]:
+        """Dynamics whose sum this one is on every graph, for splitting methods; one alone where it cannot be split."""
+        return (self,)
+
     def structure_lipschitz(self, graph: Graph, x: Tensor | None = None) -> float:
         r"""A constant L with ``‖X(x; Ã) − X(x; A)‖ ≤ L Σ_ij |ã_ij − a_ij|`` for every symmetric Ã ≥ 0 without loops.
 
@@ -170,6 +199,126 @@ class Dynamics(nn.Module, ABC):
     def measure(self) -> str | SumNorm:
         """:attr:`norm` as :mod:`contractive_gnn.norms` takes it: its name, or the norm of a composite state."""
         return self.norm
+
+
+class OnGraph(VectorField):
+    """A dynamics on one graph: :meth:`Dynamics.on` makes it.
+
+    Rate, largest step and constants are those of the dynamics on this graph. They are asked for anew each time, since
+    training moves what they are computed from; degrees are worked out once and kept with the graph.
+
+    The graph and the anchor are buffers that ``state_dict`` leaves out: they move with ``to`` and ``double``, and what
+    is differentiated by all tensors of a field is differentiated by them.
+
+    Attributes:
+        dynamics: the dynamics, a submodule.
+    """
+
+    where = " on this graph"
+
+    def __init__(self, dynamics: Dynamics, graph: Graph, anchor: Tensor | None = None) -> None:
+        super().__init__()
+        self.dynamics = dynamics
+        self.register_buffer("edge_index", graph.edge_index, persistent=False)
+        self.register_buffer("edge_weight", graph.edge_weight, persistent=False)
+        self.register_buffer("anchor", anchor, persistent=False)
+        self._graph = graph
+
+    edge_index: Tensor
+    edge_weight: Tensor
+    anchor: Tensor | None
+
+    @property
+    def graph(self) -> Graph:
+        """The graph it lives on; another one after the tensors were moved or replaced."""
+        graph, edge_index, edge_weight = self._graph, self.edge_index, self.edge_weight
+        if edge_weight is graph.edge_weight and edge_index is graph.edge_index:
+            return graph
+        return Graph(edge_index, edge_weight, graph.num_nodes, graph.loop_free)
+
+    @property
+    def norm(self) -> Norm:  # type: ignore[override]
+        """That of the dynamics with its weights on this graph."""
+        return as_norm(self.dynamics.measure, self.dynamics.norm_weight(self.graph))
+
+    @property
+    def conserves(self) -> frozenset[Invariant]:  # type: ignore[override]
+        """That of the dynamics."""
+        return self.dynamics.conserves
+
+    @property
+    def shear(self) -> bool:  # type: ignore[override]
+        """That of the dynamics."""
+        return self.dynamics.shear
+
+    @property
+    def certified(self) -> bool:
+        """Whether everything that the dynamics declares is proved."""
+        return self.dynamics.certified
+
+    @property
+    def anchor_lipschitz(self) -> float:
+        """That of the dynamics, ``inf`` where it declares none."""
+        return self.dynamics.anchor_lipschitz
+
+    def forward(self, x: Tensor, t: Tensor | float = 0.0) -> Tensor:
+        """``X(x, t)`` of the dynamics with its graph and its anchor."""
+        return self.dynamics.field(x, self.graph, anchor=self.anchor, t=t)
+
+    def rate(self) -> Tensor | float:
+        """See :meth:`Dynamics.rate`."""
+        return self.dynamics.rate(self.graph)
+
+    def max_step(self) -> Tensor | float:
+        """See :meth:`Dynamics.max_step`."""
+        return self.dynamics.max_step(self.graph)
+
+    def lipschitz(self, step: Tensor | float) -> Tensor | float:
+        """See :meth:`Dynamics.lipschitz`."""
+        return self.dynamics.lipschitz(self.graph, step)
+
+    def field_lipschitz(self) -> Tensor | float:
+        """See :meth:`Dynamics.field_lipschitz`."""
+        return self.dynamics.field_lipschitz(self.graph)
+
+    def anchored(self, anchor: Tensor) -> OnGraph:
+        """The same dynamics on the same graph with another anchor."""
+        return OnGraph(self.dynamics, self.graph, anchor)
+
+    def parts(self) -> tuple[VectorField, ...]:
+        """Those of the dynamics, on this graph."""
+        parts = self.dynamics.parts()
+        return (self,) if len(parts) == 1 else tuple(OnGraph(part, self.graph, self.anchor) for part in parts)
+
+    def euler(self, x: Tensor, *, step: Tensor | float, num_steps: int) -> Tensor:
+        """The dynamics' own way to the state after K Euler steps: compiled in one where it has a kernel."""
+        return self.dynamics.euler(x, self.graph, step=step, num_steps=num_steps, anchor=self.anchor)
+
+    def state(self, *, generator: torch.Generator | None = None) -> Tensor:
+        """A random state in float64, of the anchor's shape.
+
+        Raises:
+            ValueError: without an anchor, which alone says how many channels a state has.
+        """
+        if self.anchor is None:
+            raise ValueError(
+                f"{self} has no anchor, which would say how many channels a state has: bind one, dynamics.on(graph, x)"
+            )
+        graph, columns = self.graph, self.anchor.size(1)
+        channels = columns if self.dynamics.on_features else columns - graph.num_nodes
+        return self.dynamics.state(graph, channels, generator=generator)
+
+    def project(self, x: Tensor) -> Tensor:
+        """See :meth:`Dynamics.project`."""
+        return self.dynamics.project(x)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> OnGraph:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._graph = self.graph  # of the moved tensors, to keep its degrees
+        return self
+
+    def __str__(self) -> str:
+        return str(self.dynamics)
 
 
 def larger(a: Tensor | float, b: Tensor | float) -> Tensor | float:

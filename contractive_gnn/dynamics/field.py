@@ -29,11 +29,13 @@ class VectorField(nn.Module, ABC):
         conserves: what the exact flow keeps.
         shear: whether ``DX·X = 0``, so that one Euler step of any length is the exact flow: q moves by a function of p
             alone, say.
+        where: what an error adds to the field's name to say what it is bound to, after a space; empty for nothing.
     """
 
     norm: Norm = L2
     conserves: frozenset[Invariant] = frozenset()
     shear: bool = False
+    where: str = ""
 
     @abstractmethod
     def forward(self, x: Tensor, t: Tensor | float = 0.0) -> Tensor:
@@ -61,11 +63,20 @@ class VectorField(nn.Module, ABC):
         return math.inf
 
     def field_lipschitz(self) -> Tensor | float:
-        """A Lipschitz constant L of X itself, ``inf`` where none is known: a step with ``hL < 1`` is invertible."""
-        return math.inf
+        """A Lipschitz constant L of X itself, ``inf`` where none is known: a step with ``hL < 1`` is invertible.
+
+        By default ``(1 + q)/h`` with q the constant of the Euler step E of the largest contractive length h, since
+        ``hX(x) = E(x) − x``; ``inf`` where no step contracts.
+        """
+        step = self.max_step()
+        return (1.0 + self.lipschitz(step)) / step if number(step) > 0 else math.inf
 
     def anchored(self, anchor: Tensor) -> VectorField:
-        """The field whose fidelity term pulls to ``anchor``, of the shape of the state; itself where it has none."""
+        """The field whose fidelity term pulls to ``anchor``, of the shape of the state; itself where it has none.
+
+        Hold the anchor as a buffer, ``persistent=False``: then a layer that differentiates by all tensors of a field
+        (:class:`~contractive_gnn.nn.Equilibrium`) finds it.
+        """
         return self
 
     @property

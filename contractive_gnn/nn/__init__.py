@@ -6,7 +6,7 @@ from contractive_gnn.nn.communities import seeded_communities
 from contractive_gnn.nn.composition import AlternatingConv
 from contractive_gnn.nn.csgnn import CSGNN, CoupledConv
 from contractive_gnn.nn.ensemble import Ensemble
-from contractive_gnn.nn.flow import FlowConv, FlowGNN, gradient_flow, linf_diffusion
+from contractive_gnn.nn.flow import Flow, FlowConv, FlowGNN, gradient_flow, linf_diffusion
 from contractive_gnn.nn.gnnguard import GNNGuard
 from contractive_gnn.nn.hedged import Hedged
 from contractive_gnn.nn.implicit import EquilibriumConv
@@ -29,6 +29,7 @@ __all__ = [
     "ElasticGNN",
     "Ensemble",
     "EquilibriumConv",
+    "Flow",
     "FlowConv",
     "FlowGNN",
     "GNNGuard",

@@ -12,6 +12,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from contractive_gnn.dynamics.field import VectorField
 from contractive_gnn.graph import transformed
 from contractive_gnn.inputs import InputError, check_signs, matrix_edges
 
@@ -46,6 +47,39 @@ def check_features(x: Any, module: nn.Module) -> None:
                 f"{name} got x in {x.dtype}, but its parameter {path} is in {parameter.dtype}; bring both to one "
                 f"dtype, with x.to(dtype) or model.to(dtype)"
             )
+
+
+def check_field(field: Any, name: str) -> VectorField:
+    """The field itself, if it is one that a layer of any domain takes.
+
+    Args:
+        field: what the layer was given.
+        name: of the layer.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if isinstance(field, VectorField):
+        return field
+    bind = "; bind a dynamics to its graph, dynamics.on(graph)" if callable(getattr(field, "on", None)) else ""
+    raise TypeError(f"{name} takes a VectorField, got {type(field).__name__}{bind}")
+
+
+def check_floating(x: Any, name: str) -> None:
+    """Refuse a state that is no floating point tensor.
+
+    Args:
+        x: what the layer was called with.
+        name: of the layer.
+
+    Raises:
+        InputError: for anything else.
+    """
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        given = str(x.dtype) if isinstance(x, Tensor) else f"type {type(x).__name__}"
+        raise InputError(
+            f"{name} got x of {given}; expected a floating point tensor, of the shape of the field's state"
+        )
 
 
 def widened(x: Tensor) -> Tensor:

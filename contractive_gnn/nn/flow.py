@@ -1,8 +1,7 @@
-"""A contractive vector field as a layer, and the models around one."""
+"""A vector field as a layer, of any domain and on a graph, and the models around one."""
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 import torch
@@ -10,18 +9,85 @@ from torch import Tensor, nn
 
 from contractive_gnn import inputs
 from contractive_gnn.activations import activation
-from contractive_gnn.checks import check_flag, check_real, check_whole, check_widths
-from contractive_gnn.dynamics import Diffusion, Dynamics, GradientFlow
+from contractive_gnn.checks import check_real, check_whole, check_widths
+from contractive_gnn.dynamics import Diffusion, Dynamics, GradientFlow, VectorField
 from contractive_gnn.graph import Graph
-from contractive_gnn.integrators import contraction_factor, integrate, solver
-from contractive_gnn.nn.arguments import check_features, edge_list, widened
+from contractive_gnn.nn.arguments import check_features, check_field, check_floating, edge_list, widened
 from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.nn.bound import CoupledBound, compose, doubt, layer_bound, linear_norm, simple, unknown
 from contractive_gnn.nn.sparse import Linear, dropout
-from contractive_gnn.norms import number
+from contractive_gnn.nn.stepping import Stepping
 
 
-class FlowConv(nn.Module):
+class Flow(Stepping):
+    r"""K steps of an integrator along a vector field of any domain, from ``x``, which is also the anchor.
+
+    .. math::
+        x^{(k+1)} = x^{(k)} + h\,X(x^{(k)}), \qquad k = 0, \dots, K - 1
+
+    for the explicit Euler scheme. With steps within the field's condition, K of them from a *fixed* anchor are
+    ``q = (1 − hκ)^K``-Lipschitz in the field's norm. Here the anchor is the input and moves with it, see
+    :meth:`lipschitz`; a field without a fidelity has no anchor.
+
+    Args:
+        field: the vector field X.
+        num_steps: K ≥ 1.
+        step: h > 0, or None for the longest step that is proved to contract. A larger h than that is cut down to it,
+            unless ``constrained`` is False.
+        constrained: keep the step within the field's condition: the scheme's contractivity radius in the field's norm
+            times the largest contractive Euler step.
+        scheme: an explicit row of :data:`contractive_gnn.integrators.SOLVERS`: ``"euler"``, ``"heun"``, ``"ssprk2"``,
+            ``"ssprk3"``, ``"rk4"`` (no contractive step outside ℓ2).
+
+    Shapes:
+        ``x`` of any shape that the field takes, floating point; output of the same shape.
+
+    Raises:
+        TypeError: for a field that is no :class:`~contractive_gnn.dynamics.VectorField`.
+        ValueError: for numbers out of their range; (called) where the field has no contractive step and
+            ``constrained`` is True.
+
+    Example:
+        >>> layer = Flow(Diffusion(mu=0.5).on(graph), num_steps=4, scheme="heun")
+        >>> layer(x).shape == x.shape
+        True
+    """
+
+    def __init__(
+        self,
+        field: VectorField,
+        *,
+        num_steps: int = 8,
+        step: float | None = None,
+        constrained: bool = True,
+        scheme: str = "euler",
+    ) -> None:
+        super().__init__(num_steps=num_steps, step=step, constrained=constrained, scheme=scheme)
+        self.field = check_field(field, type(self).__name__)
+
+    def reset_parameters(self) -> None:
+        """Draw the field's parameters anew."""
+        self.field.reset_parameters()
+
+    def step_size(self) -> Tensor | float:
+        """The step that is taken."""
+        return self._length(self.field)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Integrate from ``x``, the anchor; the result has its shape."""
+        check_floating(x, type(self).__name__)
+        # a step in another precision would raise that of a state without axes
+        return self._follow(self.field.anchored(x), x, self.step_size()).to(x.dtype)
+
+    def lipschitz(self) -> float:
+        """A Lipschitz constant of the layer in its input, in the field's norm; ``inf`` if unknown.
+
+        See :meth:`FlowConv.lipschitz`: with the field's ``anchor_lipschitz`` μ it is ``q + (1 − q) μ/κ``.
+        """
+        return self._constant(self.field, self.step_size())
+
+
+class FlowConv(Stepping):
     r"""A vector field as a layer: K steps of an integrator from ``x⁽⁰⁾``, which is also the anchor of the fidelity.
 
     By default the steps are explicit Euler's, ``x ← x + h X(x)``. The layer keeps the number of channels, like PyG's
@@ -59,20 +125,8 @@ class FlowConv(nn.Module):
         constrained: bool = True,
         scheme: str = "euler",
     ) -> None:
-        super().__init__()
-        check_whole("num_steps", num_steps, least=1)
-        if step is not None:
-            check_real("step", step, above=0)
-        check_flag("constrained", constrained)
-        if step is None and not constrained:
-            raise ValueError("an unconstrained layer needs a step: give step, or leave constrained=True")
-        if math.isinf(solver(scheme).radius("linf")):
-            raise ValueError(f"scheme must be explicit, got {scheme!r}; integrators.integrate has the implicit one")
+        super().__init__(num_steps=num_steps, step=step, constrained=constrained, scheme=scheme)
         self.dynamics = dynamics
-        self.scheme = scheme
-        self.num_steps = num_steps
-        self.step = step
-        self.constrained = constrained
 
     def reset_parameters(self) -> None:
         """Draw the field's parameters anew."""
@@ -80,22 +134,7 @@ class FlowConv(nn.Module):
 
     def step_size(self, graph: Graph) -> Tensor | float:
         """The step that is taken on ``graph``."""
-        if not self.constrained:
-            assert self.step is not None
-            return self.step
-        limit = solver(self.scheme).radius(self.dynamics.norm) * self.dynamics.max_step(graph)
-        if isinstance(limit, Tensor) and torch.compiler.is_compiling():  # a trace cannot branch on a value
-            torch._assert_async(limit > 0, "the field has no contractive step on this graph")
-        elif limit <= 0:
-            rate = torch.as_tensor(self.dynamics.rate(graph)).detach()
-            raise ValueError(
-                f"{self.dynamics} has no contractive step with {self.scheme} on this graph "
-                f"(rate {float(rate):.3g}, norm {self.dynamics.norm}); raise its mu, use a "
-                "monotone activation or another scheme, or pass constrained=False with a step"
-            )
-        if self.step is None:
-            return limit
-        return limit.clamp(max=self.step) if isinstance(limit, Tensor) else min(limit, self.step)
+        return self._length(self.dynamics.on(graph))
 
     def forward(
         self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None, batch: Tensor | None = None
@@ -106,14 +145,7 @@ class FlowConv(nn.Module):
         check_features(x, self)
         dtype, x = x.dtype, widened(x)
         graph = Graph.of(x, *edge_list(x, edge_index, edge_weight))
-        if self.scheme == "euler":
-            x = self.dynamics.euler(x, graph, step=self.step_size(graph), num_steps=self.num_steps, anchor=x)
-            return x.to(dtype)
-
-        def field(y: Tensor, t: Tensor | float) -> Tensor:
-            return self.dynamics.field(y, graph, anchor=x, t=t)
-
-        return integrate(field, x, step=self.step_size(graph), num_steps=self.num_steps, scheme=self.scheme).to(dtype)
+        return self._follow(self.dynamics.on(graph, x), x, self.step_size(graph)).to(dtype)
 
     def lipschitz(self, graph: Graph) -> float:
         """A Lipschitz constant of the layer in its input, in the field's norm, on a fixed graph; ``inf`` if unknown.
@@ -127,24 +159,7 @@ class FlowConv(nn.Module):
             InputError: for a graph that is not undirected and simple, with finite weights of at least 0.
         """
         graph = simple(graph)
-        h, norm = number(self.step_size(graph)), self.dynamics.norm
-        rate, mu = number(self.dynamics.rate(graph)), self.dynamics.anchor_lipschitz
-        if self.scheme == "euler":
-            q, gain = number(self.dynamics.lipschitz(graph, h)), h * mu
-        else:
-            limit = number(self.dynamics.max_step(graph))
-            if rate < 0 or solver(self.scheme).monotonicity_radius * limit < h * (1 - 1e-6):
-                return math.inf
-            q = contraction_factor(min(h, limit), rate, max_euler_step=limit, scheme=self.scheme, norm=norm)
-            gain = mu * (1 - q) / rate if rate > 0 else h * mu
-        constant = 1.0
-        for _ in range(self.num_steps):
-            constant = q * constant + gain
-        return constant
-
-    def extra_repr(self) -> str:
-        """Show the integration."""
-        return f"num_steps={self.num_steps}, step={self.step}, constrained={self.constrained}, scheme={self.scheme!r}"
+        return self._constant(self.dynamics.on(graph), self.step_size(graph))
 
 
 class FlowGNN(nn.Module):

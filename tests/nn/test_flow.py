@@ -1,15 +1,22 @@
 """The flow layer: its steps, its schemes, and the constant that its docstring states."""
 
+import copy
+import io
+import math
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from contractive_gnn import datasets
-from contractive_gnn.dynamics import Diffusion, GradientFlow
+from contractive_gnn.dynamics import Diffusion, GradientFlow, VectorField
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import SOLVERS
-from contractive_gnn.nn import FlowConv
+from contractive_gnn.nn import Flow, FlowConv
+from contractive_gnn.norms import number
 
 EXPLICIT = [name for name in SOLVERS if name != "implicit-euler"]
 
@@ -64,3 +71,132 @@ def test_errors_say_what_was_expected(graph: Graph) -> None:
         FlowConv(Diffusion(), constrained=False)
     with pytest.raises(ValueError, match="num_steps must be at least 1"):
         FlowConv(Diffusion(), num_steps=0)
+
+
+class Decay(VectorField):
+    """``−k (x − x⁰) − d x`` for states of any shape: everything about it is known."""
+
+    def __init__(self, k: float = 0.5, d: float = 0.0, anchor: Tensor | None = None) -> None:
+        super().__init__()
+        self.k, self.d = torch.nn.Parameter(torch.tensor(k, dtype=torch.float64)), d
+        self.register_buffer("anchor", anchor, persistent=False)
+
+    def forward(self, x: Tensor, t: Tensor | float = 0.0) -> Tensor:
+        pull = x if self.anchor is None else x - self.anchor
+        return -self.k.to(x.dtype) * pull - self.d * x
+
+    def rate(self) -> Tensor:
+        return self.k + self.d
+
+    def max_step(self) -> Tensor:
+        return 1 / (self.k + self.d)
+
+    def anchored(self, anchor: Tensor) -> "Decay":
+        made = copy.copy(self)
+        made._buffers = {"anchor": anchor}
+        return made
+
+    @property
+    def anchor_lipschitz(self) -> float:
+        return float(self.k.detach())
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3, 8, 8)])
+def test_a_flow_takes_states_of_any_shape(shape: tuple[int, ...]) -> None:
+    x = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    flow = Flow(Decay(0.5, 0.5), num_steps=3, step=0.2)
+    expected = x
+    for _ in range(3):
+        expected = expected - 0.2 * (0.5 * (expected - x) + 0.5 * expected)
+    torch.testing.assert_close(flow(x), expected)
+    assert flow(x.float()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("scheme", EXPLICIT)
+def test_the_constant_of_a_flow_is_that_of_its_linear_map(scheme: str) -> None:
+    """On a linear scalar field the layer is ``x ↦ cx``: the constant is c itself, at and below the longest step."""
+    for step in (None, 0.3):
+        flow = Flow(Decay(0.5, 1.0), num_steps=4, step=step, scheme=scheme)
+        factor = float(flow(torch.ones((), dtype=torch.float64)).detach())
+        if scheme == "rk4" and step is None:
+            assert flow.lipschitz() == math.inf
+        elif scheme != "rk4":
+            assert flow.lipschitz() == pytest.approx(factor)
+
+
+def test_a_step_beyond_the_condition_has_no_constant() -> None:
+    long = Flow(Decay(), step=5.0, num_steps=1, constrained=False)
+    assert long.step_size() == 5.0
+    assert long.lipschitz() == math.inf
+    assert number(Flow(Decay(), step=5.0, num_steps=1).step_size()) == 2.0
+    # and beyond twice the longest one it does expand
+    assert abs(float(Flow(Decay(0.0, 1.0), step=2.5, num_steps=1, constrained=False)(torch.tensor(1.0)))) > 1
+
+
+def test_a_flow_on_a_graph_is_the_layer_on_that_graph(graph: Graph) -> None:
+    x = torch.randn(30, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for dynamics in (Diffusion(threshold=0.5), GradientFlow(4, mu=0.2, normalization="degree").double()):
+        for scheme in ("euler", "heun", "ssprk3"):
+            conv = FlowConv(dynamics, num_steps=3, scheme=scheme)
+            flow = Flow(dynamics.on(graph), num_steps=3, scheme=scheme)
+            assert torch.equal(flow(x), conv(x, graph.edge_index, graph.edge_weight))
+            assert number(flow.step_size()) == number(conv.step_size(graph))
+            assert flow.lipschitz() == conv.lipschitz(graph)
+
+
+def test_a_flow_takes_a_fused_way_where_the_field_has_one(graph: Graph) -> None:
+    calls: list[int] = []
+
+    class Counted(Diffusion):
+        def euler(self, *args: Tensor, num_steps: int, **rest: Tensor) -> Tensor:  # type: ignore[override]
+            calls.append(num_steps)
+            return super().euler(*args, num_steps=num_steps, **rest)  # type: ignore[arg-type, misc]
+
+    Flow(Counted().on(graph), num_steps=7)(torch.zeros(30, 4, dtype=torch.float64))
+    assert calls == [7]
+
+
+def test_a_flow_trains_its_field_and_its_step(graph: Graph) -> None:
+    flow = Flow(Decay(), num_steps=2)
+    optimiser = torch.optim.SGD(flow.parameters(), lr=0.1)
+    x, losses = torch.ones(3, dtype=torch.float64), []
+    for _ in range(4):
+        optimiser.zero_grad()
+        loss = (Flow(flow.field, num_steps=2, step=0.3)(x) - 0.2).square().sum() + (flow.step_size() - 1) ** 2
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert all(late < early for early, late in pairwise(losses))
+    file = io.BytesIO()
+    torch.save(flow.state_dict(), file)
+    file.seek(0)
+    twin = Flow(Decay(), num_steps=2)
+    twin.load_state_dict(torch.load(file, weights_only=True))
+    assert torch.equal(twin(x), flow(x))
+
+
+def test_a_flow_is_compiled_and_exported_whole(graph: Graph) -> None:
+    dynamics = GradientFlow(4, mu=0.3, normalization="degree").double()
+    x = torch.randn(30, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    for layer, args in (
+        (Flow(dynamics.on(graph), num_steps=3), (x,)),
+        (FlowConv(dynamics, num_steps=3), (x, graph.edge_index, graph.edge_weight)),
+    ):
+        torch._dynamo.reset()
+        compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
+        torch.testing.assert_close(compiled(*args), layer(*args))
+        exported = torch.export.export(layer, args)
+        torch.testing.assert_close(exported.module()(*args), layer(*args))
+
+
+def test_a_flow_says_what_it_takes() -> None:
+    with pytest.raises(TypeError, match=r"Flow takes a VectorField, got Diffusion; .*dynamics.on\(graph\)"):
+        Flow(Diffusion())  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="Flow takes a VectorField, got function"):
+        Flow(lambda x: x)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"Flow got x of torch.int64; expected a floating point tensor"):
+        Flow(Decay())(torch.zeros(3, dtype=torch.long))
+    with pytest.raises(ValueError, match=r"no contractive step with euler \(rate -0.5, norm l2\)"):
+        Flow(Decay(-0.5))(torch.zeros(3))
+    with pytest.raises(ValueError, match="scheme must be explicit, got 'implicit-euler'"):
+        Flow(Decay(), scheme="implicit-euler")

@@ -1,0 +1,106 @@
+"""K steps of a scheme along a vector field of any domain, with the longest step that is proved and what follows."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from contractive_gnn.checks import check_flag, check_real, check_whole
+from contractive_gnn.dynamics.field import VectorField
+from contractive_gnn.integrators import contraction_factor, integrate, solver
+from contractive_gnn.norms import Norm, number
+
+
+class Stepping(nn.Module):
+    """How a layer follows a field: number and length of its steps, and the scheme. A layer adds the field.
+
+    The methods take the field and its step as arguments: a layer on a graph has another field at each call.
+
+    Args:
+        num_steps: K ≥ 1.
+        step: h > 0, or None for the longest step that is proved to contract. A larger h than that is cut down to it,
+            unless ``constrained`` is False.
+        constrained: keep the step within the field's condition: the scheme's contractivity radius in the field's norm
+            times the largest contractive Euler step.
+        scheme: an explicit row of :data:`contractive_gnn.integrators.SOLVERS`.
+
+    Raises:
+        ValueError: for numbers out of their range, an unknown or an implicit scheme, and an unconstrained layer
+            without a step.
+    """
+
+    def __init__(self, *, num_steps: int, step: float | None, constrained: bool, scheme: str) -> None:
+        super().__init__()
+        check_whole("num_steps", num_steps, least=1)
+        if step is not None:
+            check_real("step", step, above=0)
+        check_flag("constrained", constrained)
+        if step is None and not constrained:
+            raise ValueError("an unconstrained layer needs a step: give step, or leave constrained=True")
+        if math.isinf(solver(scheme).radius("linf")):
+            raise ValueError(f"scheme must be explicit, got {scheme!r}; integrators.integrate has the implicit one")
+        self.scheme = scheme
+        self.num_steps = num_steps
+        self.step = step
+        self.constrained = constrained
+
+    def _length(self, field: VectorField) -> Tensor | float:
+        """The step that is taken along ``field``: a scalar tensor where it depends on weights or on a graph.
+
+        Raises:
+            ValueError: where the field has no contractive step and ``constrained`` is True.
+        """
+        if not self.constrained:
+            assert self.step is not None
+            return self.step
+        limit = solver(self.scheme).radius(_family(field.norm)) * field.max_step()
+        if isinstance(limit, Tensor) and torch.compiler.is_compiling():  # a trace cannot branch on a value
+            torch._assert_async(limit > 0, f"the field has no contractive step{field.where}")
+        elif limit <= 0:
+            raise ValueError(
+                f"{field} has no contractive step with {self.scheme}{field.where} "
+                f"(rate {number(field.rate()):.3g}, norm {field.norm}); raise its mu, use a "
+                "monotone activation or another scheme, or pass constrained=False with a step"
+            )
+        if self.step is None:
+            return limit
+        return limit.clamp(max=self.step) if isinstance(limit, Tensor) else min(limit, self.step)
+
+    def _follow(self, field: VectorField, x: Tensor, step: Tensor | float) -> Tensor:
+        """The state after K steps from ``x``."""
+        if self.scheme == "euler":
+            return field.euler(x, step=step, num_steps=self.num_steps)
+        return integrate(field, x, step=step, num_steps=self.num_steps, scheme=self.scheme)
+
+    def _constant(self, field: VectorField, step: Tensor | float) -> float:
+        """A Lipschitz constant of K steps in their start where the start is the anchor too; ``inf`` if unknown.
+
+        One step of Euler's scheme is ``q``-Lipschitz for a fixed anchor and passes on at most ``hμ`` of the anchor's
+        own change, μ the field's ``anchor_lipschitz``: ``e ← q e + hμ``, from ``e = 1``. Another scheme is composed of
+        convex combinations of Euler steps, as far as its monotonicity radius allows the step, so e follows the scheme
+        applied to ``ė = μ − κe``: ``e ← q e + (1 − q) μ/κ`` with ``q = R(−hκ)``. For ``"rk4"`` none is known.
+        """
+        h, rate, mu = number(step), number(field.rate()), field.anchor_lipschitz
+        if self.scheme == "euler":
+            q, gain = number(field.lipschitz(h)), h * mu
+        else:
+            limit, method = number(field.max_step()), solver(self.scheme)
+            if rate < 0 or method.monotonicity_radius * limit < h * (1 - 1e-6):
+                return math.inf
+            q = contraction_factor(min(h, limit), rate, max_euler_step=limit, scheme=method, norm=_family(field.norm))
+            gain = mu * (1 - q) / rate if rate > 0 else h * mu
+        constant = 1.0
+        for _ in range(self.num_steps):
+            constant = q * constant + gain
+        return constant
+
+    def extra_repr(self) -> str:
+        """Show the integration."""
+        return f"num_steps={self.num_steps}, step={self.step}, constrained={self.constrained}, scheme={self.scheme!r}"
+
+
+def _family(norm: Norm) -> str:
+    """The norm as schemes know it: ℓ1, ℓ2, or what holds in every norm."""
+    return norm.kind or "linf"
