@@ -16,14 +16,14 @@ class UnknownNameError(ValueError, KeyError):
         return str(self.args[0])  # a KeyError would quote it
 
 
-def closest(name: str, known: Iterable[str]) -> str | None:
+def closest(name: object, known: Iterable[str]) -> str | None:
     """The known name that looks most like ``name``, whatever its capitals; None where none is close."""
     lower = {other.lower(): other for other in known}
     found = difflib.get_close_matches(str(name).lower(), lower, n=1)
     return lower[found[0]] if found else None
 
 
-def unknown(kind: str, given: Sequence[str], known: Iterable[str]) -> str:
+def unknown(kind: str, given: Sequence[object], known: Iterable[str]) -> str:
     """``no model is called 'gnn'. Did you mean 'gcn'? There are: …``
 
     Args:

@@ -95,8 +95,8 @@ def register(name: str, *, description: str | None = None) -> Callable[[_Loader]
             inspect.signature(loader).bind(split="prognn", split_seed=0, root=None, download=True)
         except TypeError as error:
             raise TypeError(
-                f"the loader of the dataset {name!r} is called with split=…, split_seed=…, root=… and download=…; it takes "
-                f"{inspect.signature(loader)} ({error}): let it take those, or **options"
+                f"the loader of the dataset {name!r} is called with split=…, split_seed=…, root=… and download=…; it "
+                f"takes {inspect.signature(loader)} ({error}): let it take those, or **options"
             ) from None
         lines = (inspect.getdoc(loader) or "").splitlines()
         DATASETS.register(name)(Dataset(loader, description or next(iter(lines), "") or name))
