@@ -26,11 +26,15 @@ name               ``s w(s) = σ/λ``                 slopes                boun
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from contractive_gnn.checks import check_flag, check_real
+from contractive_gnn.names import unknown
+from contractive_gnn.registry import Registry
 
 
 class Activation(nn.Module):
@@ -445,7 +449,32 @@ def _row_norm(d: Tensor) -> Tensor:
     return d.square().sum(dim=-1, keepdim=True).clamp(min=torch.finfo(d.dtype).tiny).sqrt()
 
 
-ACTIVATIONS: dict[str, type[Activation]] = {
+ACTIVATIONS: Registry[type[Activation]] = Registry("activation")
+
+_Class = TypeVar("_Class", bound=type[Activation])
+
+
+def register(name: str) -> Callable[[_Class], _Class]:
+    """Class decorator: let an activation be given by name, as ``sigma="my-activation"`` or in a preset.
+
+    Args:
+        name: lower-case words joined by hyphens.
+
+    Raises:
+        ValueError: if the name is taken by other code, or has other characters.
+        TypeError: if it is no subclass of :class:`Activation`: nothing would say its slopes, of which bounds are made.
+    """
+    add = ACTIVATIONS.register(name)
+
+    def checked(cls: _Class) -> _Class:
+        if not (isinstance(cls, type) and issubclass(cls, Activation)):
+            raise TypeError(f"the activation {name!r} must be a subclass of Activation, got {cls!r}")
+        return add(cls)
+
+    return checked
+
+
+_OURS: Mapping[str, type[Activation]] = {
     "identity": Identity,
     "leaky-relu": LeakyReLU,
     "tanh": Tanh,
@@ -464,6 +493,8 @@ ACTIVATIONS: dict[str, type[Activation]] = {
     "group-firm": GroupFirm,
     "group-scad": GroupSCAD,
 }
+for _name, _activation in _OURS.items():
+    ACTIVATIONS.register(_name)(_activation)
 
 
 def activation(sigma: str | Activation, *, threshold: float | None = None, learnable: bool = False) -> Activation:
@@ -482,10 +513,8 @@ def activation(sigma: str | Activation, *, threshold: float | None = None, learn
             raise ValueError(f"threshold belongs to an activation given by name; {sigma} has its own")
         return sigma
     if not isinstance(sigma, str) or sigma not in ACTIVATIONS:
-        raise ValueError(
-            f"unknown activation {sigma!r}; expected one of {', '.join(ACTIVATIONS)} or an Activation object"
-        )
-    factory = ACTIVATIONS[sigma]
+        raise ValueError(f"{unknown('activation', [sigma], ACTIVATIONS)}; or give an Activation object")
+    factory = ACTIVATIONS.get(sigma)
     if not issubclass(factory, ThresholdActivation):
         if threshold is not None or learnable:
             given = "learnable=True" if threshold is None else f"threshold={threshold!r}"

@@ -2,8 +2,11 @@
 
 In two ways: a distribution declares an entry point in the group ``contractive_gnn.plugins``, or a file or module is
 named in ``$CONTRACTIVE_GNN_PLUGINS`` (separated like ``$PATH``; the option ``--plugin`` of the commands adds to it).
-Worker processes import the same. What is imported calls :func:`contractive_gnn.dynamics.register`,
-:func:`contractive_gnn.attacks.register` or :func:`contractive_gnn.nn.register`.
+What is imported calls the ``register`` of :mod:`contractive_gnn.dynamics`, :mod:`~contractive_gnn.nn`,
+:mod:`~contractive_gnn.attacks` or :mod:`~contractive_gnn.datasets`.
+
+The command line loads them, each of its worker processes imports the same, and nothing else does. In a script, import
+the module of the plug-in: that registers it. Or call :func:`load_plugins`, for all that this environment declares.
 
 A number that a plug-in has a part in belongs to this very code of it: its digest is among the hyperparameters of the
 results and in the name of an attacked graph's file (:func:`digests`).
@@ -22,6 +25,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from contractive_gnn.registry import registered, transaction
+
 GROUP = "contractive_gnn.plugins"
 VARIABLE = "CONTRACTIVE_GNN_PLUGINS"
 
@@ -38,7 +43,7 @@ class Plugin:
         name: the file's name, or the module's.
         digest: the first 12 digits of the SHA-256 of its code: of the file; of a module, all the ``.py`` files of the
             package that it belongs to.
-        registered: the names of the dynamics, models and attacks that it registered.
+        registered: the names of all that it registered.
     """
 
     name: str
@@ -94,26 +99,32 @@ def loaded() -> dict[str, str]:
     return {place: plugin.digest for place, plugin in _loaded.items() if plugin is not None}
 
 
-def load_plugins(expected: Mapping[str, str] | None = None) -> None:
+def load_plugins(only: Mapping[str, str] | None = None) -> None:
     """Import every plug-in that has not been imported yet. One that fails leaves nothing registered.
 
     Args:
-        expected: of :func:`loaded` in another process, whose plug-ins these are.
+        only: of :func:`loaded` in another process: import what that one imported, and nothing else. By default all
+            entry points, and all that ``$CONTRACTIVE_GNN_PLUGINS`` names.
 
     Raises:
-        PluginError: if one cannot be imported or takes a model's name, with its name and the reason; or if its code is
-            no longer what is expected.
+        PluginError: if one cannot be imported or takes a name that there is, with its name and the reason; or if its
+            code is no longer that of the other process.
     """
-    for entry in entry_points(group=GROUP):
-        _load(f"{entry.name} = {entry.value}", entry.module, lambda entry=entry: _load_entry(entry))  # type: ignore[misc]
-    places = filter(None, os.environ.get(VARIABLE, "").split(os.pathsep))
-    for place in dict.fromkeys(str(Path(place).resolve()) if place.endswith(".py") else place for place in places):
-        if place.endswith(".py"):
+    entries = {f"{entry.name} = {entry.value}": entry for entry in entry_points(group=GROUP)}
+    if only is None:
+        named = filter(None, os.environ.get(VARIABLE, "").split(os.pathsep))
+        places = [*entries, *(str(Path(place).resolve()) if place.endswith(".py") else place for place in named)]
+    else:
+        places = list(only)
+    for place in dict.fromkeys(places):
+        if place in entries:
+            _load(place, entries[place].module, lambda place=place: _load_entry(entries[place]))  # type: ignore[misc]
+        elif place.endswith(".py"):
             _load(place, Path(place).name, lambda place=place: _run(Path(place)))  # type: ignore[misc]
         else:
             _load(place, place, lambda place=place: _import(place))  # type: ignore[misc]
     here = loaded()
-    if changed := [place for place, digest in (expected or {}).items() if here.get(place, digest) != digest]:
+    if changed := [place for place, digest in (only or {}).items() if here.get(place) != digest]:
         raise PluginError(f"the plug-in {changed[0]} has changed since this run began; start it again")
 
 
@@ -121,32 +132,19 @@ def _load(place: str, name: str, load: Callable[[], str]) -> None:
     """Import one plug-in; ``load`` returns the digest of its code."""
     if place in _loaded:
         return
-    from contractive_gnn.activations import ACTIVATIONS
-    from contractive_gnn.attacks import ATTACKS
-    from contractive_gnn.dynamics.registry import DYNAMICS  # which imports this module
-    from contractive_gnn.integrators import SOLVERS
-    from contractive_gnn.nn.models import MODELS
+    # All that have a registry, so that a failure is undone in all. Only now: most runs have no plug-in.
+    from contractive_gnn import activations, attacks, datasets, dynamics, integrators, nn  # noqa: F401
 
-    registries: tuple[dict[str, Any], ...] = (DYNAMICS, MODELS, ATTACKS, ACTIVATIONS, SOLVERS)
-    before = [dict(registry) for registry in registries]
-    _loaded[place] = None  # before it runs: a plug-in may ask for the registry itself
+    before = registered()
+    _loaded[place] = None  # before it runs: a plug-in may load the others
     try:
-        digest = load()
-        if taken := [new for new in DYNAMICS if new not in before[0] and new in MODELS]:
-            raise ValueError(f"{', '.join(taken)} is a model's name, which hides the dynamics; register another name")
+        with transaction():
+            digest = load()
     except (Exception, SystemExit) as error:
         del _loaded[place]
-        for registry, earlier in zip(registries, before, strict=True):
-            registry.clear()
-            registry.update(earlier)
         raise PluginError(f"the plug-in {place} cannot be imported: {type(error).__name__}: {error}") from error
-    registered = {
-        key
-        for registry, earlier in zip(registries, before, strict=True)
-        for key, value in registry.items()
-        if earlier.get(key) is not value
-    }
-    _loaded[place] = Plugin(name, digest, frozenset(registered))
+    new = {name for (kind, name), thing in registered().items() if before.get((kind, name)) is not thing}
+    _loaded[place] = Plugin(name, digest, frozenset(new))
 
 
 def _load_entry(entry: Any) -> str:

@@ -24,12 +24,13 @@ from contractive_gnn.datasets.fetch import FileStatus
 from contractive_gnn.datasets.noise import add_random_edges
 from contractive_gnn.datasets.protocol import random_split, validate
 from contractive_gnn.datasets.published import has_published
-from contractive_gnn.datasets.registry import DATASETS, DatasetStatus, load, load_attacked, status
+from contractive_gnn.datasets.registry import DATASETS, Dataset, DatasetStatus, load, load_attacked, register, status
 from contractive_gnn.datasets.sbm import contextual_sbm
 
 __all__ = [
     "DATASETS",
     "AlteredFileError",
+    "Dataset",
     "DatasetError",
     "DatasetStatus",
     "DownloadError",
@@ -48,6 +49,7 @@ __all__ = [
     "load",
     "load_attacked",
     "random_split",
+    "register",
     "status",
     "validate",
 ]

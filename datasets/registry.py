@@ -1,19 +1,21 @@
-"""Every dataset by its name: load it, load it attacked, ask what is here."""
+"""Every dataset by its name: register it, load it, load it attacked, ask what is here."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
+import torch
 from torch_geometric.data import Data
 
 from contractive_gnn.datasets import planetoid
 from contractive_gnn.datasets.digits import digits
-from contractive_gnn.datasets.errors import UnknownDatasetError, UnknownSplitError
+from contractive_gnn.datasets.errors import InvalidGraphError, UnknownDatasetError, UnknownSplitError
 from contractive_gnn.datasets.fetch import FileStatus, Folder, file_status, known
-from contractive_gnn.datasets.protocol import assemble, random_split
+from contractive_gnn.datasets.protocol import assemble, random_split, validate
 from contractive_gnn.datasets.published import (
     ATTACKS,
     PUBLISHED,
@@ -28,21 +30,79 @@ from contractive_gnn.datasets.published import (
     targets_file,
 )
 from contractive_gnn.datasets.sbm import contextual_sbm
+from contractive_gnn.inputs import MASKS
 from contractive_gnn.names import unknown
+from contractive_gnn.registry import Registry
 
-DATASETS: Mapping[str, str] = MappingProxyType(
-    {
-        "cora": "citations between 2,485 machine-learning papers, 7 topics, bag of words",
-        "citeseer": "citations between 2,110 computer-science papers, 6 topics, bag of words",
-        "polblogs": "links between 1,222 political blogs, 2 leanings, no features (identity)",
-        "cora_ml": "citations between 2,810 machine-learning papers, 7 topics, bag of words",
-        "pubmed": "citations between 19,717 papers on diabetes, 3 topics, TF-IDF (clean graph from Planetoid)",
-        "digits": "1,797 images of digits, each joined to its nearest, 10 classes (embedded, no network needed)",
-        "csbm": "contextual stochastic block model, 4 classes (generated, no network needed)",
-    }
-)
 SPLITS = ("prognn", "random")
 Split = Literal["prognn", "random"]
+
+
+class Loader(Protocol):
+    """What :func:`register` takes."""
+
+    def __call__(self, *, split: Split, split_seed: int, root: Folder | None, download: bool) -> Data:
+        """A clean graph; the arguments are those of :func:`load`."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A row of :data:`DATASETS`; its text is the description.
+
+    Attributes:
+        load: its loader.
+        description: in a line.
+    """
+
+    load: Loader
+    description: str
+
+    def __str__(self) -> str:
+        return self.description
+
+
+DATASETS: Registry[Dataset] = Registry("dataset", joints="-_")
+
+_Loader = TypeVar("_Loader", bound=Callable[..., Data])
+
+
+def register(name: str, *, description: str | None = None) -> Callable[[_Loader], _Loader]:
+    """Register a function ``(*, split, split_seed, root, download) -> Data``: :func:`load` and the commands know it.
+
+    The graph is simple and undirected: ``edge_index`` with both directions of every edge, no self-loops
+    (:func:`~contractive_gnn.datasets.validate` says what is wrong). It has ``x`` float ``[n, d]``, ``y`` int64 ``[n]``,
+    and either no masks, and gets a random split of ``split_seed``, or all three, and ``data.split``, the name of the
+    split that they are.
+
+    Args:
+        name: lower-case words joined by hyphens.
+        description: in a line; by default the first line of the function's docstring.
+
+    Raises:
+        ValueError: if the name is taken by other code, or has other characters.
+        TypeError: if the function does not take the four arguments.
+
+    Example:
+        >>> @datasets.register("two-rooms")
+        ... def two_rooms(*, split, split_seed, root, download):
+        ...     \"""500 points in two rooms with a door between them.\"""
+        ...     return Data(x=..., edge_index=..., y=...)
+        >>> datasets.load("two-rooms")
+    """
+
+    def add(loader: _Loader) -> _Loader:
+        try:
+            inspect.signature(loader).bind(split="prognn", split_seed=0, root=None, download=True)
+        except TypeError as error:
+            raise TypeError(
+                f"the loader of the dataset {name!r} is called with split=…, split_seed=…, root=… and download=…; it "
+                f"takes {inspect.signature(loader)} ({error}): let it take those, or **options"
+            ) from None
+        lines = (inspect.getdoc(loader) or "").splitlines()
+        DATASETS.register(name)(Dataset(loader, description or next(iter(lines), "") or name))
+        return loader
+
+    return add
 
 
 @dataclass(frozen=True)
@@ -63,10 +123,13 @@ class DatasetStatus:
 
     @property
     def state(self) -> str:
-        """``"embedded"``, ``"here"`` (all files), ``"partly"``, ``"absent"``, or ``"altered"`` (any file)."""
+        """``"embedded"``, ``"here"`` (all files), ``"partly"``, ``"absent"``, or ``"altered"`` (any file).
+
+        ``"registered"`` for one of a plug-in, of which only its loader knows where it is.
+        """
         states = {file.state for file in self.files}
         if not states:
-            return "embedded"
+            return "embedded" if self.name in EMBEDDED else "registered"
         if "altered" in states:
             return "altered"
         return states.pop() if len(states) == 1 else "partly"
@@ -106,17 +169,37 @@ def load(
     _check_name(name)
     if split not in SPLITS:
         raise UnknownSplitError(unknown("split", [split], SPLITS))
-    if name == "digits":
-        return digits(split_seed=split_seed)
-    if name == "csbm":
-        return contextual_sbm(split_seed=split_seed)
-    if name == "pubmed":
-        x, adjacency, y = planetoid.clean_graph(root=root, download=download)
-    else:
-        x, adjacency, y = clean_graph(name, root=root, download=download)
-    published = split == "prognn"
-    indices = fixed_split(name, root=root, download=download) if published else random_split(y, seed=split_seed)
-    return assemble(name=name, split=split, x=x, adjacency=adjacency, y=y, indices=indices)
+    data = DATASETS.get(name).load(split=split, split_seed=split_seed, root=root, download=download)
+    return data if name in OURS else _checked(data, name, split_seed)
+
+
+def _checked(data: object, name: str, split_seed: int) -> Data:
+    """What the loader of a plug-in gave, named and with masks."""
+    if not isinstance(data, Data):
+        raise InvalidGraphError(
+            f"the loader of the dataset {name!r} gave a {type(data).__name__}; expected a torch_geometric.data.Data"
+        )
+    validate(data)
+    if data.y is None:
+        raise InvalidGraphError(f"the dataset {name!r} has no labels y; expected int64 [{data.num_nodes}]")
+    given = [mask for mask in MASKS if mask in data]
+    if not given:
+        for mask, nodes in random_split(data.y.numpy(force=True), seed=split_seed).items():
+            data[mask] = data.y.new_zeros(data.y.shape, dtype=torch.bool)
+            data[mask][torch.from_numpy(nodes)] = True
+        data.split = "random"
+    elif len(given) < len(MASKS):
+        raise InvalidGraphError(
+            f"the dataset {name!r} has {', '.join(given)} alone; give it all of {', '.join(MASKS)}, or none, and a "
+            "random split is drawn"
+        )
+    elif "split" not in data:
+        raise InvalidGraphError(
+            f"the dataset {name!r} has masks, and nothing says of which split; set data.split to its name, or leave "
+            "the masks out, and a random split is drawn"
+        )
+    data.name = name
+    return data
 
 
 def load_attacked(name: str, attack: str, budget: float, *, root: Folder | None = None, download: bool = True) -> Data:
@@ -162,7 +245,7 @@ def _status(name: str, root: Folder | None) -> DatasetStatus:
         sources = [*clean, *(known(file) for file in [split_file(name), *files])]
     return DatasetStatus(
         name=name,
-        description=DATASETS[name],
+        description=DATASETS.get(name).description,
         published=MappingProxyType(published),
         files=tuple(file_status(source, root=root) for source in sources),
     )
@@ -171,3 +254,57 @@ def _status(name: str, root: Folder | None) -> DatasetStatus:
 def _check_name(name: str) -> None:
     if name not in DATASETS:
         raise UnknownDatasetError(unknown("dataset", [name], DATASETS))
+
+
+def _published(name: str) -> Loader:
+    """The loader of a graph of DeepRobust."""
+
+    def loader(*, split: Split, split_seed: int, root: Folder | None, download: bool) -> Data:
+        if name == "pubmed":
+            x, adjacency, y = planetoid.clean_graph(root=root, download=download)
+        else:
+            x, adjacency, y = clean_graph(name, root=root, download=download)
+        published = split == "prognn"
+        indices = fixed_split(name, root=root, download=download) if published else random_split(y, seed=split_seed)
+        return assemble(name=name, split=split, x=x, adjacency=adjacency, y=y, indices=indices)
+
+    return loader
+
+
+def _embedded(make: Callable[..., Data]) -> Loader:
+    """The loader of a graph that needs no file."""
+
+    def loader(*, split: Split, split_seed: int, root: Folder | None, download: bool) -> Data:
+        return make(split_seed=split_seed)
+
+    return loader
+
+
+#: those that need no file and no network
+EMBEDDED = ("digits", "csbm")
+OURS: Mapping[str, Dataset] = MappingProxyType(
+    {
+        name: Dataset(_published(name), description)
+        for name, description in (
+            ("cora", "citations between 2,485 machine-learning papers, 7 topics, bag of words"),
+            ("citeseer", "citations between 2,110 computer-science papers, 6 topics, bag of words"),
+            ("polblogs", "links between 1,222 political blogs, 2 leanings, no features (identity)"),
+            ("cora_ml", "citations between 2,810 machine-learning papers, 7 topics, bag of words"),
+            (
+                "pubmed",
+                "citations between 19,717 papers on diabetes, 3 topics, TF-IDF (clean graph from Planetoid)",
+            ),
+        )
+    }
+    | {
+        "digits": Dataset(
+            _embedded(digits),
+            "1,797 images of digits, each joined to its nearest, 10 classes (embedded, no network needed)",
+        ),
+        "csbm": Dataset(
+            _embedded(contextual_sbm), "contextual stochastic block model, 4 classes (generated, no network needed)"
+        ),
+    }
+)
+for _name, _row in OURS.items():
+    DATASETS.register(_name)(_row)

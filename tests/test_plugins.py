@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +16,11 @@ from contractive_gnn.bench.protocol import Override, Protocol
 from contractive_gnn.bench.results import RESULTS, Result, ResultsFile, read_results
 from contractive_gnn.bench.runner import GRAPHS, Failure, Message, execute, plan
 from contractive_gnn.bench.spec import parse_attacks
-from contractive_gnn.dynamics import DYNAMICS, registry
+from contractive_gnn.dynamics import DYNAMICS
 from contractive_gnn.nn import MODELS, build
 from contractive_gnn.nn.baselines import GCN
 from contractive_gnn.plugins import PluginError
+from contractive_gnn.registry import temporary
 
 FLOW = """
 from contractive_gnn.dynamics import Diffusion, register
@@ -58,17 +60,15 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The file of the only plug-in; what it registers is forgotten afterwards."""
     path = tmp_path / "mine.py"
     monkeypatch.setenv(plugins.VARIABLE, str(path))
-    monkeypatch.setattr(plugins, "_loaded", dict(plugins._loaded))
-    with patch.dict(DYNAMICS), patch.dict(MODELS), patch.dict(ATTACKS):
+    with fresh():
         yield path
 
 
-def forget() -> None:
+@contextlib.contextmanager
+def fresh() -> Iterator[None]:
     """As a new process would find it."""
-    plugins._loaded.clear()
-    for registered in (DYNAMICS, MODELS, ATTACKS):
-        for name in ("my-flow", "my-perceptron", "first-pairs"):
-            registered.pop(name, None)  # type: ignore[attr-defined]
+    with temporary(), patch.dict(plugins._loaded, clear=True):
+        yield
 
 
 def protocol(models: str, attacks: str) -> Protocol:
@@ -97,16 +97,17 @@ def test_what_fails_half_way_registers_nothing_and_can_be_mended(plugin: Path) -
     plugin.write_text(FLOW.format(name="half-flow") + "raise RuntimeError('on purpose')\n", "utf-8")
     for _ in range(2):
         with pytest.raises(PluginError, match=r"mine\.py cannot be imported: RuntimeError: on purpose"):
-            registry.names()
+            plugins.load_plugins()
         assert list(DYNAMICS) == before
     plugin.write_text(FLOW.format(name="half-flow"), "utf-8")
-    assert registry.names() == [*before, "half-flow"]
+    plugins.load_plugins()
+    assert list(DYNAMICS) == [*before, "half-flow"]
 
 
 def test_a_model_hides_no_plug_in(plugin: Path) -> None:
     plugin.write_text(FLOW.format(name="gcn"), "utf-8")
     with pytest.raises(PluginError, match=r"mine\.py cannot be imported: ValueError: gcn is a model's name"):
-        registry.names()
+        plugins.load_plugins()
     assert "gcn" not in DYNAMICS
     assert isinstance(build("gcn", 3, 2), GCN)
 
@@ -115,22 +116,25 @@ def test_a_failure_takes_attacks_and_models_back_as_well(plugin: Path) -> None:
     before = list(MODELS), list(ATTACKS)
     plugin.write_text(ATTACK_AND_MODEL.format(hidden=4) + "import sys; sys.exit('on purpose')\n", "utf-8")
     with pytest.raises(PluginError, match=r"mine\.py cannot be imported: SystemExit: on purpose"):
-        registry.names()
+        plugins.load_plugins()
     assert (list(MODELS), list(ATTACKS)) == before
 
 
 @pytest.mark.parametrize(
     ("code", "complaint"),
     [
-        ("from contractive_gnn.nn import register\nregister('gcn')(print)", "called 'gcn' already"),
-        ("from contractive_gnn.nn import register\nregister('diffusion')(print)", "called 'diffusion' already"),
+        ("from contractive_gnn.nn import register\nregister('gcn')(print)", "the model 'gcn' is registered already"),
+        (
+            "from contractive_gnn.nn import register\nregister('diffusion')(print)",
+            "a dynamics is called 'diffusion' already",
+        ),
         ("from contractive_gnn.nn import register\nregister('My Model')", "lower-case words joined by hyphens"),
     ],
 )
 def test_a_model_takes_no_name_that_there_is(plugin: Path, code: str, complaint: str) -> None:
     plugin.write_text(code, "utf-8")
     with pytest.raises(PluginError, match=complaint):
-        registry.names()
+        plugins.load_plugins()
 
 
 def test_attacks_and_models_of_a_plug_in_run_in_several_processes(plugin: Path, tmp_path: Path) -> None:
@@ -142,26 +146,31 @@ def test_attacks_and_models_of_a_plug_in_run_in_several_processes(plugin: Path, 
 
 def test_another_process_runs_no_other_code_than_this_one(plugin: Path) -> None:
     plugin.write_text(ATTACK_AND_MODEL.format(hidden=4), "utf-8")
-    plugins.load_plugins()
-    expected = plugins.loaded()
-    assert expected == {str(plugin): plugins.versions()["mine.py"]}
-    forget()
-    plugins.load_plugins(expected)
-    forget()
+    with fresh():
+        plugins.load_plugins()
+        expected = plugins.loaded()
+        assert expected == {str(plugin): plugins.versions()["mine.py"]}
+    with fresh():
+        plugins.load_plugins(expected)
+        assert "my-perceptron" in MODELS
+    with fresh():
+        plugins.load_plugins({})
+        assert "my-perceptron" not in MODELS
     plugin.write_text(ATTACK_AND_MODEL.format(hidden=5), "utf-8")
-    with pytest.raises(PluginError, match=r"mine.py has changed since this run began; start it again"):
+    with fresh(), pytest.raises(PluginError, match=r"mine.py has changed since this run began; start it again"):
         plugins.load_plugins(expected)
 
 
 def test_a_changed_plug_in_is_measured_anew_and_nothing_else(plugin: Path, tmp_path: Path) -> None:
     plugin.write_text(ATTACK_AND_MODEL.format(hidden=4), "utf-8")
     asked = "my-perceptron,gcn", "clean,random:3flips,first-pairs:3flips"
-    assert len(cells(run(protocol(*asked), tmp_path))) == 6
-    assert run(protocol(*asked), tmp_path) == []
-    forget()
+    with fresh():
+        assert len(cells(run(protocol(*asked), tmp_path))) == 6
+        assert run(protocol(*asked), tmp_path) == []
     plugin.write_text(ATTACK_AND_MODEL.format(hidden=5), "utf-8")  # as long as before, in the same second
     anew = {("my-perceptron", attack) for attack in ("clean", "random", "first-pairs")} | {("gcn", "first-pairs")}
-    assert cells(run(protocol(*asked), tmp_path)) == anew
+    with fresh():
+        assert cells(run(protocol(*asked), tmp_path)) == anew
     assert len(list((tmp_path / GRAPHS).glob("csbm-first-pairs-*.npz"))) == 2
     told = [result.hyperparameters.get("plugins") for result in read_results(tmp_path / RESULTS)]
     assert [set(plugin or {}) for plugin in told] == [{"mine.py"}] * 3 + [set()] * 3 + [{"mine.py"}] * 3 + [set()]
@@ -169,16 +178,16 @@ def test_a_changed_plug_in_is_measured_anew_and_nothing_else(plugin: Path, tmp_p
 
 def test_a_part_of_a_model_counts_and_so_does_what_registers_nothing(plugin: Path) -> None:
     plugin.write_text(ATTACK_AND_MODEL.format(hidden=4), "utf-8")
-    plain = protocol("gcn", "clean")
-    assert "plugins" not in plain.model_identity("gcn")
-    teacher = Override("gcn", "training", "teacher", {"name": "my-perceptron", "model": {}, "training": {}})
-    assert set(Protocol("csbm", ("gcn",), (), (0,), overrides=(teacher,)).model_identity("gcn")["plugins"]) == {
-        "mine.py"
-    }
-    forget()
+    with fresh():
+        plain = protocol("gcn", "clean")
+        assert "plugins" not in plain.model_identity("gcn")
+        teacher = Override("gcn", "training", "teacher", {"name": "my-perceptron", "model": {}, "training": {}})
+        taught = Protocol("csbm", ("gcn",), (), (0,), overrides=(teacher,))
+        assert set(taught.model_identity("gcn")["plugins"]) == {"mine.py"}
     plugin.write_text("import torch\n", "utf-8")
-    silent = protocol("gcn", "clean")
-    assert set(silent.model_identity("gcn")["plugins"]) == {"mine.py"}
+    with fresh():
+        silent = protocol("gcn", "clean")
+        assert set(silent.model_identity("gcn")["plugins"]) == {"mine.py"}
 
 
 def test_the_code_of_a_module_is_that_of_its_package(
@@ -194,11 +203,11 @@ def test_the_code_of_a_module_is_that_of_its_package(
     digests = set()
     for line in ("", "# changed\n"):
         (package / "constants.py").write_text("NAME = 'my-flow'\n" + line, "utf-8")
-        registry.names()
-        assert plugins.digests(["my-flow"]) == plugins.versions()
-        assert plugins.digests(["diffusion"]) == {}
-        digests.add(plugins.versions()["plug_in_package.flow"])
-        plugins._loaded.clear()
+        with fresh():
+            plugins.load_plugins()
+            assert plugins.digests(["my-flow"]) == plugins.versions()
+            assert plugins.digests(["diffusion"]) == {}
+            digests.add(plugins.versions()["plug_in_package.flow"])
         for module in [name for name in sys.modules if name.startswith("plug_in_package")]:
             del sys.modules[module]
     assert len(digests) == 2

@@ -99,10 +99,13 @@ def test_an_entry_point_needs_no_option(folder: Path) -> None:
     (site / "shared-1.0.dist-info" / "entry_points.txt").write_text("[contractive_gnn.plugins]\nshared = shared_flow\n")
     script = (
         f"import sys; sys.path.insert(0, {str(site)!r})\n"
-        "from contractive_gnn.dynamics import registry\nprint(registry.names())"
+        "from contractive_gnn import plugins\nfrom contractive_gnn.dynamics import DYNAMICS\n"
+        "print(list(DYNAMICS))\nplugins.load_plugins()\nprint(list(DYNAMICS))"
     )
     done = run(sys.executable, "-c", script, folder=folder)
-    assert "'channel-diffusion'" in done.stdout, done.stderr
+    before, after = done.stdout.splitlines()
+    assert "'channel-diffusion'" in after, done.stderr
+    assert "'channel-diffusion'" not in before  # nothing is loaded that nobody asked for
 
 
 def test_a_plug_in_that_fails_is_named(folder: Path) -> None:

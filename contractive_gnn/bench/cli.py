@@ -410,6 +410,7 @@ def certify(
 ) -> None:
     """Print how many edges anyone may flip at every node at once without changing a prediction."""
     with _errors_in_one_line(debug):
+        _use(None)
         from contractive_gnn.bench.certify import run
 
         broken = run(
@@ -509,6 +510,7 @@ def report(
 def datasets(root: Root = None, debug: Debug = False) -> None:
     """What data is here, and what can be fetched."""
     with _errors_in_one_line(debug):
+        _use(None)
         from contractive_gnn.datasets import status
 
         table = Table()

@@ -154,7 +154,7 @@ class Protocol:
     def model_identity(self, model: str) -> dict[str, dict[str, Any]]:
         """:meth:`model_hyperparameters`, and the digests of the ``plugins`` that have a part in the model, if any."""
         given = self.model_hyperparameters(model)
-        code = plugins.digests([model, *words(given)])
+        code = plugins.digests([self.dataset, model, *words(given)])
         return {**given, "plugins": code} if code else given
 
     def attack(self, spec: AttackSpec) -> Attack:
@@ -181,7 +181,7 @@ class Protocol:
         own: dict[str, Any] = {"seed": self.attack_seed, "params": self.attack(spec).params}
         if spec.name == RANDOM and own["params"] == attacks.get(RANDOM).params:
             del own["params"]  # results name the seed alone, unless something was set by hand
-        if code := plugins.digests([spec.attack.name]):
+        if code := plugins.digests([self.dataset, spec.attack.name]):
             own["plugins"] = code
         return {**own, "targets": self.n_targets} if spec.targeted else own
 

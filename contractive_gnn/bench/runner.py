@@ -540,7 +540,7 @@ def _check_subject(protocol: Protocol, override: Override) -> None:
     live = {name for step in steps if _made_here(step) for name in (step.name, step.attack.name)}
     readers = live if override.section == "attack" else set(protocol.models)
     if override.subject in readers:
-        if override.section == "training" and hasattr(MODELS.get(override.subject or ""), "fit_data"):
+        if override.section == "training" and hasattr(MODELS.get(override.subject or "", None), "fit_data"):
             why = f"{override.subject!r} trains itself; write {override.subject}.model.{override.key}"
         else:
             return

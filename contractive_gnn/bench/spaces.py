@@ -181,7 +181,7 @@ class Space:
         Raises:
             SpaceError: one of them is unknown.
         """
-        if self.dimensions["training"] and hasattr(MODELS.get(model), "fit_data"):
+        if self.dimensions["training"] and hasattr(MODELS.get(model, None), "fit_data"):
             raise SpaceError(f"{self.place}: the model {model!r} trains itself; name its hyperparameters under 'model'")
         for section, known in (("model", model_hyperparameters(model)), ("training", TRAINING)):
             if known is not None and (strange := [name for name in self.dimensions[section] if name not in known]):

@@ -124,7 +124,7 @@ class Search:
     @property
     def question(self) -> dict[str, Any]:
         """All that decides the trials; what lies in a folder is carried on only with the same."""
-        code = plugins.digests([self.model, *words(self.space.given)])
+        code = plugins.digests([self.protocol.dataset, self.model, *words(self.space.given)])
         return {
             **({"plugins": code} if code else {}),
             "dataset": self.protocol.dataset,

@@ -1,7 +1,7 @@
-"""The dynamics by name, ours and other people's (:mod:`contractive_gnn.plugins`).
+"""The dynamics by name, ours and other people's.
 
 A registered name is a row of ``contractive-gnn verify`` and, if its state is node features, a model of
-``contractive-gnn bench``.
+``contractive-gnn bench``. Importing a module that registers is all: nothing is loaded here.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from contractive_gnn.dynamics.diffusion import Diffusion
 from contractive_gnn.dynamics.gradient_flow import GradientFlow
 from contractive_gnn.dynamics.hamiltonian import HamiltonianFlow
 from contractive_gnn.dynamics.implicit import ImplicitFlow
-from contractive_gnn.names import check_name, same_code, unknown
-from contractive_gnn.plugins import load_plugins
+from contractive_gnn.names import unknown
+from contractive_gnn.registry import Registry
 
 Factory = Callable[..., Dynamics]
 """``factory(channels, **hyperparameters) -> Dynamics``; a class whose first argument is the channels is one."""
 
-DYNAMICS: dict[str, Factory] = {}
+DYNAMICS: Registry[Factory] = Registry("dynamics")
 
 F = TypeVar("F", bound=Factory)
 
@@ -39,25 +39,12 @@ def register(name: str) -> Callable[[F], F]:
         ValueError: if the name is taken by other code, or has other characters. The same code, imported under two names
             (as a plug-in and as a module, say), may register again.
     """
-    check_name(name)
-
-    def add(factory: F) -> F:
-        if name in DYNAMICS and not same_code(DYNAMICS[name], factory):
-            raise ValueError(f"the dynamics {name!r} is registered already, by {DYNAMICS[name]}; choose another name")
-        DYNAMICS[name] = factory
-        return factory
-
-    return add
+    return DYNAMICS.register(name)
 
 
 def names() -> list[str]:
-    """The names of all registered dynamics, plug-ins included.
-
-    Raises:
-        PluginError: see :func:`contractive_gnn.plugins.load_plugins`.
-    """
-    load_plugins()
-    return list(DYNAMICS)
+    """The names of all registered dynamics."""
+    return DYNAMICS.names()
 
 
 def select(wanted: Sequence[str] | None = None) -> list[str]:
@@ -65,14 +52,12 @@ def select(wanted: Sequence[str] | None = None) -> list[str]:
 
     Raises:
         ValueError: if a name is unknown, or given twice.
-        PluginError: see :func:`contractive_gnn.plugins.load_plugins`.
     """
-    known = names()
-    if strangers := [name for name in wanted or () if name not in known]:
-        raise ValueError(unknown("dynamics", strangers, known))
+    if strangers := [name for name in wanted or () if name not in DYNAMICS]:
+        raise ValueError(unknown("dynamics", strangers, DYNAMICS))
     if wanted is not None and (twice := [name for name in wanted if wanted.count(name) > 1]):
         raise ValueError(f"the dynamics {twice[0]!r} is given twice; give each once")
-    return list(wanted or known)
+    return list(wanted or DYNAMICS)
 
 
 def build(name: str, channels: int, **hyperparameters: object) -> Dynamics:
@@ -80,10 +65,8 @@ def build(name: str, channels: int, **hyperparameters: object) -> Dynamics:
 
     Raises:
         ValueError: if the name is unknown.
-        PluginError: see :func:`contractive_gnn.plugins.load_plugins`.
     """
-    (name,) = select([name])
-    return DYNAMICS[name](channels, **hyperparameters)
+    return DYNAMICS.get(name)(channels, **hyperparameters)
 
 
 register("gradient-flow")(GradientFlow)

@@ -9,8 +9,8 @@ from typing import Any, Literal, TypeVar
 from torch import nn
 
 from contractive_gnn.checks import check_widths
-from contractive_gnn.dynamics import Dynamics, registry
-from contractive_gnn.names import check_name, same_code, unknown
+from contractive_gnn.dynamics import DYNAMICS, Dynamics, registry
+from contractive_gnn.names import unknown
 from contractive_gnn.nn.baselines import APPNP, GAT, GCN, MLP
 from contractive_gnn.nn.csgnn import CSGNN
 from contractive_gnn.nn.deeprobust import DEEPROBUST_MODELS
@@ -20,6 +20,7 @@ from contractive_gnn.nn.gnnguard import GNNGuard
 from contractive_gnn.nn.hedged import Hedged
 from contractive_gnn.nn.similarity import robust, robust_provable
 from contractive_gnn.nn.smoothing import RUNG, ElasticGNN
+from contractive_gnn.registry import Registry
 
 
 def ensemble(in_channels: int, out_channels: int, *, members: Sequence[Mapping[str, Any]]) -> Ensemble:
@@ -68,7 +69,12 @@ def _named(what: str, model: Mapping[str, Any], in_channels: int, out_channels: 
     return build(model["name"], in_channels, out_channels, **model.get("model", {}))
 
 
-MODELS: dict[str, Callable[..., nn.Module]] = {
+Factory = Callable[..., nn.Module]
+"""``factory(in_channels, out_channels, **hyperparameters) -> Module``; a class with such a constructor is one."""
+
+MODELS: Registry[Factory] = Registry("model")
+
+_OURS: Mapping[str, Factory] = {
     "mlp": MLP,
     "gcn": GCN,
     "gat": GAT,
@@ -105,9 +111,12 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "gnnguard": GNNGuard,
     **DEEPROBUST_MODELS,
 }
+for _name, _factory in _OURS.items():
+    MODELS.register(_name)(_factory)
+DYNAMICS.give_way_to(MODELS)  # :func:`build` asks for a model first
 
 
-_Model = TypeVar("_Model", bound=Callable[..., nn.Module])
+_Model = TypeVar("_Model", bound=Factory)
 
 
 def register(name: str) -> Callable[[_Model], _Model]:
@@ -121,24 +130,18 @@ def register(name: str) -> Callable[[_Model], _Model]:
     Raises:
         ValueError: if the name is taken by another model or by a dynamics, or has other characters.
     """
-    check_name(name)
-
-    def add(model: _Model) -> _Model:
-        if name in registry.DYNAMICS or (name in MODELS and not same_code(MODELS[name], model)):
-            raise ValueError(f"a model or a dynamics is called {name!r} already; choose another name")
-        MODELS[name] = model
-        return model
-
-    return add
+    if name in DYNAMICS:
+        raise ValueError(f"a dynamics is called {name!r} already; choose another name")
+    return MODELS.register(name)
 
 
 def model_names() -> list[str]:
     """Every name that :func:`build` takes: :data:`MODELS`, and the registered flows of node features."""
-    return [*MODELS, *(name for name in registry.names() if name not in MODELS and _on_features(name))]
+    return [*MODELS, *(name for name in DYNAMICS if name not in MODELS and _on_features(name))]
 
 
 def _on_features(name: str) -> bool:
-    factory = registry.DYNAMICS[name]
+    factory = DYNAMICS[name]
     if isinstance(factory, type) and issubclass(factory, Dynamics):
         return factory.on_features
     try:
@@ -199,6 +202,6 @@ def build(name: str, in_channels: int, out_channels: int, **hyperparameters: Any
     """
     if name in MODELS:
         return MODELS[name](in_channels, out_channels, **hyperparameters)
-    if name in registry.names():
+    if name in DYNAMICS:
         return flow_gnn(in_channels, out_channels, dynamics=name, **hyperparameters)
     raise ValueError(unknown("model", [name], model_names()))
