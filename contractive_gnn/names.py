@@ -36,7 +36,7 @@ def check_name(name: object) -> None:
 
 def same_code(one: object, other: object) -> bool:
     """Whether two classes or functions are one piece of code, which may have been imported under two names."""
-    return one is other or (_source(one) == _source(other) != (None, None))
+    return one is other or (_source(one) == _source(other) and _source(one)[1] is not None)
 
 
 def _source(code: object) -> tuple[str | None, str | None]:
