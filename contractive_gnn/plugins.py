@@ -124,10 +124,10 @@ def _load(place: str, name: str, load: Callable[[], str]) -> None:
     from contractive_gnn.activations import ACTIVATIONS
     from contractive_gnn.attacks import ATTACKS
     from contractive_gnn.dynamics.registry import DYNAMICS  # which imports this module
-    from contractive_gnn.integrators import SOLVERS
+    from contractive_gnn.integrators import SCHEMES
     from contractive_gnn.nn.models import MODELS
 
-    registries: tuple[dict[str, Any], ...] = (DYNAMICS, MODELS, ATTACKS, ACTIVATIONS, SOLVERS)
+    registries: tuple[dict[str, Any], ...] = (DYNAMICS, MODELS, ATTACKS, ACTIVATIONS, SCHEMES._things)
     before = [dict(registry) for registry in registries]
     _loaded[place] = None  # before it runs: a plug-in may ask for the registry itself
     try:
