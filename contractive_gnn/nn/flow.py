@@ -37,7 +37,7 @@ class FlowConv(nn.Module):
             cut down to it, unless ``constrained`` is False.
         constrained: keep the step within the field's condition: the scheme's contractivity radius in the field's norm
             times the largest contractive Euler step.
-        scheme: an explicit row of :data:`contractive_gnn.integrators.SOLVERS`: ``"euler"``, ``"heun"``, ``"ssprk2"``,
+        scheme: an explicit row of :data:`contractive_gnn.integrators.SCHEMES`: ``"euler"``, ``"heun"``, ``"ssprk2"``,
             ``"ssprk3"``, ``"rk4"`` (no contractive step outside ℓ2).
 
     Shapes:
@@ -66,7 +66,7 @@ class FlowConv(nn.Module):
         check_flag("constrained", constrained)
         if step is None and not constrained:
             raise ValueError("an unconstrained layer needs a step: give step, or leave constrained=True")
-        if math.isinf(solver(scheme).radius("linf")):
+        if not solver(scheme).explicit:
             raise ValueError(f"scheme must be explicit, got {scheme!r}; integrators.integrate has the implicit one")
         self.dynamics = dynamics
         self.scheme = scheme
