@@ -81,10 +81,12 @@ class SphereProjection(Projection):
         """``y ‖x‖/‖y‖``; the origin is a sphere of its own."""
         wanted, found = (torch.linalg.vector_norm(z, dim=self.dim, keepdim=True) for z in (x, y))
         zero = found == 0
-        if bool((zero & (wanted > 0)).any()):
-            raise ConvergenceError(
-                "a step ended at the origin, from where no point of the sphere is nearest: take a shorter step"
-            )
+        lost = (zero & (wanted > 0)).any()
+        message = "a step ended at the origin, from where no point of the sphere is nearest: take a shorter step"
+        if torch.compiler.is_compiling():  # a trace cannot branch on a value
+            torch._assert_async(~lost, message)
+        elif lost:
+            raise ConvergenceError(message)
         return y * (wanted / torch.where(zero, 1.0, found))
 
 

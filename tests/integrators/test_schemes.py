@@ -500,3 +500,13 @@ def test_names_and_orders() -> None:
     ends = {name: integrate(PENDULUM, double(1.0, 0.3), step=0.3, num_steps=1, scheme=name) for name in SCHEMES}
     assert all(not torch.allclose(ends[one], ends[other]) for one, other in pairs)
     assert np.isfinite([float(end.norm()) for end in ends.values()]).all()
+
+
+def test_a_projection_from_the_origin_is_refused_and_the_origin_stays() -> None:
+    with pytest.raises(integrators.ConvergenceError, match="no point of the sphere is nearest: take a shorter step"):
+        integrate(lambda x, t: -x, double(1.0, 2.0), step=1.0, num_steps=1, scheme=SphereProjection("euler"))
+    zero = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    end = integrate(RIGID, torch.cat([zero, zero[:1]]), step=0.1, num_steps=2, scheme="sphere-projection")
+    assert torch.equal(end, torch.zeros_like(end))
+    (gradient,) = torch.autograd.grad(end.sum(), zero)
+    assert bool(gradient.isfinite().all())
