@@ -87,7 +87,8 @@ class SphereProjection(Projection):
             torch._assert_async(~lost, message)
         elif lost:
             raise ConvergenceError(message)
-        return y * (wanted / torch.where(zero, 1.0, found))
+        projected: Tensor = y * (wanted / torch.where(zero, 1.0, found))
+        return projected
 
 
 @dataclass(frozen=True)
