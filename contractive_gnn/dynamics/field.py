@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from contractive_gnn.integrators import integrate
+from contractive_gnn.integrators import Invariant, integrate
 from contractive_gnn.norms import L2, Norm, number
-
-Invariant = Literal["mass", "norm", "volume", "symplectic", "energy"]
-"""What a flow may keep: ``Σx``, ``‖x‖₂``, ``det``, ``dq ∧ dp``, H."""
 
 
 class VectorField(nn.Module, ABC):

@@ -36,7 +36,7 @@ class Flow(Stepping):
             unless ``constrained`` is False.
         constrained: keep the step within the field's condition: the scheme's contractivity radius in the field's norm
             times the largest contractive Euler step.
-        scheme: an explicit row of :data:`contractive_gnn.integrators.SOLVERS`: ``"euler"``, ``"heun"``, ``"ssprk2"``,
+        scheme: an explicit row of :data:`contractive_gnn.integrators.SCHEMES`: ``"euler"``, ``"heun"``, ``"ssprk2"``,
             ``"ssprk3"``, ``"rk4"`` (no contractive step outside ℓ2).
 
     Shapes:
@@ -103,7 +103,7 @@ class FlowConv(Stepping):
             cut down to it, unless ``constrained`` is False.
         constrained: keep the step within the field's condition: the scheme's contractivity radius in the field's norm
             times the largest contractive Euler step.
-        scheme: an explicit row of :data:`contractive_gnn.integrators.SOLVERS`: ``"euler"``, ``"heun"``, ``"ssprk2"``,
+        scheme: an explicit row of :data:`contractive_gnn.integrators.SCHEMES`: ``"euler"``, ``"heun"``, ``"ssprk2"``,
             ``"ssprk3"``, ``"rk4"`` (no contractive step outside ℓ2).
 
     Shapes:

@@ -24,7 +24,7 @@ class Stepping(nn.Module):
             unless ``constrained`` is False.
         constrained: keep the step within the field's condition: the scheme's contractivity radius in the field's norm
             times the largest contractive Euler step.
-        scheme: an explicit row of :data:`contractive_gnn.integrators.SOLVERS`.
+        scheme: an explicit row of :data:`contractive_gnn.integrators.SCHEMES`.
 
     Raises:
         ValueError: for numbers out of their range, an unknown or an implicit scheme, and an unconstrained layer
@@ -39,7 +39,7 @@ class Stepping(nn.Module):
         check_flag("constrained", constrained)
         if step is None and not constrained:
             raise ValueError("an unconstrained layer needs a step: give step, or leave constrained=True")
-        if math.isinf(solver(scheme).radius("linf")):
+        if not solver(scheme).explicit:
             raise ValueError(f"scheme must be explicit, got {scheme!r}; integrators.integrate has the implicit one")
         self.scheme = scheme
         self.num_steps = num_steps

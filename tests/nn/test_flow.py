@@ -14,11 +14,11 @@ from torch import Tensor
 from contractive_gnn import datasets
 from contractive_gnn.dynamics import Diffusion, GradientFlow, VectorField
 from contractive_gnn.graph import Graph
-from contractive_gnn.integrators import SOLVERS
+from contractive_gnn.integrators import SCHEMES, RungeKutta, solver
 from contractive_gnn.nn import Flow, FlowConv
 from contractive_gnn.norms import number
 
-EXPLICIT = [name for name in SOLVERS if name != "implicit-euler"]
+EXPLICIT = [name for name in SCHEMES if isinstance(solver(name), RungeKutta) and solver(name).explicit]
 
 
 @pytest.fixture(scope="module")
