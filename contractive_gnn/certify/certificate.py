@@ -17,7 +17,7 @@ from contractive_gnn.certify.parts import Parts, take_apart
 from contractive_gnn.certify.rounding import Unproved, affine_rounding
 from contractive_gnn.certify.total import total_harm
 from contractive_gnn.checks import check_whole
-from contractive_gnn.nn.modes import evaluating
+from contractive_gnn.nn.evaluation import evaluating
 
 #: entries of the influences in a certificate for a total number of flips: 1.6 GB of them
 _LARGEST_INFLUENCES = 200_000_000

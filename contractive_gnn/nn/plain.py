@@ -15,7 +15,15 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 #: what torch and copying put into the class of a parametrised module, besides the parametrised names
-_INJECTED = {"__module__", "__doc__", "__getstate__", "__deepcopy__", "__slotnames__"}
+_INJECTED = {
+    "__module__",
+    "__doc__",
+    "__getstate__",
+    "__deepcopy__",
+    "__slotnames__",
+    "_abc_impl",
+    "__abstractmethods__",
+}
 
 
 def plain_type(module: nn.Module) -> type[nn.Module]:
