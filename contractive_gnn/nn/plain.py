@@ -14,7 +14,7 @@ from torch.nn.modules import module as _globals
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
-#: what torch and copying put into the class of a parametrised module, besides the parametrised names
+#: what torch, copying and abc put into the class of a parametrised module, besides the parametrised names
 _INJECTED = {
     "__module__",
     "__doc__",

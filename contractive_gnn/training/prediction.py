@@ -100,7 +100,9 @@ def class_scores(model: nn.Module, data: Data) -> Tensor:
         raise InputError(
             f"x has {data.x.shape[1]} features, {type(model).__name__} was built for {width}: {error}"
         ) from error
-    if not isinstance(scores, Tensor) or scores.dim() != 2 or scores.size(0) != data.x.shape[0]:
+    if not (
+        isinstance(scores, Tensor) and scores.dim() == 2 and scores.size(0) == data.x.shape[0] and scores.size(1) > 0
+    ):
         given = f"shape {list(scores.shape)}" if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
         raise InputError(
             f"{type(model).__name__} returned {given}; expected class scores [{data.x.shape[0]}, classes] from "
