@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar, cast
 
 from torch import Tensor, nn
@@ -116,25 +116,33 @@ class HasCommunities(ABC):
         """Class probabilities ``[n, classes]``, or None. Of the labels only those of ``data.train_mask`` are read."""
 
 
-_NAMES: Final[dict[type, tuple[str, ...]]] = {
-    TrainsItself: ("fit_data",),
-    HasMembers: ("members",),
-    Taught: ("teacher", "student"),
-    HasModes: ("settings", "use"),
-    HasRoles: ("parameter_groups",),
-    Calibrated: ("calibrate",),
-    HasCommunities: ("communities",),
+_NAMES: Final[dict[type, dict[str, type]]] = {
+    HasMembers: {"members": nn.ModuleList},
+    Taught: {"teacher": nn.Module, "student": nn.Module},
+    TrainsItself: {"fit_data": Callable},
+    HasModes: {"settings": Iterable, "use": Callable},
+    HasRoles: {"parameter_groups": Callable},
+    Calibrated: {"calibrate": Callable},
+    HasCommunities: {"communities": Callable},
 }
 """By these names alone ``fit`` knew a model before; for one release it still does."""
 
 _Contract = TypeVar("_Contract")
 
 
-def declared(model: nn.Module, contract: type[_Contract]) -> _Contract | None:
-    """The model, if it declares that; of a compiled one the model in it. None if it does not."""
-    model = _uncompiled(model)
+def declared(model: nn.Module, contract: Callable[..., _Contract]) -> _Contract | None:
+    """The model, if it declares that; of a compiled one the model in it. None if it does not.
+
+    Args:
+        model: to be trained.
+        contract: one of the base classes above.
+    """
+    assert isinstance(contract, type)
+    # torch.compile's wrapper has the methods of what it was given, and not its class
+    inner = model._modules.get("_orig_mod")
+    model = model if inner is None else inner
     if isinstance(model, contract):
-        return model
+        return cast(_Contract, model)
     if _has_names(model, contract):
         return cast(_Contract, _Settings(model) if contract is HasModes else model)
     return None
@@ -148,7 +156,7 @@ def declares(kind: object, contract: type) -> bool:
 def _has_names(thing: Any, contract: type) -> bool:
     """Whether it has, without the base class, what a model of the contract has; says what to do about it."""
     names = _NAMES[contract]
-    if not all(hasattr(thing, name) for name in names):
+    if not all(isinstance(getattr(thing, name, None), kind) for name, kind in names.items()):
         return False
     name = thing.__name__ if isinstance(thing, type) else type(thing).__name__
     warnings.warn(
@@ -171,11 +179,6 @@ class _Settings(HasModes):
         self.model.use(mode)
 
 
-def _uncompiled(model: nn.Module) -> nn.Module:
-    """What ``torch.compile`` was given: the wrapper has its methods, and not its class."""
-    return cast(nn.Module, model._modules.get("_orig_mod") or model)
-
-
 def reset(model: nn.Module) -> None:
     """Draw all parameters anew: by ``reset_parameters()``, or, where a model has none, by that of its parts.
 
@@ -186,7 +189,7 @@ def reset(model: nn.Module) -> None:
     """
     for name, part in drawn(model):
         before = [(parameter, parameter._version) for parameter in part.parameters() if _learned(parameter)]
-        part.reset_parameters()
+        cast(Trainable, part).reset_parameters()
         now = {id(parameter): parameter._version for parameter in part.parameters()}
         if name and any(now.get(id(parameter)) == version for parameter, version in before):
             raise ValueError(
@@ -195,27 +198,27 @@ def reset(model: nn.Module) -> None:
             )
 
 
-def drawn(model: nn.Module) -> list[tuple[str, Trainable]]:
+def drawn(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """What draws the parameters of a model: itself, with the name ``""``, or parts of it, with theirs.
 
     Raises:
         ValueError: see :func:`reset`.
     """
-    found: list[tuple[str, Trainable]] = []
+    found: list[tuple[str, nn.Module]] = []
     _look(model, model, "", found)
     if not found:
         raise ValueError(_nobody_draws(model, ""))
     return found
 
 
-def _look(model: nn.Module, part: nn.Module, path: str, found: list[tuple[str, Trainable]]) -> None:
+def _look(model: nn.Module, part: nn.Module, path: str, found: list[tuple[str, nn.Module]]) -> None:
     whose = f", nor has its part {path} ({type(part).__name__})" if path else ""
     if path and isinstance(part, tuple(_NAMES)):  # fit would not do what that part asks for
         raise ValueError(_nobody_draws(model, f"; its part {path} ({type(part).__name__}) declares a training"))
     if path and any(True for _ in part.parameters()) and not any(map(_learns, part.parameters())):
         return
     if callable(getattr(part, "reset_parameters", None)):
-        found.append((path, cast(Trainable, part)))
+        found.append((path, part))
         return
     if any(map(_learns, part.parameters(recurse=False))):
         raise ValueError(_nobody_draws(model, whose))

@@ -49,6 +49,8 @@ class Hedged(nn.Module, Taught):
         ValueError: a share outside of its range.
     """
 
+    student: MLP
+
     def __init__(self, teacher: nn.Module, student: MLP, *, share: float = 0.4) -> None:
         super().__init__()
         if plain_type(student) is not MLP:
