@@ -23,11 +23,14 @@ read; each part declares its own.
 
 from __future__ import annotations
 
+import copy
+import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar, cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.nn.parameter import is_lazy
@@ -188,14 +191,25 @@ def reset(model: nn.Module) -> None:
         ValueError: a parameter that nobody draws, or a part that declares more than this about its training.
     """
     for name, part in drawn(model):
-        before = [(parameter, parameter._version) for parameter in part.parameters() if _learned(parameter)]
-        cast(Trainable, part).reset_parameters()
-        now = {id(parameter): parameter._version for parameter in part.parameters()}
-        if name and any(now.get(id(parameter)) == version for parameter, version in before):
-            raise ValueError(
-                f"reset_parameters() of {name} ({type(part).__name__}) leaves a parameter as it was, and fit draws "
-                f"them anew under its seed: give {type(model).__name__} a reset_parameters() of its own"
-            )
+        if name:
+            _draw(model, part, name)
+        else:
+            cast(Trainable, model).reset_parameters()
+
+
+def _draw(model: nn.Module, part: nn.Module, name: str) -> None:
+    """Draw a part, and see whether it draws all that it has: torch's own layers do not, once they are parametrised."""
+    before = copy.deepcopy(part.state_dict())
+    with torch.no_grad():
+        for parameter in filter(_has_values, part.parameters()):
+            parameter.fill_(math.nan)
+    cast(Trainable, part).reset_parameters()
+    if any(bool(parameter.isnan().any()) for parameter in filter(_has_values, part.parameters())):
+        part.load_state_dict(before)
+        raise ValueError(
+            f"reset_parameters() of {name} ({type(part).__name__}) does not draw all its parameters, and fit draws "
+            f"them anew under its seed: give {type(model).__name__} a reset_parameters() of its own"
+        )
 
 
 def drawn(model: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -230,9 +244,9 @@ def _learns(parameter: Parameter) -> bool:
     return parameter.requires_grad
 
 
-def _learned(parameter: Parameter) -> bool:
-    """Whether it changes when it is drawn; one without a shape is drawn when it has got one."""
-    return parameter.requires_grad and not is_lazy(parameter) and parameter.numel() > 0
+def _has_values(parameter: Parameter) -> bool:
+    """Whether it is to be drawn now; one without a shape is drawn when it has got one."""
+    return parameter.requires_grad and not is_lazy(parameter)
 
 
 def _nobody_draws(model: nn.Module, more: str) -> str:

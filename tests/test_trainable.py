@@ -111,8 +111,10 @@ def test_frozen_parts_stay_as_they_are(data: Data) -> None:
 def test_a_parameter_that_a_part_does_not_draw_is_refused(data: Data) -> None:
     model = Net()
     parametrizations.weight_norm(model.head[2])  # torch's reset_parameters draws a product that nobody keeps
-    with pytest.raises(ValueError, match=r"reset_parameters\(\) of head\.2 \(ParametrizedLinear\) leaves a parameter"):
+    before = parameters(model.head[2])
+    with pytest.raises(ValueError, match=r"reset_parameters\(\) of head\.2 \(ParametrizedLinear\) does not draw all"):
         training.fit(model, data, epochs=1)
+    assert same(before, parameters(model.head[2]))
 
 
 def test_the_models_of_the_library_declare_what_they_have() -> None:
@@ -182,9 +184,11 @@ class Several(Formerly):
         super().__init__(*channels)
         self.members = torch.nn.ModuleList([Fits(*channels), Fits(*channels)])
 
-    @property
-    def seeds(self) -> list[int]:
-        return [seed for member in self.members for seed in member.called]
+
+class Teaches(Formerly):
+    def __init__(self, *channels: int) -> None:
+        super().__init__(*channels)
+        self.teacher, self.student = Fits(*channels), nn.MLP(*channels)
 
 
 @pytest.mark.parametrize(
@@ -209,10 +213,21 @@ def test_a_name_alone_is_followed_for_one_release_more_and_said(
 
 
 def test_members_and_a_teacher_by_name_alone_are_fitted_too(data: Data) -> None:
-    model = Several(8, 3)
+    several, teaches = Several(8, 3), Teaches(8, 3)
     with pytest.warns(DeprecationWarning, match="Several has members"):
-        training.fit(model, data, seed=3)
-    assert model.seeds == [6, 7]
+        training.fit(several, data, seed=3)
+    assert [seed for member in several.members for seed in member.called] == [6, 7]
+    with pytest.warns(DeprecationWarning, match="Teaches has teacher and student"):
+        assert training.fit(teaches, data, epochs=2, seed=3).epochs == 2
+    assert teaches.teacher.called == [6]
+
+
+def test_a_name_that_holds_something_else_is_none_of_them(data: Data) -> None:
+    model = nn.GCN(8, 3)
+    model.members, model.teacher, model.student, model.settings = ["Ann", "Bob"], "Ann", "Bob", {"a": 1}  # type: ignore[assignment]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)
+        training.fit(model, data, epochs=1)
 
 
 def test_what_is_declared_is_taken_without_a_warning(data: Data) -> None:

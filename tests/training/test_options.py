@@ -60,7 +60,7 @@ def test_options_come_in_one_piece_or_one_by_one(data: Data) -> None:
 def test_options_that_nobody_knows_or_that_come_twice_are_refused(data: Data) -> None:
     model = nn.build("gcn", data.num_features, 3)
     options = training.FitOptions(epochs=1)
-    with pytest.raises(TypeError, match=r"no option of the training is called epoch\. Did you mean 'epochs'"):
+    with pytest.raises(TypeError, match=r"no option of the training is called 'epoch'\. Did you mean 'epochs'"):
         training.fit(model, data, epoch=3)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="give lr within FitOptions"):
         training.fit(model, data, options, lr=0.1)
