@@ -42,7 +42,7 @@ from contractive_gnn.bench.summary import number, spread
 from contractive_gnn.certify import Certificate, FeatureBudget, FlipBudget
 from contractive_gnn.certify import certify as certificate_of
 from contractive_gnn.certify.attack import Siege, besiege
-from contractive_gnn.certify.training import CertifiedFit, fit_certified
+from contractive_gnn.certify.training import CertifiedFit, CertifiedFitOptions, fit_certified
 from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.datasets import DATASETS
 from contractive_gnn.datasets.registry import Split
@@ -176,7 +176,7 @@ def _keywords(function: Callable[..., object], *own: str) -> list[str]:
 
 _TAKEN = {
     "model": _keywords(linf_diffusion),
-    "training": _keywords(fit_certified, "flips", "features", "seed", "on_epoch"),
+    "training": CertifiedFitOptions.names(),
 }
 
 

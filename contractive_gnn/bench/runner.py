@@ -54,6 +54,7 @@ from contractive_gnn.names import unknown
 from contractive_gnn.nn import MODELS, build, model_names
 from contractive_gnn.nn.deeprobust import DeepRobustModel
 from contractive_gnn.seeding import seeded
+from contractive_gnn.trainable import TrainsItself, declares
 
 GRAPHS = "graphs"
 ERRORS = "errors.log"
@@ -540,7 +541,7 @@ def _check_subject(protocol: Protocol, override: Override) -> None:
     live = {name for step in steps if _made_here(step) for name in (step.name, step.attack.name)}
     readers = live if override.section == "attack" else set(protocol.models)
     if override.subject in readers:
-        if override.section == "training" and hasattr(MODELS.get(override.subject or "", None), "fit_data"):
+        if override.section == "training" and declares(MODELS.get(override.subject or "", None), TrainsItself):
             why = f"{override.subject!r} trains itself; write {override.subject}.model.{override.key}"
         else:
             return

@@ -18,6 +18,7 @@ from contractive_gnn.bench.protocol import check_names
 from contractive_gnn.dynamics import GradientAscent, GradientFlow, HamiltonianFlow, registry
 from contractive_gnn.names import unknown
 from contractive_gnn.nn import MODELS, Similarity, flow_gnn, gradient_flow, model_names, robust, robust_provable
+from contractive_gnn.trainable import TrainsItself, declares
 
 if TYPE_CHECKING:
     import optuna
@@ -181,7 +182,7 @@ class Space:
         Raises:
             SpaceError: one of them is unknown.
         """
-        if self.dimensions["training"] and hasattr(MODELS.get(model, None), "fit_data"):
+        if self.dimensions["training"] and declares(MODELS.get(model, None), TrainsItself):
             raise SpaceError(f"{self.place}: the model {model!r} trains itself; name its hyperparameters under 'model'")
         for section, known in (("model", model_hyperparameters(model)), ("training", TRAINING)):
             if known is not None and (strange := [name for name in self.dimensions[section] if name not in known]):
@@ -225,4 +226,4 @@ def _keywords(function: Callable[..., Any], *, but_first: bool = False) -> tuple
 
 
 #: what :func:`contractive_gnn.training.fit` takes from a preset, a space or ``--set``
-TRAINING = tuple(_keywords(training.fit) or ())
+TRAINING = training.FitOptions.names()

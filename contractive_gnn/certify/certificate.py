@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.data import Data
 
 from contractive_gnn import inputs
 from contractive_gnn.certify.bounds import Box, Neighbourhoods, diffusion_bounds, step_rounding
@@ -17,7 +18,8 @@ from contractive_gnn.certify.parts import Parts, take_apart
 from contractive_gnn.certify.rounding import Unproved, affine_rounding
 from contractive_gnn.certify.total import total_harm
 from contractive_gnn.checks import check_whole
-from contractive_gnn.nn.modes import evaluating
+from contractive_gnn.nn.evaluation import evaluating
+from contractive_gnn.training.prediction import check_reads, class_scores
 
 #: entries of the influences in a certificate for a total number of flips: 1.6 GB of them
 _LARGEST_INFLUENCES = 200_000_000
@@ -193,20 +195,12 @@ def clean_scores(model: nn.Module, x: Tensor, edge_index: Tensor) -> Tensor:
     """The model's own scores in float64, on the CPU, ``[n, classes]``.
 
     Raises:
-        InputError: features that are not of its dtype and device, or an answer of another shape.
+        InputError: features that are not of its dtype, device and width, a forward of another form, or an answer of
+            another shape.
     """
-    own = next((weight for weight in model.parameters() if weight.is_floating_point()), x)
-    autocast = torch.is_autocast_enabled(x.device.type)
-    if own.device != x.device or (own.dtype != x.dtype and not autocast):
-        raise inputs.InputError(
-            f"x is {x.dtype} on {x.device}, {type(model).__name__} {own.dtype} on {own.device}; convert one of them "
-            "(x.to, model.to)"
-        )
-    scores = model(x, edge_index)
-    if not (isinstance(scores, Tensor) and scores.dim() == 2 and len(scores) == len(x) and scores.shape[1] > 0):
-        given = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-        raise inputs.InputError(f"{type(model).__name__} returned {given}; expected class scores [{len(x)}, classes]")
-    return scores.double().cpu()
+    data = Data(x=x, edge_index=edge_index)
+    check_reads(model, data)
+    return class_scores(model, data).double().cpu()
 
 
 def _margins(

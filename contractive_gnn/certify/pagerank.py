@@ -24,7 +24,7 @@ from contractive_gnn.certify.consistency import holds_clean, margins_hold_clean
 from contractive_gnn.certify.encoder import encoder_bounds
 from contractive_gnn.certify.parts import Parts, take_apart
 from contractive_gnn.certify.rounding import Unproved
-from contractive_gnn.nn.modes import evaluating
+from contractive_gnn.nn.evaluation import evaluating
 
 
 def certify_pagerank(model: nn.Module, x: Tensor, edge_index: Tensor, *, flips: FlipBudget) -> Certificate:

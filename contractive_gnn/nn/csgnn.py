@@ -24,6 +24,7 @@ from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.nn.bound import CoupledBound, LayerBound, compose, doubt, layer_bound, linear_norm, unknown
 from contractive_gnn.nn.sparse import Linear, dropout
 from contractive_gnn.norms import number
+from contractive_gnn.trainable import HasRoles
 
 Condition = Literal["corrected", "printed"]
 
@@ -135,7 +136,7 @@ class CoupledConv(GradientFlow):
         return x, adjacency if self.adjacency_flow is None else self.adjacency_flow(adjacency)
 
 
-class CSGNN(nn.Module):
+class CSGNN(nn.Module, HasRoles):
     r"""The coupled contractive network: ``F⁽⁰⁾ = K(X)``, L coupled steps, a linear decoder.
 
     Args:

@@ -13,7 +13,7 @@ import argparse
 import contextlib
 import copy
 import warnings
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Final, Literal
 
@@ -26,6 +26,7 @@ from torch_geometric.data import Data
 from contractive_gnn._deeprobust import Arrays, import_deeprobust, mended, replaced, to_arrays
 from contractive_gnn.checks import check_flag, check_real, check_whole, check_widths
 from contractive_gnn.seeding import seeded
+from contractive_gnn.trainable import TrainsItself
 
 EdgeWeightGradient = Literal["exact", "approximate", "none"]
 
@@ -44,7 +45,7 @@ def _check_numbers(in_channels: int, out_channels: int, hidden: int, dropout: fl
         check_real(name, value, least=0)
 
 
-class DeepRobustModel(nn.Module, ABC):
+class DeepRobustModel(nn.Module, TrainsItself):
     """A defence of DeepRobust.
 
     Shapes:

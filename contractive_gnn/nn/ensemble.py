@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.nn.relaxed import relaxed
 from contractive_gnn.nn.similarity import sharing
+from contractive_gnn.trainable import HasMembers, reset
 
 
-class Ensemble(nn.Module):
+class Ensemble(nn.Module, HasMembers):
     r"""The mean of the members' class probabilities, each member fitted by itself.
 
     .. math:: z = \log \frac{1}{M} \sum_k \mathrm{softmax}(z_k)
@@ -31,7 +32,7 @@ class Ensemble(nn.Module):
     the same norm of the input to one of these two, the mean probabilities are ``(1/2M) Σ L_k``-Lipschitz to it.
 
     Args:
-        members: modules with ``forward(x, edge_index, edge_weight=None)`` and ``reset_parameters()``.
+        members: modules with ``forward(x, edge_index, edge_weight=None)``.
 
     Shapes:
         those of the members; output ``[n, out_channels]``.
@@ -51,7 +52,7 @@ class Ensemble(nn.Module):
     def reset_parameters(self) -> None:
         """Draw all parameters anew."""
         for member in self.members:
-            member.reset_parameters()  # type: ignore[operator]
+            reset(member)
 
     def forward(
         self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None, batch: Tensor | None = None

@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from contractive_gnn.checks import check_real
 from contractive_gnn.nn.baselines import MLP
 from contractive_gnn.nn.batch import graph_by_graph
-from contractive_gnn.nn.modes import evaluating
+from contractive_gnn.nn.evaluation import evaluating
 from contractive_gnn.nn.plain import altered, plain_type, reduced_precision
 from contractive_gnn.nn.relaxed import relaxed
 from contractive_gnn.nn.sparse import Linear
+from contractive_gnn.trainable import Taught, reset
 
 
-class Hedged(nn.Module):
+class Hedged(nn.Module, Taught):
     r"""The class probabilities of a teacher and of its student, mixed so that edges decide no more than a share.
 
     .. math:: P = w\,\mathrm{softmax}(z_{\text{teacher}}) + (1 - w)\,\mathrm{softmax}(z_{\text{student}})
@@ -36,7 +37,7 @@ class Hedged(nn.Module):
     knows of the nodes it was taught about may be memory: judge it on nodes that it has not seen, too.
 
     Args:
-        teacher: ``forward(x, edge_index, edge_weight=None)`` and ``reset_parameters()``.
+        teacher: a module with ``forward(x, edge_index, edge_weight=None)``.
         student: an :class:`MLP` with the same classes; no subclass, which might read edges.
         share: w, above 0 and below 1.
 
@@ -48,6 +49,8 @@ class Hedged(nn.Module):
         ValueError: a share outside of its range.
     """
 
+    student: MLP
+
     def __init__(self, teacher: nn.Module, student: MLP, *, share: float = 0.4) -> None:
         super().__init__()
         if plain_type(student) is not MLP:
@@ -57,7 +60,7 @@ class Hedged(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew."""
-        self.teacher.reset_parameters()  # type: ignore[operator]
+        reset(self.teacher)
         self.student.reset_parameters()
 
     def forward(

@@ -14,8 +14,16 @@ from torch.nn.modules import module as _globals
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
-#: what torch and copying put into the class of a parametrised module, besides the parametrised names
-_INJECTED = {"__module__", "__doc__", "__getstate__", "__deepcopy__", "__slotnames__"}
+#: what torch, copying and abc put into the class of a parametrised module, besides the parametrised names
+_INJECTED = {
+    "__module__",
+    "__doc__",
+    "__getstate__",
+    "__deepcopy__",
+    "__slotnames__",
+    "_abc_impl",
+    "__abstractmethods__",
+}
 
 
 def plain_type(module: nn.Module) -> type[nn.Module]:

@@ -126,7 +126,7 @@ def test_a_state_that_holds_a_list_and_a_name_still_loads(data: Data) -> None:
     model.load_state_dict(state)
     assert isinstance(model, nn.SimilarityFlowGNN)
     assert isinstance(model.similarity, nn.Similarity)
-    assert model.setting == "nodes"
+    assert model.mode == "nodes"
     assert model.similarity.reliability == (0.25, -1.5)
     model.load_state_dict({**state, "similarity._extra_state": None})
     assert model.similarity.reliability is None

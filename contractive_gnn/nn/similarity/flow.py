@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -22,9 +23,10 @@ from contractive_gnn.nn.similarity.latest import Latest
 from contractive_gnn.nn.similarity.matrices import one_hot
 from contractive_gnn.nn.similarity.weights import Similarity
 from contractive_gnn.nn.sparse import normalize_rows
+from contractive_gnn.trainable import Calibrated, HasCommunities, HasModes
 
 
-class SimilarityFlowGNN(FlowGNN):
+class SimilarityFlowGNN(FlowGNN, HasModes, Calibrated, HasCommunities):
     r"""A flow of node features on the graph weighted by :class:`Similarity`, in units that do not depend on the data.
 
     ``x̂_i = s x_i/‖x_i‖``, ``F⁰ = ReLU(x̂ W + b)``, ``A(0)`` from x and the given graph, and then, with
@@ -41,7 +43,7 @@ class SimilarityFlowGNN(FlowGNN):
     Rows of the features are normalised, so multiplying them by a constant changes no output.
 
     Where neighbours are no more alike than strangers, no flow that brings them together is of use. So there are two
-    ``settings``: ``"edges"``, and ``"nodes"``, in which A(0) = 0 and the model is a perceptron.
+    ``modes``: ``"edges"``, and ``"nodes"``, in which A(0) = 0 and the model is a perceptron.
     :func:`contractive_gnn.training.fit` keeps the one that knows more of the validation nodes.
 
     Args:
@@ -60,7 +62,7 @@ class SimilarityFlowGNN(FlowGNN):
         :class:`Similarity`.
     """
 
-    settings: ClassVar[tuple[str, str]] = ("edges", "nodes")
+    modes: ClassVar[tuple[str, str]] = ("edges", "nodes")
 
     def __init__(
         self,
@@ -83,43 +85,55 @@ class SimilarityFlowGNN(FlowGNN):
         self.calibrated = calibrated
         self.row_norm = float(row_norm)
         self._latest = Latest()
-        self.setting = self.settings[0]
+        self.mode = self.modes[0]
 
-    def use(self, setting: str) -> None:
-        """Take one of :attr:`settings`; it is part of the ``state_dict``.
+    def use(self, mode: str) -> None:
+        """Take one of :attr:`modes`; it is part of the ``state_dict``.
 
         Raises:
             ValueError: if it is none of them.
         """
-        if setting not in self.settings:
-            raise ValueError(f"setting must be one of {', '.join(self.settings)}, got {setting!r}")
-        self.setting = setting
+        if mode not in self.modes:
+            raise ValueError(f"mode must be one of {', '.join(self.modes)}, got {mode!r}")
+        self.mode = mode
+
+    @property
+    def setting(self) -> str:
+        """Deprecated: :attr:`mode`."""
+        warnings.warn("setting is called mode now; write model.mode", DeprecationWarning, stacklevel=2)
+        return self.mode
+
+    @property
+    def settings(self) -> tuple[str, str]:
+        """Deprecated: :attr:`modes`."""
+        warnings.warn("settings are called modes now; write model.modes", DeprecationWarning, stacklevel=2)
+        return self.modes
 
     def calibrate(self, data: Data, probability: Tensor | None) -> None:
         """Let class probabilities ``[n, classes]`` tell what a cosine means, for :func:`contractive_gnn.training.fit`.
 
-        See :meth:`Similarity.calibrate`. None forgets them. Unless ``calibrated``, and in the setting ``"nodes"``,
+        See :meth:`Similarity.calibrate`. None forgets them. Unless ``calibrated``, and in the mode ``"nodes"``,
         which reads no edge, there is nothing to tell.
         """
         if self.similarity is None:
             return
         self.similarity.forget()
-        if probability is not None and self.calibrated and self.setting == "edges":
+        if probability is not None and self.calibrated and self.mode == "edges":
             given = data.x, data.edge_index, data.get("edge_weight"), data.get("batch")
             self.similarity.calibrate(*given, probability=probability)
 
     def get_extra_state(self) -> Tensor:
-        """The setting, for the ``state_dict``: its place in :attr:`settings`."""
-        return torch.tensor(self.settings.index(self.setting))
+        """The mode, for the ``state_dict``: its place in :attr:`modes`."""
+        return torch.tensor(self.modes.index(self.mode))
 
     def set_extra_state(self, state: Tensor | str) -> None:
-        """Take the setting of a ``state_dict``; older ones have its name."""
-        self.use(state if isinstance(state, str) else self.settings[int(state)])
+        """Take the mode of a ``state_dict``; older ones have its name."""
+        self.use(state if isinstance(state, str) else self.modes[int(state)])
 
     def adjacency(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Graph:
         """The graph with the weights A(0)."""
         graph = Graph.of(x, edge_index, edge_weight)
-        if self.setting == "nodes":
+        if self.mode == "nodes":
             return Graph(graph.edge_index, torch.zeros_like(graph.edge_weight), graph.num_nodes)
         if self.similarity is None:
             return graph

@@ -125,8 +125,12 @@ def test_of_nodes_alone_only_the_features_matter(data: Data) -> None:
     assert not torch.allclose(alone, everything)
     model.use("edges")
     assert torch.equal(everything, model(data.x, data.edge_index))
-    with pytest.raises(ValueError, match="setting must be one of edges, nodes, got 'graph'"):
+    with pytest.raises(ValueError, match="mode must be one of edges, nodes, got 'graph'"):
         model.use("graph")
+    with pytest.warns(DeprecationWarning, match=r"write model\.mode"):
+        assert model.setting == model.mode == "edges"
+    with pytest.warns(DeprecationWarning, match=r"write model\.modes"):
+        assert model.settings == model.modes
 
 
 def test_no_gradient_is_masked(data: Data) -> None:

@@ -1,0 +1,21 @@
+"""Training: fit a model on one graph, and ask it."""
+
+from contractive_gnn.training.fitting import FitResult, check_options, fit
+from contractive_gnn.training.lessons import check_classes, check_lesson
+from contractive_gnn.training.options import FitOptions, LoopOptions
+from contractive_gnn.training.prediction import answers, evaluate, predict
+from contractive_gnn.training.split import trainable
+
+__all__ = [
+    "FitOptions",
+    "FitResult",
+    "LoopOptions",
+    "answers",
+    "check_classes",
+    "check_lesson",
+    "check_options",
+    "evaluate",
+    "fit",
+    "predict",
+    "trainable",
+]
