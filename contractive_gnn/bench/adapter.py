@@ -250,7 +250,8 @@ def _dense(x: Tensor, edge_index: Tensor, edge_weight: Tensor | None) -> Tensor:
     if n > _MOST_NODES:
         raise AdapterError(f"an adjacency matrix of {n} nodes is too large; expected at most {_MOST_NODES} nodes")
     weight = x.new_ones(edge_index.shape[1]) if edge_weight is None else edge_weight
-    return weight.new_zeros(n, n).index_put((edge_index[0], edge_index[1]), weight, accumulate=True)
+    # row i holds the edges into node i, so that A @ x sums over them, as message passing does
+    return weight.new_zeros(n, n).index_put((edge_index[1], edge_index[0]), weight, accumulate=True)
 
 
 def _normalized(matrix: Tensor) -> Tensor:

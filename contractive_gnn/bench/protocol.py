@@ -197,6 +197,8 @@ class Protocol:
                 {"attack": step.label, "budget": step.amount, **self.attack_hyperparameters(step)} for step in others
             ]
             return {**self.attack_hyperparameters(first), "then": steps}
+        if spec.replay is not None:
+            return {"file": spec.replay.name, "sha256": spec.replay.digest}
         if spec.name == CLEAN or spec.source == "published":
             return {}
         own: dict[str, Any] = {"seed": self.attack_seed, "params": self.attack(spec).params}

@@ -394,6 +394,8 @@ def _absolute(step: AttackSpec, clean: Data) -> AttackSpec:
 
 def _make_step(protocol: Protocol, spec: AttackSpec, clean: Data, *, victim: nn.Module | None) -> AttackResult:
     """The graph of one attack, without those that follow; ``clean`` is what it attacks."""
+    if spec.replay is not None:
+        return spec.replay.load(clean)
     budget = spec.budget
     assert budget is not None
     if spec.source == "published":
@@ -521,6 +523,8 @@ def _check(protocol: Protocol, data: Data) -> tuple[str, ...]:
                 f"attack {spec}: the published graphs attack the split 'prognn', and this is {data.split!r}; "
                 f"drop --split, or attack it here with {spec.name}-live"
             )
+        if spec.replay is not None:
+            spec.replay.load(data)
         if spec.targeted and spec.source == "live":
             _targets(protocol, data)
         for step in spec.steps:
@@ -557,7 +561,7 @@ def _check_needs_no_weights(protocol: Protocol, model: str) -> None:
 
 def _made_here(step: AttackSpec) -> bool:
     """Whether an attack object makes its graph, which has hyperparameters."""
-    return step.name != CLEAN and step.source != "published"
+    return step.name != CLEAN and step.source not in ("published", "replayed")
 
 
 def _check_subject(protocol: Protocol, override: Override) -> None:
@@ -629,8 +633,10 @@ def _graph_name(protocol: Protocol, spec: AttackSpec, split: str) -> str:
     own = protocol.attack_hyperparameters(spec)
     if protocol.own_graph is not None:
         own = {**own, "data": protocol.own_graph.identity}
-    identity = digest({"split": split, "split_seed": protocol.split_seed, "attack": str(spec), **own})
-    readable = spec.without_threat.replace(":", "-")
+    # a saved graph is known by its digest, wherever it lies
+    written = str(spec) if spec.replay is None else f"{spec.name}@{spec.threat}"
+    identity = digest({"split": split, "split_seed": protocol.split_seed, "attack": written, **own})
+    readable = spec.name.removesuffix(".npz") if spec.replay else spec.without_threat.replace(":", "-")
     return f"{protocol.dataset}-{readable}-{identity}.npz"
 
 
