@@ -21,6 +21,7 @@ from contractive_gnn.datasets.errors import (
     UnreadableFileError,
 )
 from contractive_gnn.datasets.fetch import FileStatus
+from contractive_gnn.datasets.files import read
 from contractive_gnn.datasets.noise import add_random_edges
 from contractive_gnn.datasets.protocol import random_split, validate
 from contractive_gnn.datasets.published import has_published
@@ -49,6 +50,7 @@ __all__ = [
     "load",
     "load_attacked",
     "random_split",
+    "read",
     "register",
     "status",
     "validate",

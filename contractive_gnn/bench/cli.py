@@ -21,6 +21,8 @@ from contractive_gnn.bench import quiet_dependencies
 from contractive_gnn.checks import check_real, check_whole
 
 if TYPE_CHECKING:
+    from contractive_gnn.bench.own_graph import OwnGraph
+    from contractive_gnn.bench.own_models import OwnModel
     from contractive_gnn.bench.presets import Preset
     from contractive_gnn.bench.protocol import Protocol
     from contractive_gnn.bench.runner import Failure, GraphJob
@@ -32,6 +34,8 @@ MODELS = "gcn,csgnn,linf-diffusion"
 EMBEDDED_ATTACKS = (
     "clean,random:0.5,dice:0.2,pgd:0.1,nettack:5@evasion,nettack-features:10,whitebox-pgd:0.05,whitebox-pgd:0.1"
 )
+#: on a graph of one's own, whose features need not be binary
+OWN_ATTACKS = "clean,random:0.5,dice:0.2,pgd:0.1,whitebox-pgd:0.05"
 #: with them a first look takes a minute; they stand in the command that the report shows, and --set goes over them
 QUICK = (
     "training.epochs=60",
@@ -46,6 +50,8 @@ TARGETS = 20
 PUBLISHED_ATTACKS = (
     "clean,metattack:0.05,metattack:0.1,metattack:0.15,metattack:0.2,metattack:0.25,nettack:1,nettack:3,nettack:5"
 )
+#: the data sets that a command takes where none is named
+EMBEDDED = ("digits", "csbm")
 MOST_JOBS = 8
 INSTALL_ATTACKS = "pip install 'contractive-gnn[attacks]'"
 
@@ -58,7 +64,28 @@ app = typer.Typer(
 )
 
 Dataset = Annotated[str, typer.Option(help="Name of a data set; `contractive-gnn datasets` lists them.")]
-Split = Annotated[str, typer.Option(help="prognn (published, fixed) or random; always random for digits and csbm.")]
+GraphFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="FILE",
+        help="A graph of your own, in place of --dataset: .npz, .pt, .mat, .graphml or a list of edges.",
+    ),
+]
+Labels = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Labels beside a --data file without them: .npy, or one a line.")
+]
+Features = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Features beside a --data file without them: .npy, or .npz of scipy.sparse."),
+]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        help="prognn (published, fixed) or random; always random for digits and csbm. Of --data: own, random, public, "
+        "or N, the number of one of its own; own where it has masks, else random, if not given.",
+    ),
+]
 SplitSeed = Annotated[int, typer.Option(help="Seed of a random split.")]
 Root = Annotated[Path | None, typer.Option(help="Folder with the data, looked into before the usual places.")]
 Overrides = Annotated[
@@ -101,7 +128,8 @@ Plugins = Annotated[
 Debug = Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")]
 SpecHelp = (
     r"NAME[:BUDGET]\[@evasion|@poisoning]. BUDGET: a fraction with a decimal point (0.05) or 50flips for a global "
-    "attack, a whole number per target (5) for a targeted one. A:BUDGET+B:BUDGET: B on the graph that A left."
+    "attack, a whole number per target (5) for a targeted one. A:BUDGET+B:BUDGET: B on the graph that A left. "
+    "FILE.npz: a graph that `attack` saved."
 )
 
 
@@ -116,7 +144,24 @@ def main(version: Annotated[bool, typer.Option("--version", help="Show the versi
 @app.command()
 def bench(
     dataset: Dataset = "digits",
-    models: Annotated[str, typer.Option(help="Comma-separated names of models.")] = MODELS,
+    data: GraphFile = None,
+    labels: Labels = None,
+    features: Features = None,
+    models: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Comma-separated names of models, or FILE.py:NAME for one of your own; {MODELS} if neither it nor "
+            "--model is given."
+        ),
+    ] = None,
+    own_models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            metavar="FILE.py:NAME",
+            help="A model of your own, NAME(in_channels, out_channels, …), beside --models. May be given again.",
+        ),
+    ] = None,
     attacks: Annotated[
         str | None,
         typer.Option(help=f"Comma-separated attacks, each {SpecHelp} Default: what suits the data set."),
@@ -130,7 +175,7 @@ def bench(
         Path | None,
         typer.Option(help="Folder of the results, where a stopped run resumes; runs/DATASET if not given."),
     ] = None,
-    split: Split = "prognn",
+    split: Split = None,
     split_seed: SplitSeed = 0,
     attack_seed: Annotated[
         int, typer.Option(help="Seed of the attacks and of the choice of targets; every model sees the same graph.")
@@ -160,12 +205,15 @@ def bench(
             from contractive_gnn.bench.summary import read_anchors
 
             read_anchors(anchors)  # now, and not after all that has to be measured
-        out = out if out is not None else Path("runs") / dataset
+        names = [] if models is None else [models]
         protocol = _protocol(
-            dataset=dataset, models=models, attacks=attacks, seeds=seeds, split=split, split_seed=split_seed,
+            dataset=dataset, data=data, labels=labels, features=features,
+            models=",".join([*names, *(own_models or ())]) if names or own_models else MODELS,
+            attacks=attacks, seeds=seeds, split=split, split_seed=split_seed,
             attack_seed=attack_seed, targets=targets, presets=presets, overrides=overrides, root=root,
             device=device,
         )  # fmt: skip
+        out = out if out is not None else Path("runs") / protocol.dataset
         command = _command(protocol, presets=presets, plugins=plugins, jobs=jobs, anchors=anchors, out=out)
         n_results, failures = _bench(protocol, out=out, jobs=jobs, command=command)
         if n_results:
@@ -182,9 +230,14 @@ def bench(
 
 @app.command()
 def tune(
-    model: Annotated[str, typer.Option(help="Name of the model.", show_default=False)],
+    model: Annotated[
+        str, typer.Option(help="Name of the model, or FILE.py:NAME for one of your own.", show_default=False)
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the search, where a stopped one resumes.", show_default=False)],
     dataset: Dataset = "digits",
+    data: GraphFile = None,
+    labels: Labels = None,
+    features: Features = None,
     attacks: Annotated[
         str,
         typer.Option(
@@ -208,7 +261,7 @@ def tune(
     jobs: Annotated[
         int, typer.Option(help="Processes. With more than one, the draws depend on which trial ends first.")
     ] = 1,
-    split: Split = "prognn",
+    split: Split = None,
     split_seed: SplitSeed = 0,
     attack_seed: Annotated[int, typer.Option(help="Seed of the attacks that are made here.")] = 0,
     device: Device = "cpu",
@@ -222,8 +275,8 @@ def tune(
         _at_least(1, trials=trials, seeds=seeds, jobs=jobs)
         check_whole("--sampler-seed", sampler_seed, least=0, below=2**32)
         protocol = _protocol(
-            dataset=dataset, models=model, attacks=attacks, seeds=seeds, split=split, split_seed=split_seed,
-            attack_seed=attack_seed, root=root, device=device,
+            dataset=dataset, data=data, labels=labels, features=features, models=model, attacks=attacks,
+            seeds=seeds, split=split, split_seed=split_seed, attack_seed=attack_seed, root=root, device=device,
         )  # fmt: skip
         from contractive_gnn.bench.runner import Failure
         from contractive_gnn.bench.spaces import Space
@@ -277,12 +330,18 @@ def attack(
     attack: Annotated[str, typer.Option(help=SpecHelp, show_default=False)],
     out: Annotated[Path, typer.Option(help="The attacked graph is written to this .npz file.", show_default=False)],
     dataset: Dataset = "digits",
+    data: GraphFile = None,
+    labels: Labels = None,
+    features: Features = None,
     model: Annotated[
         str | None,
-        typer.Option(help="The model to train on the clean graph and attack; needed by white-box attacks only."),
+        typer.Option(
+            help="The model to train on the clean graph and attack, or FILE.py:NAME for one of your own; needed by "
+            "white-box attacks only."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the attack, of the choice of targets and of the model.")] = 0,
-    split: Split = "prognn",
+    split: Split = None,
     split_seed: SplitSeed = 0,
     targets: Targets = None,
     presets: Presets = None,
@@ -303,13 +362,13 @@ def attack(
         check_folder(out.parent)
         _use(plugins)
         protocol = _protocol(
-            dataset=dataset, models=model or "", attacks=attack, seeds=1, split=split, split_seed=split_seed,
-            attack_seed=seed, targets=targets, presets=presets, overrides=overrides, root=root,
-            device=device,
+            dataset=dataset, data=data, labels=labels, features=features, models=model or "", attacks=attack, seeds=1,
+            split=split, split_seed=split_seed, attack_seed=seed, targets=targets, presets=presets,
+            overrides=overrides, root=root, device=device,
         )  # fmt: skip
         from contractive_gnn.bench.runner import attack_once
 
-        result, effect = attack_once(protocol, seed=seed)
+        result, effect = attack_once(protocol, seed=seed, on_note=lambda note: _say(note, markup=False))
         result.save(out)
         typer.echo(f"{protocol.attacks[0]}: {result.n_flips} flips in {result.seconds:.1f} s, saved to {out}")
         if effect is not None:
@@ -379,6 +438,9 @@ def verify(
 def certify(
     out: Annotated[Path, typer.Option(help="Folder of the results, where a stopped run resumes.", show_default=False)],
     dataset: Dataset = "csbm",
+    data: GraphFile = None,
+    labels: Labels = None,
+    features: Features = None,
     model: Annotated[str, typer.Option(help="Preset of an ℓ∞ diffusion; its training aims at the certificate.")] = (
         "certified"
     ),
@@ -402,7 +464,7 @@ def certify(
     attack_predictions: Annotated[
         int, typer.Option(help="How many attacked predictions to look at for each certificate.")
     ] = 100_000,
-    split: Split = "prognn",
+    split: Split = None,
     split_seed: SplitSeed = 0,
     overrides: Overrides = None,
     root: Root = None,
@@ -539,11 +601,14 @@ def _protocol(
     models: str,
     attacks: str | None,
     seeds: int,
-    split: str,
+    split: str | None,
     split_seed: int,
     attack_seed: int,
     root: Path | None,
     device: str,
+    data: Path | None = None,
+    labels: Path | None = None,
+    features: Path | None = None,
     targets: int | None = None,
     presets: list[str] | None = None,
     overrides: list[str] | None = None,
@@ -554,9 +619,17 @@ def _protocol(
     from contractive_gnn.bench.spec import parse_attacks
     from contractive_gnn.datasets import DATASETS, has_published
 
-    check_names("dataset", [dataset], DATASETS)
-    default, quick = (PUBLISHED_ATTACKS, ()) if has_published(dataset, "metattack") else (EMBEDDED_ATTACKS, QUICK)
-    specs = parse_attacks(default if attacks is None else attacks, dataset=dataset)
+    own_graph = _own_graph(dataset, data, labels, features)
+    split, split_seed = _split(split, split_seed, own=own_graph is not None)
+    default: tuple[str, tuple[str, ...]] = EMBEDDED_ATTACKS, QUICK
+    if own_graph is not None:
+        dataset, default = own_graph.name, (OWN_ATTACKS, ())
+    else:
+        check_names("dataset", [dataset], DATASETS)
+        if has_published(dataset, "metattack"):
+            default = PUBLISHED_ATTACKS, ()
+    default_attacks, quick = default
+    specs = parse_attacks(default_attacks if attacks is None else attacks, dataset=dataset)
     lacking = {spec: packages for spec in specs if (packages := missing_packages(spec))}
     if lacking:
         names = ", ".join(dict.fromkeys(spec.label for spec in lacking))
@@ -573,12 +646,13 @@ def _protocol(
         given_presets[name] = preset
     present = {None, *(step.name for spec in specs for step in spec.steps)}
     first = [] if attacks is not None else [o for o in map(Override.parse, quick) if o.subject in present]
+    names, own_models = _models(models)
     return Protocol(
         dataset=dataset,
-        models=tuple(name.strip() for name in models.split(",") if name.strip()),
+        models=names,
         attacks=specs,
         seeds=tuple(range(seeds)),
-        split=split,  # type: ignore[arg-type]  # which Protocol checks
+        split=split,
         split_seed=split_seed,
         attack_seed=attack_seed,
         n_targets=targets if targets is not None else QUICK_TARGETS if first else TARGETS,
@@ -586,7 +660,57 @@ def _protocol(
         overrides=(*first, *(Override.parse(text) for text in overrides or ())),
         root=root,
         device=device,
+        own_models=own_models,
+        own_graph=own_graph,
     )
+
+
+def _own_graph(dataset: str, data: Path | None, labels: Path | None, features: Path | None) -> OwnGraph | None:
+    """The graph that --data names, or None."""
+    if data is None:
+        for option, given in (("--labels", labels), ("--features", features)):
+            if given is not None:
+                raise ValueError(f"{option} {given}: it belongs to a graph of your own; give --data, too")
+        return None
+    if dataset not in EMBEDDED:
+        raise ValueError(f"--dataset {dataset} and --data {data} are two graphs; give one of them")
+    from contractive_gnn.bench.own_graph import OwnGraph
+
+    return OwnGraph.file(data, labels=labels, features=features)
+
+
+def _split(split: str | None, split_seed: int, *, own: bool) -> tuple[str | None, int]:
+    """The name of the split and its seed; ``--split 3`` is the fourth of the graph's own."""
+    if not own:
+        return split or "prognn", split_seed
+    if split is None or not split.isdigit():
+        return split, split_seed
+    if split_seed not in (0, int(split)):
+        raise ValueError(f"--split {split} and --split-seed {split_seed} are two splits; give one of them")
+    return "own", int(split)
+
+
+def _models(text: str) -> tuple[tuple[str, ...], tuple[OwnModel, ...]]:
+    """The names of the models, and those of them that are one's own."""
+    from contractive_gnn.bench import own_models
+
+    names, own = [], []
+    for name in (part.strip() for part in text.split(",") if part.strip()):
+        if own_models.is_file(name):
+            own.append(own_models.OwnModel.parse(name))
+            name = own[-1].name
+        names.append(name)
+    own_models.check_distinct(own)
+    own_models.use(own)
+    return tuple(names), tuple(own)
+
+
+def _from_here(path: Path) -> str:
+    """A path as one would type it."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
 
 
 def _command(
@@ -599,9 +723,14 @@ def _command(
     out: Path,
 ) -> str:
     """The command line that repeats a benchmark: its defaults spelled out, since they may change."""
+    own = {model.name: model for model in protocol.own_models if model.path is not None}
+    files = {name: f"{_from_here(model.path)}:{model.attribute}" for name, model in own.items() if model.path}
     given: list[tuple[str, object]] = [
-        ("--dataset", protocol.dataset),
-        ("--models", ",".join(protocol.models)),
+        ("--dataset", None if protocol.own_graph else protocol.dataset),
+        ("--data", protocol.own_graph and protocol.own_graph.path),
+        ("--labels", protocol.own_graph and protocol.own_graph.labels),
+        ("--features", protocol.own_graph and protocol.own_graph.features),
+        ("--models", ",".join(files.get(name, name) for name in protocol.models)),
         ("--attacks", ",".join(map(str, protocol.attacks))),
         ("--seeds", len(protocol.seeds)),
         ("--split", protocol.split),
@@ -630,6 +759,8 @@ def _bench(protocol: Protocol, *, out: Path, jobs: int | None, command: str) -> 
         todo = plan(protocol, out=out, finished=results.finished)
         Invocation(command, protocol.models).append_to(out)
         _say_what_is_damaged(todo.graphs)
+        for note in todo.notes:
+            _say(note, markup=False)
         if todo.n_finished:
             _say(f"{todo.n_finished} of {todo.n_cells} numbers are in {out} already.", markup=False)
         failures = []

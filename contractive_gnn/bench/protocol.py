@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -17,6 +17,8 @@ from torch_geometric.utils import degree
 
 from contractive_gnn import attacks, datasets, plugins
 from contractive_gnn.attacks import Attack
+from contractive_gnn.bench.own_graph import OwnGraph
+from contractive_gnn.bench.own_models import OwnModel
 from contractive_gnn.bench.presets import Preset, load_preset
 from contractive_gnn.bench.results import Cell, EvaluatedOn
 from contractive_gnn.bench.spec import CLEAN, RANDOM, AttackSpec
@@ -65,10 +67,10 @@ class Override:
             ProtocolError: it has another form.
         """
         path, equals, value = text.partition("=")
-        *subject, section, key = ["", *path.strip().split(".")]
-        subject = [part for part in subject if part]
+        *parts, section, key = ["", *path.strip().split(".")]
+        subject = ".".join(part for part in parts if part)
         known = section in ("model", "training") or (section == "attack" and subject)
-        if not (equals and known and key and len(subject) <= 1):
+        if not (equals and known and key and ("." not in subject or ".py:" in subject)):
             raise ProtocolError(
                 f"--set {text!r}: expected [MODEL.]training.KEY=VALUE, [MODEL.]model.KEY=VALUE or "
                 "ATTACK.attack.KEY=VALUE, like training.epochs=50 or csgnn.model.step=0.1"
@@ -82,7 +84,7 @@ class Override:
             raise ProtocolError(f"--set {text!r}: expected a finite number, got {value.strip()}") from error
         if isinstance(parsed, str) and parsed in _PYTHON:
             raise ProtocolError(f"--set {text!r}: values are read as JSON; write {_PYTHON[parsed]} for {parsed}")
-        return cls(subject[0] if subject else None, section, key, parsed)
+        return cls(subject or None, section, key, parsed)
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,10 @@ class Protocol:
         presets: hyperparameters by the name of the model, in place of its packaged preset.
         root: folder with the data; None for the usual places.
         download: whether missing data may be fetched.
+        own_graph: in the place of a data set by name; :attr:`dataset` is then its name. Its splits are "own", "random"
+            and "public"; None is "own" where it has masks and "random" elsewhere. :attr:`split_seed` is the number of
+            the one to take of several of its own.
+        own_models: those among the models that are not registered; see :mod:`contractive_gnn.bench.own_models`.
         device: where models are trained and attacked, as torch names it. An attack that does not look at the model
             stays on the CPU, and so do the graphs between the steps.
     """
@@ -111,7 +117,7 @@ class Protocol:
     models: tuple[str, ...]
     attacks: tuple[AttackSpec, ...]
     seeds: tuple[int, ...]
-    split: Split = "prognn"
+    split: str | None = "prognn"
     split_seed: int = 0
     attack_seed: int = 0
     n_targets: int = 20
@@ -120,6 +126,8 @@ class Protocol:
     root: Path | None = None
     download: bool = True
     device: str = "cpu"
+    own_models: tuple[OwnModel, ...] = ()
+    own_graph: OwnGraph | None = None
 
     def __post_init__(self) -> None:
         """Raise ProtocolError for models or seeds that cannot be measured once each."""
@@ -128,14 +136,20 @@ class Protocol:
         for what, given in (("model", self.models), ("seed", self.seeds)):
             if twice := [each for each in given if given.count(each) > 1]:
                 raise ProtocolError(f"the {what} {twice[0]!r} is given twice; give each once")
-        check_names("split", [self.split], SPLITS)
+        if self.own_graph is None:
+            check_names("split", [str(self.split)], SPLITS)
+        else:
+            self.own_graph.check_split(self.split)
         for name, seed in (("split_seed", self.split_seed), ("attack_seed", self.attack_seed)):
             check_whole(name, seed, least=0, below=2**32)
 
     def load(self) -> Data:
         """The clean graph."""
+        if self.own_graph is not None:
+            return self.own_graph.load(split=self.split, split_seed=self.split_seed)
+        split = cast(Split, self.split)  # which was checked
         return datasets.load(
-            self.dataset, split=self.split, split_seed=self.split_seed, root=self.root, download=self.download
+            self.dataset, split=split, split_seed=self.split_seed, root=self.root, download=self.download
         )
 
     def place(self, data: Data) -> Data:
@@ -152,10 +166,17 @@ class Protocol:
         return preset
 
     def model_identity(self, model: str) -> dict[str, dict[str, Any]]:
-        """:meth:`model_hyperparameters`, and the digests of the ``plugins`` that have a part in the model, if any."""
+        """What decides a fitted model.
+
+        :meth:`model_hyperparameters`; the digests of the ``plugins`` that have a part in it, if any; and that of the
+        ``data``, if it is a graph of one's own.
+        """
         given = self.model_hyperparameters(model)
-        code = plugins.digests([self.dataset, model, *words(given)])
-        return {**given, "plugins": code} if code else given
+        named = [self.dataset, model, *words(given)]
+        own = {file: digest for each in self.own_models if each.name in named for file, digest in each.code.items()}
+        code = {**plugins.digests(named), **own}
+        data = {} if self.own_graph is None else {"data": self.own_graph.identity}
+        return {**given, **({"plugins": code} if code else {}), **data}
 
     def attack(self, spec: AttackSpec) -> Attack:
         """The attack object of a live specification.
@@ -176,6 +197,8 @@ class Protocol:
                 {"attack": step.label, "budget": step.amount, **self.attack_hyperparameters(step)} for step in others
             ]
             return {**self.attack_hyperparameters(first), "then": steps}
+        if spec.replay is not None:
+            return {"file": spec.replay.name, "sha256": spec.replay.digest}
         if spec.name == CLEAN or spec.source == "published":
             return {}
         own: dict[str, Any] = {"seed": self.attack_seed, "params": self.attack(spec).params}

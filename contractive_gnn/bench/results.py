@@ -34,7 +34,7 @@ except ImportError:  # Windows has no advisory locks of this kind: two benchmark
 
 Threat = Literal["poisoning", "evasion"]
 EvaluatedOn = Literal["test", "targets"]
-Source = Literal["published", "live", "generated"]
+Source = Literal["published", "live", "generated", "replayed"]
 BudgetUnit = Literal[
     "none",
     "fraction of edges",
@@ -130,8 +130,8 @@ class Result(Cell):
         clean_accuracy: the same, of the same nodes, for the model trained and evaluated on the clean graph.
         evaluated_on: "test" (the test mask) or "targets" (the nodes that a targeted attack aims at).
         n_evaluated: number of these nodes.
-        attack_source: "published" graph, "live" attack, or "generated" (random noise, or no attack); of several attacks
-            in a row that of the first.
+        attack_source: "published" graph, "live" attack, "generated" (random noise, or no attack), or "replayed" (a
+            saved graph); of several attacks in a row that of the first.
         flips: undirected edges and feature entries that the attack changed.
         unreliable: reasons, given by the attack itself, why a stronger one may exist (masked gradients, random
             flips that did better, …); empty where it has none.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import traceback
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +23,8 @@ from torch_geometric.data import Data
 from contractive_gnn import datasets, training
 from contractive_gnn.attacks import AttackResult, Budget
 from contractive_gnn.attacks.base import edge_difference, feature_difference
+from contractive_gnn.bench import own_models
+from contractive_gnn.bench.adapter import check_scores, takes_edge_weight, without_weights
 from contractive_gnn.bench.presets import SECTIONS, Preset
 from contractive_gnn.bench.protocol import (
     Override,
@@ -51,7 +53,7 @@ from contractive_gnn.bench.spaces import TRAINING, model_hyperparameters
 from contractive_gnn.bench.spec import CLEAN, AttackSpec
 from contractive_gnn.bench.workers import Job, run_jobs
 from contractive_gnn.names import unknown
-from contractive_gnn.nn import MODELS, build, model_names
+from contractive_gnn.nn import MODELS
 from contractive_gnn.nn.deeprobust import DeepRobustModel
 from contractive_gnn.seeding import seeded
 from contractive_gnn.trainable import TrainsItself, declares
@@ -260,12 +262,14 @@ class Plan:
         units: then the measurements.
         n_cells: numbers that the benchmark consists of.
         n_finished: numbers that earlier runs have measured.
+        notes: what was decided about the models and the graph, a sentence each.
     """
 
     graphs: tuple[GraphJob, ...]
     units: tuple[UnitJob, ...]
     n_cells: int
     n_finished: int
+    notes: tuple[str, ...] = ()
 
     @property
     def n_steps(self) -> int:
@@ -286,10 +290,11 @@ def plan(protocol: Protocol, *, out: Path, finished: Mapping[Key, Result]) -> Pl
         DatasetError: the data set cannot be had.
         ResultsError: the results that are there are certificates.
     """
-    check_names("model", protocol.models, model_names())
+    own_models.use(protocol.own_models)
+    check_names("model", protocol.models, own_models.names())
     check_kind(finished.values(), out / RESULTS, certificates=False)
     data = protocol.load()
-    _check(protocol, data)
+    notes = _check(protocol, data)
     stamp = Stamp.now(protocol.device)
     units, graphs, n_cells, n_finished = [], {}, 0, 0
     looked_at: set[Path] = set()
@@ -316,7 +321,7 @@ def plan(protocol: Protocol, *, out: Path, finished: Mapping[Key, Result]) -> Pl
                 tasks.append(Task(cell, spec, graph))
             if tasks:
                 units.append(UnitJob(protocol, model, seed, tuple(tasks), clean_accuracy, stamp))
-    return Plan(tuple(graphs.values()), tuple(units), n_cells, n_finished)
+    return Plan(tuple(graphs.values()), tuple(units), n_cells, n_finished, notes)
 
 
 def _damage(graph: Path) -> str | None:
@@ -390,6 +395,8 @@ def _absolute(step: AttackSpec, clean: Data) -> AttackSpec:
 
 def _make_step(protocol: Protocol, spec: AttackSpec, clean: Data, *, victim: nn.Module | None) -> AttackResult:
     """The graph of one attack, without those that follow; ``clean`` is what it attacks."""
+    if spec.replay is not None:
+        return spec.replay.load(clean)
     budget = spec.budget
     assert budget is not None
     if spec.source == "published":
@@ -413,12 +420,15 @@ class Effect:
     accuracy: float
 
 
-def attack_once(protocol: Protocol, *, seed: int) -> tuple[AttackResult, Effect | None]:
+def attack_once(
+    protocol: Protocol, *, seed: int, on_note: Callable[[str], None] | None = None
+) -> tuple[AttackResult, Effect | None]:
     """Make one attacked graph, outside of any benchmark, and measure its effect where there is a model.
 
     Args:
         protocol: with one attack, and one model or none.
         seed: of the model.
+        on_note: is given each of the notes of :class:`Plan`.
 
     Raises:
         ProtocolError: not one attack, not at most one model, or no model for an attack that needs one.
@@ -432,9 +442,12 @@ def attack_once(protocol: Protocol, *, seed: int) -> tuple[AttackResult, Effect 
     if spec.needs_victim and not protocol.models:
         raise ProtocolError(f"attack {spec} is white-box: say which model it attacks with --model")
     data = protocol.load()
+    own_models.use(protocol.own_models)
     if protocol.models:
-        check_names("model", protocol.models, model_names())
-    _check(protocol, data)
+        check_names("model", protocol.models, own_models.names())
+    for note in _check(protocol, data):
+        if on_note is not None:
+            on_note(note)
     if not protocol.models:
         return make_graph(protocol, spec, data), None
     model = train(protocol, protocol.models[0], data, seed=seed).model
@@ -453,6 +466,7 @@ def train(protocol: Protocol, name: str, data: Data, *, seed: int) -> Trained:
     Raises:
         FloatingPointError: the training diverges.
     """
+    own_models.use(protocol.own_models)  # a worker process hears of them with its job
     return _train(name, protocol.model_hyperparameters(name), protocol.place(data), seed)
 
 
@@ -498,11 +512,11 @@ def _targets(protocol: Protocol, data: Data) -> Tensor:
 
 
 def _build(model: str, data: Data, hyperparameters: Mapping[str, Any]) -> nn.Module:
-    return build(model, data.x.shape[1], int(data.y.max()) + 1, **hyperparameters)
+    return own_models.build(model, data.x.shape[1], int(data.y.max()) + 1, **hyperparameters)
 
 
-def _check(protocol: Protocol, data: Data) -> None:
-    """Find out now what would otherwise fail in every cell."""
+def _check(protocol: Protocol, data: Data) -> tuple[str, ...]:
+    """Find out now what would otherwise fail in every cell; returns the notes of the plan."""
     check_device(protocol.device)
     for spec in protocol.attacks:
         if spec.source == "published" and data.split != "prognn":
@@ -510,6 +524,8 @@ def _check(protocol: Protocol, data: Data) -> None:
                 f"attack {spec}: the published graphs attack the split 'prognn', and this is {data.split!r}; "
                 f"drop --split, or attack it here with {spec.name}-live"
             )
+        if spec.replay is not None:
+            spec.replay.load(data)
         if spec.targeted and spec.source == "live":
             _targets(protocol, data)
         for step in spec.steps:
@@ -518,8 +534,14 @@ def _check(protocol: Protocol, data: Data) -> None:
                     protocol.attack(step)
                 except (TypeError, ValueError) as error:
                     raise ProtocolError(f"attack {step}: {error}") from error
+    notes = []
+    if data.get("notes"):
+        notes.append(f"{protocol.dataset}: {data.notes}.")
     for model in protocol.models:
-        _check_model(model, protocol.model_hyperparameters(model), data, device=protocol.device)
+        built = _check_model(model, protocol.model_hyperparameters(model), data, device=protocol.device)
+        notes.append(own_models.note(model, built))
+        if not takes_edge_weight(built):
+            _check_needs_no_weights(protocol, model)
     if strangers := [model for model in protocol.presets if model not in protocol.models]:
         raise ProtocolError(
             f"--preset {strangers[0]}=…: {strangers[0]!r} is not in this benchmark; it has {', '.join(protocol.models)}"
@@ -527,11 +549,20 @@ def _check(protocol: Protocol, data: Data) -> None:
     for override in protocol.overrides:
         if override.subject is not None:
             _check_subject(protocol, override)
+    return tuple(filter(None, notes))
+
+
+def _check_needs_no_weights(protocol: Protocol, model: str) -> None:
+    """Whether no attack of the benchmark follows a gradient with respect to the weights of the edges."""
+    for spec in protocol.attacks:
+        for step in spec.steps:
+            if step.needs_victim and step.attack.kind != "features":
+                raise ProtocolError(f"attack {step} on model {model!r}: {without_weights(model)}")
 
 
 def _made_here(step: AttackSpec) -> bool:
     """Whether an attack object makes its graph, which has hyperparameters."""
-    return step.name != CLEAN and step.source != "published"
+    return step.name != CLEAN and step.source not in ("published", "replayed")
 
 
 def _check_subject(protocol: Protocol, override: Override) -> None:
@@ -571,12 +602,12 @@ def check_teacher(model: str, options: Mapping[str, Any], data: Data, *, device:
         raise ProtocolError(f"model {model!r}: expected for its teacher {form}, got {teacher!r}")
     if options.get("self_training") is not None:
         raise ProtocolError(f"model {model!r} has a teacher: give self_training to the teacher, not to {model!r}")
-    check_names("model", (teacher["name"],), model_names())
+    check_names("model", (teacher["name"],), own_models.names())
     _check_model(teacher["name"], teacher, data, device=device)
 
 
-def _check_model(model: str, hyperparameters: Preset, data: Data, *, device: str = "cpu") -> None:
-    """Whether it can be built and fitted, and its teacher too."""
+def _check_model(model: str, hyperparameters: Preset, data: Data, *, device: str = "cpu") -> nn.Module:
+    """Whether it can be built and fitted, and its teacher too; returns it, not fitted."""
     options = {name: value for name, value in hyperparameters["training"].items() if name != "teacher"}
     for section, known in (("model", model_hyperparameters(model)), ("training", TRAINING)):
         if known is not None and (strange := [name for name in hyperparameters[section] if name not in known]):
@@ -585,6 +616,8 @@ def _check_model(model: str, hyperparameters: Preset, data: Data, *, device: str
     try:
         built = _build(model, data, hyperparameters["model"])
         training.check_options(built, **options)
+        if own_models.get(model) is not None:
+            check_scores(built, data, int(data.y.max()) + 1)
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         names = [name for section in SECTIONS for name in hyperparameters[section]]
         told = "" if any(name in str(error) for name in names) else f" with {dict(hyperparameters)}"
@@ -593,13 +626,18 @@ def _check_model(model: str, hyperparameters: Preset, data: Data, *, device: str
         raise ProtocolError(
             f"--device {device}: model {model!r} is trained by DeepRobust's own loop, on the CPU; measure it without"
         )
+    return built
 
 
 def _graph_name(protocol: Protocol, spec: AttackSpec, split: str) -> str:
     """A readable file name, with a digest of everything that decides the graph."""
     own = protocol.attack_hyperparameters(spec)
-    identity = digest({"split": split, "split_seed": protocol.split_seed, "attack": str(spec), **own})
-    readable = spec.without_threat.replace(":", "-")
+    if protocol.own_graph is not None:
+        own = {**own, "data": protocol.own_graph.identity}
+    # a saved graph is known by its digest, wherever it lies
+    written = str(spec) if spec.replay is None else f"{spec.name}@{spec.threat}"
+    identity = digest({"split": split, "split_seed": protocol.split_seed, "attack": written, **own})
+    readable = spec.name.removesuffix(".npz") if spec.replay else spec.without_threat.replace(":", "-")
     return f"{protocol.dataset}-{readable}-{identity}.npz"
 
 

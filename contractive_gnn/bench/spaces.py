@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from contractive_gnn import training
+from contractive_gnn.bench import own_models
 from contractive_gnn.bench.presets import SECTIONS, Preset
 from contractive_gnn.bench.protocol import check_names
 from contractive_gnn.dynamics import GradientAscent, GradientFlow, HamiltonianFlow, registry
 from contractive_gnn.names import unknown
-from contractive_gnn.nn import MODELS, Similarity, flow_gnn, gradient_flow, model_names, robust, robust_provable
+from contractive_gnn.nn import MODELS, Similarity, flow_gnn, gradient_flow, robust, robust_provable
 from contractive_gnn.trainable import TrainsItself, declares
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class Space:
             ProtocolError: there is no such model.
             SpaceError: there is no such file, or it is not JSON.
         """
-        check_names("model", [model], model_names())
+        check_names("model", [model], own_models.names())
         folder = resources.files("contractive_gnn.bench") / "spaces"
         source = folder / f"{model}.json" if file is None else file
         if not source.is_file():
@@ -204,6 +205,8 @@ class Space:
 
 def model_hyperparameters(model: str) -> tuple[str, ...] | None:
     """The names that a model's constructor takes; None where it takes any, and it is not known whom it hands them."""
+    if (own := own_models.get(model)) is not None:
+        return own.hyperparameters()
     if model in MODELS:
         return _keywords(MODELS[model])
     own = _keywords(registry.DYNAMICS[model], but_first=True)

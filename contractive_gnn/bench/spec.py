@@ -1,12 +1,13 @@
 """Attack specifications: ``NAME[:BUDGET][+NAME:BUDGET…][@evasion|@poisoning]``, as written on the command line.
 
     clean  metattack:0.05  metattack:0.25@poisoning  nettack:5  random:1.0  pgd:50flips  whitebox-pgd:0.1
-    metattack:0.25+flip-features:0.1
+    metattack:0.25+flip-features:0.1  attacked.npz  attacked.npz@poisoning
 
 BUDGET is a fraction with a decimal point (``0.05``, ``1.0``: of the clean graph's undirected edges, or of its non-zero
 feature entries) or a number of flips (``50flips``) for a global attack, and a whole number of flips per target (``5``)
 for a targeted one. ``1`` and ``1.0`` are never taken for each other. What stands after ``+`` is global, and attacks the
-graph that those before it left: edges and features at once.
+graph that those before it left: edges and features at once. A file that ends in ``.npz`` is an attacked graph that was
+saved before; its budget is the one it was made with.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from decimal import Decimal
 from typing import Final, get_args
 
 from contractive_gnn.attacks import ATTACKS, Attack, Budget
+from contractive_gnn.bench.replay import Replay, ReplayError, is_file
 from contractive_gnn.bench.results import BudgetUnit, Source, Threat
 from contractive_gnn.datasets import UnknownBudgetError, has_published
 from contractive_gnn.datasets.published import checked_budget
@@ -53,6 +55,7 @@ class AttackSpec:
         threat: whether the model is frozen ("evasion") or retrained on the attacked graph ("poisoning").
         source: "published" graphs, a "live" attack, or "generated" (random edges, or nothing for "clean").
         then: global attacks, one after another, on the graph that it leaves; their threat is that of the whole.
+        replay: the saved graph, where it is one; its source is "replayed".
     """
 
     name: str
@@ -60,6 +63,7 @@ class AttackSpec:
     threat: Threat
     source: Source
     then: tuple[AttackSpec, ...] = ()
+    replay: Replay | None = None
 
     @property
     def steps(self) -> tuple[AttackSpec, ...]:
@@ -79,6 +83,8 @@ class AttackSpec:
     @property
     def targeted(self) -> bool:
         """Whether it aims at single nodes."""
+        if self.replay is not None:
+            return self.replay.scope == "targeted"
         return self.name not in (CLEAN, RANDOM) and self.attack.scope == "targeted"
 
     @property
@@ -96,7 +102,7 @@ class AttackSpec:
         """What the number in the budget counts."""
         if self.budget is None:
             return "none"
-        kind = "structure" if self.name == RANDOM else self.attack.kind
+        kind = "structure" if self.name == RANDOM else self.attack.kind if self.replay is None else self.replay.kind
         if self.budget.fraction is not None:
             return "fraction of feature entries" if kind == "features" else "fraction of edges"
         if kind == "both":
@@ -117,7 +123,9 @@ class AttackSpec:
 
     @property
     def _written(self) -> str:
-        """``NAME:BUDGET``, of the first alone."""
+        """``NAME:BUDGET``, of the first alone; or the path of a saved graph."""
+        if self.replay is not None:
+            return self.replay.written
         assert self.budget is not None
         if self.budget.fraction is not None:
             budget = format(Decimal(repr(self.budget.fraction)), "f")
@@ -157,7 +165,7 @@ def parse_attack(text: str, *, dataset: str) -> AttackSpec:
 
     The threat, where none is given: evasion for adaptive attacks, feature attacks and pgd / minmax, whose loss is that
     of a frozen model; poisoning for the others. Of several in a row the first decides, unless another one is adaptive:
-    evasion, since what was made against a frozen model is weak against another.
+    evasion, since what was made against a frozen model is weak against another. A saved graph: evasion.
 
     Raises:
         SpecError: it cannot be understood.
@@ -166,6 +174,13 @@ def parse_attack(text: str, *, dataset: str) -> AttackSpec:
     chain, at, threat = text.partition("@")
     if at and threat not in get_args(Threat):
         raise SpecError(f"attack {text!r}: after @ expected evasion or poisoning, got {threat!r}")
+    if is_file(text):
+        try:
+            replay = Replay.read(chain.strip())
+        except ReplayError as error:
+            raise SpecError(f"attack {text!r}: {error}") from error
+        replayed: Threat = threat or "evasion"  # type: ignore[assignment]  # checked above
+        return AttackSpec(replay.name, replay.budget, replayed, "replayed", replay=replay)
     first, *others = (_parse_step(text, part.strip(), dataset) for part in chain.split("+"))
     if first.name == CLEAN and (at or others):
         raise SpecError(f"attack {text!r}: clean is no attack and takes no budget and no threat; write clean")

@@ -151,7 +151,9 @@ class Section:
     @property
     def title(self) -> str:
         """Data set and split in words."""
-        seed = f", seed {self.split_seed}" if self.split == "random" else ""
+        seed = f", seed {self.split_seed}" if self.split in ("random", "public") else ""
+        if self.split == "own" and self.split_seed:
+            seed = f", number {self.split_seed}"
         return f"{self.dataset} (split {self.split}{seed})"
 
     @property

@@ -124,10 +124,13 @@ class Search:
     @property
     def question(self) -> dict[str, Any]:
         """All that decides the trials; what lies in a folder is carried on only with the same."""
-        code = plugins.digests([self.protocol.dataset, self.model, *words(self.space.given)])
+        code = {**plugins.digests([self.protocol.dataset, self.model, *words(self.space.given)])}
+        for own in self.protocol.own_models:
+            code.update(own.code)
         return {
             **({"plugins": code} if code else {}),
             "dataset": self.protocol.dataset,
+            **({} if self.protocol.own_graph is None else {"data": self.protocol.own_graph.identity}),
             "split": self.protocol.split,
             "split_seed": self.protocol.split_seed,
             "model": self.model,
