@@ -191,3 +191,6 @@ for _scheme in (
     RungeKutta("implicit-midpoint", 2, ((0.5,),), (1.0,), math.inf, 2.0),
 ):
     register_scheme(_scheme)
+
+
+Scheme._of_a_table = RungeKutta

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -87,14 +87,14 @@ class Scheme:
     preserves: frozenset[Invariant] = frozenset()
     circle_radius: float = 0.0
     monotonicity_radius: float = 0.0
+    _of_a_table: ClassVar[type[Scheme]]
+    """RungeKutta, which sets it: a bare ``Scheme(…)`` was one."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         """Make a Runge–Kutta scheme of a bare ``Scheme(…)``, as releases before 0.2 did."""
         if cls is Scheme:
-            from contractive_gnn.integrators.runge_kutta import RungeKutta
-
             warnings.warn("Scheme(…) of a table is now RungeKutta(…)", DeprecationWarning, stacklevel=2)
-            return object.__new__(RungeKutta)
+            return object.__new__(cls._of_a_table)
         return object.__new__(cls)
 
     @property
