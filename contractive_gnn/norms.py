@@ -63,7 +63,8 @@ def vector_norm(x: Tensor, norm: str, *, weight: Tensor | None = None) -> Tensor
     Args:
         x: of any shape.
         norm: a name of the module's table.
-        weight: w > 0, of the shape of ``x`` or ``[x.size(0)]``: one weight for each row.
+        weight: w > 0, of the shape of ``x`` or ``[x.size(0)]``: one weight for each row; or of two axes or more that
+            broadcast to ``x``, ``[n, 1]`` for states ``[..., n, c]``.
 
     Raises:
         ValueError: for an unknown name, or weights that are missing, not positive or of another shape.
@@ -490,11 +491,15 @@ def _entry_weights(x: Tensor, norm: str, weight: Tensor | None) -> Tensor | None
     _needs_weight(norm, weight)
     if weight is None:
         return None
-    if weight.shape != x.shape and weight.shape != x.shape[:1]:
-        raise ValueError(
-            f"weight must have the shape of x, {list(x.shape)}, or one entry for each row, got {list(weight.shape)}"
-        )
     w = weight.to(x)
+    if weight.shape != x.shape and weight.shape != x.shape[:1]:
+        # [n, 1] and the like: for the last axes of x, those before them are a batch
+        pairs = zip(reversed(weight.shape), reversed(x.shape), strict=False)
+        if not (1 < weight.dim() <= x.dim() and all(a in (1, b) for a, b in pairs)):
+            raise ValueError(
+                f"weight must have the shape of x, {list(x.shape)}, or one entry for each row, got {list(weight.shape)}"
+            )
+        return _checked(w, what="weight")
     return _checked(w if w.shape == x.shape else w.view(-1, *[1] * (x.dim() - 1)), what="weight")
 
 
@@ -859,6 +864,14 @@ class Weighted(Norm):
         """Name it."""
         if not self.name:
             object.__setattr__(self, "name", f"weighted {self.base}")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Weighted) or self.kind != other.kind or self.weight.shape != other.weight.shape:
+            return False
+        return self.weight is other.weight or bool((self.weight == other.weight).all())
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.weight.shape))
 
     @property
     def kind(self) -> Family:  # type: ignore[override]
