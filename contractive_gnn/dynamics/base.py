@@ -16,7 +16,7 @@ from contractive_gnn.activations import Activation
 from contractive_gnn.dynamics.field import Invariant, VectorField
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import integrate
-from contractive_gnn.norms import Norm, SumNorm, as_norm, number, vector_norm
+from contractive_gnn.norms import Norm, as_norm, number, vector_norm
 
 
 class Dynamics(nn.Module, ABC):
@@ -193,10 +193,10 @@ class Dynamics(nn.Module, ABC):
     def size(self, x: Tensor, graph: Graph) -> Tensor:
         """``‖x‖`` in the norm of the claims, a scalar tensor."""
         norm = self.measure
-        return norm(x) if isinstance(norm, SumNorm) else vector_norm(x, norm, weight=self.norm_weight(graph))
+        return norm(x) if isinstance(norm, Norm) else vector_norm(x, norm, weight=self.norm_weight(graph))
 
     @property
-    def measure(self) -> str | SumNorm:
+    def measure(self) -> str | Norm:
         """:attr:`norm` as :mod:`contractive_gnn.norms` takes it: its name, or the norm of a composite state."""
         return self.norm
 

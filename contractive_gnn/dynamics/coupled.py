@@ -11,7 +11,7 @@ from contractive_gnn.checks import check_real
 from contractive_gnn.dynamics.adjacency import AdjacencyFlow
 from contractive_gnn.dynamics.base import Dynamics
 from contractive_gnn.graph import Graph
-from contractive_gnn.norms import SumNorm, number
+from contractive_gnn.norms import L1, LInf, Sum, number
 
 
 class CoupledFlow(Dynamics):
@@ -73,9 +73,9 @@ class CoupledFlow(Dynamics):
         return self.features.structure_lipschitz(_empty(1))
 
     @property
-    def measure(self) -> SumNorm:
+    def measure(self) -> Sum:
         """``‖F‖_∞ + ω‖A‖₁``."""
-        return SumNorm("linf", "vec-l1", self.scale)
+        return Sum(LInf, self.scale * L1)
 
     def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: Tensor | float = 0.0) -> Tensor:
         """``(X(F; A₊) | Y(A))``; A is read from the state, off its diagonal and where it is positive."""

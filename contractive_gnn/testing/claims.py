@@ -12,7 +12,7 @@ from torch import Tensor
 
 from contractive_gnn.dynamics import Dynamics
 from contractive_gnn.graph import Graph
-from contractive_gnn.norms import LipschitzBound, SumNorm, lipschitz_adversarial, lipschitz_sampled, number
+from contractive_gnn.norms import LipschitzBound, Norm, lipschitz_adversarial, lipschitz_sampled, number
 
 SLACK = 1e-9
 """Largest excess that rounding may explain: float64, states of order 1, differences of at least 0.01."""
@@ -117,7 +117,7 @@ def claims(
         constant = number(dynamics.lipschitz(graph, h))
         if constant != math.inf:
             yield lipschitz("step", f"step {h:.3g} is Lipschitz", step(h, 4.0 * (1.5 - share)), constant)
-    if not isinstance(norm, SumNorm) and rate != -math.inf:
+    if rate != -math.inf:
         yield lipschitz("rate", "log norm ≤ −κ", lambda y: dynamics.field(y, graph, anchor=anchor, t=0.7), -rate)
     constant = dynamics.anchor_lipschitz
     if constant != math.inf:
@@ -143,7 +143,7 @@ def worst_pair(
     f: Callable[[Tensor], Tensor],
     x: Tensor,
     *,
-    norm: str | SumNorm,
+    norm: str | Norm,
     weight: Tensor | None,
     project: Callable[[Tensor], Tensor],
     one_sided: bool,

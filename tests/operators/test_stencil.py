@@ -1,0 +1,192 @@
+"""Finite differences: known eigenvalues, symbols against the transform, both boundaries in every dimension."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from contractive_gnn.norms import operator_norm
+from contractive_gnn.operators import Stencil
+from contractive_gnn.testing.operators import OperatorSuite
+
+BOTH = pytest.mark.parametrize("boundary", ["periodic", "zero"])
+SIZES = pytest.mark.parametrize("size", [(7,), (5, 4), (3, 4, 5)])
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def matrix(operator: Stencil) -> Tensor:
+    units = torch.eye(math.prod(operator.size), dtype=torch.float64).view(-1, *operator.size)
+    return operator(units).flatten(1).t()
+
+
+class TestPeriodicLaplacian(OperatorSuite):
+    shape = (5, 6)
+    l1_factor = l2_factor = linf_factor = lower_factor = 1.0
+
+    def make(self) -> Stencil:
+        return Stencil.laplacian((5, 6), spacing=(0.5, 0.25))
+
+
+class TestDirichletLaplacian(OperatorSuite):
+    """Here the lower bound is not 0: Poincaré's inequality."""
+
+    shape = (5, 4)
+    l1_factor = l2_factor = linf_factor = lower_factor = 1.0
+
+    def make(self) -> Stencil:
+        return Stencil.laplacian((5, 4), spacing=0.1, boundary="zero")
+
+
+class TestGradient(OperatorSuite):
+    shape = (4, 5)
+    l1_factor = l2_factor = linf_factor = lower_factor = 1.0
+
+    def make(self) -> Stencil:
+        return Stencil.gradient((4, 5), spacing=0.5)
+
+
+class TestGradientInSpaceWithWalls(OperatorSuite):
+    shape = (3, 2, 4)
+    l1_factor = linf_factor = 1.0
+    l2_factor = 1.5
+
+    def make(self) -> Stencil:
+        return Stencil.gradient((3, 2, 4), boundary="zero")
+
+
+class TestUpwind(OperatorSuite):
+    """A kernel without symmetry, on a ring; invertible."""
+
+    shape = (9,)
+    l1_factor = l2_factor = linf_factor = lower_factor = 1.0
+
+    def make(self) -> Stencil:
+        return Stencil(torch.tensor([-2.0, 0.25, 0.5, 0.25]), size=(9,), origin=(2,))
+
+
+class TestLearned(OperatorSuite):
+    """A kernel may be learned too; of two components here."""
+
+    shape = (4, 4)
+    l1_factor = l2_factor = linf_factor = lower_factor = 1.0
+
+    def make(self) -> Stencil:
+        return Stencil(torch.nn.Parameter(draw(2, 3, 2)), size=(4, 4))
+
+
+@SIZES
+def test_the_periodic_laplacian_has_its_known_norm(size: tuple[int, ...]) -> None:
+    h = 0.5
+    operator = Stencil.laplacian(size, spacing=h, dtype=torch.float64)
+    expected = sum(4 / h**2 * max(math.sin(math.pi * j / n) ** 2 for j in range(n)) for n in size)
+    assert float(operator.norm_bound()) == pytest.approx(expected, rel=1e-12)
+    assert float(operator.lower_bound()) == 0.0  # constants are mapped to 0
+    dense = matrix(operator)
+    assert torch.equal(dense, dense.t())
+    assert float(torch.linalg.eigvalsh(dense)[-1]) < 1e-12
+
+
+@SIZES
+def test_the_laplacian_with_walls_has_its_known_spectrum(size: tuple[int, ...]) -> None:
+    h = 0.25
+    operator = Stencil.laplacian(size, spacing=h, boundary="zero", dtype=torch.float64)
+    least = sum(4 / h**2 * math.sin(math.pi / (2 * (n + 1))) ** 2 for n in size)
+    largest = sum(4 / h**2 * math.sin(math.pi * n / (2 * (n + 1))) ** 2 for n in size)
+    assert float(operator.norm_bound()) == pytest.approx(largest, rel=1e-12)
+    assert float(operator.lower_bound()) == pytest.approx(least, rel=1e-10)
+    values = torch.linalg.svdvals(matrix(operator))
+    assert [float(values[0]), float(values[-1])] == pytest.approx([largest, least], rel=1e-10)
+
+
+@SIZES
+def test_on_a_periodic_grid_the_gradient_is_a_root_of_the_laplacian(size: tuple[int, ...]) -> None:
+    spacing = [0.5, 0.25, 2.0][: len(size)]
+    gradient = Stencil.gradient(size, spacing=spacing, dtype=torch.float64)
+    laplacian = Stencil.laplacian(size, spacing=spacing, dtype=torch.float64)
+    u = draw(2, *size)
+    assert gradient(u).shape == (2, len(size), *size)
+    torch.testing.assert_close(gradient.adjoint(gradient(u)), -laplacian(u))
+    assert float(gradient.norm_bound() ** 2) == pytest.approx(float(laplacian.norm_bound()), rel=1e-10)
+
+
+@BOTH
+def test_the_central_difference_is_skew_and_exact_on_lines(boundary: str) -> None:
+    operator = Stencil.central_difference((6, 5), axis=1, spacing=0.5, boundary=boundary, dtype=torch.float64)  # type: ignore[arg-type]
+    dense = matrix(operator)
+    assert torch.equal(dense, -dense.t())
+    line = 3.0 * 0.5 * torch.arange(5, dtype=torch.float64).expand(6, 5)
+    torch.testing.assert_close(operator(line)[:, 1:-1], torch.full((6, 3), 3.0, dtype=torch.float64))
+    assert not bool(Stencil.central_difference((6, 5), axis=0, dtype=torch.float64)(line).any())
+
+
+@pytest.mark.parametrize("components", [None, 2])
+@SIZES
+def test_the_symbol_is_that_of_the_discrete_transform(size: tuple[int, ...], components: int | None) -> None:
+    kernel = draw(*([] if components is None else [components]), *[3, 2, 2][: len(size)])
+    operator = Stencil(kernel, size=size)
+    u, axes = draw(*size, seed=1), list(range(-len(size), 0))
+    transformed = torch.fft.fftn(operator(u), dim=axes)
+    torch.testing.assert_close(operator.symbol() * torch.fft.fftn(u, dim=axes), transformed)
+
+
+@SIZES
+@BOTH
+def test_any_kernel_at_any_origin_stays_inside_its_bounds(size: tuple[int, ...], boundary: str) -> None:
+    for seed in range(6):
+        generator = torch.Generator().manual_seed(seed)
+        taps = [int(torch.randint(1, n + 1, (), generator=generator)) for n in size]  # up to the whole grid
+        origin = [int(torch.randint(k, (), generator=generator)) for k in taps]
+        kernel = draw(*([] if seed % 2 else [3]), *taps, seed=seed)
+        operator = Stencil(kernel, size=size, boundary=boundary, origin=origin)  # type: ignore[arg-type]
+        dense = matrix(operator)
+        values = torch.linalg.svdvals(dense)
+        assert float(values[0]) <= float(operator.norm_bound()) * (1 + 1e-12)
+        assert float(operator.lower_bound()) <= float(values[-1]) * (1 + 1e-12)
+        if boundary == "periodic":
+            assert float(operator.norm_bound()) == pytest.approx(float(values[0]), rel=1e-10)
+            assert float(operator.lower_bound()) == pytest.approx(float(values[-1]), rel=1e-8)
+        for norm in ("l1", "linf"):
+            assert float(operator.norm_bound(norm)) == pytest.approx(float(operator_norm(dense, norm)), rel=1e-12)
+
+
+def test_beyond_three_even_taps_sines_are_no_eigenvectors() -> None:
+    """Where the exact case with walls ends: with five even taps the sines' values leave the spectrum."""
+    kernel = torch.tensor([1.0, 0.0, -2.0, 0.0, 1.0], dtype=torch.float64)
+    operator = Stencil(kernel, size=(5,), boundary="zero")
+    omega = math.pi * torch.arange(1, 6, dtype=torch.float64) / 6
+    symbol = (2 * torch.cos(2 * omega) - 2).abs()
+    values = torch.linalg.svdvals(matrix(operator))
+    assert float(symbol.min()) > 1.5 * float(values[-1])  # it would be a lower bound that is too large
+    assert float(operator.lower_bound()) == 0.0
+    assert float(values[0]) <= float(operator.norm_bound())
+    lopsided = Stencil(torch.tensor([1.0, -2.0, 1.5], dtype=torch.float64), size=(5,), boundary="zero")
+    assert float(lopsided.lower_bound()) == 0.0
+
+
+def test_arguments_are_checked() -> None:
+    with pytest.raises(ValueError, match="size must be one, two or three numbers"):
+        Stencil(torch.ones(1, 1, 1, 1), size=(2, 2, 2, 2))
+    with pytest.raises(ValueError, match=r"a grid of 2 dimensions takes a kernel .* got shape \[3\]"):
+        Stencil(torch.ones(3), size=(4, 4))
+    with pytest.raises(ValueError, match=r"the kernel \[3\] is larger than the grid \[2\]"):
+        Stencil.laplacian((2,))
+    with pytest.raises(ValueError, match=r"boundary must be 'periodic' or 'zero', got 'neumann'"):
+        Stencil(torch.ones(3), size=(4,), boundary="neumann")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="origin must be an index into each axis"):
+        Stencil(torch.ones(3), size=(4,), origin=(3,))
+    with pytest.raises(ValueError, match="spacing must be positive"):
+        Stencil.laplacian((4,), spacing=0.0)
+    with pytest.raises(ValueError, match="one for each of 2 axes"):
+        Stencil.laplacian((4, 4), spacing=(1.0, 1.0, 1.0))
+    with pytest.raises(ValueError, match="axis must be below 1"):
+        Stencil.central_difference((4,), axis=1)
+    with pytest.raises(ValueError, match=r"expected a tensor of shape \[..., 4, 4\], got \[4, 5\]"):
+        Stencil.laplacian((4, 4))(torch.ones(4, 5))
+    with pytest.raises(ValueError, match=r"expected a tensor of shape \[..., 2, 4, 4\], got \[4, 4\]"):
+        Stencil.gradient((4, 4)).adjoint(torch.ones(4, 4))
+    with pytest.raises(TypeError, match="real floating tensor"):
+        Stencil(torch.ones(3, dtype=torch.long), size=(4,))
