@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from contractive_gnn.deprecated import aliases, renamed
-from contractive_gnn.nn import Similarity
+from contractive_gnn.nn import Similarity, build
+from contractive_gnn.nn.surrogate import gradient_surrogate
 
 
 def test_an_old_name_stands_for_the_new_one() -> None:
@@ -58,6 +60,7 @@ def test_the_new_words_are_those_that_are_seen() -> None:
     [
         ("contractive_gnn.certificates.attack", "Siege", "contractive_gnn.certificates.attack", "EmpiricalAttack"),
         ("contractive_gnn.certificates.attack", "besiege", "contractive_gnn.certificates.attack", "run"),
+        ("contractive_gnn.nn.relaxed", "relaxed", "contractive_gnn.nn.surrogate", "gradient_surrogate"),
         ("contractive_gnn.nn.reliability", "Reliability", "contractive_gnn.nn.calibration", "Calibration"),
     ],
 )
@@ -70,6 +73,20 @@ def test_a_name_of_the_last_release_still_works(module: str, old: str, place: st
 def test_the_curve_of_a_similarity_still_has_its_old_name() -> None:
     with pytest.warns(DeprecationWarning, match="reliability is called calibration now"):
         assert Similarity().reliability is None
+
+
+class WrittenForTheLastRelease(nn.Linear):
+    def relaxed(self) -> nn.Module:
+        return nn.Identity()
+
+
+def test_a_model_may_still_say_relaxed() -> None:
+    with pytest.warns(DeprecationWarning, match=r"WrittenForTheLastRelease\.relaxed\(\) is called gradient_surrogate"):
+        assert isinstance(gradient_surrogate(WrittenForTheLastRelease(2, 2)), nn.Identity)
+    model = build("csgnn-published", 4, 2)
+    with pytest.warns(DeprecationWarning, match=r"CSGNN\.relaxed\(\) is called gradient_surrogate") as caught:
+        assert model.relaxed().layers()[0].placement == "outside"  # type: ignore[operator,union-attr]
+    assert caught[0].filename == __file__
 
 
 def test_the_package_of_the_certificates_still_has_its_old_name(tmp_path: Path) -> None:
