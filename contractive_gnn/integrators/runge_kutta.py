@@ -10,7 +10,15 @@ from torch import Tensor
 from contractive_gnn.integrators.implicit import implicit_stage
 from contractive_gnn.integrators.invariants import Invariant
 from contractive_gnn.integrators.radii import Table, absolutely_monotonic, circle_contractive
-from contractive_gnn.integrators.scheme import Field, Scheme, Solve, StructuredField, Time, register_scheme
+from contractive_gnn.integrators.scheme import (
+    _OF_A_TABLE,
+    Field,
+    Scheme,
+    Solve,
+    StructuredField,
+    Time,
+    register_scheme,
+)
 from contractive_gnn.norms import Norm, number
 
 
@@ -162,6 +170,9 @@ class RungeKutta(Scheme):
         alpha = self.a[0][0]
         y = implicit_stage(field, x, t + alpha * h, alpha * h, solve, what=self._title)
         return y if alpha == 1.0 else x + (y - x) / alpha
+
+
+_OF_A_TABLE.append(RungeKutta)
 
 
 def _moved(x: Tensor, h: Time, weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:

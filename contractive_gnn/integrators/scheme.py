@@ -91,10 +91,8 @@ class Scheme:
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         """Make a Runge–Kutta scheme of a bare ``Scheme(…)``, as releases before 0.2 did."""
         if cls is Scheme:
-            from contractive_gnn.integrators.runge_kutta import RungeKutta
-
             warnings.warn("Scheme(…) of a table is now RungeKutta(…)", DeprecationWarning, stacklevel=2)
-            return object.__new__(RungeKutta)
+            return object.__new__(_OF_A_TABLE[0])
         return object.__new__(cls)
 
     @property
@@ -153,6 +151,10 @@ class Scheme:
             step: h > 0.
         """
         return math.inf
+
+
+#: :class:`~contractive_gnn.integrators.RungeKutta`, which enters itself: it stands on this module
+_OF_A_TABLE: list[type[Scheme]] = []
 
 
 def inner_product(norm: str | Norm) -> bool:
