@@ -26,8 +26,8 @@ ROOMS: list[tuple[str, tuple[str, ...]]] = [
     (
         "words and data",
         (
-            *("deprecated", "extras", "names", "registry", "wording", "checks", "seeding", "graph", "inputs"),
-            *("activations", "norms", "_deeprobust"),
+            *("deprecated", "extras", "names", "registry", "checks", "seeding", "graph", "inputs"),
+            *("activations", "norms", "trainable", "_deeprobust"),
         ),
     ),
     ("operators and schemes", ("operators", "integrators")),
