@@ -27,5 +27,6 @@ from contractive_gnn.attacks.base import (
     get,
     register,
 )
+from contractive_gnn.attacks.run import attack
 
-__all__ = ["ATTACKS", "Attack", "AttackError", "AttackResult", "Budget", "Perturbation", "get", "register"]
+__all__ = ["ATTACKS", "Attack", "AttackError", "AttackResult", "Budget", "Perturbation", "attack", "get", "register"]

@@ -25,7 +25,7 @@ from contractive_gnn.attacks.base import (
 )
 from contractive_gnn.attacks.whitebox import AdaptiveAttack, EdgeFlips, Found, Objective, check_victim, diagnose, weigh
 from contractive_gnn.checks import check_real
-from contractive_gnn.nn.relaxed import relaxed
+from contractive_gnn.nn.surrogate import gradient_surrogate
 
 _LOSSES: Final = {
     "tanh-margin": "tanh_margin",
@@ -85,7 +85,9 @@ class _BlockCoordinateDescent(AdaptiveAttack):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="'torch_geometric.contrib' contains experimental code")
             from torch_geometric.contrib import nn as contrib
-        attack = self._attack(contrib, _LogProbabilities(relaxed(victim)).eval(), max(self.block_size, 4 * n_flips))
+        attack = self._attack(
+            contrib, _LogProbabilities(gradient_surrogate(victim)).eval(), max(self.block_size, 4 * n_flips)
+        )
         # a copy: PyG updates the table of its class, for every attack to come
         attack.coeffs = dict(attack.coeffs)
         try:

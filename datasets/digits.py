@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from sklearn.neighbors import kneighbors_graph
 from torch_geometric.data import Data
 
 from contractive_gnn.datasets.errors import InvalidGraphError
@@ -32,6 +30,10 @@ def digits(*, k: int = 8, split_seed: int = 0) -> Data:
     Raises:
         InvalidGraphError: k is out of range.
     """
+    # two seconds of import time that only this graph needs
+    from sklearn.datasets import load_digits
+    from sklearn.neighbors import kneighbors_graph
+
     images, labels = load_digits(return_X_y=True)
     n = len(labels)
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k < n:

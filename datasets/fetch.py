@@ -25,9 +25,8 @@ from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
 
-import pooch
-
 from contractive_gnn.datasets.errors import AlteredFileError, DatasetError, DownloadError, MissingFileError
+from contractive_gnn.extras import needs
 
 ENVIRONMENT_VARIABLE = "CONTRACTIVE_GNN_DATA"
 TIMEOUT_SECONDS = 30
@@ -86,6 +85,8 @@ def manifest() -> Mapping[str, Source]:
 
 def cache_folder() -> Path:
     """The folder of the user's cache that downloads go to (by the custom of the operating system)."""
+    with needs("bench", "the folder of downloads"):
+        import pooch
     return Path(pooch.os_cache("contractive_gnn"))
 
 
@@ -165,6 +166,8 @@ def read(source: Source, *, root: Folder | None = None, download: bool = True) -
 
 
 def _download(source: Source) -> Path:
+    with needs("bench", "a download"):
+        import pooch
     target = cache_folder() / source.file
     try:
         path = pooch.retrieve(

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 import torch
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch_geometric.data import Data
 
@@ -63,6 +62,8 @@ def random_split(labels: IntArray, *, seed: int) -> dict[str, IntArray]:
     """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
         raise UnknownSplitError(f"split seed {seed!r} given; expected an integer from 0 to 2**32 - 1")
+    from sklearn.model_selection import train_test_split  # two seconds of import time that only a split needs
+
     generator = np.random.RandomState(int(seed))
     val_size, test_size = 0.1, 0.8
     train_size = 1 - val_size - test_size

@@ -28,9 +28,9 @@ def test_the_python_blocks_of_the_readme_run(repository: Path, capsys: pytest.Ca
 
 
 def test_the_python_blocks_of_the_docs_run(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of the tutorial are files, which test_tutorial.py runs."""
+    """Those of the page on extensions are files, which test_extend.py runs."""
     monkeypatch.setattr(training, "fit", partial(training.fit, epochs=3))
-    pages = [page for page in (repository / "docs").glob("*.md") if page.name != "tutorial.md" and blocks(page)]
+    pages = [page for page in (repository / "docs").glob("*.md") if page.name != "extend.md" and blocks(page)]
     assert {"certificates.md", "robust.md"} <= {page.name for page in pages}
     for page in pages:
         data = datasets.contextual_sbm(60, features=6, average_degree=4, seed=0)

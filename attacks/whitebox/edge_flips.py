@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from contractive_gnn.attacks.base import Perturbation
 from contractive_gnn.attacks.whitebox.flips import Flips
-from contractive_gnn.nn.relaxed import relaxed
+from contractive_gnn.nn.surrogate import gradient_surrogate
 
 
 class EdgeFlips(Flips):
@@ -31,7 +31,7 @@ class EdgeFlips(Flips):
         block: Tensor | None = None,
     ) -> None:
         self.victim, self.x, self.edges = victim, x, edges
-        self.guide = relaxed(victim)
+        self.guide = gradient_surrogate(victim)
         self._edge_codes = self._codes(edges)
         n = x.shape[0]
         available = n * (n - 1) // 2 - edges.shape[1]

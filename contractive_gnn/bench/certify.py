@@ -39,10 +39,10 @@ from contractive_gnn.bench.results import (
 )
 from contractive_gnn.bench.runner import check_teacher, train_teacher
 from contractive_gnn.bench.summary import number, spread
-from contractive_gnn.certify import Certificate, FeatureBudget, FlipBudget
-from contractive_gnn.certify import certify as certificate_of
-from contractive_gnn.certify.attack import Siege, besiege
-from contractive_gnn.certify.training import CertifiedFit, CertifiedFitOptions, fit_certified
+from contractive_gnn.certificates import Certificate, FeatureBudget, FlipBudget
+from contractive_gnn.certificates import attack as empirical
+from contractive_gnn.certificates import certify as certificate_of
+from contractive_gnn.certificates.training import CertifiedFit, CertifiedFitOptions, fit_certified
 from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.datasets import DATASETS
 from contractive_gnn.datasets.registry import Split
@@ -254,16 +254,16 @@ class _Unit:
         """The certificate with what attacks do to it."""
         data = self.data
         start = time.perf_counter()
-        siege: Siege | None = None
+        attacked: empirical.EmpiricalAttack | None = None
         if self.attack_predictions:
-            siege = besiege(
+            attacked = empirical.run(
                 self.net, data.x, data.edge_index, certificate, flips=self.budget(cell), features=self.features,
                 predictions=self.attack_predictions, seed=self.seed,
             )  # fmt: skip
         certified = certificate.accuracy(data.y, data.test_mask)
         held = None
-        if siege is not None:
-            kept = (certificate.prediction == data.y) & ~siege.changed
+        if attacked is not None:
+            kept = (certificate.prediction == data.y) & ~attacked.changed
             held = 100.0 * float(kept[data.test_mask].double().mean())
         commit, changes = current_commit()
         return CertifiedResult(
@@ -276,7 +276,7 @@ class _Unit:
             flips=0,
             unreliable=[],
             train_s=self.train_s,
-            attack_s=time.perf_counter() - start if siege is not None else 0.0,
+            attack_s=time.perf_counter() - start if attacked is not None else 0.0,
             commit=commit,
             uncommitted_changes=changes,
             versions=current_versions(),
@@ -285,8 +285,8 @@ class _Unit:
             val_accuracy=self.fit.val_accuracy,
             val_certified=self.fit.val_certified,
             reason=certificate.reason,
-            attacked_predictions=siege.predictions if siege is not None else 0,
-            broken=siege.broken if siege is not None else 0,
+            attacked_predictions=attacked.predictions if attacked is not None else 0,
+            broken=attacked.broken if attacked is not None else 0,
             unchanged_accuracy=held,
         )
 

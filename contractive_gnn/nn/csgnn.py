@@ -23,6 +23,7 @@ from contractive_gnn.nn.arguments import check_features, edge_list, widened
 from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.nn.bound import CoupledBound, LayerBound, compose, doubt, layer_bound, linear_norm, unknown
 from contractive_gnn.nn.sparse import Linear, dropout
+from contractive_gnn.nn.surrogate import HasGradientSurrogate
 from contractive_gnn.norms import number
 from contractive_gnn.trainable import HasRoles
 
@@ -136,7 +137,7 @@ class CoupledConv(GradientFlow):
         return x, adjacency if self.adjacency_flow is None else self.adjacency_flow(adjacency)
 
 
-class CSGNN(nn.Module, HasRoles):
+class CSGNN(nn.Module, HasRoles, HasGradientSurrogate):
     r"""The coupled contractive network: ``F⁽⁰⁾ = K(X)``, L coupled steps, a linear decoder.
 
     Args:
@@ -258,7 +259,7 @@ class CSGNN(nn.Module, HasRoles):
             if block.adjacency_flow is not None:
                 block.adjacency_flow.reset_parameters()
 
-    def relaxed(self) -> CSGNN:
+    def gradient_surrogate(self) -> CSGNN:
         """A twin with the same parameters whose edge weights stand outside σ, for attackers that need a gradient.
 
         Inside σ an absent edge has a gradient of (nearly) zero, although adding it moves the output: an attack that
@@ -319,7 +320,7 @@ class CSGNN(nn.Module, HasRoles):
         model = self
         if any(block.placement == "inside" for block in self.layers()):
             if all(block.adjacency_flow is None for block in self.layers()):
-                model = self.relaxed()  # the same function on weights 0 and 1
+                model = self.gradient_surrogate()  # the same function on weights 0 and 1
             else:
                 reason = "the edge weights stand inside σ and move: take placement='outside'"
         if any(block.normalization == "none" for block in self.layers()):

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from contractive_gnn.nn.batch import graph_by_graph
-from contractive_gnn.nn.relaxed import relaxed
 from contractive_gnn.nn.similarity import sharing
+from contractive_gnn.nn.surrogate import HasGradientSurrogate, gradient_surrogate
 from contractive_gnn.trainable import HasMembers, reset
 
 
-class Ensemble(nn.Module, HasMembers):
+class Ensemble(nn.Module, HasMembers, HasGradientSurrogate):
     r"""The mean of the members' class probabilities, each member fitted by itself.
 
     .. math:: z = \log \frac{1}{M} \sum_k \mathrm{softmax}(z_k)
@@ -65,9 +65,9 @@ class Ensemble(nn.Module, HasMembers):
             answers = [member(x, edge_index, edge_weight).log_softmax(dim=-1) for member in self.members]
         return torch.stack(answers).logsumexp(dim=0) - math.log(len(answers))
 
-    def relaxed(self) -> nn.Module:
+    def gradient_surrogate(self) -> nn.Module:
         """The twin that an adaptive attack takes gradients through: with those of the members that have one."""
-        twins = [relaxed(member) for member in self.members]
+        twins = [gradient_surrogate(member) for member in self.members]
         if all(twin is member for twin, member in zip(twins, self.members, strict=True)):
             return self
         return Ensemble(twins).train(self.training)

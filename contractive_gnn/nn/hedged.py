@@ -12,12 +12,12 @@ from contractive_gnn.nn.baselines import MLP
 from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.nn.evaluation import evaluating
 from contractive_gnn.nn.plain import altered, plain_type, reduced_precision
-from contractive_gnn.nn.relaxed import relaxed
 from contractive_gnn.nn.sparse import Linear
+from contractive_gnn.nn.surrogate import HasGradientSurrogate, gradient_surrogate
 from contractive_gnn.trainable import Taught, reset
 
 
-class Hedged(nn.Module, Taught):
+class Hedged(nn.Module, Taught, HasGradientSurrogate):
     r"""The class probabilities of a teacher and of its student, mixed so that edges decide no more than a share.
 
     .. math:: P = w\,\mathrm{softmax}(z_{\text{teacher}}) + (1 - w)\,\mathrm{softmax}(z_{\text{student}})
@@ -125,9 +125,9 @@ class Hedged(nn.Module, Taught):
         parts = altered(self, below=False) or altered(self.student)
         return parts or reduced_precision(list(self.student.parameters()))
 
-    def relaxed(self) -> nn.Module:
+    def gradient_surrogate(self) -> nn.Module:
         """The twin that an adaptive attack takes gradients through: with the teacher's, where it has one."""
-        teacher = relaxed(self.teacher)
+        teacher = gradient_surrogate(self.teacher)
         if teacher is self.teacher:
             return self
         return Hedged(teacher, self.student, share=self.share).train(self.training)

@@ -50,7 +50,7 @@ import contractive_gnn.datasets
 from contractive_gnn.attacks import ATTACKS, Budget, get
 from contractive_gnn.bench.cli import app
 from contractive_gnn.bench.results import current_commit, current_versions
-from contractive_gnn.certify import FlipBudget, certify
+from contractive_gnn.certificates import FlipBudget, certify
 from contractive_gnn.nn import build
 from contractive_gnn.training import evaluate, fit, predict
 

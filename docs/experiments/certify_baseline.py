@@ -19,9 +19,9 @@ from torch_geometric.data import Data
 from contractive_gnn import datasets
 from contractive_gnn.bench.presets import load_preset
 from contractive_gnn.bench.results import current_commit, current_versions, replacing
-from contractive_gnn.certify import FlipBudget
-from contractive_gnn.certify.pagerank import certify_pagerank
-from contractive_gnn.certify.training import fit_certified
+from contractive_gnn.certificates import FlipBudget
+from contractive_gnn.certificates.pagerank import certify_pagerank
+from contractive_gnn.certificates.training import fit_certified
 from contractive_gnn.nn import linf_diffusion
 from contractive_gnn.training import evaluate
 

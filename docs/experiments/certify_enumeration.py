@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from contractive_gnn import kernels
 from contractive_gnn.activations import ACTIVATIONS, Huber
 from contractive_gnn.bench.results import current_commit, current_versions, replacing
-from contractive_gnn.certify import FlipBudget, bounds, certificate, certify, parts, rounding
+from contractive_gnn.certificates import FlipBudget, bounds, certificate, certify, parts, rounding
 from contractive_gnn.dynamics import Diffusion
 from contractive_gnn.nn import FlowConv, FlowGNN
 from contractive_gnn.nn.parametrizations import spectral

@@ -33,7 +33,7 @@ from contractive_gnn import datasets, nn
 from contractive_gnn.activations import activation
 from contractive_gnn.bench.presets import load_preset
 from contractive_gnn.bench.results import current_commit, current_versions, replacing
-from contractive_gnn.certify import FlipBudget, Neighbourhoods, worst_step
+from contractive_gnn.certificates import FlipBudget, Neighbourhoods, worst_step
 from contractive_gnn.training import fit, predict
 
 

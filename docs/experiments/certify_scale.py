@@ -26,7 +26,7 @@ from torch_geometric.utils import coalesce
 
 from contractive_gnn.bench.results import current_commit, current_versions, replacing
 from contractive_gnn.bench.speed import random_graph
-from contractive_gnn.certify import FlipBudget, certify
+from contractive_gnn.certificates import FlipBudget, certify
 from contractive_gnn.nn import linf_diffusion
 
 FEATURES, CLASSES = 16, 7

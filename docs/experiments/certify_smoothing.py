@@ -21,9 +21,9 @@ from torch_geometric.data import Data
 from contractive_gnn import datasets, nn
 from contractive_gnn.bench.presets import load_preset
 from contractive_gnn.bench.results import current_commit, current_versions, replacing
-from contractive_gnn.certify import FlipBudget, certify
-from contractive_gnn.certify.smoothing import SparseNoise, certified_within, lower_confidence
-from contractive_gnn.certify.training import fit_certified
+from contractive_gnn.certificates import FlipBudget, certify
+from contractive_gnn.certificates.smoothing import SparseNoise, certified_within, lower_confidence
+from contractive_gnn.certificates.training import fit_certified
 from contractive_gnn.nn.sparse import compress
 
 

@@ -16,9 +16,8 @@ from pathlib import Path
 from contractive_gnn import datasets
 from contractive_gnn.bench.presets import load_preset
 from contractive_gnn.bench.results import current_commit, current_versions, replacing
-from contractive_gnn.certify import FlipBudget, certify
-from contractive_gnn.certify.attack import besiege
-from contractive_gnn.certify.training import fit_certified
+from contractive_gnn.certificates import FlipBudget, attack, certify
+from contractive_gnn.certificates.training import fit_certified
 from contractive_gnn.nn import linf_diffusion
 from contractive_gnn.training import evaluate
 
@@ -44,11 +43,11 @@ def main() -> None:
                 budget = FlipBudget.uniform(per_node, n, total=total)
                 capped = certify(model, data.x, data.edge_index, flips=FlipBudget.uniform(min(per_node, total), n))
                 certificate = certify(model, data.x, data.edge_index, flips=budget)
-                siege = besiege(
+                attacked = attack.run(
                     model, data.x, data.edge_index, certificate, flips=budget,
                     predictions=options.attacked_predictions, seed=seed,
                 )  # fmt: skip
-                kept = (certificate.prediction == data.y) & ~siege.changed
+                kept = (certificate.prediction == data.y) & ~attacked.changed
                 row = {
                     "dataset": options.dataset,
                     "split": data.split,
@@ -59,8 +58,8 @@ def main() -> None:
                     "capped_accuracy": capped.accuracy(data.y, data.test_mask),
                     "certified_accuracy": certificate.accuracy(data.y, data.test_mask),
                     "unchanged_accuracy": 100.0 * float(kept[data.test_mask].double().mean()),
-                    "attacked_predictions": siege.predictions,
-                    "broken": siege.broken,
+                    "attacked_predictions": attacked.predictions,
+                    "broken": attacked.broken,
                     "certify_s": certificate.seconds,
                     "hyperparameters": preset,
                     "commit": commit,

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from contractive_gnn.bench import certify as module
 from contractive_gnn.bench.cli import app
 from contractive_gnn.bench.results import Result, read_results
-from contractive_gnn.certify import bounds
+from contractive_gnn.certificates import bounds
 
 QUICK = ("--dataset", "csbm", "--set", "training.epochs=6", "--set", "model.num_steps=4")
 

@@ -92,9 +92,9 @@ def test_errors_say_what_was_expected() -> None:
         CSGNN(4, 2, condition="none")  # type: ignore[arg-type]
 
 
-def test_the_relaxed_twin_is_the_same_function_on_binary_graphs_and_sees_absent_edges(graph: Graph) -> None:
+def test_the_gradient_surrogate_is_the_same_function_on_binary_graphs_and_sees_absent_edges(graph: Graph) -> None:
     model = CSGNN(4, 2, adjacency="fixed", placement="inside").eval()
-    twin = model.relaxed()
+    twin = model.gradient_surrogate()
     x = torch.randn(40, 4, generator=torch.Generator().manual_seed(3))
     torch.testing.assert_close(twin(x, graph.edge_index), model(x, graph.edge_index))
     absent = torch.zeros(graph.edge_index.size(1), requires_grad=True)

@@ -132,7 +132,7 @@ def test_members_share_the_cosines_of_one_graph(data: Data, monkeypatch: pytest.
     generator = torch.Generator().manual_seed(0)
     probability = torch.rand(80, 2, generator=generator, dtype=torch.float64).softmax(dim=1)
     model.members[2].similarity.calibrate(x, data.edge_index, probability=probability)
-    assert model.members[2].similarity.reliability is not None
+    assert model.members[2].similarity.calibration is not None
     weight = torch.rand(data.num_edges, generator=generator, dtype=torch.float64).requires_grad_()
     alone = [member(x, data.edge_index, weight).softmax(dim=-1) for member in model.members]
     expected = (sum(alone) / len(alone)).log()

@@ -127,9 +127,9 @@ def test_a_state_that_holds_a_list_and_a_name_still_loads(data: Data) -> None:
     assert isinstance(model, nn.SimilarityFlowGNN)
     assert isinstance(model.similarity, nn.Similarity)
     assert model.mode == "nodes"
-    assert model.similarity.reliability == (0.25, -1.5)
+    assert model.similarity.calibration == (0.25, -1.5)
     model.load_state_dict({**state, "similarity._extra_state": None})
-    assert model.similarity.reliability is None
+    assert model.similarity.calibration is None
 
 
 def star() -> tuple[Tensor, Tensor]:

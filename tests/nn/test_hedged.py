@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 from contractive_gnn import attacks, datasets
 from contractive_gnn.bench.presets import load_preset
 from contractive_gnn.nn import APPNP, GCN, MLP, RUNG, ElasticGNN, Hedged, build
-from contractive_gnn.nn.relaxed import relaxed
+from contractive_gnn.nn.surrogate import gradient_surrogate
 from contractive_gnn.training import evaluate, fit, predict
 
 
@@ -166,10 +166,10 @@ def test_an_attacker_sees_through_to_a_teacher_that_hides_gradients(data: Data, 
         (found,) = torch.autograd.grad(victim(data.x, both, weight)[:, 0].square().sum(), weight)
         return float(found[-2:].abs().max())
 
-    twin = relaxed(model)
+    twin = gradient_surrogate(model)
     assert not twin.training
     assert slope(twin) > 10 * slope(model)
-    assert relaxed(build("robust-hedged", 12, 3).teacher).members[0].training
+    assert gradient_surrogate(build("robust-hedged", 12, 3).teacher).members[0].training
 
 
 def test_a_model_with_a_student_alone_is_like_any_other(data: Data) -> None:

@@ -98,7 +98,7 @@ def test_a_calibrated_model_is_told_what_its_first_fit_knows() -> None:
     labels = torch.nn.functional.one_hot(data.y[data.train_mask], 4).float()
     assert torch.equal(probability[data.train_mask], labels)
     assert torch.equal(probability[~data.train_mask], first[~data.train_mask])
-    predicted, curve = training.predict(model, data), model.similarity.reliability
+    predicted, curve = training.predict(model, data), model.similarity.calibration
     assert curve is not None
     assert curve.slope > 0
     again = nn.build("robust", data.num_features, 4, num_steps=4, calibrated=True)

@@ -8,7 +8,7 @@ import pytest
 from torch_geometric.data import Data
 
 from contractive_gnn import nn, training
-from contractive_gnn.certify.training import CertifiedFitOptions, GivenCertifiedOptions
+from contractive_gnn.certificates.training import CertifiedFitOptions, GivenCertifiedOptions
 from contractive_gnn.training.options import GivenOptions
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import torch
-from scipy.sparse.linalg import LinearOperator, svds
 from torch import Tensor
 
 _TIE = 1e-6
@@ -26,6 +25,8 @@ def principal_axes(rows: sp.csr_matrix, rank: int) -> tuple[Tensor | None, Tenso
     ``idf = 1 + log((1 + n)/(1 + df))``, df the number of rows with the feature. None for the vectors where rows has no
     more than ``rank`` columns or rows, and where its singular values have no gap to cut at: see :func:`_above_the_gap`.
     """
+    from scipy.sparse.linalg import svds  # 0.2 s of import time, which most models do not need
+
     n, d = rows.shape
     idf = 1.0 + np.log((1.0 + n) / (1.0 + np.asarray((rows != 0).sum(axis=0)).ravel()))
     if min(n, d) <= rank + 1:
@@ -49,6 +50,7 @@ def _tied(value: float, following: float) -> bool:
 
 def _next_value(rows: sp.csr_matrix, vectors: np.ndarray[Any, Any], start: np.ndarray[Any, Any]) -> float:
     """The largest singular value beside those of these right singular vectors ``[rank, d]``."""
+    from scipy.sparse.linalg import LinearOperator, svds
 
     def forward(v: np.ndarray[Any, Any]) -> Any:
         return rows @ (v.ravel() - vectors.T @ (vectors @ v.ravel()))

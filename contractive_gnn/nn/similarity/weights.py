@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Literal
 
 import torch
@@ -13,7 +14,7 @@ from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn.arguments import check_features, edge_list, refuse_export, widened
 from contractive_gnn.nn.batch import graph_by_graph
-from contractive_gnn.nn.reliability import Reliability
+from contractive_gnn.nn.calibration import Calibration
 from contractive_gnn.nn.similarity.latest import Latest
 from contractive_gnn.nn.similarity.matrices import adjacency_matrix, csr, occupied, one_hot
 from contractive_gnn.nn.similarity.principal_axes import principal_axes
@@ -107,7 +108,7 @@ class Similarity(nn.Module):
         self._speechless = Latest()
         self._embedded = Latest()
         self._latest = Latest()
-        self._reliability: Reliability | None = None
+        self._calibration: Calibration | None = None
 
     @torch.no_grad()
     def calibrate(
@@ -147,29 +148,39 @@ class Similarity(nn.Module):
             cosines = graph_by_graph(
                 lambda *own: self._cosines(own[0], Graph.of(*own)), x, edge_index, edge_weight, batch, of_edges=True
             )
-        self._take(Reliability.fit(cosines, agreement, counts))
+        self._take(Calibration.fit(cosines, agreement, counts))
 
     def forget(self) -> None:
         """Go back to the cosines."""
         self._take(None)
 
     @property
-    def reliability(self) -> Reliability | None:
+    def calibration(self) -> Calibration | None:
         """The curve of :meth:`calibrate`; None where there was none."""
-        return self._reliability
+        return self._calibration
 
-    def _take(self, curve: Reliability | None) -> None:
-        self._reliability = curve
+    @property
+    def reliability(self) -> Calibration | None:
+        """The old name of :attr:`calibration`, for one release."""
+        warnings.warn(
+            "Similarity.reliability is called calibration now; the old name goes with the next release",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.calibration
+
+    def _take(self, curve: Calibration | None) -> None:
+        self._calibration = curve
         self._latest = Latest()
 
     def get_extra_state(self) -> Tensor:
         """The curve, for the ``state_dict``: α and β in float64, or no entry where there is none."""
-        return torch.tensor(() if self.reliability is None else tuple(self.reliability), dtype=torch.float64)
+        return torch.tensor(() if self.calibration is None else tuple(self.calibration), dtype=torch.float64)
 
     def set_extra_state(self, state: Tensor | list[float] | None) -> None:
         """Take the curve of a ``state_dict``; older ones have a list, or None."""
         curve = [] if state is None else torch.as_tensor(state, dtype=torch.float64).tolist()
-        self._take(Reliability(*curve) if curve else None)
+        self._take(Calibration(*curve) if curve else None)
 
     # SciPy finds the singular vectors, which no trace can follow: the compiled code calls this as it is.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -211,7 +222,7 @@ class Similarity(nn.Module):
             if key not in found:
                 found[key] = self._cosines(x, graph), given  # kept, so that no id is given twice
             cosine, _ = found[key]
-        likeness = cosine.clamp(min=0.0) if self.reliability is None else self.reliability(cosine)
+        likeness = cosine.clamp(min=0.0) if self.calibration is None else self.calibration(cosine)
         return graph.edge_weight * _power(likeness, self.power)
 
     def _cosines(self, x: Tensor, graph: Graph) -> Tensor:
@@ -265,7 +276,7 @@ class Similarity(nn.Module):
         """Show the hyperparameters."""
         return (
             f"rank={self.rank}, rounds={self.rounds}, hops={self.hops}, mixing={self.mixing}, "
-            f"power={self.power}, source={self.source!r}, reliability={self.reliability}"
+            f"power={self.power}, source={self.source!r}, calibration={self.calibration}"
         )
 
 

@@ -65,7 +65,7 @@ def test_calibrated_weights_are_a_curve_of_the_cosine(data: Data) -> None:
     similarity, plain = Similarity(rank=5, power=1.0), Similarity(rank=5)(data.x, data.edge_index)
     probability = torch.nn.functional.one_hot(data.y, 3).double()
     similarity.calibrate(data.x, data.edge_index, probability=probability)
-    weights, curve = similarity(data.x, data.edge_index), similarity.reliability
+    weights, curve = similarity(data.x, data.edge_index), similarity.calibration
     assert curve is not None
     cosine = similarity._cosines(data.x, Graph.of(data.x, data.edge_index))
     assert float(cosine.min()) < -0.1  # the edges without a positive cosine are not all alike
@@ -92,7 +92,7 @@ def test_self_loops_say_nothing_of_a_cosine(data: Data) -> None:
     for edges in (data.edge_index, torch.cat([data.edge_index, loops], dim=1)):
         similarity = Similarity(rank=5, rounds=0)
         similarity.calibrate(data.x, edges, probability=probability)
-        curves.append(similarity.reliability)
+        curves.append(similarity.calibration)
     assert curves[0] == pytest.approx(curves[1], rel=1e-6)
 
 

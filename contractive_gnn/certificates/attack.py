@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from contractive_gnn.certify.budget import FeatureBudget, FlipBudget
-from contractive_gnn.certify.certificate import Certificate
-from contractive_gnn.certify.parts import take_apart
+from contractive_gnn.certificates.budget import FeatureBudget, FlipBudget
+from contractive_gnn.certificates.certificate import Certificate
+from contractive_gnn.certificates.parts import take_apart
+from contractive_gnn.deprecated import aliases
 
 Pair = tuple[int, int]
 
@@ -241,7 +242,7 @@ def ascend(
 
 
 @dataclass(frozen=True, eq=False)
-class Siege:
+class EmpiricalAttack:
     """What the attacks did to a certificate.
 
     Attributes:
@@ -262,7 +263,7 @@ class Siege:
     least_margin: float
 
 
-def besiege(
+def run(
     model: nn.Module,
     x: Tensor,
     edge_index: Tensor,
@@ -273,7 +274,7 @@ def besiege(
     predictions: int = 100_000,
     targets: int | None = None,
     seed: int = 0,
-) -> Siege:
+) -> EmpiricalAttack:
     """Spend every attack here on a certificate.
 
     First the attacks aimed at single nodes, those nearest to the end of the bound first, for up to half of the
@@ -342,7 +343,8 @@ def besiege(
         for _ in range(20):
             attempt("random", random_flips(edge_index, flips, generator=generator).graph())
     broken = int((changed & certificate.certified).sum())
-    return Siege(graphs, graphs * n, broken, changed, {kind: int(moved.sum()) for kind, moved in by.items()}, least)
+    kinds = {kind: int(moved.sum()) for kind, moved in by.items()}
+    return EmpiricalAttack(graphs, graphs * n, broken, changed, kinds, least)
 
 
 def _attacked_features(
@@ -369,3 +371,6 @@ def _attacked_features(
             yield x.scatter(1, rows, 1 - x.gather(1, rows))
         else:
             yield x + budget.linf * direction.sign()
+
+
+__getattr__ = aliases(__name__, {"Siege": f"{__name__}:EmpiricalAttack", "besiege": f"{__name__}:run"})

@@ -5,10 +5,10 @@ import torch
 from torch_geometric.data import Data
 
 from contractive_gnn import nn, training
-from contractive_gnn.certify import FeatureBudget, FlipBudget, Neighbourhoods, certify
-from contractive_gnn.certify.certificate import score_bounds, worst_margins
-from contractive_gnn.certify.parts import Parts, take_apart
-from contractive_gnn.certify.training import CertifiedFit, fit_certified
+from contractive_gnn.certificates import FeatureBudget, FlipBudget, Neighbourhoods, certify
+from contractive_gnn.certificates.certificate import score_bounds, worst_margins
+from contractive_gnn.certificates.parts import Parts, take_apart
+from contractive_gnn.certificates.training import CertifiedFit, fit_certified
 from contractive_gnn.nn import FlowGNN, linf_diffusion
 from contractive_gnn.training import evaluate
 

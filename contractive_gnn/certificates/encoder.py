@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from contractive_gnn.certify.bounds import Box
-from contractive_gnn.certify.budget import FeatureBudget
-from contractive_gnn.certify.rounding import affine_rounding, dtype_of
+from contractive_gnn.certificates.bounds import Box
+from contractive_gnn.certificates.budget import FeatureBudget
+from contractive_gnn.certificates.rounding import affine_rounding, dtype_of
 
 #: gains of nodes, units and entries that are looked at together
 _CHUNK = 20_000_000

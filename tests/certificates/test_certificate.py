@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from contractive_gnn import nn
-from contractive_gnn.certify import FeatureBudget, FlipBudget, certify, encoder, radii
-from contractive_gnn.certify.encoder import encoder_bounds
+from contractive_gnn.certificates import FeatureBudget, FlipBudget, certify, encoder, radii
+from contractive_gnn.certificates.encoder import encoder_bounds
 from contractive_gnn.dynamics import Diffusion
 from contractive_gnn.nn import FlowConv, FlowGNN, linf_diffusion
 

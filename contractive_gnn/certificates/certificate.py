@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from contractive_gnn import inputs
-from contractive_gnn.certify.bounds import Box, Neighbourhoods, diffusion_bounds, step_rounding
-from contractive_gnn.certify.budget import FeatureBudget, FlipBudget
-from contractive_gnn.certify.consistency import holds_clean, margins_hold_clean
-from contractive_gnn.certify.encoder import affine_bounds, encoder_bounds
-from contractive_gnn.certify.parts import Parts, take_apart
-from contractive_gnn.certify.rounding import Unproved, affine_rounding
-from contractive_gnn.certify.total import total_harm
+from contractive_gnn.certificates.bounds import Box, Neighbourhoods, diffusion_bounds, step_rounding
+from contractive_gnn.certificates.budget import FeatureBudget, FlipBudget
+from contractive_gnn.certificates.consistency import holds_clean, margins_hold_clean
+from contractive_gnn.certificates.encoder import affine_bounds, encoder_bounds
+from contractive_gnn.certificates.parts import Parts, take_apart
+from contractive_gnn.certificates.rounding import Unproved, affine_rounding
+from contractive_gnn.certificates.total import total_harm
 from contractive_gnn.checks import check_whole
 from contractive_gnn.nn.evaluation import evaluating
 from contractive_gnn.training.prediction import check_reads, class_scores

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from contractive_gnn.certify.bounds import Box
-from contractive_gnn.certify.rounding import Unproved
+from contractive_gnn.certificates.bounds import Box
+from contractive_gnn.certificates.rounding import Unproved
 
 
 def holds_clean(box: Box, clean: Tensor, what: str) -> None:

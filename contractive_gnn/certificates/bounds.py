@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from contractive_gnn.activations import Activation
-from contractive_gnn.certify.budget import FlipBudget
-from contractive_gnn.certify.rounding import Unproved, dtype_of, gamma, in_range, positive
+from contractive_gnn.certificates.budget import FlipBudget
+from contractive_gnn.certificates.rounding import Unproved, dtype_of, gamma, in_range, positive
 
 #: edges whose pulls are held at a time: few enough for a processor's cache
 _BLOCK = 16_384

@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from contractive_gnn.certify import FeatureBudget, FlipBudget, certify
-from contractive_gnn.certify import bounds as module
-from contractive_gnn.certify.attack import Flips, aim_at, ascend, besiege, push_towards, random_flips
-from contractive_gnn.certify.training import CertifiedFit
+from contractive_gnn.certificates import FeatureBudget, FlipBudget, certify
+from contractive_gnn.certificates import bounds as module
+from contractive_gnn.certificates.attack import Flips, aim_at, ascend, push_towards, random_flips, run
+from contractive_gnn.certificates.training import CertifiedFit
 from contractive_gnn.nn import FlowGNN
 
 Trained = tuple[FlowGNN, CertifiedFit]
@@ -64,14 +64,14 @@ def test_no_certified_prediction_changes(data: Data, trained: Trained, features:
     model, budget = trained[0], FlipBudget.uniform(1, 120)
     certificate = certify(model, data.x, data.edge_index, flips=budget, features=features)
     assert 0.3 < float(certificate.certified.double().mean()) < 1
-    siege = besiege(
+    attacked = run(
         model, data.x, data.edge_index, certificate, flips=budget, features=features, predictions=20_000, targets=60
     )
-    assert siege.predictions >= 20_000
-    assert siege.broken == 0
-    assert siege.least_margin >= 0
-    assert set(siege.by) == {"aimed", "push", "gradient", "random"}
-    assert bool(siege.changed.any())
+    assert attacked.predictions >= 20_000
+    assert attacked.broken == 0
+    assert attacked.least_margin >= 0
+    assert set(attacked.by) == {"aimed", "push", "gradient", "random"}
+    assert bool(attacked.changed.any())
 
 
 @pytest.mark.parametrize("total", [1, 4])
@@ -81,9 +81,9 @@ def test_no_prediction_certified_within_a_total_changes(data: Data, trained: Tra
     capped = certify(model, data.x, data.edge_index, flips=FlipBudget.uniform(1, 120))
     assert bool((certificate.margin >= capped.margin).all())
     assert total > 1 or bool((certificate.margin > capped.margin + 1e-3).any())
-    siege = besiege(model, data.x, data.edge_index, certificate, flips=budget, predictions=30_000)
-    assert siege.broken == 0
-    assert siege.least_margin >= 0
+    attacked = run(model, data.x, data.edge_index, certificate, flips=budget, predictions=30_000)
+    assert attacked.broken == 0
+    assert attacked.least_margin >= 0
 
 
 def test_the_attacks_break_a_bound_that_is_wrong(data: Data, trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,13 +91,13 @@ def test_the_attacks_break_a_bound_that_is_wrong(data: Data, trained: Trained, m
     correct = module.largest_added
     monkeypatch.setattr(module, "largest_added", lambda *arguments: 0.5 * correct(*arguments))
     certificate = certify(model, data.x, data.edge_index, flips=budget)
-    siege = besiege(model, data.x, data.edge_index, certificate, flips=budget, predictions=30_000, targets=120)
-    assert siege.broken > 0
-    assert siege.least_margin < 0
+    attacked = run(model, data.x, data.edge_index, certificate, flips=budget, predictions=30_000, targets=120)
+    assert attacked.broken > 0
+    assert attacked.least_margin < 0
 
 
 def test_most_of_what_is_not_certified_can_be_changed(data: Data, trained: Trained) -> None:
     model, budget = trained[0], FlipBudget.uniform(1, 120)
     certificate = certify(model, data.x, data.edge_index, flips=budget)
-    siege = besiege(model, data.x, data.edge_index, certificate, flips=budget, predictions=240 * 120)
-    assert int(siege.changed.sum()) > 0.6 * int((~certificate.certified).sum())
+    attacked = run(model, data.x, data.edge_index, certificate, flips=budget, predictions=240 * 120)
+    assert int(attacked.changed.sum()) > 0.6 * int((~certificate.certified).sum())

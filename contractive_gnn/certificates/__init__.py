@@ -1,8 +1,8 @@
 """Certificates: how many edges and features anyone may flip, at every node at once, without changing a prediction."""
 
-from contractive_gnn.certify.bounds import Box, Neighbourhoods, diffusion_bounds, worst_step
-from contractive_gnn.certify.budget import FeatureBudget, FlipBudget
-from contractive_gnn.certify.certificate import Certificate, certify, radii
+from contractive_gnn.certificates.bounds import Box, Neighbourhoods, diffusion_bounds, worst_step
+from contractive_gnn.certificates.budget import FeatureBudget, FlipBudget
+from contractive_gnn.certificates.certificate import Certificate, certify, radii
 
 __all__ = [
     "Box",

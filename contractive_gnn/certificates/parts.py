@@ -15,7 +15,7 @@ from torch.nn.utils.parametrize import type_before_parametrizations
 from torch_geometric.nn.aggr import SumAggregation
 
 from contractive_gnn.activations import Activation, Huber, Identity, LeakyReLU, Softsign, SoftThreshold, Tanh
-from contractive_gnn.certify.rounding import DTYPES, Unproved
+from contractive_gnn.certificates.rounding import DTYPES, Unproved
 from contractive_gnn.dynamics import Diffusion
 from contractive_gnn.nn.bound import constraints
 from contractive_gnn.nn.flow import FlowConv, FlowGNN

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from contractive_gnn.certify import FlipBudget, certify, encoder, pagerank
-from contractive_gnn.certify.attack import besiege
-from contractive_gnn.certify.pagerank import certify_pagerank
-from contractive_gnn.certify.training import fit_certified
+from contractive_gnn.certificates import FlipBudget, certify, encoder, pagerank
+from contractive_gnn.certificates.attack import run
+from contractive_gnn.certificates.pagerank import certify_pagerank
+from contractive_gnn.certificates.training import fit_certified
 from contractive_gnn.nn import FlowGNN, linf_diffusion
 
 
@@ -25,10 +25,10 @@ def test_it_is_tighter_than_the_box_and_no_attack_breaks_it(data: Data, linear: 
     assert torch.equal(margins.prediction, box.prediction)
     assert bool((margins.margin > box.margin - 1e-6).all())
     assert int(margins.certified.sum()) > int(box.certified.sum()) > 0
-    siege = besiege(linear, data.x, data.edge_index, margins, flips=budget, predictions=30_000)
-    assert siege.broken == 0
-    assert siege.least_margin >= 0
-    assert bool(siege.changed.any())
+    attacked = run(linear, data.x, data.edge_index, margins, flips=budget, predictions=30_000)
+    assert attacked.broken == 0
+    assert attacked.least_margin >= 0
+    assert bool(attacked.changed.any())
 
 
 def test_without_flips_it_is_the_margin_itself(data: Data, linear: FlowGNN) -> None:

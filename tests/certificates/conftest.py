@@ -4,8 +4,8 @@ import pytest
 from torch_geometric.data import Data
 
 from contractive_gnn import datasets
-from contractive_gnn.certify import FlipBudget
-from contractive_gnn.certify.training import CertifiedFit, fit_certified
+from contractive_gnn.certificates import FlipBudget
+from contractive_gnn.certificates.training import CertifiedFit, fit_certified
 from contractive_gnn.nn import FlowGNN, linf_diffusion
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from contractive_gnn.certify import FeatureBudget, FlipBudget
+from contractive_gnn.certificates import FeatureBudget, FlipBudget
 
 
 def test_a_fraction_of_the_degree_is_rounded_down() -> None:

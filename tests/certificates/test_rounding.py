@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from contractive_gnn.certify.rounding import DTYPES, Unproved, affine_rounding, gamma, in_range, positive
+from contractive_gnn.certificates.rounding import DTYPES, Unproved, affine_rounding, gamma, in_range, positive
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

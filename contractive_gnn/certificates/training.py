@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from contractive_gnn.certify.bounds import Box, Neighbourhoods
-from contractive_gnn.certify.budget import FeatureBudget, FlipBudget
-from contractive_gnn.certify.certificate import check_budget, diffuse, score_bounds, worst_margins
-from contractive_gnn.certify.parts import Parts, take_apart
+from contractive_gnn.certificates.bounds import Box, Neighbourhoods
+from contractive_gnn.certificates.budget import FeatureBudget, FlipBudget
+from contractive_gnn.certificates.certificate import check_budget, diffuse, score_bounds, worst_margins
+from contractive_gnn.certificates.parts import Parts, take_apart
 from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.inputs import InputError
 from contractive_gnn.nn.flow import FlowGNN

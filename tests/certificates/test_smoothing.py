@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import linprog
 from scipy.stats import binom, chisquare
 
-from contractive_gnn.certify.smoothing import (
+from contractive_gnn.certificates.smoothing import (
     SparseNoise,
     certified_within,
     least_probability,

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from contractive_gnn.certify import Box, Certificate, FeatureBudget, FlipBudget, certificate, certify
-from contractive_gnn.certify.consistency import holds_clean, margins_hold_clean
-from contractive_gnn.certify.pagerank import certify_pagerank
-from contractive_gnn.certify.parts import Parts
-from contractive_gnn.certify.rounding import Unproved
+from contractive_gnn.certificates import Box, Certificate, FeatureBudget, FlipBudget, certificate, certify
+from contractive_gnn.certificates.consistency import holds_clean, margins_hold_clean
+from contractive_gnn.certificates.pagerank import certify_pagerank
+from contractive_gnn.certificates.parts import Parts
+from contractive_gnn.certificates.rounding import Unproved
 from contractive_gnn.inputs import InputError
 from contractive_gnn.nn import linf_diffusion
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from contractive_gnn.activations import Activation, Huber
-from contractive_gnn.certify.bounds import (
+from contractive_gnn.certificates.bounds import (
     Block,
     Box,
     Neighbourhoods,
@@ -21,7 +21,7 @@ from contractive_gnn.certify.bounds import (
     largest_added,
     smallest_deleted,
 )
-from contractive_gnn.certify.budget import FlipBudget
+from contractive_gnn.certificates.budget import FlipBudget
 
 #: rows of the n × n influences that are advanced at a time
 _ROWS = 64

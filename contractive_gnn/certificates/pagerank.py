@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from contractive_gnn import inputs
 from contractive_gnn.activations import Identity
-from contractive_gnn.certify.bounds import Box, Neighbourhoods, step_rounding, worst_step
-from contractive_gnn.certify.budget import FeatureBudget, FlipBudget
-from contractive_gnn.certify.certificate import Certificate, check_budget, clean_scores
-from contractive_gnn.certify.consistency import holds_clean, margins_hold_clean
-from contractive_gnn.certify.encoder import encoder_bounds
-from contractive_gnn.certify.parts import Parts, take_apart
-from contractive_gnn.certify.rounding import Unproved
+from contractive_gnn.certificates.bounds import Box, Neighbourhoods, step_rounding, worst_step
+from contractive_gnn.certificates.budget import FeatureBudget, FlipBudget
+from contractive_gnn.certificates.certificate import Certificate, check_budget, clean_scores
+from contractive_gnn.certificates.consistency import holds_clean, margins_hold_clean
+from contractive_gnn.certificates.encoder import encoder_bounds
+from contractive_gnn.certificates.parts import Parts, take_apart
+from contractive_gnn.certificates.rounding import Unproved
 from contractive_gnn.nn.evaluation import evaluating
 
 
@@ -42,7 +42,7 @@ def certify_pagerank(model: nn.Module, x: Tensor, edge_index: Tensor, *, flips: 
         flips: which edges may be flipped. The bound knows no features.
 
     Raises:
-        InputError: see :func:`~contractive_gnn.certify.certify`.
+        InputError: see :func:`~contractive_gnn.certificates.certify`.
         ValueError: a model of another kind, or a budget for another number of nodes.
     """
     start = time.perf_counter()

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from contractive_gnn.activations import Activation, activation
-from contractive_gnn.certify import Box, FlipBudget, Neighbourhoods, diffusion_bounds, worst_step
-from contractive_gnn.certify import bounds as module
-from contractive_gnn.certify import total as total_module
-from contractive_gnn.certify.total import total_harm
+from contractive_gnn.certificates import Box, FlipBudget, Neighbourhoods, diffusion_bounds, worst_step
+from contractive_gnn.certificates import bounds as module
+from contractive_gnn.certificates import total as total_module
+from contractive_gnn.certificates.total import total_harm
 from contractive_gnn.dynamics import Diffusion
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn import FlowConv
