@@ -119,7 +119,7 @@ class HasCommunities(ABC):
         """Class probabilities ``[n, classes]``, or None. Of the labels only those of ``data.train_mask`` are read."""
 
 
-_NAMES: Final[dict[type, dict[str, type]]] = {
+_NAMES: Final[dict[type, dict[str, Any]]] = {
     HasMembers: {"members": nn.ModuleList},
     Taught: {"teacher": nn.Module, "student": nn.Module},
     TrainsItself: {"fit_data": Callable},

@@ -25,7 +25,19 @@ PACKAGE = "contractive_gnn"
 ROOMS: list[tuple[str, tuple[str, ...]]] = [
     (
         "words and data",
-        ("registry", "names", "checks", "seeding", "graph", "inputs", "activations", "norms", "_deeprobust", "wording"),
+        (
+            "registry",
+            "names",
+            "checks",
+            "seeding",
+            "graph",
+            "inputs",
+            "activations",
+            "norms",
+            "_deeprobust",
+            "wording",
+            "trainable",
+        ),
     ),
     ("operators and schemes", ("operators", "integrators")),
     ("compiled code", ("kernels", "edge_loops", "edge_order", "compiled")),
