@@ -37,6 +37,7 @@ ROOMS: list[tuple[str, tuple[str, ...]]] = [
             "_deeprobust",
             "wording",
             "trainable",
+            "former",
         ),
     ),
     ("operators and schemes", ("operators", "integrators")),
