@@ -59,6 +59,7 @@ class MLPMixture(nn.Module, Taught):
             raise TypeError(f"the student must not read edges: expected an MLP, got {type(student).__name__}")
         if share is not None:
             _renamed("share", "weight")
+            check_real("share", share, above=0, below=1)
             weight = share
         check_real("weight", weight, above=0, below=1)
         self.teacher, self.student, self.weight = teacher, student, weight
