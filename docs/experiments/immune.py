@@ -1,4 +1,4 @@
-"""How many predictions of a hedged model no change of edges can alter, for known nodes and for hidden ones.
+"""How many predictions of a mixture no change of edges can alter, for known nodes and for hidden ones.
 
     python docs/experiments/immune.py --out docs/results/immune.jsonl
 
