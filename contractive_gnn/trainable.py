@@ -151,6 +151,11 @@ def declared(model: nn.Module, contract: Callable[..., _Contract]) -> _Contract 
     return None
 
 
+def inherited(model: nn.Module) -> list[str]:
+    """The names of the contracts that the class of a model inherits."""
+    return [contract.__name__ for contract in _NAMES if isinstance(model, contract)]
+
+
 def declares(kind: object, contract: type) -> bool:
     """Whether the models of a class declare that; False for what is no class."""
     return isinstance(kind, type) and (issubclass(kind, contract) or _has_names(kind, contract))
@@ -227,7 +232,7 @@ def drawn(model: nn.Module) -> list[tuple[str, nn.Module]]:
 
 def _look(model: nn.Module, part: nn.Module, path: str, found: list[tuple[str, nn.Module]]) -> None:
     whose = f", nor has its part {path} ({type(part).__name__})" if path else ""
-    if path and isinstance(part, tuple(_NAMES)):  # fit would not do what that part asks for
+    if path and inherited(part):  # fit would not do what that part asks for
         raise ValueError(_nobody_draws(model, f"; its part {path} ({type(part).__name__}) declares a training"))
     if path and any(True for _ in part.parameters()) and not any(map(_learns, part.parameters())):
         return
