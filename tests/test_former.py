@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from contractive_gnn import nn
+from contractive_gnn.bench import own_models
+from contractive_gnn.bench.own_models import ModelFileError
 from contractive_gnn.bench.presets import load_preset
 from contractive_gnn.bench.protocol import Override, Protocol
 from contractive_gnn.bench.results import RESULTS, ResultsFile, read_results
@@ -87,3 +90,10 @@ def test_models_within_models_are_renamed_too_and_nothing_else() -> None:
         "attack": {"name": "hedged", "params": {"share": 2}},
     }
     assert current_model("gcn") == "gcn"
+
+
+def test_a_former_name_cannot_be_given_to_another_model() -> None:
+    with pytest.raises(ValueError, match="'hedged' is what the model 'mixture' was called before"):
+        nn.register("hedged")(nn.GCN)
+    with pytest.raises(ModelFileError, match="a registered model is called 'hedged'"):
+        own_models.use([own_models.OwnModel.of(nn.GCN, name="hedged")])

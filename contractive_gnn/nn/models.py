@@ -8,9 +8,9 @@ from typing import Any, Literal, TypeVar
 
 from torch import nn
 
+from contractive_gnn import former
 from contractive_gnn.checks import check_widths
 from contractive_gnn.dynamics import DYNAMICS, Dynamics, registry
-from contractive_gnn.former import current_model
 from contractive_gnn.names import unknown
 from contractive_gnn.nn.baselines import APPNP, GAT, GCN, MLP
 from contractive_gnn.nn.csgnn import CSGNN
@@ -126,16 +126,19 @@ _Model = TypeVar("_Model", bound=Factory)
 def register(name: str) -> Callable[[_Model], _Model]:
     """Register a class or a function ``(in_channels, out_channels, **hyperparameters) -> Module`` under a name.
 
-    The module has ``forward(x, edge_index, edge_weight=None)`` and ``reset_parameters()``.
+    The module has ``forward(x, edge_index, edge_weight=None)``; what else it may declare about its training is in
+    :mod:`contractive_gnn.trainable`.
 
     Args:
         name: lower-case words joined by hyphens.
 
     Raises:
-        ValueError: if the name is taken by another model or by a dynamics, or has other characters.
+        ValueError: if the name is, or was, that of another model or of a dynamics, or has other characters.
     """
     if name in DYNAMICS:
         raise ValueError(f"a dynamics is called {name!r} already; choose another name")
+    if (now := former.MODELS.get(name)) is not None:
+        raise ValueError(f"{name!r} is what the model {now!r} was called before; choose another name")
     return MODELS.register(name)
 
 
@@ -205,7 +208,7 @@ def build(name: str, in_channels: int, out_channels: int, **hyperparameters: Any
         TypeError: if a hyperparameter is not one of the model's.
     """
     if name not in MODELS:
-        name = current_model(name)
+        name = former.current_model(name)
     if name in MODELS:
         return MODELS[name](in_channels, out_channels, **hyperparameters)
     if name in DYNAMICS:
