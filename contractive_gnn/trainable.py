@@ -119,7 +119,7 @@ class HasCommunities(ABC):
         """Class probabilities ``[n, classes]``, or None. Of the labels only those of ``data.train_mask`` are read."""
 
 
-_NAMES: Final[dict[type, dict[str, type]]] = {
+_NAMES: Final[dict[type, dict[str, Any]]] = {
     HasMembers: {"members": nn.ModuleList},
     Taught: {"teacher": nn.Module, "student": nn.Module},
     TrainsItself: {"fit_data": Callable},
@@ -149,6 +149,11 @@ def declared(model: nn.Module, contract: Callable[..., _Contract]) -> _Contract 
     if _has_names(model, contract):
         return cast(_Contract, _Settings(model) if contract is HasModes else model)
     return None
+
+
+def inherited(model: nn.Module) -> list[str]:
+    """The names of the contracts that the class of a model inherits."""
+    return [contract.__name__ for contract in _NAMES if isinstance(model, contract)]
 
 
 def declares(kind: object, contract: type) -> bool:
@@ -227,7 +232,7 @@ def drawn(model: nn.Module) -> list[tuple[str, nn.Module]]:
 
 def _look(model: nn.Module, part: nn.Module, path: str, found: list[tuple[str, nn.Module]]) -> None:
     whose = f", nor has its part {path} ({type(part).__name__})" if path else ""
-    if path and isinstance(part, tuple(_NAMES)):  # fit would not do what that part asks for
+    if path and inherited(part):  # fit would not do what that part asks for
         raise ValueError(_nobody_draws(model, f"; its part {path} ({type(part).__name__}) declares a training"))
     if path and any(True for _ in part.parameters()) and not any(map(_learns, part.parameters())):
         return

@@ -22,7 +22,7 @@ from contractive_gnn.nn import (
     EquilibriumConv,
     FlowConv,
     FlowGNN,
-    Hedged,
+    MLPMixture,
     RUNGConv,
     Similarity,
     flow_gnn,
@@ -35,7 +35,7 @@ def fits(factory: Callable[..., object], *given: object) -> Callable[..., object
 
 
 FACTORIES: dict[str, Callable[..., object]] = {
-    **{name: fits(model, 3, 2) for name, model in MODELS.items() if not name.endswith(("ensemble", "hedged"))},
+    **{name: fits(model, 3, 2) for name, model in MODELS.items() if not name.endswith(("ensemble", "mixture"))},
     **attacks.ATTACKS,
     **{activation.__name__: activation for activation in (LeakyReLU, Huber, MCP, Firm, SCAD)},
     "flow-gnn": functools.partial(flow_gnn, 3, 2, dynamics="gradient-flow"),
@@ -52,7 +52,7 @@ FACTORIES: dict[str, Callable[..., object]] = {
     "elastic": ElasticConv,
     "rung-conv": RUNGConv,
     "similarity": Similarity,
-    "hedged": fits(Hedged, MLP(3, 2), MLP(3, 2)),
+    "mixture": fits(MLPMixture, MLP(3, 2), MLP(3, 2)),
 }
 #: what an infinity may be given to: the model that its authors call RUNG-ℓ1
 UNBOUNDED = {("rung", "gamma"), ("rung-conv", "gamma")}

@@ -19,7 +19,7 @@ from contractive_gnn.training import evaluate, fit, predict
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
 
-NAMES = [name for name in MODELS if name not in {*DEEPROBUST_MODELS, "ensemble", "hedged"}]
+NAMES = [name for name in MODELS if name not in {*DEEPROBUST_MODELS, "ensemble", "mixture"}]
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ ROOMS: list[tuple[str, tuple[str, ...]]] = [
         "words and data",
         (
             *("deprecated", "extras", "names", "registry", "checks", "seeding", "graph", "inputs"),
-            *("activations", "norms", "trainable", "_deeprobust"),
+            *("activations", "norms", "trainable", "former", "_deeprobust"),
         ),
     ),
     ("operators and schemes", ("operators", "integrators")),

@@ -13,6 +13,7 @@ from torch_geometric.data import Data
 from torch_geometric.nn import GCNConv
 
 from contractive_gnn import datasets, nn, training
+from contractive_gnn.bench.adapter import AdapterError, adapted
 from contractive_gnn.trainable import (
     Calibrated,
     HasCommunities,
@@ -239,6 +240,18 @@ def test_what_is_declared_is_taken_without_a_warning(data: Data) -> None:
         warnings.simplefilter("error", DeprecationWarning)
         training.fit(model, data, epochs=1)
     assert model.called == ["three"]
+
+
+def test_what_is_declared_is_not_lost_behind_an_adapter() -> None:
+    class Once(torch.nn.Module, TrainsItself):
+        def fit_data(self, data: Data, *, seed: int) -> None:
+            raise AssertionError("not called here")
+
+        def forward(self, x: Tensor, adj: Tensor) -> Tensor:
+            return adj @ x
+
+    with pytest.raises(AdapterError, match="Once inherits TrainsItself, which stays unread"):
+        adapted(Once(), Once)
 
 
 def test_a_compiled_model_is_trained_as_the_model_in_it(data: Data) -> None:

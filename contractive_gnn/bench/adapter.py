@@ -29,6 +29,8 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 from torch_geometric.utils import to_edge_index
 
+from contractive_gnn.trainable import inherited
+
 Form = Literal["edges", "dense", "dense-normalized", "data"]
 
 _ADJACENCY: Final = ("adj", "adjacency", "adj_matrix", "adjacency_matrix")
@@ -51,11 +53,17 @@ class Adapted(nn.Module):
             no method of that name.
 
     Raises:
-        AdapterError: a ``forward`` of no form that is known, or an ``adapter`` or ``scores`` that means nothing.
+        AdapterError: a ``forward`` of no form that is known, an ``adapter`` or ``scores`` that means nothing, or a
+            model that declares something about its training (:mod:`contractive_gnn.trainable`).
     """
 
     def __init__(self, model: nn.Module, anew: Callable[[], nn.Module]) -> None:
         super().__init__()
+        if contracts := inherited(model):
+            raise AdapterError(
+                f"{type(model).__name__} inherits {', '.join(contracts)}, which stays unread behind an adapter: give "
+                "it forward(x, edge_index, edge_weight=None) and reset_parameters(), or let it inherit nothing of that"
+            )
         self.model = model
         self.form, self.reason = _form(model)
         self.anew = anew

@@ -26,6 +26,7 @@ from typing import Any, Final
 
 from torch import nn
 
+from contractive_gnn import former
 from contractive_gnn.bench.adapter import Adapted, adapted
 from contractive_gnn.names import closest
 from contractive_gnn.nn import build as build_registered
@@ -193,7 +194,7 @@ def use(models: Iterable[OwnModel]) -> None:
         ModelFileError: two of one name that are not one, or one of a registered name.
     """
     for model in models:
-        if model.name in model_names():
+        if model.name in (*model_names(), *former.MODELS):
             raise ModelFileError(f"a registered model is called {model.name!r}; give yours another name")
         _own[model.name] = model
 

@@ -13,6 +13,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from contractive_gnn.former import current_model
+
 if TYPE_CHECKING:
     from importlib.abc import Traversable
 
@@ -39,7 +41,7 @@ def load_preset(model: str, dataset: str) -> Preset:
     Raises:
         PresetError: see :func:`read_preset`.
     """
-    file = resources.files("contractive_gnn.bench") / "presets" / f"{model}.json"
+    file = resources.files("contractive_gnn.bench") / "presets" / f"{current_model(model)}.json"
     return read_preset(file, dataset) if file.is_file() else {section: {} for section in SECTIONS}
 
 

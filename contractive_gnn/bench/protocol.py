@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from contractive_gnn.bench.results import Cell, EvaluatedOn
 from contractive_gnn.bench.spec import CLEAN, RANDOM, AttackSpec
 from contractive_gnn.checks import check_whole
 from contractive_gnn.datasets.registry import SPLITS, Split
+from contractive_gnn.former import current_hyperparameters, current_model
 from contractive_gnn.names import unknown
 
 #: Pro-GNN attacks the test nodes with more neighbours than this
@@ -130,7 +132,13 @@ class Protocol:
     own_graph: OwnGraph | None = None
 
     def __post_init__(self) -> None:
-        """Raise ProtocolError for models or seeds that cannot be measured once each."""
+        """Take former names for those of today; raise ProtocolError for what cannot be measured once each."""
+        for name, value in (
+            ("models", tuple(map(current_model, self.models))),
+            ("presets", {current_model(model): preset for model, preset in self.presets.items()}),
+            ("overrides", tuple(map(_current_subject, self.overrides))),
+        ):
+            object.__setattr__(self, name, value)
         if not self.seeds:
             raise ProtocolError("expected at least one seed, got none")
         for what, given in (("model", self.models), ("seed", self.seeds)):
@@ -163,7 +171,7 @@ class Protocol:
         for override in self.overrides:
             if override.section in preset and override.subject in (None, model):
                 preset[override.section][override.key] = override.value
-        return preset
+        return current_hyperparameters(model, preset)
 
     def model_identity(self, model: str) -> dict[str, dict[str, Any]]:
         """What decides a fitted model.
@@ -232,6 +240,12 @@ class Protocol:
                     hyperparameters={**self.model_identity(model), "attack": self.attack_hyperparameters(spec)},
                 ),
             )
+
+
+def _current_subject(override: Override) -> Override:
+    if override.subject is None or override.section == "attack":
+        return override
+    return dataclasses.replace(override, subject=current_model(override.subject))
 
 
 def words(value: Any) -> Iterator[str]:

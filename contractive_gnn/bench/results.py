@@ -26,6 +26,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from contractive_gnn import plugins
+from contractive_gnn.former import current_hyperparameters, current_model
 
 try:
     import fcntl
@@ -169,7 +170,7 @@ class Result(Cell):
 
     @classmethod
     def from_line(cls, line: str) -> Result:
-        """Read one line. Fields that this version does not know are passed over.
+        """Read one line, former names as those of today. Fields that this version does not know are passed over.
 
         Raises:
             ResultsError: the line is not a JSON object, or lacks a field.
@@ -187,6 +188,9 @@ class Result(Cell):
         for name, kinds in _KINDS.items():
             if not isinstance(record[name], kinds):
                 raise ResultsError(f"{name} cannot be {record[name]!r} ({type(record[name]).__name__})")
+        model = record["model"]
+        record["model"] = current_model(model, warn=False)
+        record["hyperparameters"] = current_hyperparameters(model, record["hyperparameters"])
         return cls(**{f.name: record[f.name] for f in fields if f.name in record})
 
 

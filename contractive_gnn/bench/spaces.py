@@ -17,6 +17,7 @@ from contractive_gnn.bench import own_models
 from contractive_gnn.bench.presets import SECTIONS, Preset
 from contractive_gnn.bench.protocol import check_names
 from contractive_gnn.dynamics import GradientAscent, GradientFlow, HamiltonianFlow, registry
+from contractive_gnn.former import current_model
 from contractive_gnn.names import unknown
 from contractive_gnn.nn import MODELS, Similarity, flow_gnn, gradient_flow, robust, robust_provable
 from contractive_gnn.trainable import TrainsItself, declares
@@ -134,6 +135,7 @@ class Space:
             ProtocolError: there is no such model.
             SpaceError: there is no such file, or it is not JSON.
         """
+        model = current_model(model)
         check_names("model", [model], own_models.names())
         folder = resources.files("contractive_gnn.bench") / "spaces"
         source = folder / f"{model}.json" if file is None else file

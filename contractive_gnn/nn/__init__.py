@@ -1,5 +1,7 @@
 """PyG layers and models."""
 
+import warnings
+
 from contractive_gnn.nn import parametrizations
 from contractive_gnn.nn.baselines import APPNP, GAT, GCN, MLP, WeightedGATConv
 from contractive_gnn.nn.communities import seeded_communities
@@ -8,8 +10,8 @@ from contractive_gnn.nn.csgnn import CSGNN, CoupledConv
 from contractive_gnn.nn.ensemble import Ensemble
 from contractive_gnn.nn.flow import Flow, FlowConv, FlowGNN, gradient_flow, linf_diffusion
 from contractive_gnn.nn.gnnguard import GNNGuard
-from contractive_gnn.nn.hedged import Hedged
 from contractive_gnn.nn.implicit import EquilibriumConv
+from contractive_gnn.nn.mixture import MLPMixture
 from contractive_gnn.nn.models import MODELS, build, flow_gnn, model_names, register
 from contractive_gnn.nn.similarity import Similarity, SimilarityFlowGNN, SimilarityWeights, robust, robust_provable
 from contractive_gnn.nn.smoothing import RUNG, ElasticConv, ElasticGNN, RUNGConv
@@ -33,8 +35,8 @@ __all__ = [
     "FlowConv",
     "FlowGNN",
     "GNNGuard",
-    "Hedged",
     "Linear",
+    "MLPMixture",
     "RUNGConv",
     "Similarity",
     "SimilarityFlowGNN",
@@ -51,3 +53,10 @@ __all__ = [
     "robust_provable",
     "seeded_communities",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name == "Hedged":
+        warnings.warn("Hedged is called MLPMixture now; write MLPMixture", DeprecationWarning, stacklevel=2)
+        return MLPMixture
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

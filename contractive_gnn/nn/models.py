@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 
 from torch import nn
 
+from contractive_gnn import former
 from contractive_gnn.checks import check_widths
 from contractive_gnn.dynamics import DYNAMICS, Dynamics, registry
 from contractive_gnn.names import unknown
@@ -17,7 +18,7 @@ from contractive_gnn.nn.deeprobust import DEEPROBUST_MODELS
 from contractive_gnn.nn.ensemble import PROVABLE_MEMBERS, ROBUST_MEMBERS, Ensemble
 from contractive_gnn.nn.flow import FlowConv, FlowGNN, gradient_flow, linf_diffusion
 from contractive_gnn.nn.gnnguard import GNNGuard
-from contractive_gnn.nn.hedged import Hedged
+from contractive_gnn.nn.mixture import MLPMixture
 from contractive_gnn.nn.similarity import robust, robust_provable
 from contractive_gnn.nn.smoothing import RUNG, ElasticGNN
 from contractive_gnn.registry import Registry
@@ -38,29 +39,32 @@ def ensemble(in_channels: int, out_channels: int, *, members: Sequence[Mapping[s
     return Ensemble(_named("each member", member, in_channels, out_channels) for member in members)
 
 
-def hedged(
+def mixture(
     in_channels: int,
     out_channels: int,
     *,
     teacher: Mapping[str, Any],
     student: Mapping[str, Any] | None = None,
-    share: float = 0.4,
-) -> Hedged:
-    """A :class:`Hedged` around a model by name.
+    weight: float = 0.4,
+    share: float | None = None,
+) -> MLPMixture:
+    """A :class:`MLPMixture` around a model by name.
 
     Args:
         in_channels: number of features.
         out_channels: number of classes.
         teacher: its name and hyperparameters, ``{"name": MODEL, "model": {…}}``.
         student: hyperparameters of the :class:`MLP`; by default those of ``robust-distilled``.
-        share: see :class:`Hedged`.
+        weight: see :class:`MLPMixture`.
+        share: deprecated, the former name of ``weight``.
 
     Raises:
-        ValueError: for a teacher of another form or an unknown name, or a share outside of (0, 1).
+        ValueError: for a teacher of another form or an unknown name, or a weight outside of (0, 1).
         TypeError: if a hyperparameter is not one of the model's.
     """
     pupil = MLP(in_channels, out_channels, **({"dropout": 0.25, "row_norm": 4.0} if student is None else student))
-    return Hedged(_named("the teacher", teacher, in_channels, out_channels), pupil, share=share)
+    read = _named("the teacher", teacher, in_channels, out_channels)
+    return MLPMixture(read, pupil, weight=weight, share=share)
 
 
 def _named(what: str, model: Mapping[str, Any], in_channels: int, out_channels: int) -> nn.Module:
@@ -104,8 +108,8 @@ _OURS: Mapping[str, Factory] = {
     "ensemble": ensemble,
     "robust-ensemble": partial(ensemble, members=ROBUST_MEMBERS),
     "robust-provable-ensemble": partial(ensemble, members=PROVABLE_MEMBERS),
-    "hedged": hedged,
-    "robust-hedged": partial(hedged, teacher={"name": "robust-ensemble"}),
+    "mixture": mixture,
+    "robust-mixture": partial(mixture, teacher={"name": "robust-ensemble"}),
     "rung": RUNG,
     "elastic-gnn": ElasticGNN,
     "gnnguard": GNNGuard,
@@ -122,16 +126,19 @@ _Model = TypeVar("_Model", bound=Factory)
 def register(name: str) -> Callable[[_Model], _Model]:
     """Register a class or a function ``(in_channels, out_channels, **hyperparameters) -> Module`` under a name.
 
-    The module has ``forward(x, edge_index, edge_weight=None)`` and ``reset_parameters()``.
+    The module has ``forward(x, edge_index, edge_weight=None)``; what else it may declare about its training is in
+    :mod:`contractive_gnn.trainable`.
 
     Args:
         name: lower-case words joined by hyphens.
 
     Raises:
-        ValueError: if the name is taken by another model or by a dynamics, or has other characters.
+        ValueError: if the name is, or was, that of another model or of a dynamics, or has other characters.
     """
     if name in DYNAMICS:
         raise ValueError(f"a dynamics is called {name!r} already; choose another name")
+    if (now := former.MODELS.get(name)) is not None:
+        raise ValueError(f"{name!r} is what the model {now!r} was called before; choose another name")
     return MODELS.register(name)
 
 
@@ -191,7 +198,7 @@ def build(name: str, in_channels: int, out_channels: int, **hyperparameters: Any
     """Build a model by its name, or by that of a registered dynamics (:func:`flow_gnn`).
 
     Args:
-        name: one of :func:`model_names`.
+        name: one of :func:`model_names`, or, for one release more, what a model was called before.
         in_channels: number of features.
         out_channels: number of classes.
         **hyperparameters: the model's own keyword arguments.
@@ -200,6 +207,8 @@ def build(name: str, in_channels: int, out_channels: int, **hyperparameters: Any
         ValueError: if the name is unknown.
         TypeError: if a hyperparameter is not one of the model's.
     """
+    if name not in MODELS:
+        name = former.current_model(name)
     if name in MODELS:
         return MODELS[name](in_channels, out_channels, **hyperparameters)
     if name in DYNAMICS:

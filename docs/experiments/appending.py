@@ -9,14 +9,17 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from contractive_gnn.former import current_model
+
 Row = Mapping[str, Any]
 Key = tuple[Any, ...]
 
 
 def read(out: Path) -> list[Row]:
-    """The lines that are there already; makes the folder where it is missing."""
+    """The lines that are there already, with models by today's names; makes the folder where it is missing."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    return [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] if out.exists() else []
+    rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] if out.exists() else []
+    return [{**row, "model": current_model(row["model"], warn=False)} if "model" in row else row for row in rows]
 
 
 def append(out: Path, rows: Sequence[Row]) -> None:

@@ -1,8 +1,8 @@
-"""How many predictions of a hedged model no change of edges can alter, for known nodes and for hidden ones.
+"""How many predictions of a mixture no change of edges can alter, for known nodes and for hidden ones.
 
     python docs/experiments/immune.py --out docs/results/immune.jsonl
 
-The teacher and the student of ``robust-hedged`` are fitted once for each seed; then the share of the answer that edges
+The teacher and the student of ``robust-mixture`` are fitted once for each seed; then the share of the answer that edges
 decide is varied. ``hidden`` nodes are absent from the graph of the training (``inductive.py``). The lines that are
 there already are not made again.
 """
@@ -21,10 +21,10 @@ from contractive_gnn.bench.protocol import Protocol
 from contractive_gnn.bench.results import current_commit, current_versions
 from contractive_gnn.bench.runner import train
 from contractive_gnn.bench.spec import parse_attacks
-from contractive_gnn.nn import Hedged
+from contractive_gnn.nn import MLPMixture
 from contractive_gnn.training import evaluate, predict
 
-NAME = "robust-hedged"
+NAME = "robust-mixture"
 
 
 def lines(dataset: str, nodes: str, seed: int, shares: tuple[float, ...]) -> list[dict[str, object]]:
@@ -33,14 +33,14 @@ def lines(dataset: str, nodes: str, seed: int, shares: tuple[float, ...]) -> lis
     known, whole = split(data, seed=seed) if nodes == "hidden" else (data, data)
     protocol = Protocol(dataset=dataset, models=(NAME,), attacks=parse_attacks("clean", dataset=dataset), seeds=(seed,))
     fitted = train(protocol, NAME, known, seed=seed).model
-    assert isinstance(fitted, Hedged)
+    assert isinstance(fitted, MLPMixture)
     commit, changes = current_commit()
     common = {"dataset": dataset, "nodes": nodes, "seed": seed, "n": int(whole.test_mask.sum())}
     rows: list[dict[str, object]] = []
     for share in shares:
-        model = Hedged(fitted.teacher, fitted.student, share=share)
+        model = MLPMixture(fitted.teacher, fitted.student, weight=share)
         right = predict(model, whole).argmax(dim=1) == whole.y
-        safe = (right & model.immune(whole.x, whole.edge_index))[whole.test_mask].double().mean()
+        safe = (right & model.certified_any_edges(whole.x, whole.edge_index))[whole.test_mask].double().mean()
         accuracy = evaluate(model, whole, whole.test_mask)
         rows.append({**common, "share": share, "accuracy": accuracy, "right_and_immune": 100 * float(safe)})
     return [{**row, "commit": commit, "uncommitted_changes": changes, "versions": current_versions()} for row in rows]

@@ -29,7 +29,7 @@ from contractive_gnn.training import evaluate
 
 MODELS = (
     "robust-ensemble",
-    "robust-hedged",
+    "robust-mixture",
     "robust",
     "robust-provable",
     "robust-distilled",

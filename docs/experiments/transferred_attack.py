@@ -27,7 +27,7 @@ MODELS = (
     "robust-provable",
     "robust-distilled",
     "robust-ensemble",
-    "robust-hedged",
+    "robust-mixture",
     "rung",
     "csgnn",
     "appnp",

@@ -37,11 +37,11 @@ def answers(layer: Any, graphs: list[Data]) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize(
-    "name", ["robust", "robust-provable", "csgnn", "ecsgnn", "gradient-flow", "linf-diffusion", "hedged", "ensemble"]
+    "name", ["robust", "robust-provable", "csgnn", "ecsgnn", "gradient-flow", "linf-diffusion", "mixture", "ensemble"]
 )
 def test_a_model_answers_each_graph_as_if_it_were_alone(graphs: list[Data], name: str) -> None:
     part = {"name": "robust", "model": {"rank": 4}}
-    options: dict[str, Any] = {"hedged": {"teacher": part}, "ensemble": {"members": [part, {"name": "csgnn"}]}}
+    options: dict[str, Any] = {"mixture": {"teacher": part}, "ensemble": {"members": [part, {"name": "csgnn"}]}}
     if name.startswith("robust"):
         options[name] = {"rank": 4}
     with torch.random.fork_rng():

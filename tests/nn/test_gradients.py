@@ -33,7 +33,7 @@ NODES, FEATURES, CLASSES = 12, 5, 3
 ROBUST = {"name": "robust", "model": {"hidden": 8}}
 SETTINGS: dict[str, dict[str, Any]] = {
     "ensemble": {"members": [ROBUST, {"name": "gcn"}]},
-    "hedged": {"teacher": ROBUST},
+    "mixture": {"teacher": ROBUST},
     "gcn-svd": {"rank": 4},
     "gradient-ascent": {"constrained": False, "step": 0.1},
     "hamiltonian-flow": {"constrained": False, "step": 0.1},
@@ -119,7 +119,7 @@ class Problem:
 
 def ways(name: str) -> list[contextlib.AbstractContextManager[None]]:
     """With the kernels and without them, where that is another way."""
-    plain = [] if "ensemble" in name or name == "robust-hedged" else [kernels.disabled()]  # their members have had it
+    plain = [] if "ensemble" in name or name == "robust-mixture" else [kernels.disabled()]  # their members have had it
     return [contextlib.nullcontext(), *plain]
 
 

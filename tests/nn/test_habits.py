@@ -33,7 +33,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "robust": {"rank": 3, "num_steps": 2},
     "robust-provable": {"rank": 3, "num_steps": 2},
     "ensemble": {"members": [{"name": "gcn"}, {"name": "robust", "model": {"rank": 3}}]},
-    "hedged": {"teacher": {"name": "csgnn", "model": {"num_layers": 2}}},
+    "mixture": {"teacher": {"name": "csgnn", "model": {"num_layers": 2}}},
     **{name: {"num_layers": 2} for name in ("csgnn", "csgnn-noadj", "ecsgnn", "csgnn-published")},
 }
 NAMES = [name for name in nn.model_names() if name not in DEEPROBUST_MODELS]
@@ -83,7 +83,7 @@ def test_every_parameter_has_a_gradient_after_one_step(name: str, options: dict[
     assert [key for key, parameter in model.named_parameters() if parameter.grad is None] == []
 
 
-@pytest.mark.parametrize("name", ["csgnn", "ecsgnn", "robust-ensemble", "hedged"])
+@pytest.mark.parametrize("name", ["csgnn", "ecsgnn", "robust-ensemble", "mixture"])
 def test_distributed_data_parallel_takes_a_second_step(name: str, data: Data) -> None:
     if not torch.distributed.is_available():
         pytest.skip("this build of torch has no torch.distributed")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +61,7 @@ class SimilarityFlowGNN(FlowGNN, HasModes, Calibrated, HasCommunities):
         :class:`Similarity`.
     """
 
-    modes: ClassVar[tuple[str, str]] = ("edges", "nodes")
+    modes: Sequence[str] = ("edges", "nodes")
 
     def __init__(
         self,
@@ -104,7 +103,7 @@ class SimilarityFlowGNN(FlowGNN, HasModes, Calibrated, HasCommunities):
         return self.mode
 
     @property
-    def settings(self) -> tuple[str, str]:
+    def settings(self) -> Sequence[str]:
         """Deprecated: :attr:`modes`."""
         warnings.warn("settings are called modes now; write model.modes", DeprecationWarning, stacklevel=2)
         return self.modes

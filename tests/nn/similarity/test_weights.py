@@ -270,7 +270,7 @@ def test_the_order_of_the_columns_decides_nothing_where_singular_values_tie(data
         torch.testing.assert_close(layer(x[nodes], place[edges]), weights, atol=1e-9, rtol=0)
 
 
-TRANSFORMED = ["csgnn", "robust", "robust-provable", "robust-provable-ensemble", "robust-hedged"]
+TRANSFORMED = ["csgnn", "robust", "robust-provable", "robust-provable-ensemble", "robust-mixture"]
 
 
 @pytest.mark.parametrize("name", TRANSFORMED)

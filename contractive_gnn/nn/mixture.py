@@ -1,8 +1,9 @@
-"""A model that reads edges, and a perceptron that it has taught, each with a fixed share of the answer."""
+"""A model that reads edges, and a perceptron that it has taught, each with a fixed weight in the answer."""
 
 from __future__ import annotations
 
 import math
+import warnings
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,8 @@ from contractive_gnn.nn.surrogate import HasGradientSurrogate, gradient_surrogat
 from contractive_gnn.trainable import Taught, reset
 
 
-class Hedged(nn.Module, Taught, HasGradientSurrogate):
-    r"""The class probabilities of a teacher and of its student, mixed so that edges decide no more than a share.
+class MLPMixture(nn.Module, Taught, HasGradientSurrogate):
+    r"""The class probabilities of a teacher and of its student, mixed so that edges decide no more than a part w.
 
     .. math:: P = w\,\mathrm{softmax}(z_{\text{teacher}}) + (1 - w)\,\mathrm{softmax}(z_{\text{student}})
 
@@ -28,7 +29,7 @@ class Hedged(nn.Module, Taught, HasGradientSurrogate):
     - P moves by at most w in total variation, and by at most w in each class;
     - where the student's two largest probabilities q₁ > q₂ have ``(1 − w)(q₁ − q₂) > w``, the prediction is the
       student's. For any other class c, ``P₁ − P_c ≥ −w + (1 − w)(q₁ − q_c) > 0``, since the teacher's probabilities
-      differ by at least −1 (:meth:`immune`). This needs ``w < ½``.
+      differ by at least −1 (:meth:`certified_any_edges`). This needs ``w < ½``.
 
     A node at which the teacher's scores are not numbers (weights that overflow, say) gets the uniform distribution from
     it, so no weights are outside of this.
@@ -39,24 +40,29 @@ class Hedged(nn.Module, Taught, HasGradientSurrogate):
     Args:
         teacher: a module with ``forward(x, edge_index, edge_weight=None)``.
         student: an :class:`MLP` with the same classes; no subclass, which might read edges.
-        share: w, above 0 and below 1.
+        weight: w of the teacher, above 0 and below 1.
+        share: deprecated, the former name of ``weight``.
 
     Shapes:
         those of the teacher; output ``[n, out_channels]``, logarithms of the class probabilities.
 
     Raises:
         TypeError: a student that is no plain :class:`MLP`.
-        ValueError: a share outside of its range.
+        ValueError: a weight outside of its range.
     """
 
     student: MLP
 
-    def __init__(self, teacher: nn.Module, student: MLP, *, share: float = 0.4) -> None:
+    def __init__(self, teacher: nn.Module, student: MLP, *, weight: float = 0.4, share: float | None = None) -> None:
         super().__init__()
         if plain_type(student) is not MLP:
             raise TypeError(f"the student must not read edges: expected an MLP, got {type(student).__name__}")
-        check_real("share", share, above=0, below=1)
-        self.teacher, self.student, self.share = teacher, student, share
+        if share is not None:
+            _renamed("share", "weight")
+            check_real("share", share, above=0, below=1)
+            weight = share
+        check_real("weight", weight, above=0, below=1)
+        self.teacher, self.student, self.weight = teacher, student, weight
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew."""
@@ -74,9 +80,9 @@ class Hedged(nn.Module, Taught, HasGradientSurrogate):
         read = torch.where(lost, -math.log(read.size(-1)), read)
         known = self.student(x, edge_index).log_softmax(dim=-1)
         read = read.to(torch.promote_types(read.dtype, known.dtype))  # log w is rounded as the student's part is
-        return torch.logaddexp(read + math.log(self.share), known + math.log1p(-self.share))
+        return torch.logaddexp(read + math.log(self.weight), known + math.log1p(-self.weight))
 
-    def immune(self, x: Tensor, edge_index: Tensor) -> Tensor:
+    def certified_any_edges(self, x: Tensor, edge_index: Tensor) -> Tensor:
         r"""Nodes whose prediction in evaluation mode no change of the edges, or of their weights, can alter.
 
         With ``Δ = (1 − w)(q₁ − q₂) − w`` the exact logarithms of P₁ and any other P_c differ by ``G ≥ log(1 + Δ)`` (and
@@ -106,17 +112,28 @@ class Hedged(nn.Module, Taught, HasGradientSurrogate):
         if known.size(-1) == 1:
             return torch.ones_like(known[:, 0], dtype=torch.bool)
         first, second = known.topk(2, dim=-1).values.unbind(dim=-1)
-        lead = (1 - self.share) * (first - second) - self.share
-        size = -((1 - self.share) * first).log()
+        lead = (1 - self.weight) * (first - second) - self.weight
+        size = -((1 - self.weight) * first).log()
         sure: Tensor = (lead > 0) & (lead.clamp(min=0).log1p() * (1 - error) > error * (2 + 2 * size))
         return sure
 
+    @property
+    def share(self) -> float:
+        """Deprecated: :attr:`weight`."""
+        _renamed("share", "weight")
+        return self.weight
+
+    def immune(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """Deprecated: :meth:`certified_any_edges`."""
+        _renamed("immune", "certified_any_edges")
+        return self.certified_any_edges(x, edge_index)
+
     def _unproved(self) -> str:
         """Why the mixture that is proved is not the one that is computed."""
-        if plain_type(self) is not Hedged:
-            return f"{type(self).__name__} is a subclass of Hedged"
-        if not 0 < self.share < 1:
-            return f"share is {self.share!r}, not above 0 and below 1"
+        if plain_type(self) is not MLPMixture:
+            return f"{type(self).__name__} is a subclass of MLPMixture"
+        if not 0 < self.weight < 1:
+            return f"weight is {self.weight!r}, not above 0 and below 1"
         if plain_type(self.student) is not MLP:
             return f"the student is a {type(self.student).__name__}, no MLP"
         for name in ("encoder", "decoder"):
@@ -130,4 +147,8 @@ class Hedged(nn.Module, Taught, HasGradientSurrogate):
         teacher = gradient_surrogate(self.teacher)
         if teacher is self.teacher:
             return self
-        return Hedged(teacher, self.student, share=self.share).train(self.training)
+        return MLPMixture(teacher, self.student, weight=self.weight).train(self.training)
+
+
+def _renamed(old: str, new: str) -> None:
+    warnings.warn(f"{old} of MLPMixture is called {new} now; write {new}", DeprecationWarning, stacklevel=3)

@@ -1,0 +1,60 @@
+"""Names that models and their hyperparameters had before: read for one release more, and never written.
+
+Results keep the names under which they were measured. A line with a former name and one with the name of today speak of
+one model, so a run that is resumed measures nothing anew.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+MODELS: Final[Mapping[str, str]] = {"hedged": "mixture", "robust-hedged": "robust-mixture"}
+"""The name of today by the former one."""
+
+HYPERPARAMETERS: Final[Mapping[str, Mapping[str, str]]] = {
+    "mixture": {"share": "weight"},
+    "robust-mixture": {"share": "weight"},
+}
+"""Of the constructor of each model: the name of today by the former one."""
+
+
+def current_model(name: str, *, warn: bool = True) -> str:
+    """The name of a model today; with a DeprecationWarning where it was called otherwise, unless ``warn`` is False."""
+    now = MODELS.get(name, name)
+    if warn and now != name:
+        warnings.warn(f"the model {name!r} is called {now!r} now; write {now!r}", DeprecationWarning, stacklevel=3)
+    return now
+
+
+def current_keyword(model: str, keyword: str) -> str:
+    """The name of a hyperparameter of a model today."""
+    return HYPERPARAMETERS.get(current_model(model, warn=False), {}).get(keyword, keyword)
+
+
+def current_hyperparameters(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Hyperparameters of a model by the names of today, without a warning: its own, and those of models in it.
+
+    Args:
+        model: its name, former or not.
+        given: as in a line of results: ``{"model": {…}, "training": {…}, …}``.
+    """
+    own = given.get("model", {})
+    renamed = {current_keyword(model, key): value for key, value in own.items()} if isinstance(own, Mapping) else own
+    return {key: _inside(renamed if key == "model" else value) for key, value in given.items()}
+
+
+def _inside(value: Any) -> Any:
+    """The same value, with the models that it describes, ``{"name": MODEL, "model": {…}, …}``, by today's names."""
+    if isinstance(value, Mapping):
+        if isinstance(name := value.get("name"), str) and set(value) <= {"name", "model", "training"}:
+            return {"name": current_model(name, warn=False), **current_hyperparameters(name, _without_name(value))}
+        return {key: _inside(part) for key, part in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_inside(part) for part in value]
+    return value
+
+
+def _without_name(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: part for key, part in value.items() if key != "name"}
