@@ -130,7 +130,7 @@ class GradientFlow(VectorField):
 
     @property
     def bias(self) -> Tensor | None:
-        """b."""
+        """B."""
         return self.layer.bias
 
     @property

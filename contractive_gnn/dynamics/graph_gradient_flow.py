@@ -14,6 +14,7 @@ from contractive_gnn.activations import Activation, activation
 from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.dynamics.base import (
     Dynamics,
+    OnGraph,
     check_state,
     methods,
     passes_plainly,
@@ -237,18 +238,21 @@ class GraphGradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         """``max(1 − hκ, h(ν + μ) − 1)``, for every step: the eigenvalues of −DX lie in ``[κ, ν + μ]``."""
         return Spectrum(self.rate(graph), self.smoothness(graph) + self.mu).lipschitz(step)
 
+    def field_lipschitz(self, graph: Graph) -> Tensor:
+        """``ν + μ``."""
+        return Spectrum(self.rate(graph), self.smoothness(graph) + self.mu).field_lipschitz()
+
+    def on(self, graph: Graph, anchor: Tensor | None = None) -> GradientFlowOnGraph:
+        """The field on one graph, see :meth:`Dynamics.on`; it is a gradient flow of an operator, and knows which."""
+        return GradientFlowOnGraph(self, graph, anchor)
+
     def operator(self, graph: Graph) -> Operator:
         """``F ↦ G F W``: the flow is ``−A*σ(AF)`` with this A, whose rows are the undirected edges."""
-        gradient = GraphGradient(
-            graph, self.normalization, placement=self.placement, epsilon=self.epsilon
-        )
+        gradient = GraphGradient(graph, self.normalization, placement=self.placement, epsilon=self.epsilon)
         return gradient if self.weight is None else Composition(gradient, Dense(self.weight.t()))
 
     def gradient_flow(self, graph: Graph, anchor: Tensor | None = None) -> GradientFlow:
-        """The same field as the gradient flow of :meth:`operator`, without the kernel of the graph: for whom it helps.
-
-        Its constants are these, but for the lower bound of an operator, which is 0 on a graph: G takes a constant to 0.
-        """
+        """The same field, with the same constants, as the gradient flow of :meth:`operator`, without a kernel."""
         root = None
         if self.placement == "outside":
             once = graph.source < graph.target
@@ -342,6 +346,29 @@ class GraphGradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         z = x if self.weight is None else x @ self.weight
         far = torch.linalg.vector_norm(spread(z), math.inf if self.norm == "linf" else 2, dim=1)
         return torch.minimum(bound, max(abs(s) for s in self.sigma.slopes) * far)
+
+
+class GradientFlowOnGraph(OnGraph):
+    """A gradient flow on one graph: its kernel evaluates it, and its operator is built for whom it is asked.
+
+    Attributes:
+        dynamics: the flow.
+    """
+
+    dynamics: GraphGradientFlow
+
+    @property
+    def operator(self) -> Operator:
+        """See :meth:`GraphGradientFlow.operator`."""
+        return self.dynamics.operator(self.graph)
+
+    def gradient_flow(self) -> GradientFlow:
+        """The same field as ``GradientFlow(operator, σ)``."""
+        return self.dynamics.gradient_flow(self.graph, self.anchor)
+
+    def anchored(self, anchor: Tensor) -> GradientFlowOnGraph:
+        """The same flow on the same graph with another anchor."""
+        return GradientFlowOnGraph(self.dynamics, self.graph, anchor)
 
 
 class EdgeActivation(Activation):

@@ -72,8 +72,8 @@ class PerceptronField(VectorField):
         value = z if self.outer is None else self.outer.adjoint(z)
         if value.shape != x.shape:
             raise ValueError(
-                f"a field has the shape of its state, {list(x.shape)}, and this one {list(value.shape)}: without outer, "
-                "inner must map its space to itself; else outer must map to the space that inner maps to"
+                f"a field has the shape of its state, {list(x.shape)}, and this one {list(value.shape)}: without "
+                "outer, inner must map its space to itself; else both must map it to the same one"
             )
         return value
 

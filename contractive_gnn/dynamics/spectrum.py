@@ -8,8 +8,8 @@ One proof for vectors, images and graphs. Let ``s ∈ {1, −1}`` and
 with ``A*`` the adjoint of A in the inner product of the norm, ``l² ≤ A*A ≤ L`` and the slopes of σ in
 ``[s_min, s_max]``. For two states x, y there is a self-adjoint S, with eigenvalues in ``[s_min, s_max]``, such that
 ``σ(Ax + b) − σ(Ay + b) = S A(x − y)``: the secants of an elementwise σ, the mean of ``Dσ`` along the segment for any σ
-that is the gradient of a potential. Hence ``X(x) − X(y) = −M(x − y)`` with ``M = s A*SA + μ`` self-adjoint, and for unit
-v
+that is the gradient of a potential. Hence ``X(x) − X(y) = −M(x − y)`` with ``M = s A*SA + μ`` self-adjoint, and for
+unit v
 
 .. math::
     \langle v, A^*SA v\rangle \in [\min(s_{min} l^2, s_{min} L),\ s_{max} L].

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from contractive_gnn.activations import Activation, GroupHuber, Huber, LeakyReLU, activation
-from contractive_gnn.dynamics import GradientFlow, GraphGradientFlow
+from contractive_gnn.dynamics import GradientAscent, GradientFlow, GraphGradientFlow
 from contractive_gnn.graph import Graph
 from contractive_gnn.norms import L2, log_norm_at, number
 from contractive_gnn.operators import Composition, Conv2d, Dense, GraphGradient, Operator
@@ -225,7 +225,9 @@ def test_a_group_activation_acts_on_the_channels() -> None:
     image = torch.tensor([3.0, 4.0], dtype=torch.float64)[:, None, None].expand(2, 2, 5)
     flow = GradientFlow(Conv2d(kernel, size=(2, 5)), GroupHuber(1.0))
     torch.testing.assert_close(flow(image), -image / 5)
-    torch.testing.assert_close(GradientFlow(Dense(torch.eye(2).double()), GroupHuber(1.0))(image[:, 0, 0]), -image[:, 0, 0] / 5)
+    torch.testing.assert_close(
+        GradientFlow(Dense(torch.eye(2).double()), GroupHuber(1.0))(image[:, 0, 0]), -image[:, 0, 0] / 5
+    )
 
 
 def test_a_bias_shifts_what_the_activation_sees() -> None:
@@ -320,9 +322,11 @@ def test_a_random_state_has_the_shape_that_the_operator_takes() -> None:
 
 def test_errors_say_what_was_expected() -> None:
     matrix = Dense(draw(2, 2))
-    with pytest.raises(TypeError, match=r"got torch.nn.Conv2d: write contractive_gnn.operators.Conv2d\(module.weight\)"):
+    with pytest.raises(
+        TypeError, match=r"got torch.nn.Conv2d: write contractive_gnn.operators.Conv2d\(module.weight\)"
+    ):
         GradientFlow(nn.Conv2d(1, 1, 3), "tanh")  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="operator must be an operator of contractive_gnn.operators, got str"):
+    with pytest.raises(TypeError, match=r"operator must be an operator of contractive_gnn\.operators, got str"):
         GradientFlow("tanh", matrix)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="mu must be at least 0"):
         GradientFlow(matrix, "tanh", mu=-1.0)
@@ -376,17 +380,38 @@ def test_the_flow_of_a_graph_is_the_gradient_flow_of_its_operator(
     values[0] = 0.0  # a pair that is listed, and is no edge
     graph = Graph(torch.cat([upper, upper.flip(0)], dim=1), torch.cat([values, values]), 7)
     on_graph = GraphGradientFlow(
-        3, sigma=sigma, placement=placement, normalization=normalization, weight=weight, mu=0.4  # type: ignore[arg-type]
+        3,
+        sigma=sigma,
+        placement=placement,
+        normalization=normalization,
+        weight=weight,
+        mu=0.4,  # type: ignore[arg-type]
     ).double()
     x, anchor = draw(7, 3), draw(7, 3, seed=1)
-    flow = on_graph.gradient_flow(graph, anchor)
-    torch.testing.assert_close(flow(x), on_graph.field(x, graph, anchor=anchor))
+    field = on_graph.on(graph, anchor)
+    flow = field.gradient_flow()
+    assert flow.operator.norm_bound() <= flow.operator.squared_norm_bound().sqrt() * (1 + 1e-12)
+    torch.testing.assert_close(flow(x), field(x))
+    torch.testing.assert_close(flow.anchored(x)(x), field.anchored(x)(x))
+    assert type(field.anchored(x)) is type(field)
     torch.testing.assert_close(flow.smoothness(), torch.as_tensor(on_graph.smoothness(graph)))
     for mine, theirs in (
         (flow.rate(), on_graph.rate(graph)),
         (flow.max_step(), on_graph.max_step(graph)),
         (flow.lipschitz(0.3), on_graph.lipschitz(graph, 0.3)),
         (flow.lipschitz(3.0), on_graph.lipschitz(graph, 3.0)),
+        (flow.field_lipschitz(), field.field_lipschitz()),
+        (flow.norm(x), field.norm(x)),
     ):
         assert number(mine) == pytest.approx(number(theirs), rel=1e-12)
     assert flow.certified is on_graph.certified
+
+
+def test_the_ascent_on_a_graph_is_an_expansive_gradient_flow() -> None:
+    graph, x = ring(6), draw(6, 2)
+    field = GradientAscent(2, sigma="huber").double().on(graph)
+    flow = field.gradient_flow()
+    assert flow.expansive
+    torch.testing.assert_close(flow(x), field(x))
+    torch.testing.assert_close(flow.lipschitz(0.7), torch.as_tensor(field.lipschitz(0.7)))
+    torch.testing.assert_close(flow.field_lipschitz(), torch.as_tensor(field.field_lipschitz()))

@@ -26,9 +26,7 @@ FIELDS: dict[str, tuple[Callable[[], PerceptronField], tuple[int, ...]]] = {
     "two layers": (lambda: PerceptronField(Dense(draw(5, 3)), "leaky-relu", outer=Dense(draw(5, 3, seed=1))), (3,)),
     "group": (lambda: PerceptronField(Dense(draw(5, 3)), "group-mcp", outer=Dense(draw(5, 3, seed=1))), (3,)),
     "convolution": (
-        lambda: PerceptronField(
-            Conv2d(draw(2, 2, 3, 3), size=(4, 4), padding=1), "huber", bias=draw(2, 1, 1, seed=1)
-        ),
+        lambda: PerceptronField(Conv2d(draw(2, 2, 3, 3), size=(4, 4), padding=1), "huber", bias=draw(2, 1, 1, seed=1)),
         (2, 4, 4),
     ),
 }
@@ -82,7 +80,10 @@ def test_batch_axes_are_many_states() -> None:
 
 def test_what_is_learned_has_a_gradient_and_survives_saving() -> None:
     field = PerceptronField(
-        Dense(nn.Parameter(draw(4, 3))), "tanh", outer=Dense(nn.Parameter(draw(4, 3, seed=1))), bias=nn.Parameter(draw(4))
+        Dense(nn.Parameter(draw(4, 3))),
+        "tanh",
+        outer=Dense(nn.Parameter(draw(4, 3, seed=1))),
+        bias=nn.Parameter(draw(4)),
     )
     x = draw(2, 3, seed=7)
     assert len(list(field.parameters())) == 3
