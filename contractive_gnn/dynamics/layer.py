@@ -97,7 +97,7 @@ class Layer(nn.Module):
             nn.init.zeros_(self.bias)
 
 
-def channel_axis(operator: Operator) -> tuple[int, int] | None:
+def channel_axis(operator: nn.Module) -> tuple[int, int] | None:
     """The axis of Ax that holds the channels, from the end, and how many axes Ax has without a batch; None: unknown."""
     if isinstance(operator, Dense):
         return -1, 1
@@ -113,7 +113,7 @@ def channel_axis(operator: Operator) -> tuple[int, int] | None:
     return None
 
 
-def state_shape(operator: Operator) -> tuple[int, ...] | None:
+def state_shape(operator: nn.Module) -> tuple[int, ...] | None:
     """A small shape of states that A takes, with a batch axis before it; None where it is not known."""
     if isinstance(operator, Dense):
         return 4, operator.weight.size(1)
@@ -127,7 +127,7 @@ def state_shape(operator: Operator) -> tuple[int, ...] | None:
         *after, first = operator.operators
         shape = state_shape(first)
         if isinstance(first, Dense) and after:  # it acts on the last axis, and what comes after it on the others
-            before = state_shape(Composition(*after))
+            before = state_shape(Composition(*after))  # type: ignore[arg-type]  # a list of modules holds them
             return None if before is None else (*before[:-1], first.weight.size(1))
         return shape
     return None
@@ -143,7 +143,7 @@ def check_broadcast(name: str, value: Tensor, like: Tensor, *, of: str) -> None:
         of: the name of that.
     """
     try:
-        fits = torch.broadcast_shapes(value.shape, like.shape) == like.shape
+        fits = torch.broadcast_shapes(value.shape, like.shape) == like.shape  # type: ignore[no-untyped-call]
     except RuntimeError:
         fits = False
     if not fits:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from contractive_gnn.dynamics.field import Invariant, VectorField
+from contractive_gnn.dynamics.field import VectorField
+from contractive_gnn.integrators import Invariant
 from contractive_gnn.norms import Norm, number
 
 
