@@ -16,7 +16,7 @@ from contractive_gnn import training
 from contractive_gnn.bench import own_models
 from contractive_gnn.bench.presets import SECTIONS, Preset
 from contractive_gnn.bench.protocol import check_names
-from contractive_gnn.dynamics import GradientAscent, GradientFlow, HamiltonianFlow, registry
+from contractive_gnn.dynamics import GradientAscent, GraphGradientFlow, HamiltonianFlow, registry
 from contractive_gnn.former import current_model
 from contractive_gnn.names import unknown
 from contractive_gnn.nn import MODELS, Similarity, flow_gnn, gradient_flow, robust, robust_provable
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 #: whose keyword arguments those models take that take any
 _HANDED_ON: dict[Callable[..., Any], Callable[..., Any]] = {
-    gradient_flow: GradientFlow,
+    gradient_flow: GraphGradientFlow,
     robust: Similarity,
     robust_provable: Similarity,
-    GradientAscent: GradientFlow,
-    HamiltonianFlow: GradientFlow,
+    GradientAscent: GraphGradientFlow,
+    HamiltonianFlow: GraphGradientFlow,
 }
 #: what the search itself hands to the training
 _NOT_TUNED = ("seed", "on_epoch")

@@ -31,7 +31,7 @@ from contractive_gnn.attacks import AttackResult, Budget, get
 from contractive_gnn.bench.presets import load_preset
 from contractive_gnn.bench.results import current_versions, replacing
 from contractive_gnn.datasets import load
-from contractive_gnn.dynamics import Diffusion, GradientFlow
+from contractive_gnn.dynamics import Diffusion, GraphGradientFlow
 from contractive_gnn.nn import build
 from contractive_gnn.nn.flow import FlowConv
 from contractive_gnn.nn.similarity import robust, robust_provable
@@ -155,7 +155,7 @@ def layers(*, nodes: int = 200_000, edges: int = 2_000_000, channels: int = 64, 
 
     fields = {
         "ℓ∞ diffusion": Diffusion(sigma="huber"),
-        "ℓ2 gradient flow, group Huber": GradientFlow(channels, sigma="group-huber", weight=False, mu=0.1),
+        "ℓ2 gradient flow, group Huber": GraphGradientFlow(channels, sigma="group-huber", weight=False, mu=0.1),
     }
     for name, dynamics in fields.items():
         layer = FlowConv(dynamics, num_steps=1)

@@ -7,9 +7,12 @@ from contractive_gnn.dynamics.coupled import CoupledFlow
 from contractive_gnn.dynamics.diffusion import Diffusion
 from contractive_gnn.dynamics.field import VectorField
 from contractive_gnn.dynamics.gradient_flow import GradientFlow
+from contractive_gnn.dynamics.graph_gradient_flow import GraphGradientFlow
 from contractive_gnn.dynamics.hamiltonian import HamiltonianFlow
 from contractive_gnn.dynamics.implicit import ImplicitFlow
+from contractive_gnn.dynamics.perceptron import PerceptronField
 from contractive_gnn.dynamics.registry import DYNAMICS, register
+from contractive_gnn.dynamics.sum_field import SumField
 
 __all__ = [
     "DYNAMICS",
@@ -20,9 +23,12 @@ __all__ = [
     "Dynamics",
     "GradientAscent",
     "GradientFlow",
+    "GraphGradientFlow",
     "HamiltonianFlow",
     "ImplicitFlow",
     "OnGraph",
+    "PerceptronField",
+    "SumField",
     "VectorField",
     "register",
 ]

@@ -8,10 +8,11 @@ from torch import Tensor
 from torch_geometric.nn import MessagePassing
 
 from contractive_gnn.dynamics.gradient_flow import GradientFlow
+from contractive_gnn.dynamics.graph_gradient_flow import GraphGradientFlow
 from contractive_gnn.graph import Graph
 
 
-class GradientAscent(GradientFlow):
+class GradientAscent(GraphGradientFlow):
     r"""Gradient *ascent* on a convex potential of edge differences: it sharpens what a gradient flow smooths.
 
     .. math::
@@ -24,10 +25,10 @@ class GradientAscent(GradientFlow):
 
     Args:
         channels: number of feature channels c.
-        **flow: arguments of :class:`GradientFlow`; there is no fidelity, so no ``mu``.
+        **flow: arguments of :class:`GraphGradientFlow`; there is no fidelity, so no ``mu``.
 
     Raises:
-        ValueError: as :class:`GradientFlow`.
+        ValueError: as :class:`GraphGradientFlow`.
         TypeError: for ``mu``.
     """
 
@@ -42,6 +43,11 @@ class GradientAscent(GradientFlow):
     def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: Tensor | float = 0.0) -> Tensor:
         """Evaluate the right-hand side of the class's equation; shape ``[n, c]``; the anchor is not read."""
         return -super().field(x, graph, t=t)
+
+    def gradient_flow(self, graph: Graph, anchor: Tensor | None = None) -> GradientFlow:
+        """The same field as the ascent of :meth:`operator`; there is nothing to anchor."""
+        descent = super().gradient_flow(graph)
+        return GradientFlow(descent.operator, descent.sigma, expansive=True)
 
     def rate(self, graph: Graph) -> Tensor:
         """``−ν``."""

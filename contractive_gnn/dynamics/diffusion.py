@@ -57,7 +57,7 @@ class Diffusion(Dynamics, MessagePassing):  # type: ignore[misc]
         if self.sigma.group or self.sigma.slopes[1] > 1:
             raise ValueError(
                 f"the ℓ∞ diffusion needs an elementwise activation with slopes of at most 1, got {self.sigma} with "
-                f"slopes {self.sigma.slopes}; use GradientFlow for group activations"
+                f"slopes {self.sigma.slopes}; use GraphGradientFlow for group activations"
             )
         self.mu = float(mu)
 

@@ -1,329 +1,202 @@
-r"""Gradient flows of edge differences, contracting in ℓ2."""
+r"""Gradient flows of an operator and an activation: for vectors, images and graphs alike."""
 
 from __future__ import annotations
 
-import math
-from typing import Literal
+import warnings
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch_geometric.nn import MessagePassing
+from torch import Tensor
 
-from contractive_gnn import kernels
-from contractive_gnn.activations import Activation, activation
-from contractive_gnn.checks import check_real, check_whole
-from contractive_gnn.dynamics.base import (
-    Dynamics,
-    check_state,
-    larger,
-    methods,
-    passes_plainly,
-    pull_limit,
-    spread,
-)
-from contractive_gnn.graph import Graph
-from contractive_gnn.seeding import drawing
-
-Placement = Literal["inside", "outside"]
-Normalization = Literal["none", "sym", "degree"]
+from contractive_gnn.activations import Activation
+from contractive_gnn.checks import check_flag, check_real
+from contractive_gnn.dynamics.field import VectorField
+from contractive_gnn.dynamics.layer import Layer, check_broadcast
+from contractive_gnn.dynamics.spectrum import Spectrum, lowest, smoothness
+from contractive_gnn.norms import Norm
+from contractive_gnn.operators import Operator
 
 
-class GradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
-    r"""Gradient flow of a convex potential of edge differences.
-
-    With edge weights inside σ (the published CSGNN) and outside it:
+class GradientFlow(VectorField):
+    r"""The gradient flow of a potential of ``Ax``, with a fidelity term.
 
     .. math::
-        \dot F_i = -\sum_j a_{ij}\,\sigma(a_{ij}(F_i - F_j) W) W^\top - \mu (F_i - F^0_i)
-        \qquad
-        \dot F_i = -\sum_j a_{ij}\,\sigma((F_i - F_j) W) W^\top - \mu (F_i - F^0_i)
+        X(x) = -A^*\sigma(Ax + b) - \mu (x - x^0)
 
-    The right-hand side is minus the gradient of a convex potential whose smoothness is at most
-    ``ν = s_max ‖W‖₂² ‖G‖²``, so an Euler step of length ``h ≤ 2/(ν + 2μ)`` contracts by ``1 − hμ`` in ``‖·‖_F``
-    (Celledoni et al., SISC 2023, Thm 2.3; Sherry et al. 2023, Prop. 3). ``‖G‖²`` is the largest eigenvalue of the
-    Laplacian with weights ``a_ij²`` (inside) or ``a_ij`` (outside), bounded here by twice the largest degree. (The sum
-    of the degrees at the ends of an edge, Anderson and Morley 1985, is less on a star, but jumps when a pair of weight
-    0 is listed: the step would then tell an attacker's candidates from absent pairs.) The printed condition of the
-    paper, ``h ≤ 2/‖W‖₂²``, lacks ‖G‖².
+    With ``∇φ = σ`` this is minus the gradient of ``φ(Ax + b) + μ‖x − x⁰‖²/2``. Where A has the norm bound ``‖A‖² ≤ L``
+    and the lower bound l, and the slopes of σ lie in ``[s_min, s_max]``, the eigenvalues of −DX lie in ``[κ, ν + μ]``
+    with ``ν = max(|s_min|, |s_max|) L`` and ``κ = μ + min(s_min l², s_min L)``: it contracts at the rate κ, and an
+    Euler step of length h is ``max(1 − hκ, h(ν + μ) − 1)``-Lipschitz, so it contracts by ``1 − hκ`` for
+    ``h ≤ 2/(ν + μ + κ)`` (:mod:`contractive_gnn.dynamics.spectrum` has the proof).
 
-    A redescending σ, slopes down to ``−ρ``, makes the potential weakly convex: the rate is ``μ − ρ‖W‖²‖G‖²``.
+    With ``expansive`` it is the ascent ``A*σ(Ax + b) − μ(x − x⁰)``: the rate is ``μ − ν``, and a step is
+    ``1 + h(ν − μ)``-Lipschitz for a monotone σ. Expansion is the sign, and nothing else.
 
-    Divided by the degrees on one side, with W = I and an elementwise σ, it is a random-walk diffusion and all of this
-    holds in ℓ∞ too, with the same rate and the same step (see :class:`~contractive_gnn.dynamics.Diffusion`). That norm
-    is declared then: it does not depend on the graph.
+    The norm is that of the inner product in which A* is the adjoint: ℓ2, or, next to a
+    :class:`~contractive_gnn.operators.GraphGradient` that is divided by degrees, ℓ2 with the rows weighted by them.
 
-    Outside, the field is linear in ``a_ij``, so the gradient with respect to an absent edge is neither 0 nor infinite;
-    inside, it vanishes at ``a_ij = 0`` and a white-box attacker sees nothing (gradient masking).
+    A group activation acts on the channels of Ax: the last axis after a matrix or a graph's gradient, the third from
+    the end after a two-dimensional convolution.
 
     Args:
-        channels: number of feature channels c.
-        sigma: an :class:`Activation` or its name; only its odd part acts on an undirected graph.
-        placement: where the edge weights stand, ``"inside"`` or ``"outside"`` σ (the
-            claims need ``a_ij ≥ 0`` outside).
-        normalization: ``"none"``; ``"sym"``: differences of ``F_i/√d_i``, ‖G‖² ≤ 2; ``"degree"``: the gradient is
-            divided by ``d_i`` at node i, ‖G‖² ≤ 2 in the norm that weights node i by ``d_i`` (or in ℓ∞, see above).
-            Degrees are those of the weights in the potential (``a²`` inside), plus ``epsilon``.
+        operator: A, learned or fixed.
+        sigma: an :class:`~contractive_gnn.activations.Activation` or its name.
+        bias: b, an ``nn.Parameter`` where it is learned, or a fixed tensor; its shape must broadcast to that of Ax:
+            ``[out]`` after a matrix, ``[out, 1, 1]`` after a convolution.
         mu: strength μ ≥ 0 of the pull towards the anchor.
-        weight: learn W (``[c, c]``, starts near the identity); False sets W = I.
-        epsilon: ε > 0, added to every degree.
+        anchor: x⁰, a tensor whose shape broadcasts to that of x; None for the origin. See :meth:`anchored`.
+        expansive: ascend.
 
     Shapes:
-        state ``[n, c]``, edge weights ``[E]``.
+        what the operator takes, with any leading batch axes that it takes.
 
     Raises:
-        ValueError: for an unknown name or a negative μ; (called) for a state of another shape.
-        TypeError: for a ``weight`` that is neither True nor False.
+        TypeError: for an operator that is none, or a bias that is no tensor of real numbers.
+        ValueError: for an unknown activation, slopes that are not bounded, a negative μ, and a group activation
+            where it is not known which axis holds the channels; (called) for a bias or an anchor that does not fit.
+
+    Example:
+        >>> import torch
+        >>> from contractive_gnn.dynamics import GradientFlow
+        >>> from contractive_gnn.operators import Dense
+        >>> flow = GradientFlow(Dense(torch.tensor([[3.0, 4.0]])), "tanh", mu=0.5)
+        >>> x, y = torch.randn(2, 7, 2)  # seven points in the plane, twice
+        >>> h = flow.max_step()
+        >>> step = x + h * flow(x) - y - h * flow(y)
+        >>> bool(step.norm() <= (1 - h * flow.rate()) * (x - y).norm() * 1.00001)
+        True
     """
 
-    norm = "l2"
+    def __new__(cls, *arguments: Any, **named: Any) -> Any:
+        """Build the field; ``GradientFlow(channels, …)`` is a graph's, under its old name, for one release."""
+        first = arguments[0] if arguments else named.get("channels")
+        if cls is not GradientFlow or not isinstance(first, int):
+            return super().__new__(cls)
+        # Imported here: the graph's field is built on this one.
+        from contractive_gnn.dynamics.graph_gradient_flow import GraphGradientFlow
+
+        warnings.warn(
+            "GradientFlow(channels, ...) is now GraphGradientFlow(channels, ...); GradientFlow(operator, sigma) is the "
+            "gradient flow of any operator, and the old call goes with the next release",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return GraphGradientFlow(*arguments, **named)
+
+    anchor: Tensor | None
 
     def __init__(
         self,
-        channels: int,
-        *,
+        operator: Operator,
         sigma: str | Activation = "tanh",
-        placement: Placement = "outside",
-        normalization: Normalization = "sym",
+        *,
+        bias: Tensor | None = None,
         mu: float = 0.0,
-        weight: bool = True,
-        epsilon: float = 1.0,
+        anchor: Tensor | None = None,
+        expansive: bool = False,
     ) -> None:
-        super().__init__(aggr="sum")
-        if placement not in ("inside", "outside"):
-            raise ValueError(f"placement must be 'inside' or 'outside', got {placement!r}")
-        if normalization not in ("none", "sym", "degree"):
-            raise ValueError(f"normalization must be 'none', 'sym' or 'degree', got {normalization!r}")
-        check_whole("channels", channels, least=1)
-        if not isinstance(weight, bool):
-            raise TypeError(
-                f"weight says whether a matrix W is learned, True or False, got {type(weight).__name__}; operators "
-                "other than a matrix on the channels have no flow here"
-            )
+        super().__init__()
         check_real("mu", mu, least=0)
-        check_real("epsilon", epsilon, above=0)
-        self.channels = channels
-        self.sigma = activation(sigma)
-        self.placement = placement
-        self.normalization = normalization
+        check_flag("expansive", expansive)
+        self.layer = Layer(operator, sigma, bias=bias)
         self.mu = float(mu)
-        self.epsilon = float(epsilon)
-        self.weight = nn.Parameter(torch.empty(channels, channels)) if weight else None
-        if normalization == "degree":
-            self.norm = "l2-degree" if weight or self.sigma.group else "linf"
-        self.reset_parameters()
+        self.expansive = expansive
+        if anchor is not None and not (isinstance(anchor, Tensor) and anchor.is_floating_point()):
+            raise TypeError(f"anchor must be a tensor of real numbers, a state, got {anchor!r}")
+        self.register_buffer("anchor", anchor, persistent=False)  # a state, not something learned
 
-    def reset_parameters(self) -> None:
-        """Draw W = I + uniform noise of size 1/c."""
-        Dynamics.reset_parameters(self)
-        if self.weight is not None:
-            with torch.no_grad(), drawing():
-                self.weight.uniform_(-1.0 / self.channels, 1.0 / self.channels)
-                self.weight.diagonal().add_(1.0)
+    def forward(self, x: Tensor, t: Tensor | float = 0.0) -> Tensor:
+        """Evaluate X; the field does not depend on time."""
+        force = self.operator.adjoint(self.layer(x))
+        if not self.expansive:
+            force = -force
+        return force - self.mu * self._displacement(x) if self.mu else force
 
-    def degree(self, graph: Graph) -> Tensor:
-        """Degrees of the weights in the potential plus ε, ``[n]``."""
-        return self._weight_sum(graph) + self.epsilon
-
-    def _weight_sum(self, graph: Graph) -> Tensor:
-        a = graph.edge_weight
-        return graph.row_sum(a.square() if self.placement == "inside" else a)
-
-    def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: Tensor | float = 0.0) -> Tensor:
-        """Evaluate the right-hand side of the class's equation; shape ``[n, c]``."""
-        check_state(self, x, graph, channels=self.channels)
-        w = None if self.weight is None else self.weight.to(x.dtype)  # the state of a model in half precision is not
-        z = x if w is None else x @ w
-        if self.normalization == "sym":
-            scale = self.degree(graph).rsqrt().unsqueeze(-1)
-            z = z * scale
-        if kernels.available(self.sigma, z, graph.edge_weight) and passes_plainly(self, _OWN):
-            force = kernels.flow(z, graph.edge_weight, graph.edge_index, self.sigma, scale=self._scale(graph))
-        else:
-            weight = graph.edge_weight.unsqueeze(-1)
-            size = (x.size(0), x.size(0))  # len(x) would be a constant to torch.export
-            force = -self.propagate(graph.edge_index, z=z, a=weight, size=size)  # type: ignore[operator]
-        if self.normalization == "sym":
-            force = force * scale
-        elif self.normalization == "degree":
-            force = force / self.degree(graph).unsqueeze(-1)
-        if w is not None:
-            force = force @ w.t()
-        return force - self.mu * (x if anchor is None else x - anchor) if self.mu else force
-
-    def euler(
-        self, x: Tensor, graph: Graph, *, step: Tensor | float, num_steps: int, anchor: Tensor | None = None
-    ) -> Tensor:
-        """K Euler steps, compiled in one where W = I and the sum over the edges is compiled.
-
-        In ``y = d^-½ x`` the symmetrically normalised flow is divided by the degrees at one side, like the other one.
-        """
-        check_state(self, x, graph, channels=self.channels)
-        compiled = (
-            self.weight is None
-            and kernels.fixed(step, self.mu)
-            and kernels.available(self.sigma, x, graph.edge_weight, anchor)
-        )
-        if not (compiled and passes_plainly(self, _OWN_EULER)):
-            return super().euler(x, graph, step=step, num_steps=num_steps, anchor=anchor)
-        p, root = graph.edge_weight, None
-        if anchor is x and not p.requires_grad and not p.any():
-            return x.clone()  # no edge pulls, and the fidelity rests at its anchor
-        if self.normalization != "none":
-            degree = self.degree(graph)
-            p = p / degree[graph.target]
-            root = degree.sqrt().unsqueeze(-1) if self.normalization == "sym" else None
-        y = x if root is None else x / root
-        if anchor is x:
-            anchor = y
-        elif anchor is not None and root is not None:
-            anchor = anchor / root
-        y = kernels.euler(
-            y,
-            p,
-            graph.edge_index,
-            self.sigma,
-            step=step,
-            mu=self.mu,
-            num_steps=num_steps,
-            anchor=anchor,
-            scale=self._scale(graph),
-        )
-        return y if root is None else y * root
-
-    def _scale(self, graph: Graph) -> Tensor | None:
-        """The weights inside σ."""
-        return graph.edge_weight if self.placement == "inside" else None
-
-    def message(self, z_i: Tensor, z_j: Tensor, a: Tensor) -> Tensor:
-        """The force along one edge, ``a σ(a (z_i − z_j))`` or ``a σ(z_i − z_j)``."""
-        d = z_i - z_j
-        return a * self.sigma.antisymmetric(a * d if self.placement == "inside" else d)
-
-    def gradient_norm_squared(self, graph: Graph) -> Tensor:
-        """A certified upper bound of ‖G‖² in :attr:`norm`: 2 when normalised, else twice the largest degree."""
-        if self.normalization != "none" or graph.edge_weight.numel() == 0:
-            return graph.edge_weight.new_tensor(2.0)
-        return 2.0 * self._weight_sum(graph).max()
-
-    def weight_norm(self) -> Tensor | float:
-        """An upper bound of ‖W‖₂: the largest singular value, plus the rounding error of the decomposition."""
-        if self.weight is None:
-            return 1.0
-        weight = self.weight if self.weight.dtype == torch.float64 else self.weight.float()
-        norm: Tensor = torch.linalg.matrix_norm(weight, 2)
-        return (1.0 + 4 * self.channels * torch.finfo(weight.dtype).eps) * norm
-
-    def smoothness(self, graph: Graph) -> Tensor:
-        """``ν = s_max ‖W‖₂² ‖G‖²`` of the potential without its fidelity term."""
-        return max(abs(s) for s in self.sigma.slopes) * self.weight_norm() ** 2 * self.gradient_norm_squared(graph)
-
-    def rate(self, graph: Graph) -> Tensor | float:
-        """``μ − max(0, −s_min) ‖W‖² ‖G‖²``: μ for a monotone σ, less for a redescending one."""
-        dip = self.sigma.weak_convexity
-        return self.mu - dip * self.weight_norm() ** 2 * self.gradient_norm_squared(graph) if dip else self.mu
-
-    def max_step(self, graph: Graph) -> Tensor:
-        """``2/(ν + μ + κ)``; 0 where the rate κ is negative: a redescending σ that the fidelity does not outweigh.
-
-        On a graph without edges every step will do; a large one is returned.
-        """
-        smoothness, rate = self.smoothness(graph), self.rate(graph)
-        step = 2.0 / (smoothness + self.mu + rate).clamp(min=torch.finfo(smoothness.dtype).eps)
-        if isinstance(rate, Tensor):  # chosen by its value without a branch, which no export can take
-            return torch.where(rate < 0, torch.zeros_like(step), step)
-        return step if rate >= 0 else torch.zeros_like(step)
-
-    def lipschitz(self, graph: Graph, step: Tensor | float) -> Tensor | float:
-        """``max(1 − hκ, h(ν + μ) − 1)``, for every step: the eigenvalues of −DX lie in ``[κ, ν + μ]``."""
-        return larger(1.0 - step * self.rate(graph), step * (self.smoothness(graph) + self.mu) - 1.0)
+    def _displacement(self, x: Tensor) -> Tensor:
+        if self.anchor is None:
+            return x
+        check_broadcast("anchor", self.anchor, x, of="the state")
+        return x - self.anchor
 
     @property
-    def uniform(self) -> bool:
-        """Whether it is normalised: ‖G‖² ≤ 2 then on every graph."""
-        return self.normalization != "none"
+    def operator(self) -> Operator:
+        """A."""
+        return self.layer.operator
+
+    @property
+    def sigma(self) -> Activation:
+        """σ."""
+        return self.layer.sigma
+
+    @property
+    def bias(self) -> Tensor | None:
+        """B."""
+        return self.layer.bias
+
+    @property
+    def norm(self) -> Norm:  # type: ignore[override]  # it belongs to the operator
+        """That of the inner product in which A* is the adjoint of A."""
+        return self.operator.input_norm
+
+    @property
+    def certified(self) -> bool:
+        """Whether σ and A are this library's own: the slopes and bounds of others are not proved here."""
+        return self.layer.certified
+
+    def smoothness(self) -> Tensor:
+        """``ν``, a Lipschitz constant of ``A*σ(Ax + b)``."""
+        return torch.as_tensor(smoothness(self.sigma, self.operator.squared_norm_bound()))
+
+    def spectrum(self) -> Spectrum:
+        """The interval that holds the eigenvalues of −DX."""
+        square = torch.as_tensor(self.operator.squared_norm_bound())
+        low = lowest(self.sigma, square, least=torch.as_tensor(self.operator.lower_bound()).to(square) ** 2)
+        high = torch.as_tensor(smoothness(self.sigma, square))
+        if self.expansive:
+            return Spectrum(self.mu - high, torch.as_tensor(self.mu - low, dtype=high.dtype, device=high.device))
+        return Spectrum(self.mu + low, high + self.mu)
+
+    def rate(self) -> Tensor | float:
+        """``κ = μ + min(s_min l², s_min L)``; ``μ − ν`` where it ascends."""
+        return self.spectrum().least
+
+    def max_step(self) -> Tensor:
+        """``2/(ν + μ + κ)``, 0 where κ is negative."""
+        return self.spectrum().max_step()
+
+    def lipschitz(self, step: Tensor | float) -> Tensor:
+        """``max(1 − hκ, h(ν + μ) − 1)``, for every h > 0."""
+        return self.spectrum().lipschitz(step)
+
+    def field_lipschitz(self) -> Tensor:
+        """``ν + μ``; of an ascent, the larger of ``|μ − ν|`` and of what is left of μ at the lowest slope."""
+        return self.spectrum().field_lipschitz()
+
+    def anchored(self, anchor: Tensor) -> VectorField:
+        """The field that is pulled to ``anchor``, with the same operator and σ; itself where μ = 0.
+
+        Gradients pass through the anchor.
+        """
+        if not self.mu:
+            return self
+        return type(self)(
+            self.operator, self.sigma, bias=self.bias, mu=self.mu, anchor=anchor, expansive=self.expansive
+        )
 
     @property
     def anchor_lipschitz(self) -> float:
         """``μ``."""
         return self.mu
 
-    def norm_weight(self, graph: Graph) -> Tensor | None:
-        """The degrees, where :attr:`norm` is ``"l2-degree"``."""
-        return self.degree(graph) if self.norm == "l2-degree" else None
+    def state(self, *, generator: torch.Generator | None = None) -> Tensor:
+        """A random state in float64, standard normal, of a shape that the operator takes.
 
-    def structure_lipschitz(self, graph: Graph, x: Tensor | None = None) -> float:
-        r"""The field's Lipschitz constant in A, for edge weights outside σ.
-
-        Let b be the largest ``‖σ(d)‖`` of a row difference d (:meth:`force`), r_i the change of node i's weights,
-        ``Σ r_i = δ = Σ|ã_ij − a_ij|``; A and Ã are symmetric, so ``r_i ≤ δ/2`` and ``(Σ r_i²)^½ ≤ δ/√2``.
-
-        * ``none``: the field is linear in A, ``‖W‖ b/√2``.
-        * ``degree``: with ``p_ij = a_ij/(d_i + ε)``, ``Σ_j |p̃_ij − p_ij| ≤ 2r_i/(max(d_i, d̃_i) + ε)``; in ℓ∞
-          ``max_i b_i/(d_i + ε)``, in ℓ2-degree ``√2 ‖W‖ max_i b_i/(d_i + ε)^½``.
-        * ``sym``: ``S = diag(d + ε)^-½`` stands on both sides of ``Bᵀ[a σ(BSFW)]Wᵀ``. Moving one pair by 1 along the
-          way from A to Ã changes the force on it, ``√2 ‖W‖ b/√ε``; the left S, half of that; and the right S,
-          ``2 s_max ‖W‖² · max_i ‖F_i‖/(√2 ε)``, which no bound of σ limits: known at a given state only. Half of
-          their sum, since a pair counts twice in δ.
-
-        Inside σ nothing is claimed.
+        Raises:
+            NotImplementedError: where the operator does not say which.
         """
-        if self.placement == "inside":
-            return math.inf
-        with torch.no_grad():
-            weight_norm, largest = float(self.weight_norm()), max(abs(s) for s in self.sigma.slopes)
-            if self.normalization == "sym":
-                if x is None:
-                    return math.inf
-                reach = float(torch.linalg.vector_norm(x, dim=1).max()) if x.numel() else 0.0
-                # Scaled by degrees that no one knows yet: two rows differ by at most 2 max‖F_i‖/√ε.
-                b = min(self.force_bound, largest * weight_norm * 2 * reach / math.sqrt(self.epsilon))
-                direct = math.sqrt(2) * 1.5 * weight_norm * b / math.sqrt(self.epsilon)
-                return (direct + math.sqrt(2) * largest * weight_norm**2 * reach / self.epsilon) / 2
-            b_i = self.force(graph, x)
-            if self.normalization == "none":
-                return float(weight_norm * b_i.max() / math.sqrt(2)) if b_i.numel() else 0.0
-            degree = self.degree(graph)
-            if self.norm == "linf":
-                return float((b_i / degree).max()) if b_i.numel() else 0.0
-            return float(math.sqrt(2) * weight_norm * (b_i / degree.sqrt()).max()) if b_i.numel() else 0.0
+        state = self.layer.state(generator)
+        return super().state(generator=generator) if state is None else state
 
-    def structure_saturation(self, graph: Graph, x: Tensor | None = None) -> tuple[float, float]:
-        r"""Where the flow is divided by the degrees on one side, with edge weights outside σ; else nothing is known.
-
-        ``Σ_j |p̃_ij − p_ij|`` is at most ``2r_i/(d_i + ε)``, as above, and less than ``1 + t_i``, ``t_i = d_i/(d_i +
-        ε)``. In ℓ∞ that is ``s = max_i b_i (1 + t_i)``, or at a state
-        :func:`~contractive_gnn.dynamics.base.pull_limit`. In ℓ2-degree the square of the change is at most
-        ``‖W‖² b² Σ_i (d_i + ε) min(2r_i/(d_i + ε), 1 + t_i)²``: by ``min(u, v)² ≤ uv`` and ``Σ r_i = δ``, ``r = 2 ‖W‖
-        b``, and ``s = ‖W‖ b (Σ_i (d_i + ε)(1 + t_i)²)^½``.
-        """
-        if self.placement == "inside" or self.normalization != "degree":
-            return math.inf, math.inf
-        if graph.num_nodes == 0:
-            return math.inf, 0.0
-        with torch.no_grad():
-            if self.norm == "linf" and x is not None and x.numel():
-                return math.inf, pull_limit(x, -self.field(x, graph, anchor=x), self.sigma)
-            degree = self.degree(graph)
-            both = 2.0 - self.epsilon / degree
-            if self.norm == "linf":
-                return math.inf, self.force_bound * float(both.max())
-            force = float(self.weight_norm()) * float(self.force(graph, x).max())
-            return 2.0 * force, force * float((degree * both.square()).sum().sqrt())
-
-    @property
-    def force_bound(self) -> float:
-        """``sup ‖σ(d)‖`` of a row d: the largest entry in ℓ∞, else the Euclidean norm."""
-        rows = self.norm != "linf" and not self.sigma.group
-        return self.sigma.bound * (math.sqrt(self.channels) if rows else 1.0)
-
-    def force(self, graph: Graph, x: Tensor | None) -> Tensor:
-        """A bound of ``‖σ((F_i − F_j)W)‖`` over *all* nodes j, ``[n]``: ``min(sup‖σ‖, s ‖(F_i − F_j)W‖)``."""
-        bound = graph.edge_weight.new_full((graph.num_nodes,), self.force_bound)
-        if x is None or x.numel() == 0:
-            return bound
-        z = x if self.weight is None else x @ self.weight
-        far = torch.linalg.vector_norm(spread(z), math.inf if self.norm == "linf" else 2, dim=1)
-        return torch.minimum(bound, max(abs(s) for s in self.sigma.slopes) * far)
-
-
-_OWN, _OWN_EULER = methods(GradientFlow, "message"), methods(GradientFlow, "message", "field")
+    def extra_repr(self) -> str:
+        """Show the fidelity and the sign."""
+        return f"mu={self.mu}, expansive={self.expansive}"

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from contractive_gnn.checks import check_whole
 from contractive_gnn.dynamics.base import Dynamics
-from contractive_gnn.dynamics.gradient_flow import GradientFlow
+from contractive_gnn.dynamics.graph_gradient_flow import GraphGradientFlow
 from contractive_gnn.graph import Graph
 
 
 class HamiltonianFlow(Dynamics):
-    r"""The Hamiltonian flow of ``H(q, p) = ‖p‖²/2 + Φ(q)``, with Φ the potential of a :class:`GradientFlow`.
+    r"""The Hamiltonian flow of ``H(q, p) = ‖p‖²/2 + Φ(q)``, with Φ the potential of a :class:`GraphGradientFlow`.
 
     .. math::
         \dot q = p, \qquad \dot p = -\nabla\Phi(q)
@@ -28,13 +28,14 @@ class HamiltonianFlow(Dynamics):
 
     Args:
         channels: number of feature channels, even.
-        **flow: arguments of :class:`GradientFlow`, whose norm must be ``"l2"``: normalisation ``"sym"`` or ``"none"``.
+        **flow: arguments of :class:`GraphGradientFlow`, whose norm must be ``"l2"``: normalisation ``"sym"`` or
+            ``"none"``.
 
     Shapes:
         state ``[n, channels]``.
 
     Raises:
-        ValueError: for an odd number of channels, another norm, or as :class:`GradientFlow`.
+        ValueError: for an odd number of channels, another norm, or as :class:`GraphGradientFlow`.
     """
 
     norm = "l2"
@@ -44,7 +45,7 @@ class HamiltonianFlow(Dynamics):
         check_whole("channels", channels, least=2)
         if channels % 2:
             raise ValueError(f"channels must be even (positions and momenta), got {channels!r}")
-        self.descent = GradientFlow(channels // 2, **flow)
+        self.descent = GraphGradientFlow(channels // 2, **flow)
         if self.descent.norm != "l2":
             raise ValueError(
                 f"a Hamiltonian flow needs a symmetric Hessian: normalization 'sym' or 'none', got "

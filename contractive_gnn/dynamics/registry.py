@@ -15,7 +15,7 @@ from contractive_gnn.dynamics.ascent import GradientAscent
 from contractive_gnn.dynamics.base import Dynamics
 from contractive_gnn.dynamics.coupled import CoupledFlow
 from contractive_gnn.dynamics.diffusion import Diffusion
-from contractive_gnn.dynamics.gradient_flow import GradientFlow
+from contractive_gnn.dynamics.graph_gradient_flow import GraphGradientFlow
 from contractive_gnn.dynamics.hamiltonian import HamiltonianFlow
 from contractive_gnn.dynamics.implicit import ImplicitFlow
 from contractive_gnn.names import unknown
@@ -69,28 +69,28 @@ def build(name: str, channels: int, **hyperparameters: object) -> Dynamics:
     return DYNAMICS.get(name)(channels, **hyperparameters)
 
 
-register("gradient-flow")(GradientFlow)
+register("gradient-flow")(GraphGradientFlow)
 
 
 @register("gradient-flow-linear")
-def _(channels: int, **flow: object) -> GradientFlow:
-    return GradientFlow(channels, **{"sigma": "identity", "mu": 0.1, **flow})  # type: ignore[arg-type]
+def _(channels: int, **flow: object) -> GraphGradientFlow:
+    return GraphGradientFlow(channels, **{"sigma": "identity", "mu": 0.1, **flow})  # type: ignore[arg-type]
 
 
 @register("gradient-flow-degree")
-def _(channels: int, **flow: object) -> GradientFlow:
-    return GradientFlow(channels, **{"normalization": "degree", "mu": 0.1, **flow})  # type: ignore[arg-type]
+def _(channels: int, **flow: object) -> GraphGradientFlow:
+    return GraphGradientFlow(channels, **{"normalization": "degree", "mu": 0.1, **flow})  # type: ignore[arg-type]
 
 
 @register("gradient-flow-unnormalised")
-def _(channels: int, **flow: object) -> GradientFlow:
-    return GradientFlow(channels, **{"normalization": "none", "sigma": "group-huber", **flow})  # type: ignore[arg-type]
+def _(channels: int, **flow: object) -> GraphGradientFlow:
+    return GraphGradientFlow(channels, **{"normalization": "none", "sigma": "group-huber", **flow})  # type: ignore[arg-type]
 
 
 @register("redescending-flow")
-def _(channels: int, **flow: object) -> GradientFlow:
+def _(channels: int, **flow: object) -> GraphGradientFlow:
     # slopes down to −1 and ‖G‖² ≤ 2, so it contracts for μ > 2
-    return GradientFlow(channels, **{"sigma": "group-mcp", "mu": 2.1, "weight": False, **flow})  # type: ignore[arg-type]
+    return GraphGradientFlow(channels, **{"sigma": "group-mcp", "mu": 2.1, "weight": False, **flow})  # type: ignore[arg-type]
 
 
 @register("diffusion")

@@ -15,9 +15,9 @@ from torch_geometric.nn import MessagePassing
 from contractive_gnn import inputs
 from contractive_gnn.activations import Activation, activation
 from contractive_gnn.checks import check_flag, check_real, check_whole, check_widths
-from contractive_gnn.dynamics import Adjacency, AdjacencyFlow, GradientFlow
+from contractive_gnn.dynamics import Adjacency, AdjacencyFlow, GraphGradientFlow
 from contractive_gnn.dynamics.adjacency import Form
-from contractive_gnn.dynamics.gradient_flow import Normalization, Placement
+from contractive_gnn.dynamics.graph_gradient_flow import Normalization, Placement
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn.arguments import check_features, edge_list, widened
 from contractive_gnn.nn.batch import graph_by_graph
@@ -30,7 +30,7 @@ from contractive_gnn.trainable import HasRoles
 Condition = Literal["corrected", "printed"]
 
 
-class CoupledConv(GradientFlow):
+class CoupledConv(GraphGradientFlow):
     r"""One step of the coupled flow: the features on the current adjacency, then the adjacency itself.
 
     .. math::
@@ -44,19 +44,20 @@ class CoupledConv(GradientFlow):
         step: h. At most the condition's bound is taken.
         condition: ``"corrected"``: ``h ≤ 2/(s_max ‖W‖₂² ‖G(A)‖²)``, the feature step is provably non-expansive for a
             fixed A; ``"printed"``: ``h ≤ 2/‖W‖₂²`` as in the paper, which does not suffice.
-        sigma: see :class:`GradientFlow`.
-        placement: see :class:`GradientFlow`; ``"inside"`` in the paper.
-        normalization: see :class:`GradientFlow`; ``"none"`` in the paper. With ``"degree"`` the corrected condition
-            does not depend on the graph, where the largest degree of an unnormalised one would slow every node.
+        sigma: see :class:`GraphGradientFlow`.
+        placement: see :class:`GraphGradientFlow`; ``"inside"`` in the paper.
+        normalization: see :class:`GraphGradientFlow`; ``"none"`` in the paper. With ``"degree"`` the corrected
+            condition does not depend on the graph, where the largest degree of an unnormalised one would slow every
+            node.
         adjacency_flow: the flow of A, or None to keep A (the paper's ``noAdj``).
-        **flow: arguments of :class:`GradientFlow`.
+        **flow: arguments of :class:`GraphGradientFlow`.
 
     Shapes:
         ``x`` ``[n, c]``; the adjacency in O(|E| + n).
     """
 
     # PyG compiles propagate for each class, and keeps the inherited one for explainers: here that would be the compiled
-    # one of GradientFlow, which ignores their masks.
+    # one of GraphGradientFlow, which ignores their masks.
     propagate = MessagePassing.propagate
 
     def __init__(
@@ -159,8 +160,8 @@ class CSGNN(nn.Module, HasRoles, HasGradientSurrogate):
             whose adjacency is kept the two are the same model, but inside an absent edge has no gradient.
         mu: strength of the pull to F⁽⁰⁾ (0 in the paper).
         weight: learn W (as in the paper), or keep W = I.
-        normalization: see :class:`~contractive_gnn.dynamics.GradientFlow`; ``"none"`` in the paper.
-        epsilon: see :class:`~contractive_gnn.dynamics.GradientFlow`.
+        normalization: see :class:`~contractive_gnn.dynamics.GraphGradientFlow`; ``"none"`` in the paper.
+        epsilon: see :class:`~contractive_gnn.dynamics.GraphGradientFlow`.
 
     Raises:
         ValueError: for a value out of its range, or one that the others leave unread.

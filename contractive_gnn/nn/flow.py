@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from contractive_gnn import inputs
 from contractive_gnn.activations import activation
 from contractive_gnn.checks import check_real, check_whole, check_widths
-from contractive_gnn.dynamics import Diffusion, Dynamics, GradientFlow, VectorField
+from contractive_gnn.dynamics import Diffusion, Dynamics, GraphGradientFlow, VectorField
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn.arguments import check_features, check_field, check_floating, edge_list, widened
 from contractive_gnn.nn.batch import graph_by_graph
@@ -291,9 +291,11 @@ def gradient_flow(
     weight: bool = False,
     **flow: Any,
 ) -> FlowGNN:
-    """The ℓ2 gradient flow with the edge weights outside σ (:class:`GradientFlow`) as a model, on hidden channels."""
+    """The ℓ2 gradient flow with the edge weights outside σ (:class:`GraphGradientFlow`) as a model, on hidden
+    channels.
+    """
     check_whole("hidden", hidden, least=1)
-    dynamics = GradientFlow(hidden, sigma=activation(sigma, threshold=threshold), mu=mu, weight=weight, **flow)
+    dynamics = GraphGradientFlow(hidden, sigma=activation(sigma, threshold=threshold), mu=mu, weight=weight, **flow)
     conv = FlowConv(dynamics, num_steps=num_steps, step=step)
     return FlowGNN(in_channels, out_channels, conv, hidden=hidden, dropout=dropout)
 

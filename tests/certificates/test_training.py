@@ -105,7 +105,7 @@ def test_what_cannot_be_trained_is_refused(data: Data) -> None:
     model = linf_diffusion(8, 3)
     with pytest.raises(ValueError, match="weight must be at least 0 and at most 1"):
         fit_certified(model, data, flips=budget(data), weight=1.5)
-    with pytest.raises(ValueError, match="not for GradientFlow"):
+    with pytest.raises(ValueError, match="not for GraphGradientFlow"):
         fit_certified(nn.build("gradient-flow", 8, 3), data, flips=budget(data))  # type: ignore[arg-type]
     lacking = data.clone()
     lacking.val_mask = None

@@ -3,7 +3,7 @@
 import pytest
 
 from contractive_gnn.activations import LeakyReLU
-from contractive_gnn.dynamics import AdjacencyFlow, CoupledFlow, Diffusion, GradientFlow
+from contractive_gnn.dynamics import AdjacencyFlow, CoupledFlow, Diffusion, GraphGradientFlow
 
 
 def adjacency(**options: object) -> AdjacencyFlow:
@@ -12,7 +12,7 @@ def adjacency(**options: object) -> AdjacencyFlow:
 
 def test_parts_for_which_nothing_is_proved_are_refused() -> None:
     with pytest.raises(ValueError, match="whose constants no graph changes"):
-        CoupledFlow(GradientFlow(2, normalization="none"), adjacency())
+        CoupledFlow(GraphGradientFlow(2, normalization="none"), adjacency())
     with pytest.raises(ValueError, match="with a bounded activation"):
         CoupledFlow(Diffusion(sigma="identity"), adjacency())
     with pytest.raises(ValueError, match="certified in vec-l1"):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from contractive_gnn.dynamics import Diffusion, Dynamics, GradientFlow, HamiltonianFlow, ImplicitFlow, OnGraph
+from contractive_gnn.dynamics import Diffusion, Dynamics, GraphGradientFlow, HamiltonianFlow, ImplicitFlow, OnGraph
 from contractive_gnn.graph import Graph
 from contractive_gnn.norms import L2, lipschitz_adversarial, number
 from contractive_gnn.testing.claims import randomised
@@ -18,9 +18,9 @@ from contractive_gnn.testing.graphs import battery, complete_bipartite, random_w
 
 GRAPH = random_weighted(7, seed=3)
 MADE: dict[str, Callable[[], Dynamics]] = {
-    "gradient flow": lambda: GradientFlow(4, mu=0.4),
-    "degree": lambda: GradientFlow(4, mu=0.4, normalization="degree"),
-    "unnormalised": lambda: GradientFlow(4, sigma="group-huber", normalization="none"),
+    "gradient flow": lambda: GraphGradientFlow(4, mu=0.4),
+    "degree": lambda: GraphGradientFlow(4, mu=0.4, normalization="degree"),
+    "unnormalised": lambda: GraphGradientFlow(4, sigma="group-huber", normalization="none"),
     "diffusion": Diffusion,
     "hamiltonian": lambda: HamiltonianFlow(4, mu=0.2),
     "implicit": lambda: ImplicitFlow(4),
@@ -77,7 +77,7 @@ def test_its_own_constant_is_that_of_the_field(name: str, graph: str) -> None:
 
 def test_its_own_constant_is_attained_by_a_linear_flow_on_a_regular_graph() -> None:
     """−2x along the sign vector of K3,3 with all degrees equal: ``L = 2`` up to ε, as far as 0 steps contract."""
-    field = GradientFlow(1, sigma="identity", weight=False, epsilon=1e-9).on(complete_bipartite(3, 3))
+    field = GraphGradientFlow(1, sigma="identity", weight=False, epsilon=1e-9).on(complete_bipartite(3, 3))
     found = lipschitz_adversarial(field, draw(6, 1), norm="l2", restarts=4, steps=40)
     assert found.value == pytest.approx(number(field.field_lipschitz()), rel=1e-6)
     assert found.value > 0.99 * 2.0
@@ -89,7 +89,7 @@ def test_an_expansion_has_no_constant_of_its_own() -> None:
 
 def test_training_moves_its_constants() -> None:
     """What is computed from learned weights is asked for anew: an old step would not contract."""
-    dynamics = GradientFlow(4, normalization="none").double()
+    dynamics = GraphGradientFlow(4, normalization="none").double()
     field = dynamics.on(GRAPH)
     before = number(field.max_step())
     with torch.no_grad():
@@ -103,7 +103,7 @@ def test_training_moves_its_constants() -> None:
 
 
 def test_its_graph_is_no_part_of_its_state_and_moves_with_it() -> None:
-    field = GradientFlow(4, mu=0.3).on(Graph.of(draw(7, 4).float(), GRAPH.edge_index), draw(7, 4).float())
+    field = GraphGradientFlow(4, mu=0.3).on(Graph.of(draw(7, 4).float(), GRAPH.edge_index), draw(7, 4).float())
     assert set(field.state_dict()) == {"dynamics.weight"}
     wide = field.double()
     assert wide.graph.edge_weight.dtype == torch.float64
@@ -129,7 +129,7 @@ def test_a_state_needs_an_anchor_to_be_drawn() -> None:
 
 
 def test_it_is_made_inside_compiled_code() -> None:
-    dynamics, x = GradientFlow(4, mu=0.3, normalization="degree").double(), draw(7, 4)
+    dynamics, x = GraphGradientFlow(4, mu=0.3, normalization="degree").double(), draw(7, 4)
 
     def f(y: Tensor, weight: Tensor) -> Tensor:
         field: OnGraph = dynamics.on(Graph(GRAPH.edge_index, weight, 7), y)
@@ -141,5 +141,5 @@ def test_it_is_made_inside_compiled_code() -> None:
 
 
 def test_without_weights_its_norm_is_the_plain_one() -> None:
-    assert GradientFlow(4).on(GRAPH).norm == L2
-    assert str(GradientFlow(4, normalization="degree").on(GRAPH).norm) == "l2-degree"
+    assert GraphGradientFlow(4).on(GRAPH).norm == L2
+    assert str(GraphGradientFlow(4, normalization="degree").on(GRAPH).norm) == "l2-degree"

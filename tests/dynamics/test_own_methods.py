@@ -15,7 +15,7 @@ from contractive_gnn.dynamics import (
     AdjacencyFlow,
     Diffusion,
     Dynamics,
-    GradientFlow,
+    GraphGradientFlow,
     HamiltonianFlow,
     ImplicitFlow,
 )
@@ -26,15 +26,15 @@ EDGES = torch.tensor([[0, 1, 1, 2, 2, 0, 2, 3], [1, 0, 2, 1, 0, 2, 3, 2]])
 X = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
 
 
-def flow() -> GradientFlow:
-    return GradientFlow(3, sigma="huber", weight=False)
+def flow() -> GraphGradientFlow:
+    return GraphGradientFlow(3, sigma="huber", weight=False)
 
 
 def diffusion() -> Diffusion:
     return Diffusion(sigma="huber", mu=0.0)
 
 
-class DoubledFlow(GradientFlow):
+class DoubledFlow(GraphGradientFlow):
     def message(self, z_i: Tensor, z_j: Tensor, a: Tensor) -> Tensor:
         return 2 * super().message(z_i, z_j, a)
 
@@ -44,12 +44,12 @@ class DoubledDiffusion(Diffusion):
         return 2 * super().message(x_i, x_j, p)
 
 
-class UpdatedFlow(GradientFlow):
+class UpdatedFlow(GraphGradientFlow):
     def update(self, inputs: Tensor) -> Tensor:
         return 2 * inputs
 
 
-class PropagatingFlow(GradientFlow):
+class PropagatingFlow(GraphGradientFlow):
     def propagate(self, *given: Any, **named: Any) -> Tensor:  # type: ignore[override]
         return 2 * super().propagate(*given, **named)  # type: ignore[no-any-return]
 
@@ -118,7 +118,7 @@ def test_a_hook_that_is_removed_leaves_the_compiled_numbers() -> None:
     assert torch.equal(field.field(X, graph), before)
 
 
-class SteepField(GradientFlow):
+class SteepField(GraphGradientFlow):
     def field(self, x: Tensor, graph: Graph, **rest: Any) -> Tensor:  # type: ignore[override]
         return 2 * super().field(x, graph, **rest)
 
@@ -131,18 +131,20 @@ def test_a_layer_integrates_a_field_of_ones_own() -> None:
 def test_a_weight_is_learned_or_not() -> None:
     for operator in (torch.nn.Conv2d(4, 4, 3), torch.eye(4), "identity", 1):
         with pytest.raises(TypeError, match="weight says whether a matrix W is learned, True or False"):
-            GradientFlow(4, weight=operator)  # type: ignore[arg-type]
+            GraphGradientFlow(4, weight=operator)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("field", [GradientFlow(2), GradientFlow(2, weight=False), HamiltonianFlow(4, weight=False)])
+@pytest.mark.parametrize(
+    "field", [GraphGradientFlow(2), GraphGradientFlow(2, weight=False), HamiltonianFlow(4, weight=False)]
+)
 def test_the_constants_are_for_the_channels_that_were_given(field: Dynamics) -> None:
     graph = Graph.of(X, EDGES)
-    with pytest.raises(ValueError, match=r"GradientFlow takes a state of shape \[4, 2\], .* got \[4, 3\]"):
+    with pytest.raises(ValueError, match=r"GraphGradientFlow takes a state of shape \[4, 2\], .* got \[4, 3\]"):
         field.field(torch.ones(4, 6 if isinstance(field, HamiltonianFlow) else 3), graph)
 
 
 @pytest.mark.parametrize(
-    "field", [GradientFlow(3), GradientFlow(3, weight=False, sigma="huber"), Diffusion(), ImplicitFlow(3)]
+    "field", [GraphGradientFlow(3), GraphGradientFlow(3, weight=False, sigma="huber"), Diffusion(), ImplicitFlow(3)]
 )
 @pytest.mark.parametrize("shape", [(4, 4, 3), (2, 4, 3), (5, 3), (3,)])
 def test_no_other_axis_is_taken_for_the_nodes(field: Dynamics, shape: tuple[int, ...]) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from contractive_gnn.dynamics import Diffusion, GradientFlow
+from contractive_gnn.dynamics import Diffusion, GraphGradientFlow
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import (
     SCHEMES,
@@ -207,7 +207,7 @@ def test_the_diffusion_contracts_in_the_max_norm_at_the_radius(scheme: str, seed
 def test_the_gradient_flow_contracts_in_l2_at_the_radius(scheme: str, seed: int, mu: float) -> None:
     generator = torch.Generator().manual_seed(seed)
     graph = random_graph(6, generator)
-    flow = GradientFlow(2, sigma="tanh", mu=mu, normalization="none").double()
+    flow = GraphGradientFlow(2, sigma="tanh", mu=mu, normalization="none").double()
     limit = float(flow.max_step(graph).detach())
     h = min(SOLVERS[scheme].radius("l2"), 2.0) * limit
     bound = contraction_factor(h, mu, max_euler_step=limit, scheme=scheme, norm="l2")
@@ -376,7 +376,7 @@ def test_substeps_are_short_enough_and_no_more_than_needed(total: float, limit: 
 
 def test_substeps_of_a_field() -> None:
     graph = random_graph(5, torch.Generator().manual_seed(0))
-    flow = GradientFlow(2, mu=0.1)
+    flow = GraphGradientFlow(2, mu=0.1)
     n = num_substeps(3.0, flow.max_step(graph), scheme="rk4", norm=flow.norm)
     assert 3.0 / n <= float(flow.max_step(graph).detach()) < 3.0 / (n - 1)
     assert num_substeps(1e6, 1e-3, scheme="implicit-euler", norm="linf") == 1

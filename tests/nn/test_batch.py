@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.utils import erdos_renyi_graph
 
-from contractive_gnn.dynamics import Diffusion, GradientAscent, GradientFlow, ImplicitFlow
+from contractive_gnn.dynamics import Diffusion, GradientAscent, GraphGradientFlow, ImplicitFlow
 from contractive_gnn.nn import AlternatingConv, EquilibriumConv, FlowConv, build
 from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.nn.similarity import Similarity, SimilarityWeights
@@ -53,10 +53,10 @@ def test_a_model_answers_each_graph_as_if_it_were_alone(graphs: list[Data], name
 @pytest.mark.parametrize(
     "layer",
     [
-        FlowConv(GradientFlow(10, normalization="none", weight=False)),
+        FlowConv(GraphGradientFlow(10, normalization="none", weight=False)),
         FlowConv(Diffusion(), scheme="heun"),
         EquilibriumConv(ImplicitFlow(10)),
-        AlternatingConv(GradientFlow(10, mu=1.0, weight=False), GradientAscent(10, weight=False)),
+        AlternatingConv(GraphGradientFlow(10, mu=1.0, weight=False), GradientAscent(10, weight=False)),
         Similarity(rank=4),
         Similarity(rank=4, source="structure"),
     ],

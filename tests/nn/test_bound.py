@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from contractive_gnn import datasets
 from contractive_gnn.attacks.base import flip_edges
-from contractive_gnn.dynamics import Diffusion, Dynamics, GradientAscent, GradientFlow, ImplicitFlow
+from contractive_gnn.dynamics import Diffusion, Dynamics, GradientAscent, GraphGradientFlow, ImplicitFlow
 from contractive_gnn.graph import Graph
 from contractive_gnn.inputs import InputError
 from contractive_gnn.nn import CSGNN, AlternatingConv, EquilibriumConv, FlowConv, FlowGNN, Linear, build
@@ -203,7 +203,7 @@ def test_no_bound_is_given_on_a_graph_outside_the_proof(what: str) -> None:
         with pytest.raises(InputError, match=message):
             build(name, 5, 2, hidden=4).double().lipschitz(x, edges, weight)  # type: ignore[operator]
     bare = Graph.of(x, edges, weight)
-    alternating = AlternatingConv(GradientFlow(5, mu=0.5), GradientAscent(5)).double()
+    alternating = AlternatingConv(GraphGradientFlow(5, mu=0.5), GradientAscent(5)).double()
     for layer in (FlowConv(Diffusion()), EquilibriumConv(Diffusion(mu=0.5)), alternating):
         with pytest.raises(InputError, match=message):
             layer.lipschitz(bare)  # type: ignore[operator]
@@ -350,12 +350,12 @@ FIELDS: dict[str, Callable[[], Dynamics]] = {
     "diffusion": lambda: Diffusion(sigma="huber", mu=0.3),
     "diffusion, linear": lambda: Diffusion(sigma="identity", mu=0.3),
     "diffusion, redescending": lambda: Diffusion(sigma="log-sum", mu=0.3),
-    "divided by degrees, linf": lambda: GradientFlow(
+    "divided by degrees, linf": lambda: GraphGradientFlow(
         4, sigma="tanh", normalization="degree", weight=False, mu=0.1, epsilon=0.5
     ),
-    "divided by degrees, l2": lambda: GradientFlow(4, sigma="huber", normalization="degree", mu=0.1),
-    "group, l2": lambda: GradientFlow(4, sigma="group-huber", normalization="degree", weight=False, mu=0.1),
-    "sym": lambda: GradientFlow(4, sigma="tanh", mu=0.1),
+    "divided by degrees, l2": lambda: GraphGradientFlow(4, sigma="huber", normalization="degree", mu=0.1),
+    "group, l2": lambda: GraphGradientFlow(4, sigma="group-huber", normalization="degree", weight=False, mu=0.1),
+    "sym": lambda: GraphGradientFlow(4, sigma="tanh", mu=0.1),
     "implicit": lambda: ImplicitFlow(4),
 }
 
@@ -384,7 +384,7 @@ def test_with_a_limit_of_four_fifths_it_is_exceeded(field: str) -> None:
 
 def test_the_root_is_attained_where_a_heavy_edge_hid_two_light_ones() -> None:
     """Path 2–0–1–3: without its middle edge both ends are pulled the other way. A root of four fifths is too small."""
-    flow = GradientFlow(4, sigma="group-huber", normalization="degree", weight=False, epsilon=0.01).double()
+    flow = GraphGradientFlow(4, sigma="group-huber", normalization="degree", weight=False, epsilon=0.01).double()
     edges = torch.tensor([[2, 0, 1, 0, 1, 3], [0, 1, 3, 2, 0, 1]])
     weight = torch.tensor([1.0, 40.0, 1.0, 1.0, 40.0, 1.0], dtype=torch.float64)
     before, after = (Graph(edges, w, 4) for w in (weight, weight.masked_fill(weight == 40.0, 0.0)))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from contractive_gnn.dynamics import Diffusion, GradientAscent, GradientFlow, ImplicitFlow
+from contractive_gnn.dynamics import Diffusion, GradientAscent, GraphGradientFlow, ImplicitFlow
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn import AlternatingConv
 from contractive_gnn.norms import lipschitz_adversarial
@@ -12,7 +12,7 @@ from contractive_gnn.testing.graphs import battery, complete_bipartite
 
 def layer(bound: float = 1.0, mu: float = 0.5, sigma: str = "identity") -> AlternatingConv:
     torch.manual_seed(0)
-    contracting = GradientFlow(2, sigma=sigma, mu=mu, weight=False, normalization="sym", epsilon=1e-9)
+    contracting = GraphGradientFlow(2, sigma=sigma, mu=mu, weight=False, normalization="sym", epsilon=1e-9)
     expanding = GradientAscent(2, sigma=sigma, weight=True, normalization="sym", epsilon=1e-9)
     return AlternatingConv(contracting, expanding, num_pairs=3, bound=bound).double()
 
@@ -80,13 +80,13 @@ def test_a_step_that_contracts_to_a_point_is_no_reason_to_expand_without_end() -
 def test_errors_say_what_was_expected() -> None:
     with pytest.raises(ValueError, match="one norm that no weights change, got linf and l2"):
         AlternatingConv(Diffusion(), GradientAscent(2))
-    conv = AlternatingConv(GradientFlow(2, mu=0.0), GradientAscent(2))
+    conv = AlternatingConv(GraphGradientFlow(2, mu=0.0), GradientAscent(2))
     graph = complete_bipartite(1, 1)
     with pytest.raises(ValueError, match="does not contract on this graph"):
         conv(torch.zeros(2, 2), graph.edge_index)
     with pytest.raises(ValueError, match="above the bound 0"):
         layer(0.01).lipschitz(graph)
     with pytest.raises(ValueError, match="num_pairs must be at least 1"):
-        AlternatingConv(GradientFlow(2), GradientAscent(2), num_pairs=0)
+        AlternatingConv(GraphGradientFlow(2), GradientAscent(2), num_pairs=0)
     with pytest.raises(ValueError, match="bound must be positive, got"):
-        AlternatingConv(GradientFlow(2), GradientAscent(2), bound=0.0)
+        AlternatingConv(GraphGradientFlow(2), GradientAscent(2), bound=0.0)

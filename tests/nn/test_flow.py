@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from contractive_gnn import datasets
-from contractive_gnn.dynamics import Diffusion, GradientFlow, VectorField
+from contractive_gnn.dynamics import Diffusion, GraphGradientFlow, VectorField
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import SCHEMES, RungeKutta, solver
 from contractive_gnn.nn import Flow, FlowConv
@@ -39,7 +39,7 @@ def test_euler_is_what_it_says(graph: Graph) -> None:
 @given(seed=st.integers(0, 2**31))
 def test_a_constrained_layer_never_expands_in_its_input(graph: Graph, scheme: str, seed: int) -> None:
     """The anchor moves with the input: 1 is the constant of the docstring for a monotone σ, in the field's norm."""
-    fields = [GradientFlow(4, sigma="group-huber", mu=0.3, weight=False)]
+    fields = [GraphGradientFlow(4, sigma="group-huber", mu=0.3, weight=False)]
     if scheme != "rk4":
         fields.append(Diffusion(threshold=0.5, mu=0.3))  # type: ignore[arg-type]
     generator = torch.Generator().manual_seed(seed)
@@ -64,7 +64,7 @@ def test_errors_say_what_was_expected(graph: Graph) -> None:
     with pytest.raises(ValueError, match="no contractive step with rk4 on this graph"):
         FlowConv(Diffusion(), scheme="rk4")(x, graph.edge_index)
     with pytest.raises(ValueError, match="no contractive step with euler on this graph"):
-        FlowConv(GradientFlow(4, sigma="group-mcp")).double()(x, graph.edge_index)
+        FlowConv(GraphGradientFlow(4, sigma="group-mcp")).double()(x, graph.edge_index)
     with pytest.raises(ValueError, match="scheme must be explicit, got 'implicit-euler'"):
         FlowConv(Diffusion(), scheme="implicit-euler")
     with pytest.raises(ValueError, match="an unconstrained layer needs a step"):
@@ -135,7 +135,7 @@ def test_a_step_beyond_the_condition_has_no_constant() -> None:
 
 def test_a_flow_on_a_graph_is_the_layer_on_that_graph(graph: Graph) -> None:
     x = torch.randn(30, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    for dynamics in (Diffusion(threshold=0.5), GradientFlow(4, mu=0.2, normalization="degree").double()):
+    for dynamics in (Diffusion(threshold=0.5), GraphGradientFlow(4, mu=0.2, normalization="degree").double()):
         for scheme in ("euler", "heun", "ssprk3"):
             conv = FlowConv(dynamics, num_steps=3, scheme=scheme)
             flow = Flow(dynamics.on(graph), num_steps=3, scheme=scheme)
@@ -176,7 +176,7 @@ def test_a_flow_trains_its_field_and_its_step(graph: Graph) -> None:
 
 
 def test_a_flow_is_compiled_and_exported_whole(graph: Graph) -> None:
-    dynamics = GradientFlow(4, mu=0.3, normalization="degree").double()
+    dynamics = GraphGradientFlow(4, mu=0.3, normalization="degree").double()
     x = torch.randn(30, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     for layer, args in (
         (Flow(dynamics.on(graph), num_steps=3), (x,)),

@@ -14,7 +14,14 @@ from torch.utils.checkpoint import checkpoint
 
 from contractive_gnn import kernels
 from contractive_gnn.activations import GroupMCP
-from contractive_gnn.dynamics import Adjacency, AdjacencyFlow, Diffusion, GradientAscent, GradientFlow, ImplicitFlow
+from contractive_gnn.dynamics import (
+    Adjacency,
+    AdjacencyFlow,
+    Diffusion,
+    GradientAscent,
+    GraphGradientFlow,
+    ImplicitFlow,
+)
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn import (
     AlternatingConv,
@@ -56,15 +63,21 @@ class Coupled(nn.Module):
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "flow": lambda: FlowConv(Diffusion(sigma="huber", threshold=0.3)),
-    "flow-inside": lambda: FlowConv(GradientFlow(FEATURES, sigma="huber", placement="inside", mu=0.2)),
+    "flow-inside": lambda: FlowConv(GraphGradientFlow(FEATURES, sigma="huber", placement="inside", mu=0.2)),
     "flow-inside-fixed-weight": lambda: FlowConv(
-        GradientFlow(FEATURES, sigma="huber", placement="inside", normalization="none", weight=False)
+        GraphGradientFlow(FEATURES, sigma="huber", placement="inside", normalization="none", weight=False)
     ),
-    "flow-heun": lambda: FlowConv(GradientFlow(FEATURES, sigma="group-huber", mu=0.2, weight=False), scheme="heun"),
-    "flow-learned-threshold": lambda: FlowConv(GradientFlow(FEATURES, sigma=GroupMCP(4.0, learnable=True), mu=3.0)),
+    "flow-heun": lambda: FlowConv(
+        GraphGradientFlow(FEATURES, sigma="group-huber", mu=0.2, weight=False), scheme="heun"
+    ),
+    "flow-learned-threshold": lambda: FlowConv(
+        GraphGradientFlow(FEATURES, sigma=GroupMCP(4.0, learnable=True), mu=3.0)
+    ),
     "equilibrium": lambda: EquilibriumConv(ImplicitFlow(FEATURES, sigma="tanh"), max_iterations=5000),
-    "equilibrium-flow": lambda: EquilibriumConv(GradientFlow(FEATURES, mu=0.8), max_iterations=5000),
-    "alternating": lambda: AlternatingConv(GradientFlow(FEATURES, mu=0.5), GradientAscent(FEATURES, sigma="softsign")),
+    "equilibrium-flow": lambda: EquilibriumConv(GraphGradientFlow(FEATURES, mu=0.8), max_iterations=5000),
+    "alternating": lambda: AlternatingConv(
+        GraphGradientFlow(FEATURES, mu=0.5), GradientAscent(FEATURES, sigma="softsign")
+    ),
     "coupled": Coupled,
     "similarity": Similarity,
     "rung": RUNGConv,

@@ -20,7 +20,7 @@ from torch_geometric.utils import to_torch_coo_tensor, to_torch_csr_tensor
 
 from contractive_gnn import datasets, nn
 from contractive_gnn.activations import Huber
-from contractive_gnn.dynamics import Diffusion, GradientAscent, GradientFlow, ImplicitFlow
+from contractive_gnn.dynamics import Diffusion, GradientAscent, GraphGradientFlow, ImplicitFlow
 from contractive_gnn.inputs import InputError
 from contractive_gnn.nn.deeprobust import DEEPROBUST_MODELS
 
@@ -41,9 +41,13 @@ GRAPH = [name for name in NAMES if nn.MODELS.get(name) is not nn.MLP]
 
 LAYERS: dict[str, Callable[[], torch.nn.Module]] = {
     "flow-diffusion": lambda: nn.FlowConv(Diffusion(), num_steps=2),
-    "flow-gradient": lambda: nn.FlowConv(GradientFlow(FEATURES, placement="inside", normalization="none"), num_steps=2),
+    "flow-gradient": lambda: nn.FlowConv(
+        GraphGradientFlow(FEATURES, placement="inside", normalization="none"), num_steps=2
+    ),
     "flow-learned": lambda: nn.FlowConv(Diffusion(sigma=Huber(0.5, learnable=True)), num_steps=2, scheme="ssprk3"),
-    "alternating": lambda: nn.AlternatingConv(GradientFlow(FEATURES, mu=0.5), GradientAscent(FEATURES), num_pairs=2),
+    "alternating": lambda: nn.AlternatingConv(
+        GraphGradientFlow(FEATURES, mu=0.5), GradientAscent(FEATURES), num_pairs=2
+    ),
     "equilibrium": lambda: nn.EquilibriumConv(Diffusion(mu=0.3)),
     "equilibrium-implicit": lambda: nn.EquilibriumConv(ImplicitFlow(FEATURES)),
     "elastic-conv": lambda: nn.ElasticConv(num_steps=2),

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contractive_gnn.dynamics import Diffusion, GradientFlow, ImplicitFlow
+from contractive_gnn.dynamics import Diffusion, GraphGradientFlow, ImplicitFlow
 from contractive_gnn.integrators import ConvergenceError, fixed_point
 from contractive_gnn.nn import EquilibriumConv
 from contractive_gnn.norms import lipschitz_adversarial
@@ -74,7 +74,7 @@ def test_its_constant_is_attained() -> None:
 
 
 def test_with_a_gradient_flow_it_is_the_proximal_point() -> None:
-    field = GradientFlow(3, sigma="huber", mu=0.5, weight=False).double()
+    field = GraphGradientFlow(3, sigma="huber", mu=0.5, weight=False).double()
     u = draw(7, 3)
     x = EquilibriumConv(field, max_iterations=5000)(u, GRAPH.edge_index, GRAPH.edge_weight)
     assert float(field.field(x, GRAPH, anchor=u).abs().max()) < 1e-10
@@ -94,7 +94,7 @@ def test_an_expansion_has_no_fixed_point_to_find() -> None:
 
 
 def test_its_gradient_can_be_differentiated_again_and_again() -> None:
-    conv = EquilibriumConv(GradientFlow(2, mu=0.9).double(), max_iterations=5000)
+    conv = EquilibriumConv(GraphGradientFlow(2, mu=0.9).double(), max_iterations=5000)
     u, weight = draw(7, 2).requires_grad_(), GRAPH.edge_weight.clone().requires_grad_()
     point = (u, weight, *conv.parameters())
     directions = [draw(*t.shape, seed=1) for t in point]

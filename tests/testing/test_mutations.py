@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from contractive_gnn.activations import Huber
-from contractive_gnn.dynamics import AdjacencyFlow, Diffusion, Dynamics, GradientFlow, ImplicitFlow, registry
+from contractive_gnn.dynamics import AdjacencyFlow, Diffusion, Dynamics, GraphGradientFlow, ImplicitFlow, registry
 from contractive_gnn.dynamics.ascent import GradientAscent
 from contractive_gnn.dynamics.coupled import CoupledFlow
 from contractive_gnn.dynamics.hamiltonian import HamiltonianFlow
@@ -23,11 +23,11 @@ def scaled(method: Callable[..., Any], factor: float) -> Callable[..., Any]:
     return lambda *arguments: factor * method(*arguments)
 
 
-def without_graph(self: GradientFlow, graph: Graph) -> Tensor:
+def without_graph(self: GraphGradientFlow, graph: Graph) -> Tensor:
     return graph.edge_weight.new_ones(())
 
 
-def without_weight(self: GradientFlow) -> float:
+def without_weight(self: GraphGradientFlow) -> float:
     return 1.0
 
 
@@ -47,7 +47,7 @@ def without_self_loop(self: Diffusion, graph: Graph) -> Tensor:
     return 2.0 * graph.edge_weight / graph.row_sum(graph.edge_weight).clamp(min=1e-9)[graph.target]
 
 
-def monotone(self: GradientFlow, graph: Graph) -> float:
+def monotone(self: GraphGradientFlow, graph: Graph) -> float:
     return self.mu
 
 
@@ -74,27 +74,29 @@ def one_end(self: Diffusion, graph: Graph, x: Tensor | None = None) -> float:
 
 MUTATIONS: dict[str, tuple[str, type, str, Any]] = {
     "step bound times 1.2 (gradient flow)": (
-        "gradient-flow-unnormalised", GradientFlow, "max_step", scaled(GradientFlow.max_step, 1.2)
+        "gradient-flow-unnormalised", GraphGradientFlow, "max_step", scaled(GraphGradientFlow.max_step, 1.2)
     ),
     "step bound times 1.2 (diffusion)": ("diffusion-linear", Diffusion, "max_step", scaled(Diffusion.max_step, 1.2)),
     "step bound times 1.2 (adjacency)": (
         "adjacency-linear", AdjacencyFlow, "max_step", scaled(AdjacencyFlow.max_step, 1.2)
     ),
     "‖G‖² missing, as printed in the paper": (
-        "gradient-flow-unnormalised", GradientFlow, "gradient_norm_squared", without_graph
+        "gradient-flow-unnormalised", GraphGradientFlow, "gradient_norm_squared", without_graph
     ),
-    "‖W‖ missing": ("gradient-flow-linear", GradientFlow, "weight_norm", without_weight),
+    "‖W‖ missing": ("gradient-flow-linear", GraphGradientFlow, "weight_norm", without_weight),
     "sign of k₁": ("adjacency-l1-inside", AdjacencyFlow, "coefficients", sign_of_k1),
     "1/s_min missing in k₁": ("adjacency-l1-outside", AdjacencyFlow, "coefficients", without_s_min),
     "k₄ and k₆ not divided": ("adjacency-max-outside", AdjacencyFlow, "_scaled", undivided),
     "row sums of p above 1": ("diffusion-linear", Diffusion, "transition", without_self_loop),
-    "slopes below 0 forgotten": ("redescending-flow", GradientFlow, "rate", monotone),
+    "slopes below 0 forgotten": ("redescending-flow", GraphGradientFlow, "rate", monotone),
     "messages forgotten in μ_∞": ("implicit-flow", ImplicitFlow, "measure_bound", own_weight_only),
     "ascent bound halved": ("gradient-ascent", GradientAscent, "lipschitz", halved),
     "Hamiltonian taken for an isometry": ("hamiltonian-flow", HamiltonianFlow, "lipschitz", conserving),
     "coupling forgotten": ("coupled-flow", CoupledFlow, "structure_gain", uncoupled),
     "structural constant of the largest degree": ("diffusion", Diffusion, "structure_lipschitz", one_end),
-    "slope times 0.8": ("gradient-flow-unnormalised", GradientFlow, "smoothness", scaled(GradientFlow.smoothness, 0.8)),
+    "slope times 0.8": (
+        "gradient-flow-unnormalised", GraphGradientFlow, "smoothness", scaled(GraphGradientFlow.smoothness, 0.8)
+    ),
     "bound of σ times 0.8": ("diffusion", Huber, "unit_bound", 0.8),
 }  # fmt: skip
 

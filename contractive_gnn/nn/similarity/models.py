@@ -7,7 +7,7 @@ from typing import Any
 
 from contractive_gnn.activations import Activation, GroupFirm, activation
 from contractive_gnn.checks import check_flag, check_real, check_whole
-from contractive_gnn.dynamics import GradientFlow
+from contractive_gnn.dynamics import GraphGradientFlow
 from contractive_gnn.nn.flow import FlowConv
 from contractive_gnn.nn.similarity.flow import SimilarityFlowGNN
 from contractive_gnn.nn.similarity.weights import Similarity
@@ -125,5 +125,5 @@ def _conv(
     """Steps of ``1/(1 + μ)``: ``x ← (x − D⁻¹ Σ a σ + μ x⁰)/(1 + μ)``."""
     check_whole("hidden", hidden, least=1)
     check_real("mu", mu, least=0)
-    field = GradientFlow(hidden, sigma=sigma, normalization="degree", mu=mu, weight=False, epsilon=epsilon)
+    field = GraphGradientFlow(hidden, sigma=sigma, normalization="degree", mu=mu, weight=False, epsilon=epsilon)
     return FlowConv(field, num_steps=num_steps, step=1.0 / (1.0 + mu), constrained=constrained)
