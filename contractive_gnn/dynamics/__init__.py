@@ -6,6 +6,7 @@ from contractive_gnn.dynamics.base import Dynamics, OnGraph
 from contractive_gnn.dynamics.coupled import CoupledFlow
 from contractive_gnn.dynamics.diffusion import Diffusion
 from contractive_gnn.dynamics.field import VectorField
+from contractive_gnn.dynamics.fields import FIELDS, register_field
 from contractive_gnn.dynamics.gradient_flow import GradientFlow
 from contractive_gnn.dynamics.hamiltonian import HamiltonianFlow
 from contractive_gnn.dynamics.implicit import ImplicitFlow
@@ -13,6 +14,7 @@ from contractive_gnn.dynamics.registry import DYNAMICS, register
 
 __all__ = [
     "DYNAMICS",
+    "FIELDS",
     "Adjacency",
     "AdjacencyFlow",
     "CoupledFlow",
@@ -25,4 +27,5 @@ __all__ = [
     "OnGraph",
     "VectorField",
     "register",
+    "register_field",
 ]
