@@ -6,6 +6,7 @@ from contractive_gnn.dynamics.base import Dynamics, OnGraph
 from contractive_gnn.dynamics.coupled import CoupledFlow
 from contractive_gnn.dynamics.diffusion import Diffusion
 from contractive_gnn.dynamics.field import VectorField
+from contractive_gnn.dynamics.fields import FIELDS, register_field
 from contractive_gnn.dynamics.gradient_flow import GradientFlow
 from contractive_gnn.dynamics.graph_gradient_flow import GraphGradientFlow
 from contractive_gnn.dynamics.hamiltonian import HamiltonianFlow
@@ -16,6 +17,7 @@ from contractive_gnn.dynamics.sum_field import SumField
 
 __all__ = [
     "DYNAMICS",
+    "FIELDS",
     "Adjacency",
     "AdjacencyFlow",
     "CoupledFlow",
@@ -31,4 +33,5 @@ __all__ = [
     "SumField",
     "VectorField",
     "register",
+    "register_field",
 ]

@@ -5,12 +5,12 @@ import warnings
 from contractive_gnn.nn import parametrizations
 from contractive_gnn.nn.baselines import APPNP, GAT, GCN, MLP, WeightedGATConv
 from contractive_gnn.nn.communities import seeded_communities
-from contractive_gnn.nn.composition import AlternatingConv
+from contractive_gnn.nn.composition import Alternating, AlternatingConv
 from contractive_gnn.nn.csgnn import CSGNN, CoupledConv
 from contractive_gnn.nn.ensemble import Ensemble
 from contractive_gnn.nn.flow import Flow, FlowConv, FlowGNN, gradient_flow, linf_diffusion
 from contractive_gnn.nn.gnnguard import GNNGuard
-from contractive_gnn.nn.implicit import EquilibriumConv
+from contractive_gnn.nn.implicit import Equilibrium, EquilibriumConv
 from contractive_gnn.nn.mixture import MLPMixture
 from contractive_gnn.nn.models import MODELS, build, flow_gnn, model_names, register
 from contractive_gnn.nn.similarity import Similarity, SimilarityFlowGNN, SimilarityWeights, robust, robust_provable
@@ -25,11 +25,13 @@ __all__ = [
     "MLP",
     "MODELS",
     "RUNG",
+    "Alternating",
     "AlternatingConv",
     "CoupledConv",
     "ElasticConv",
     "ElasticGNN",
     "Ensemble",
+    "Equilibrium",
     "EquilibriumConv",
     "Flow",
     "FlowConv",

@@ -8,16 +8,133 @@ import torch
 from torch import Tensor, nn
 
 from contractive_gnn.checks import check_real, check_whole
-from contractive_gnn.dynamics import Dynamics
+from contractive_gnn.dynamics import Dynamics, VectorField
 from contractive_gnn.graph import Graph
-from contractive_gnn.nn.arguments import check_features, edge_list, refuse_export, widened
+from contractive_gnn.nn.arguments import (
+    check_features,
+    check_field,
+    check_floating,
+    edge_list,
+    refuse_export,
+    widened,
+)
 from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.nn.bound import simple
 from contractive_gnn.norms import number
 
 
-class AlternatingConv(nn.Module):
+class _Pairs(nn.Module):
+    """How many pairs of steps, and what they may come to; the two fields are arguments of its methods."""
+
+    def __init__(self, *, num_pairs: int, bound: float) -> None:
+        super().__init__()
+        check_whole("num_pairs", num_pairs, least=1)
+        check_real("bound", bound, above=0)
+        self.num_pairs = num_pairs
+        self.bound = float(bound)
+
+    def _lengths(self, contracting: VectorField, expanding: VectorField, like: Tensor) -> tuple[Tensor, Tensor]:
+        """``(h_c, h_e)``, scalar tensors of the dtype and on the device of ``like``."""
+        h_c = torch.as_tensor(contracting.max_step(), dtype=like.dtype, device=like.device)
+        rate = torch.as_tensor(contracting.rate(), dtype=like.dtype, device=like.device)
+        if not (number(rate) > 0 and number(h_c) > 0):
+            raise ValueError(
+                f"{contracting} does not contract{contracting.where} (rate {number(rate):.3g}): raise its mu"
+            )
+        # A step may contract to a point; nothing is gained from expanding without end after that.
+        share = self.bound ** (1.0 / self.num_pairs) / (1.0 - h_c * rate).clamp(min=1e-3)
+        if number(share) < 1.0:
+            alone = number(1.0 - h_c * rate) ** self.num_pairs
+            raise ValueError(
+                f"{self.num_pairs} contracting steps alone are {alone:.3g}-Lipschitz{contracting.where}, above the "
+                f"bound {self.bound:g}: raise bound, num_pairs or the rate"
+            )
+        return h_c, longest_step(expanding, share)
+
+    def _follow(
+        self, contracting: VectorField, expanding: VectorField, x: Tensor, steps: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """The pairs of steps from ``x``."""
+        h_c, h_e = steps
+        for _ in range(self.num_pairs):
+            x = x + h_e * expanding(x)
+            x = x + h_c * contracting(x)
+        return x
+
+    def _constant(self, contracting: VectorField, expanding: VectorField, steps: tuple[Tensor, Tensor]) -> float:
+        """The product of the constants of all steps."""
+        h_c, h_e = steps
+        pair = number(contracting.lipschitz(h_c)) * number(expanding.lipschitz(h_e))
+        return pair**self.num_pairs
+
+
+class Alternating(_Pairs):
     r"""Pairs of Euler steps, of an expansive field and of a contracting one, at most ``bound``-Lipschitz in all.
+
+    .. math::
+        x \leftarrow x + h_e X_e(x), \qquad x \leftarrow x + h_c X_c(x)
+
+    Lipschitz constants multiply (Celledoni et al., *Dynamical systems-based neural networks*, SISC 2023, section 3): a
+    pair is ``q_c(h_c) q_e(h_e)``-Lipschitz. Here h_c is the longest contracting step, with ``q_c = 1 − h_c κ < 1``, and
+    h_e the longest step with ``q_e(h_e) ≤ bound^{1/pairs}/q_c``: what the contraction saves is spent on expansion, and
+    nothing more. Neither field gets an anchor.
+
+    Args:
+        contracting: a field of any domain with a positive rate.
+        expanding: a field in the same norm that declares a Lipschitz constant for some step.
+        num_pairs: how many pairs.
+        bound: of the whole layer.
+
+    Shapes:
+        ``x`` of any shape that the fields take, floating point; output of the same shape.
+
+    Raises:
+        TypeError: for a field that is no :class:`~contractive_gnn.dynamics.VectorField`.
+        ValueError: for norms that differ; (called) where the field does not contract, and for a bound that it cannot
+            reach.
+    """
+
+    def __init__(
+        self, contracting: VectorField, expanding: VectorField, *, num_pairs: int = 4, bound: float = 1.0
+    ) -> None:
+        super().__init__(num_pairs=num_pairs, bound=bound)
+        self.contracting = check_field(contracting, type(self).__name__)
+        self.expanding = check_field(expanding, type(self).__name__)
+        if contracting.norm != expanding.norm:
+            raise ValueError(
+                f"both fields must be declared in one norm, got {contracting.norm} and {expanding.norm}; two weighted "
+                "norms are one where they are the same object"
+            )
+
+    @property
+    def certified(self) -> bool:
+        """Whether both fields' constants are proved."""
+        return self.contracting.certified and self.expanding.certified
+
+    def reset_parameters(self) -> None:
+        """Draw both fields' parameters anew."""
+        self.contracting.reset_parameters()
+        self.expanding.reset_parameters()
+
+    def steps(self) -> tuple[Tensor, Tensor]:
+        """``(h_c, h_e)``, scalar tensors in float64."""
+        tensors = (*self.contracting.parameters(), *self.contracting.buffers())
+        device = next((tensor.device for tensor in tensors), torch.device("cpu"))
+        return self._lengths(self.contracting, self.expanding, torch.empty((), dtype=torch.float64, device=device))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The pairs of steps from ``x``; the result has its shape."""
+        check_floating(x, type(self).__name__)
+        refuse_export(self, "the length of its steps is searched for")
+        return self._follow(self.contracting, self.expanding, x, self.steps()).to(x.dtype)
+
+    def lipschitz(self) -> float:
+        """The product of the constants of all steps; at most ``bound`` up to rounding."""
+        return self._constant(self.contracting, self.expanding, self.steps())
+
+
+class AlternatingConv(_Pairs):
+    r"""Pairs of Euler steps on a graph, expansive and contracting, at most ``bound``-Lipschitz in all.
 
     .. math::
         x \leftarrow x + h_e X_e(x), \qquad x \leftarrow x + h_c X_c(x)
@@ -43,9 +160,7 @@ class AlternatingConv(nn.Module):
     """
 
     def __init__(self, contracting: Dynamics, expanding: Dynamics, *, num_pairs: int = 4, bound: float = 1.0) -> None:
-        super().__init__()
-        check_whole("num_pairs", num_pairs, least=1)
-        check_real("bound", bound, above=0)
+        super().__init__(num_pairs=num_pairs, bound=bound)
         if contracting.norm != expanding.norm or contracting.norm == "l2-degree":
             raise ValueError(
                 f"both fields must be declared in one norm that no weights change, got {contracting.norm} and "
@@ -53,8 +168,6 @@ class AlternatingConv(nn.Module):
             )
         self.contracting = contracting
         self.expanding = expanding
-        self.num_pairs = num_pairs
-        self.bound = float(bound)
 
     @property
     def certified(self) -> bool:
@@ -68,50 +181,7 @@ class AlternatingConv(nn.Module):
 
     def steps(self, graph: Graph) -> tuple[Tensor, Tensor]:
         """``(h_c, h_e)`` on this graph, scalar tensors."""
-        like = graph.edge_weight
-        h_c = torch.as_tensor(self.contracting.max_step(graph), dtype=like.dtype, device=like.device)
-        rate = torch.as_tensor(self.contracting.rate(graph), dtype=like.dtype, device=like.device)
-        if not (number(rate) > 0 and number(h_c) > 0):
-            raise ValueError(
-                f"{self.contracting} does not contract on this graph (rate {number(rate):.3g}): raise its mu"
-            )
-        # A step may contract to a point; nothing is gained from expanding without end after that.
-        share = self.bound ** (1.0 / self.num_pairs) / (1.0 - h_c * rate).clamp(min=1e-3)
-        if number(share) < 1.0:
-            alone = number(1.0 - h_c * rate) ** self.num_pairs
-            raise ValueError(
-                f"{self.num_pairs} contracting steps alone are {alone:.3g}-Lipschitz on this graph, above the bound "
-                f"{self.bound:g}: raise bound, num_pairs or the rate"
-            )
-        return h_c, self._longest(graph, share)
-
-    def _longest(self, graph: Graph, share: Tensor) -> Tensor:
-        """The longest step with a constant of at most ``share``, to a relative 1e-6, from below; 0 where there is none.
-
-        The constant q of a step is a convex function of it (a norm of something affine in h) that is 1 at 0. So the
-        chord from 0 to a step that is too long lies above q, and where the chord meets ``share`` the step is short
-        enough: one chord is exact where q is affine. The gradient is the chord's.
-        """
-        allowed, h, longest = number(share), 1.0, 0.0
-        for _ in range(50):
-            gain = number(self.expanding.lipschitz(graph, h)) - 1.0
-            if gain == math.inf:  # nothing is declared for so long a step
-                h = h / 2
-                continue
-            if gain <= allowed - 1.0 + 1e-12:
-                if h <= longest * (1 + 1e-6) or h > 1e6:
-                    break
-                longest = h
-            h = h * (allowed - 1.0) / gain if gain > 0 else 2 * h
-        if longest == 0.0:
-            return share.new_tensor(0.0)
-        gain_here = (
-            torch.as_tensor(self.expanding.lipschitz(graph, longest), dtype=share.dtype, device=share.device) - 1
-        )
-        if number(gain_here) <= 0:
-            return share.new_tensor(longest)
-        chord = (share - 1.0) / gain_here
-        return longest * chord / chord.detach()
+        return self._lengths(self.contracting.on(graph), self.expanding.on(graph), graph.edge_weight)
 
     def forward(
         self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None, batch: Tensor | None = None
@@ -123,11 +193,7 @@ class AlternatingConv(nn.Module):
         refuse_export(self, "the length of its steps is searched for on each graph")
         dtype, x = x.dtype, widened(x)
         graph = Graph.of(x, *edge_list(x, edge_index, edge_weight))
-        h_c, h_e = self.steps(graph)
-        for _ in range(self.num_pairs):
-            x = x + h_e * self.expanding.field(x, graph)
-            x = x + h_c * self.contracting.field(x, graph)
-        return x.to(dtype)
+        return self._follow(self.contracting.on(graph), self.expanding.on(graph), x, self.steps(graph)).to(dtype)
 
     def lipschitz(self, graph: Graph) -> float:
         """The product of the constants of all steps on this graph; at most ``bound`` up to rounding.
@@ -136,6 +202,31 @@ class AlternatingConv(nn.Module):
             InputError: for a graph that is not undirected and simple, with finite weights of at least 0.
         """
         graph = simple(graph)
-        h_c, h_e = self.steps(graph)
-        pair = number(self.contracting.lipschitz(graph, h_c)) * number(self.expanding.lipschitz(graph, h_e))
-        return pair**self.num_pairs
+        return self._constant(self.contracting.on(graph), self.expanding.on(graph), self.steps(graph))
+
+
+def longest_step(field: VectorField, share: Tensor) -> Tensor:
+    """The longest step with a constant of at most ``share``, to a relative 1e-6, from below; 0 where there is none.
+
+    The constant q of a step is a convex function of it (a norm of something affine in h) that is 1 at 0. So the chord
+    from 0 to a step that is too long lies above q, and where the chord meets ``share`` the step is short enough: one
+    chord is exact where q is affine. The gradient is the chord's.
+    """
+    allowed, h, longest = number(share), 1.0, 0.0
+    for _ in range(50):
+        gain = number(field.lipschitz(h)) - 1.0
+        if gain == math.inf:  # nothing is declared for so long a step
+            h = h / 2
+            continue
+        if gain <= allowed - 1.0 + 1e-12:
+            if h <= longest * (1 + 1e-6) or h > 1e6:
+                break
+            longest = h
+        h = h * (allowed - 1.0) / gain if gain > 0 else 2 * h
+    if longest == 0.0:
+        return share.new_tensor(0.0)
+    gain_here = torch.as_tensor(field.lipschitz(longest), dtype=share.dtype, device=share.device) - 1
+    if number(gain_here) <= 0:
+        return share.new_tensor(longest)
+    chord = (share - 1.0) / gain_here
+    return longest * chord / chord.detach()

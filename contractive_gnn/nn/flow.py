@@ -12,6 +12,7 @@ from contractive_gnn.activations import activation
 from contractive_gnn.checks import check_real, check_whole, check_widths
 from contractive_gnn.dynamics import Diffusion, Dynamics, GraphGradientFlow, VectorField
 from contractive_gnn.graph import Graph
+from contractive_gnn.integrators import Scheme, solver
 from contractive_gnn.nn.arguments import check_features, check_field, check_floating, edge_list, widened
 from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.nn.bound import CoupledBound, compose, doubt, layer_bound, linear_norm, simple, unknown
@@ -44,8 +45,8 @@ class Flow(Stepping):
 
     Raises:
         TypeError: for a field that is no :class:`~contractive_gnn.dynamics.VectorField`.
-        ValueError: for numbers out of their range; (called) where the field has no contractive step and
-            ``constrained`` is True.
+        ValueError: for numbers out of their range, and a field without the structure that the scheme needs; (called)
+            where the field has no contractive step and ``constrained`` is True.
 
     Example:
         >>> layer = Flow(Diffusion(mu=0.5).on(graph), num_steps=4, scheme="heun")
@@ -60,10 +61,11 @@ class Flow(Stepping):
         num_steps: int = 8,
         step: float | None = None,
         constrained: bool = True,
-        scheme: str = "euler",
+        scheme: str | Scheme = "euler",
     ) -> None:
         super().__init__(num_steps=num_steps, step=step, constrained=constrained, scheme=scheme)
         self.field = check_field(field, type(self).__name__)
+        solver(scheme).check(field)
 
     def reset_parameters(self) -> None:
         """Draw the field's parameters anew."""
@@ -82,7 +84,8 @@ class Flow(Stepping):
     def lipschitz(self) -> float:
         """A Lipschitz constant of the layer in its input, in the field's norm; ``inf`` if unknown.
 
-        See :meth:`FlowConv.lipschitz`: with the field's ``anchor_lipschitz`` μ it is ``q + (1 − q) μ/κ``.
+        Of steps that are q-Lipschitz for a fixed anchor, κ > 0 and μ the field's ``anchor_lipschitz``, it is
+        ``Q + (1 − Q) μ/κ`` with ``Q = q^K``; see :meth:`FlowConv.lipschitz`.
         """
         return self._constant(self.field, self.step_size())
 
@@ -123,9 +126,11 @@ class FlowConv(Stepping):
         num_steps: int = 8,
         step: float | None = None,
         constrained: bool = True,
-        scheme: str = "euler",
+        scheme: str | Scheme = "euler",
     ) -> None:
         super().__init__(num_steps=num_steps, step=step, constrained=constrained, scheme=scheme)
+        if not solver(scheme).explicit:
+            raise ValueError(f"scheme must be explicit, got {scheme!r}; Flow(dynamics.on(graph)) takes implicit ones")
         self.dynamics = dynamics
 
     def reset_parameters(self) -> None:
@@ -153,7 +158,8 @@ class FlowConv(Stepping):
         One step of Euler's scheme is ``q``-Lipschitz for a fixed anchor and passes on at most ``hμ`` of the anchor's
         own change, μ the field's ``anchor_lipschitz``: ``e ← q e + hμ``, from ``e = 1``. Another scheme is composed of
         convex combinations of Euler steps, as far as its monotonicity radius allows the step, so e follows the scheme
-        applied to ``ė = μ − κe``: ``e ← q e + (1 − q) μ/κ`` with ``q = R(−hκ)``. For ``"rk4"`` none is known.
+        applied to ``ė = μ − κe``: ``e ← q e + (1 − q) μ/κ`` with ``q = R(−hκ)``. For ``"rk4"`` one is known for a field
+        without an anchor only, and for schemes that are no Runge–Kutta schemes that of the fields' parts.
 
         Raises:
             InputError: for a graph that is not undirected and simple, with finite weights of at least 0.

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from contractive_gnn.checks import check_flag, check_real, check_whole
 from contractive_gnn.dynamics.field import VectorField
-from contractive_gnn.integrators import contraction_factor, integrate, solver
-from contractive_gnn.norms import Norm, number
+from contractive_gnn.integrators import Scheme, integrate, solver
+from contractive_gnn.norms import number
 
 
 class Stepping(nn.Module):
@@ -23,15 +23,15 @@ class Stepping(nn.Module):
         step: h > 0, or None for the longest step that is proved to contract. A larger h than that is cut down to it,
             unless ``constrained`` is False.
         constrained: keep the step within the field's condition: the scheme's contractivity radius in the field's norm
-            times the largest contractive Euler step.
-        scheme: an explicit row of :data:`contractive_gnn.integrators.SCHEMES`.
+            times the largest contractive Euler step. An implicit scheme whose radius is infinite takes the step as it
+            is, on a field that does not expand.
+        scheme: a name of :data:`contractive_gnn.integrators.SCHEMES`, or a scheme.
 
     Raises:
-        ValueError: for numbers out of their range, an unknown or an implicit scheme, and an unconstrained layer
-            without a step.
+        ValueError: for numbers out of their range, an unknown scheme, and an unconstrained layer without a step.
     """
 
-    def __init__(self, *, num_steps: int, step: float | None, constrained: bool, scheme: str) -> None:
+    def __init__(self, *, num_steps: int, step: float | None, constrained: bool, scheme: str | Scheme) -> None:
         super().__init__()
         check_whole("num_steps", num_steps, least=1)
         if step is not None:
@@ -39,8 +39,7 @@ class Stepping(nn.Module):
         check_flag("constrained", constrained)
         if step is None and not constrained:
             raise ValueError("an unconstrained layer needs a step: give step, or leave constrained=True")
-        if not solver(scheme).explicit:
-            raise ValueError(f"scheme must be explicit, got {scheme!r}; integrators.integrate has the implicit one")
+        solver(scheme)
         self.scheme = scheme
         self.num_steps = num_steps
         self.step = step
@@ -50,21 +49,29 @@ class Stepping(nn.Module):
         """The step that is taken along ``field``: a scalar tensor where it depends on weights or on a graph.
 
         Raises:
-            ValueError: where the field has no contractive step and ``constrained`` is True.
+            ValueError: where ``constrained`` is True and no step is proved to contract, or every step is and none is
+                given.
         """
         if not self.constrained:
             assert self.step is not None
             return self.step
-        limit = solver(self.scheme).radius(_family(field.norm)) * field.max_step()
+        method = solver(self.scheme)
+        radius = method.radius(field.norm)
+        if math.isinf(radius):
+            limit: Tensor | float = math.inf if number(field.rate()) >= 0 else 0.0
+        else:
+            limit = radius * field.max_step()
         if isinstance(limit, Tensor) and torch.compiler.is_compiling():  # a trace cannot branch on a value
             torch._assert_async(limit > 0, f"the field has no contractive step{field.where}")
         elif limit <= 0:
             raise ValueError(
-                f"{field} has no contractive step with {self.scheme}{field.where} "
+                f"{field} has no contractive step with {method.name}{field.where} "
                 f"(rate {number(field.rate()):.3g}, norm {field.norm}); raise its mu, use a "
                 "monotone activation or another scheme, or pass constrained=False with a step"
             )
         if self.step is None:
+            if math.isinf(radius):
+                raise ValueError(f"every step of {method.name} contracts in {field.norm}: give step")
             return limit
         return limit.clamp(max=self.step) if isinstance(limit, Tensor) else min(limit, self.step)
 
@@ -78,19 +85,25 @@ class Stepping(nn.Module):
         """A Lipschitz constant of K steps in their start where the start is the anchor too; ``inf`` if unknown.
 
         One step of Euler's scheme is ``q``-Lipschitz for a fixed anchor and passes on at most ``hμ`` of the anchor's
-        own change, μ the field's ``anchor_lipschitz``: ``e ← q e + hμ``, from ``e = 1``. Another scheme is composed of
-        convex combinations of Euler steps, as far as its monotonicity radius allows the step, so e follows the scheme
-        applied to ``ė = μ − κe``: ``e ← q e + (1 − q) μ/κ`` with ``q = R(−hκ)``. For ``"rk4"`` none is known.
+        own change, μ the field's ``anchor_lipschitz``: ``e ← q e + hμ``, from ``e = 1``. Another Runge–Kutta scheme is
+        composed of convex combinations of Euler steps, as far as its monotonicity radius allows the step, so e follows
+        the scheme applied to ``ė = μ − κe``: ``e ← q e + (1 − q) μ/κ`` with ``q = R(−hκ)``; so it does for the implicit
+        ones, since ``‖Δy − hΔX‖ ≥ (1 + hκ)‖Δy‖``. Beyond that radius, for ``"rk4"`` say, and for schemes that are no
+        Runge–Kutta schemes only a field without an anchor has a constant, ``q^K``.
         """
-        h, rate, mu = number(step), number(field.rate()), field.anchor_lipschitz
+        method, h, mu = solver(self.scheme), number(step), field.anchor_lipschitz
+        q = method.lipschitz(field, h)
+        if math.isinf(q):
+            return math.inf
         if self.scheme == "euler":
-            q, gain = number(field.lipschitz(h)), h * mu
+            gain = h * mu
+        elif mu == 0:
+            gain = 0.0
+        elif h <= method.monotonicity_radius * number(field.max_step()) * (1 + 1e-6):
+            rate = number(field.rate())
+            gain = mu * (1 - q) / rate if rate else h * mu
         else:
-            limit, method = number(field.max_step()), solver(self.scheme)
-            if rate < 0 or method.monotonicity_radius * limit < h * (1 - 1e-6):
-                return math.inf
-            q = contraction_factor(min(h, limit), rate, max_euler_step=limit, scheme=method, norm=_family(field.norm))
-            gain = mu * (1 - q) / rate if rate > 0 else h * mu
+            return math.inf
         constant = 1.0
         for _ in range(self.num_steps):
             constant = q * constant + gain
@@ -99,8 +112,3 @@ class Stepping(nn.Module):
     def extra_repr(self) -> str:
         """Show the integration."""
         return f"num_steps={self.num_steps}, step={self.step}, constrained={self.constrained}, scheme={self.scheme!r}"
-
-
-def _family(norm: Norm) -> str:
-    """The norm as schemes know it: ℓ1, ℓ2, or what holds in every norm."""
-    return norm.kind or "linf"

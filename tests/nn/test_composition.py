@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from contractive_gnn.dynamics import Diffusion, GradientAscent, GraphGradientFlow, ImplicitFlow
+from contractive_gnn.dynamics import Diffusion, GradientAscent, GraphGradientFlow, ImplicitFlow, VectorField
 from contractive_gnn.graph import Graph
-from contractive_gnn.nn import AlternatingConv
+from contractive_gnn.nn import Alternating, AlternatingConv
 from contractive_gnn.norms import lipschitz_adversarial
 from contractive_gnn.testing.graphs import battery, complete_bipartite
 
@@ -90,3 +90,57 @@ def test_errors_say_what_was_expected() -> None:
         AlternatingConv(GraphGradientFlow(2), GradientAscent(2), num_pairs=0)
     with pytest.raises(ValueError, match="bound must be positive, got"):
         AlternatingConv(GraphGradientFlow(2), GradientAscent(2), bound=0.0)
+
+
+def test_on_one_graph_it_is_the_layer_of_any_domain() -> None:
+    graph, conv = complete_bipartite(3, 3), layer()
+    field = Alternating(conv.contracting.on(graph), conv.expanding.on(graph), num_pairs=3)
+    x = torch.randn(6, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(field(x), conv(x, graph.edge_index, graph.edge_weight))
+    assert field.lipschitz() == pytest.approx(conv.lipschitz(graph))
+    assert field.certified
+
+
+class Scale(VectorField):
+    """``a x``, of any shape: its Euler step is ``(1 + ha)``-Lipschitz for ``ha ≥ −1``."""
+
+    def __init__(self, a: float) -> None:
+        super().__init__()
+        self.a = a
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor | float = 0.0) -> torch.Tensor:
+        return self.a * x
+
+    def rate(self) -> float:
+        return -self.a
+
+    def max_step(self) -> float:
+        return -0.5 / self.a if self.a < 0 else 0.0
+
+    def lipschitz(self, step: torch.Tensor | float) -> float:
+        return abs(1 + float(step) * self.a)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3, 4, 4)])
+def test_in_any_domain_the_expansion_spends_what_the_contraction_saves(shape: tuple[int, ...]) -> None:
+    """Linear scalar fields: the whole is the multiplication by its bound."""
+    both = Alternating(Scale(-1.0), Scale(2.0), num_pairs=3, bound=0.7)
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(both(x), 0.7 * x)
+    assert both(x).dtype == torch.float32
+    assert both.lipschitz() == pytest.approx(0.7)
+    with pytest.raises(ValueError, match=r"does not contract \(rate -0.5\)"):
+        Alternating(Scale(0.5), Scale(2.0))(x)
+    with pytest.raises(ValueError, match=r"above the bound 0\.01"):
+        Alternating(Scale(-1.0), Scale(2.0), bound=0.01, num_pairs=2).lipschitz()
+
+
+def test_fields_of_any_domain_share_one_norm() -> None:
+    graph = complete_bipartite(2, 2)
+    with pytest.raises(ValueError, match="declared in one norm, got linf and l2"):
+        Alternating(Diffusion().on(graph), GradientAscent(2).on(graph))
+    degree = GraphGradientFlow(2, normalization="degree"), GradientAscent(2, normalization="degree")
+    with pytest.raises(ValueError, match="one where they are the same object"):
+        Alternating(degree[0].on(graph), degree[1].on(graph))
+    with pytest.raises(TypeError, match="Alternating takes a VectorField, got GradientAscent"):
+        Alternating(GraphGradientFlow(2).on(graph), GradientAscent(2))  # type: ignore[arg-type]

@@ -118,9 +118,10 @@ def test_the_constant_of_a_flow_is_that_of_its_linear_map(scheme: str) -> None:
     for step in (None, 0.3):
         flow = Flow(Decay(0.5, 1.0), num_steps=4, step=step, scheme=scheme)
         factor = float(flow(torch.ones((), dtype=torch.float64)).detach())
-        if scheme == "rk4" and step is None:
+        if scheme == "rk4":  # the anchor moves with the input, and no convex combination of Euler steps is known
             assert flow.lipschitz() == math.inf
-        elif scheme != "rk4":
+            assert Flow(Decay(0.0, 1.0), num_steps=4, step=step, scheme=scheme).lipschitz() == 1.0
+        else:
             assert flow.lipschitz() == pytest.approx(factor)
 
 
@@ -198,5 +199,58 @@ def test_a_flow_says_what_it_takes() -> None:
         Flow(Decay())(torch.zeros(3, dtype=torch.long))
     with pytest.raises(ValueError, match=r"no contractive step with euler \(rate -0.5, norm l2\)"):
         Flow(Decay(-0.5))(torch.zeros(3))
-    with pytest.raises(ValueError, match="scheme must be explicit, got 'implicit-euler'"):
-        Flow(Decay(), scheme="implicit-euler")
+    with pytest.raises(ValueError, match="every step of implicit-euler contracts in l2: give step"):
+        Flow(Decay(), scheme="implicit-euler")(torch.zeros(3))
+    with pytest.raises(ValueError, match=r"stormer-verlet needs a VectorField with parts\(\)"):
+        Flow(Decay(), scheme="stormer-verlet", step=0.1, constrained=False)
+
+
+@pytest.mark.parametrize("scheme", ["implicit-euler", "implicit-midpoint"])
+def test_an_implicit_flow_has_the_constant_of_its_linear_map(scheme: str) -> None:
+    """``c`` of ``x ↦ cx``; the anchor moves with the input, and the midpoint's radius is 2 in every norm, h_E = ⅔."""
+    for step in (0.3, 1.2):
+        flow = Flow(Decay(0.5, 1.0), num_steps=4, step=step, scheme=scheme)
+        factor = number(flow(torch.ones((), dtype=torch.float64)))
+        assert flow.lipschitz() == pytest.approx(factor, rel=1e-9)
+    with pytest.raises(ValueError, match=rf"no contractive step with {scheme} \(rate -0.5"):
+        Flow(Decay(-0.5), step=0.1, scheme=scheme)(torch.zeros(3))
+
+
+class Turn(VectorField):
+    """``q̇ = p, ṗ = −q`` for states ``(q, p)``, by its two shears; nothing pulls it anywhere."""
+
+    conserves = frozenset({"norm", "volume", "symplectic", "energy"})
+
+    def __init__(self, *, q: bool = True, p: bool = True) -> None:
+        super().__init__()
+        self.q, self.p, self.shear = q, p, not (q and p)
+
+    def forward(self, x: Tensor, t: Tensor | float = 0.0) -> Tensor:
+        q, p = x.chunk(2, dim=-1)
+        return torch.cat([self.q * p, -(self.p * q)], dim=-1)
+
+    def rate(self) -> float:
+        return 0.0 if self.q and self.p else -0.5
+
+    def lipschitz(self, step: Tensor | float) -> float:
+        h = number(step)
+        return math.hypot(1, h) if self.q and self.p else h / 2 + math.hypot(1, h / 2)
+
+    def parts(self) -> tuple[VectorField, ...]:
+        return (Turn(p=False), Turn(q=False)) if self.q and self.p else (self,)
+
+
+def test_a_symplectic_flow_takes_the_two_parts_of_its_field() -> None:
+    flow = Flow(Turn(), num_steps=1000, step=0.1, scheme="stormer-verlet", constrained=False)
+    x = torch.tensor([[1.0, 0.0], [0.3, -0.4]], dtype=torch.float64)
+    energy = flow(x).square().sum(dim=-1)
+    torch.testing.assert_close(energy, x.square().sum(dim=-1), rtol=3e-3, atol=0.0)
+    euler = Flow(Turn(), num_steps=1000, step=0.1, constrained=False)
+    assert float(euler(x)[0].square().sum()) > 1e4  # (1 + h²)^K
+    assert euler.lipschitz() == pytest.approx(float(euler(x)[0].norm()))
+    short = Flow(Turn(), num_steps=1, step=0.1, scheme="symplectic-euler", constrained=False)
+    step = torch.tensor([[1 - 0.01, 0.1], [-0.1, 1.0]], dtype=torch.float64)  # p first, then q
+    torch.testing.assert_close(short(x), x @ step.T)
+    assert float(torch.linalg.matrix_norm(step, 2)) <= short.lipschitz() < 1.2
+    with pytest.raises(ValueError, match="no contractive step with stormer-verlet"):
+        Flow(Turn(), scheme="stormer-verlet")(x)

@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contractive_gnn.dynamics import Diffusion, GraphGradientFlow, ImplicitFlow
+from contractive_gnn.dynamics import Diffusion, GraphGradientFlow, ImplicitFlow, VectorField
 from contractive_gnn.integrators import ConvergenceError, fixed_point
-from contractive_gnn.nn import EquilibriumConv
+from contractive_gnn.nn import Equilibrium, EquilibriumConv
 from contractive_gnn.norms import lipschitz_adversarial
 from contractive_gnn.testing.claims import randomised
 from contractive_gnn.testing.graphs import random_weighted
@@ -148,3 +148,69 @@ def test_other_modes_than_reverse_are_refused() -> None:
     expected = torch.autograd.functional.jacobian(f, u)  # type: ignore[no-untyped-call]
     tangent = torch.autograd.functional.jvp(f, u, u)[1]  # type: ignore[no-untyped-call]
     torch.testing.assert_close(tangent, torch.tensordot(expected, u))
+
+
+def test_on_one_graph_it_is_the_layer_of_any_domain() -> None:
+    dynamics, u = flow(), draw(7, 3).requires_grad_()
+    field = Equilibrium(dynamics.on(GRAPH), max_iterations=5000)
+    conv = EquilibriumConv(dynamics, max_iterations=5000)
+    x, y = field(u), conv(u, GRAPH.edge_index, GRAPH.edge_weight)
+    assert torch.equal(x, y)
+    assert field.lipschitz() == conv.lipschitz(GRAPH)
+    both = (u, *dynamics.parameters())
+    for left, right in zip(
+        torch.autograd.grad(x.square().sum(), both), torch.autograd.grad(y.square().sum(), both), strict=True
+    ):
+        assert torch.equal(left, right)
+
+
+class Average(VectorField):
+    """``−x + a (shifted x) + (u − x)``: the equilibrium solves ``2x − a Sx = u`` along the last axis."""
+
+    def __init__(self, a: float, anchor: torch.Tensor | None = None, *, buffer: bool = True) -> None:
+        super().__init__()
+        self.a, self.buffer = torch.nn.Parameter(torch.tensor(a, dtype=torch.float64)), buffer
+        if buffer:
+            self.register_buffer("anchor", anchor, persistent=False)
+        else:
+            self.anchor = anchor
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor | float = 0.0) -> torch.Tensor:
+        pull = x if self.anchor is None else x - self.anchor
+        return self.a * x.roll(1, dims=-1) - x - pull
+
+    def rate(self) -> torch.Tensor:
+        return 2 - self.a.abs()
+
+    def max_step(self) -> float:
+        return 0.5
+
+    def anchored(self, anchor: torch.Tensor) -> "Average":
+        made = Average(0.0, anchor, buffer=self.buffer)
+        made.a = self.a
+        return made
+
+    @property
+    def anchor_lipschitz(self) -> float:
+        return 1.0
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 3, 5)])
+def test_in_any_domain_it_solves_its_equation_and_has_its_gradient(shape: tuple[int, ...]) -> None:
+    layer, u = Equilibrium(Average(0.8), max_iterations=5000), draw(*shape).requires_grad_()
+    x = layer(u)
+    torch.testing.assert_close(2 * x - 0.8 * x.roll(1, dims=-1), u)
+    assert torch.autograd.gradcheck(layer, (u,), atol=1e-6, check_undefined_grad=False)
+    (by_a,) = torch.autograd.grad(x.sum(), layer.field.a)
+    # all entries of x sum to Σu/(2 − a)
+    torch.testing.assert_close(by_a, (u.sum() / (2 - 0.8) ** 2).detach())
+    assert layer.lipschitz() == pytest.approx(1 / 1.2)
+
+
+def test_an_anchor_that_is_in_no_buffer_is_not_taken_for_a_constant() -> None:
+    with pytest.raises(ValueError, match="not one of its arguments"):
+        Equilibrium(Average(0.8, buffer=False))(draw(5).requires_grad_())
+    with pytest.raises(ValueError, match="no unique equilibrium that is proved: its rate is -1"):
+        Equilibrium(Average(3.0))(draw(5))
+    with pytest.raises(TypeError, match="Equilibrium takes a VectorField, got ImplicitFlow"):
+        Equilibrium(flow())  # type: ignore[arg-type]
