@@ -29,6 +29,18 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 from torch_geometric.utils import to_edge_index
 
+from contractive_gnn.trainable import (
+    Calibrated,
+    HasCommunities,
+    HasMembers,
+    HasModes,
+    HasRoles,
+    Taught,
+    TrainsItself,
+    declared,
+    drawn,
+)
+
 Form = Literal["edges", "dense", "dense-normalized", "data"]
 
 _ADJACENCY: Final = ("adj", "adjacency", "adj_matrix", "adjacency_matrix")
@@ -56,6 +68,11 @@ class Adapted(nn.Module):
 
     def __init__(self, model: nn.Module, anew: Callable[[], nn.Module]) -> None:
         super().__init__()
+        if _declares(model):
+            raise AdapterError(
+                f"{type(model).__name__} declares a training of its own, which no adapter hands on; give it the form "
+                "forward(x, edge_index, edge_weight=None)"
+            )
         self.model = model
         self.form, self.reason = _form(model)
         self.anew = anew
@@ -133,10 +150,26 @@ def adapted(model: nn.Module, anew: Callable[[], nn.Module]) -> nn.Module:
         AdapterError: see :class:`Adapted`.
     """
     names = [p.name for p in _parameters(model)]
-    declared = any(hasattr(model, attribute) for attribute in ("adapter", "scores"))
-    if not declared and names[1:3] == ["edge_index", "edge_weight"] and hasattr(model, "reset_parameters"):
+    asks = any(hasattr(model, attribute) for attribute in ("adapter", "scores"))
+    if not asks and names[1:3] == ["edge_index", "edge_weight"] and _draws_itself(model):
         return model
     return Adapted(model, anew)
+
+
+def _draws_itself(model: nn.Module) -> bool:
+    """Whether training can draw its parameters anew, or asks the model for something else."""
+    if _declares(model):
+        return True
+    try:
+        drawn(model)
+    except ValueError:
+        return False
+    return True
+
+
+def _declares(model: nn.Module) -> bool:
+    contracts = (HasMembers, Taught, TrainsItself, HasModes, HasRoles, Calibrated, HasCommunities)
+    return any(declared(model, contract) is not None for contract in contracts)
 
 
 def takes_edge_weight(model: nn.Module) -> bool:
