@@ -29,17 +29,8 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 from torch_geometric.utils import to_edge_index
 
-from contractive_gnn.trainable import (
-    Calibrated,
-    HasCommunities,
-    HasMembers,
-    HasModes,
-    HasRoles,
-    Taught,
-    TrainsItself,
-    declared,
-    drawn,
-)
+from contractive_gnn.certify.smoothed import declares_training
+from contractive_gnn.trainable import drawn
 
 Form = Literal["edges", "dense", "dense-normalized", "data"]
 
@@ -68,7 +59,7 @@ class Adapted(nn.Module):
 
     def __init__(self, model: nn.Module, anew: Callable[[], nn.Module]) -> None:
         super().__init__()
-        if _declares(model):
+        if declares_training(model):
             raise AdapterError(
                 f"{type(model).__name__} declares a training of its own, which no adapter hands on; give it the form "
                 "forward(x, edge_index, edge_weight=None)"
@@ -158,18 +149,13 @@ def adapted(model: nn.Module, anew: Callable[[], nn.Module]) -> nn.Module:
 
 def _draws_itself(model: nn.Module) -> bool:
     """Whether training can draw its parameters anew, or asks the model for something else."""
-    if _declares(model):
+    if declares_training(model):
         return True
     try:
         drawn(model)
     except ValueError:
         return False
     return True
-
-
-def _declares(model: nn.Module) -> bool:
-    contracts = (HasMembers, Taught, TrainsItself, HasModes, HasRoles, Calibrated, HasCommunities)
-    return any(declared(model, contract) is not None for contract in contracts)
 
 
 def takes_edge_weight(model: nn.Module) -> bool:

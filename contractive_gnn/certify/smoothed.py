@@ -83,12 +83,28 @@ class SmoothedCertificate:
         check_whole("flips", flips, least=0)
         if not (additions or deletions):
             raise ValueError("expected additions, deletions or both, got neither")
-        least, most = (0 if deletions else flips), (flips if additions else 0)
         held = torch.ones(len(self.probability), dtype=torch.bool)
-        # fewer flips are within every one of these: the bound falls with either number
-        for added in range(least, most + 1):
-            held &= certified_within(self.noise, self.probability, added=added, deleted=flips - added)
+        for added, deleted in _ways(flips, additions, deletions):
+            held &= certified_within(self.noise, self.probability, added=added, deleted=deleted)
         return held
+
+    def reason(self, flips: int, *, additions: bool = True, deletions: bool = True) -> str:
+        """Why no node of any model is certified with this noise and so few samples; empty where one could be.
+
+        Args:
+            flips: see :meth:`certified`.
+            additions: see :meth:`certified`.
+            deletions: see :meth:`certified`.
+        """
+        largest = lower_confidence(torch.tensor([self.samples]), self.samples, alpha=self.alpha)
+        for added, deleted in _ways(flips, additions, deletions):
+            if not bool(certified_within(self.noise, largest, added=added, deleted=deleted).any()):
+                return (
+                    f"the noise p+ = {self.noise.add:g}, p- = {self.noise.delete:g} hides {added} added and {deleted} "
+                    f"deleted edges from no model, with {self.samples} samples and alpha = {self.alpha:g}; raise p- "
+                    "(against added edges) or p+ (against deleted ones), or take more samples"
+                )
+        return ""
 
     def accuracy(self, y: Tensor, mask: Tensor, *, flips: int, additions: bool = True, deletions: bool = True) -> float:
         """Certified accuracy: percent of the nodes of ``mask`` that are right, and certified to stay so.
@@ -101,6 +117,12 @@ class SmoothedCertificate:
         inputs.check_known(labels, chosen)
         held = self.certified(flips, additions=additions, deletions=deletions)
         return 100.0 * float((held & (self.prediction == labels))[chosen].double().mean())
+
+
+def _ways(flips: int, additions: bool, deletions: bool) -> list[tuple[int, int]]:
+    """How so many flips are shared out; fewer are within one of these, for the bound falls with either number."""
+    least, most = (0 if deletions else flips), (flips if additions else 0)
+    return [(added, flips - added) for added in range(least, most + 1)]
 
 
 class NoisyEdges(nn.Module):
