@@ -29,7 +29,8 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 from torch_geometric.utils import to_edge_index
 
-from contractive_gnn.trainable import inherited
+from contractive_gnn.certificates.smoothed import declares_training
+from contractive_gnn.trainable import drawn, inherited
 
 Form = Literal["edges", "dense", "dense-normalized", "data"]
 
@@ -141,10 +142,21 @@ def adapted(model: nn.Module, anew: Callable[[], nn.Module]) -> nn.Module:
         AdapterError: see :class:`Adapted`.
     """
     names = [p.name for p in _parameters(model)]
-    declared = any(hasattr(model, attribute) for attribute in ("adapter", "scores"))
-    if not declared and names[1:3] == ["edge_index", "edge_weight"] and hasattr(model, "reset_parameters"):
+    asks = any(hasattr(model, attribute) for attribute in ("adapter", "scores"))
+    if not asks and names[1:3] == ["edge_index", "edge_weight"] and _draws_itself(model):
         return model
     return Adapted(model, anew)
+
+
+def _draws_itself(model: nn.Module) -> bool:
+    """Whether training can draw its parameters anew, or asks the model for something else."""
+    if declares_training(model):
+        return True
+    try:
+        drawn(model)
+    except ValueError:
+        return False
+    return True
 
 
 def takes_edge_weight(model: nn.Module) -> bool:

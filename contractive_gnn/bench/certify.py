@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import csv
 import inspect
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import mean
-from typing import Any, cast
 
 import torch
 import typer
@@ -19,8 +15,11 @@ from matplotlib.ticker import MaxNLocator
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
-from torch_geometric.data import Data
 
+from contractive_gnn.bench import own_models
+from contractive_gnn.bench.certified import OWNER, Asked, CertifiedResult, SmoothedUnit, Unit, way
+from contractive_gnn.bench.own_graph import OwnGraph
+from contractive_gnn.bench.own_models import OwnModel
 from contractive_gnn.bench.plots import COLOURS, Picture
 from contractive_gnn.bench.presets import preset_names
 from contractive_gnn.bench.protocol import Override, Protocol, ProtocolError, check_names
@@ -28,61 +27,25 @@ from contractive_gnn.bench.results import (
     CERTIFICATE,
     RESULTS,
     BudgetUnit,
-    Cell,
     Result,
     ResultsFile,
     check_kind,
-    current_commit,
-    current_versions,
-    digest,
     replacing,
 )
-from contractive_gnn.bench.runner import check_teacher, train_teacher
+from contractive_gnn.bench.runner import check_teacher
+from contractive_gnn.bench.spaces import TRAINING, model_hyperparameters
 from contractive_gnn.bench.summary import number, spread
-from contractive_gnn.certificates import Certificate, FeatureBudget, FlipBudget
-from contractive_gnn.certificates import attack as empirical
-from contractive_gnn.certificates import certify as certificate_of
-from contractive_gnn.certificates.training import CertifiedFit, CertifiedFitOptions, fit_certified
+from contractive_gnn.certificates.smoothed import NOISE, SAMPLES
+from contractive_gnn.certificates.smoothing import SparseNoise
+from contractive_gnn.certificates.training import CertifiedFitOptions
 from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.datasets import DATASETS
-from contractive_gnn.datasets.registry import Split
 from contractive_gnn.names import unknown
-from contractive_gnn.nn import FlowGNN, linf_diffusion
-from contractive_gnn.training import evaluate
+from contractive_gnn.nn import linf_diffusion
 
 RADII = "radii.csv"
-RADII_COLUMNS = [
-    *("dataset", "split", "split_seed", "model", "hyperparameters", "certificate", "feature_flips", "seed"),
-    *("node", "label", "prediction", "radius", "largest_tried"),
-]
+RADII_COLUMNS = [*OWNER, *("node", "label", "prediction", "radius", "largest_tried")]
 KINDS = ("both", "additions", "deletions")
-
-
-@dataclass(frozen=True)
-class CertifiedResult(Result):
-    """A certificate as a line of the results file: its ``accuracy`` is certified, a bound for every attack at once.
-
-    Attributes:
-        certified_accuracy: percent of the test nodes that are right and cannot be changed within the budget; equal to
-            ``accuracy``.
-        certify_s: seconds of the certificate (wall clock).
-        val_accuracy: clean accuracy on the validation nodes.
-        val_certified: certified accuracy there, under one flip and the flipped entries at every node; chose the epoch.
-        reason: why nothing is proved; empty where something is.
-        attacked_predictions: how many predictions attacks were tried on (0: none were asked for).
-        broken: certified predictions that they changed.
-        unchanged_accuracy: percent of the test nodes that are right and that no attack changed: no certificate can be
-            above it. None without attacks.
-    """
-
-    certified_accuracy: float
-    certify_s: float
-    val_accuracy: float
-    val_certified: float
-    reason: str
-    attacked_predictions: int
-    broken: int
-    unchanged_accuracy: float | None
 
 
 def run(
@@ -96,18 +59,24 @@ def run(
     kind: str,
     seeds: int,
     attack_predictions: int,
-    split: str,
+    split: str | None,
     split_seed: int,
     overrides: Sequence[str],
     root: Path | None,
     out: Path,
+    own_graph: OwnGraph | None = None,
+    own: tuple[OwnModel, ...] = (),
+    noise: SparseNoise = NOISE,
+    samples: int = SAMPLES,
+    on_note: Callable[[str], None] = typer.echo,
 ) -> int:
     """Do what the command says; returns how many certified predictions an attack changed.
 
     Raises:
         ProtocolError: an option that makes no sense.
     """
-    check_names("dataset", [dataset], DATASETS)
+    if own_graph is None:
+        check_names("dataset", [dataset], DATASETS)
     if kind not in KINDS:
         raise ProtocolError(f"--kind: expected one of {', '.join(KINDS)}, got {kind!r}")
     for option, value, least in (
@@ -116,38 +85,53 @@ def run(
         ("--seeds", seeds, 1),
         ("--total", 1 if total is None else total, 1),
         ("--attack-predictions", attack_predictions, 0),
+        ("--samples", samples, 1),
     ):
         check_whole(option, value, least=least)
     if fraction is not None:
         check_real("--fraction", fraction, above=0)
-    check_names("preset for a certificate", [model], [name for name in preset_names() if name.startswith("certified")])
+    own_models.use(own)
+    presets = [name for name in preset_names() if name.startswith("certified")]
+    check_names("model or preset for a certificate", [model], [*presets, *own_models.names()])
     protocol = Protocol(
         dataset=dataset,
         models=(model,),
         attacks=(),
         seeds=tuple(range(seeds)),
-        split=cast(Split, split),
+        split=split,
         split_seed=split_seed,
         overrides=tuple(map(Override.parse, overrides)),
         root=root,
+        own_graph=own_graph,
+        own_models=own,
     )
+    taken = _TAKEN if model in presets else {"model": model_hyperparameters(model), "training": TRAINING}
     for override in protocol.overrides:
         if override.subject not in (None, model) or override.section == "attack":
             raise ProtocolError(f"--set {override}: expected model.KEY=VALUE or training.KEY=VALUE")
-        if override.key not in _TAKEN[override.section]:
-            kind = f"{override.section} hyperparameter"
-            raise ProtocolError(f"--set {override}: {unknown(kind, [override.key], _TAKEN[override.section])}")
+        known = taken[override.section]
+        if known is not None and override.key not in known:
+            what = f"{override.section} hyperparameter"
+            raise ProtocolError(f"--set {override}: {unknown(what, [override.key], known)}")
     data = protocol.load()
+    if data.get("notes"):
+        on_note(f"{dataset}: {data.notes}.")
     check_teacher(model, protocol.model_hyperparameters(model)["training"], data)
-    budgets: list[tuple[float | int, BudgetUnit]] = [(r, "edges per node") for r in range(1, flips + 1)]
+    unit_of, note = way(protocol, model, data)
+    if note:
+        on_note(note)
+    if issubclass(unit_of, SmoothedUnit):
+        _check_smoothing(model, fraction=fraction, feature_flips=feature_flips, attack=attack_predictions > 0)
+    asked = Asked(kind, feature_flips, attack_predictions, noise, samples)
+    budgets: list[tuple[float | int, BudgetUnit]] = [(r, unit_of.counted) for r in range(1, flips + 1)]
     if fraction is not None:
         budgets.append((fraction, "fraction of each degree"))
-    if total is not None:
+    if total is not None and (total, "edges in all") not in budgets:
         budgets.append((total, "edges in all"))
     with ResultsFile(out / RESULTS, _read_line) as results:
         check_kind(results.finished.values(), results.path, certificates=True)
         for seed in protocol.seeds:
-            unit = _Unit(protocol, data, model, seed, kind, feature_flips, attack_predictions)
+            unit = unit_of(protocol, data, model, seed, asked)
             cells = [unit.cell(*budget) for budget in budgets]
             tried = max((int(row["largest_tried"]) for row in _read_radii(out) if unit.owns(row)), default=0)
             if tried >= flips and all(cell in results for cell in cells):
@@ -155,13 +139,15 @@ def run(
             unit.train()
             radius = torch.zeros(data.num_nodes, dtype=torch.long)
             for cell in cells:
-                certificate = unit.certify(cell)
+                proved = unit.certify(cell)
                 if cell not in results:
-                    results.append(unit.result(cell, certificate))
-                if cell.budget_unit == "edges per node":
-                    radius[certificate.certified] = int(cell.budget)
+                    results.append(unit.result(cell, proved))
+                    if proved.reason and isinstance(unit, SmoothedUnit):
+                        on_note(f"{model}, {cell.budget} {cell.budget_unit}: {proved.reason}.")
+                if cell.budget_unit == unit.counted and cell.budget <= flips:
+                    radius[proved.certified] = int(cell.budget)
             if tried < flips:
-                _write_radii(out, unit, certificate.prediction, radius, most=flips)
+                _write_radii(out, unit, proved.prediction, radius, most=flips)
         finished = [result for result in results.finished.values() if isinstance(result, CertifiedResult)]
     _show(finished)
     _picture(finished).save(out)
@@ -169,126 +155,29 @@ def run(
     return sum(result.broken for result in finished)
 
 
+def _check_smoothing(model: str, *, fraction: float | None, feature_flips: int, attack: bool) -> None:
+    """Raise ProtocolError for what randomised smoothing does not answer."""
+    for given, what in (
+        (
+            fraction is not None,
+            "--fraction: it certifies a number of flips in the whole graph; give --flips",
+        ),
+        (bool(feature_flips), "--feature-flips: its noise is of the edges alone; leave that out"),
+        (attack, "--attack: it holds with a confidence, and what the attacks try are certainties; leave that out"),
+    ):
+        if given:
+            raise ProtocolError(f"model {model!r} is certified by randomised smoothing, without {what}")
+
+
 def _keywords(function: Callable[..., object], *own: str) -> list[str]:
     parameters = inspect.signature(function).parameters.values()
     return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in own]
 
 
-_TAKEN = {
+_TAKEN: dict[str, Sequence[str] | None] = {
     "model": _keywords(linf_diffusion),
     "training": CertifiedFitOptions.names(),
 }
-
-
-@dataclass
-class _Unit:
-    """One seed of one preset."""
-
-    protocol: Protocol
-    data: Data
-    model: str
-    seed: int
-    kind: str
-    feature_flips: int
-    attack_predictions: int
-
-    def cell(self, amount: float | int, unit: BudgetUnit) -> Cell:
-        settings: dict[str, Any] = {"kind": self.kind, "feature_flips": self.feature_flips}
-        if self.attack_predictions:
-            settings["predictions"] = self.attack_predictions
-        return Cell(
-            dataset=self.protocol.dataset,
-            split=self.data.split,
-            split_seed=self.protocol.split_seed,
-            model=self.model,
-            attack=CERTIFICATE if self.kind == "both" else f"{CERTIFICATE}-{self.kind}",
-            threat="evasion",
-            budget=amount,
-            budget_unit=unit,
-            seed=self.seed,
-            hyperparameters={**self.protocol.model_identity(self.model), "attack": settings},
-        )
-
-    def train(self) -> None:
-        settings = self.protocol.model_hyperparameters(self.model)
-        n = self.data.num_nodes
-        self.net: FlowGNN = linf_diffusion(self.data.num_features, int(self.data.y.max()) + 1, **settings["model"])
-        start = time.perf_counter()
-        taught = train_teacher(settings["training"], self.data, seed=self.seed)
-        options = {**settings["training"], "teacher": taught.model if taught else None}
-        self.fit: CertifiedFit = fit_certified(
-            self.net, self.data, flips=FlipBudget.uniform(1, n), features=self.features, seed=self.seed, **options
-        )
-        self.train_s = time.perf_counter() - start
-        self.clean = evaluate(self.net, self.data, self.data.test_mask)
-
-    @property
-    def features(self) -> FeatureBudget:
-        return FeatureBudget(flips=self.feature_flips)
-
-    @cached_property
-    def owner(self) -> dict[str, str]:
-        """The columns of ``radii.csv`` that say what was certified."""
-        cell, learned = self.cell(0, "edges per node"), self.protocol.model_identity(self.model)
-        where = cell.dataset, cell.split, cell.split_seed, cell.model, digest(learned)
-        return dict(zip(RADII_COLUMNS, map(str, (*where, cell.attack, self.feature_flips, cell.seed)), strict=False))
-
-    def owns(self, row: Mapping[str, str]) -> bool:
-        return self.owner.items() <= row.items()
-
-    def budget(self, cell: Cell) -> FlipBudget:
-        n = self.data.num_nodes
-        allowed = {"additions": self.kind != "deletions", "deletions": self.kind != "additions"}
-        if cell.budget_unit == "edges per node":
-            return FlipBudget.uniform(int(cell.budget), n, **allowed)
-        if cell.budget_unit == "edges in all":
-            return FlipBudget.uniform(int(cell.budget), n, total=int(cell.budget), **allowed)
-        return FlipBudget.fraction(cell.budget, self.data.edge_index, n, **allowed)
-
-    def certify(self, cell: Cell) -> Certificate:
-        return certificate_of(
-            self.net, self.data.x, self.data.edge_index, flips=self.budget(cell), features=self.features
-        )
-
-    def result(self, cell: Cell, certificate: Certificate) -> CertifiedResult:
-        """The certificate with what attacks do to it."""
-        data = self.data
-        start = time.perf_counter()
-        attacked: empirical.EmpiricalAttack | None = None
-        if self.attack_predictions:
-            attacked = empirical.run(
-                self.net, data.x, data.edge_index, certificate, flips=self.budget(cell), features=self.features,
-                predictions=self.attack_predictions, seed=self.seed,
-            )  # fmt: skip
-        certified = certificate.accuracy(data.y, data.test_mask)
-        held = None
-        if attacked is not None:
-            kept = (certificate.prediction == data.y) & ~attacked.changed
-            held = 100.0 * float(kept[data.test_mask].double().mean())
-        commit, changes = current_commit()
-        return CertifiedResult(
-            **{name: getattr(cell, name) for name in Cell.__dataclass_fields__},
-            accuracy=certified,
-            clean_accuracy=self.clean,
-            evaluated_on="test",
-            n_evaluated=int(data.test_mask.sum()),
-            attack_source="generated",
-            flips=0,
-            unreliable=[],
-            train_s=self.train_s,
-            attack_s=time.perf_counter() - start if attacked is not None else 0.0,
-            commit=commit,
-            uncommitted_changes=changes,
-            versions=current_versions(),
-            certified_accuracy=certified,
-            certify_s=certificate.seconds,
-            val_accuracy=self.fit.val_accuracy,
-            val_certified=self.fit.val_certified,
-            reason=certificate.reason,
-            attacked_predictions=attacked.predictions if attacked is not None else 0,
-            broken=attacked.broken if attacked is not None else 0,
-            unchanged_accuracy=held,
-        )
 
 
 def _read_line(line: str) -> Result:
@@ -306,8 +195,8 @@ def _read_radii(out: Path) -> list[dict[str, str]]:
         return list(reader) if reader.fieldnames == RADII_COLUMNS else []
 
 
-def _write_radii(out: Path, unit: _Unit, prediction: Tensor, radius: Tensor, *, most: int) -> None:
-    """One line a node, how many flips at every node at once its prediction is certified to survive: the unit's anew."""
+def _write_radii(out: Path, unit: Unit, prediction: Tensor, radius: Tensor, *, most: int) -> None:
+    """One line a node, how many flips its prediction is certified to survive: the unit's anew."""
     others = [row for row in _read_radii(out) if not unit.owns(row)]
     columns = zip(unit.data.y.tolist(), prediction.tolist(), radius.tolist(), strict=True)
     with replacing(out / RADII) as partial, partial.open("w", newline="", encoding="utf-8") as file:
@@ -331,7 +220,9 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def _show(results: Sequence[Result]) -> None:
-    table = Table(title="certified accuracy, every node attacked at once (percent of the test nodes)")
+    everywhere = not any(result.attack.startswith(SmoothedUnit.certificate) for result in results)
+    how = ", every node attacked at once" if everywhere else ""
+    table = Table(title=f"certified accuracy{how} (percent of the test nodes)")
     for column in ("data set", "model", "certificate", "features", "budget", "clean", "certified", "seeds"):
         table.add_column(column, overflow="fold")
     for (dataset, model, attack, features, unit, budget), group in sorted(_groups(results).items()):
@@ -348,7 +239,7 @@ def _picture(results: Sequence[Result]) -> Picture:
     axes = figure.subplots()
     lines: dict[tuple[str, str, str, int], dict[float, list[Result]]] = {}
     for (dataset, model, attack, features, unit, budget), group in _groups(results).items():
-        if unit == "edges per node":
+        if unit == (SmoothedUnit.counted if attack.startswith(SmoothedUnit.certificate) else "edges per node"):
             lines.setdefault((dataset, model, attack, features), {})[budget] = group
     for colour, ((dataset, model, attack, features), points) in zip(COLOURS * 3, sorted(lines.items()), strict=False):
         budgets = sorted(points)
@@ -359,7 +250,7 @@ def _picture(results: Sequence[Result]) -> Picture:
             [mean(clean), *(mean([r.accuracy for r in points[b]]) for b in budgets)],
             marker="o", color=colour, label=label + (f", {features} features" if features else ""),
         )  # fmt: skip
-    axes.set_xlabel("edges that may be flipped at every node at once")
+    axes.set_xlabel("edges that may be flipped at every node at once (of smoothing: in the whole graph)")
     axes.set_ylabel("certified accuracy (%)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(0, 100)

@@ -441,11 +441,18 @@ def certify(
     data: GraphFile = None,
     labels: Labels = None,
     features: Features = None,
-    model: Annotated[str, typer.Option(help="Preset of an ℓ∞ diffusion; its training aims at the certificate.")] = (
-        "certified"
-    ),
+    model: Annotated[
+        str,
+        typer.Option(
+            help="Preset of an ℓ∞ diffusion, whose training aims at the certificate; or any model, by its name or as "
+            "FILE.py:NAME: what no bound covers is certified by randomised smoothing."
+        ),
+    ] = "certified",
     flips: Annotated[
-        int, typer.Option(help="Certify 1, 2, … up to this many flipped edges at every node at once.")
+        int,
+        typer.Option(
+            help="Certify 1, 2, … up to this many flipped edges at every node at once; or, by smoothing, in all."
+        ),
     ] = 1,
     fraction: Annotated[
         float | None, typer.Option(help="Certify flips of this fraction of each node's degree, too.")
@@ -464,21 +471,32 @@ def certify(
     attack_predictions: Annotated[
         int, typer.Option(help="How many attacked predictions to look at for each certificate.")
     ] = 100_000,
+    noise: Annotated[
+        str, typer.Option(metavar="ADD,DELETE", help="Of smoothing: how likely a pair is joined, and an edge dropped.")
+    ] = "0.001,0.6",
+    samples: Annotated[int, typer.Option(help="Of smoothing: how many noisy graphs bound each probability.")] = 1000,
     split: Split = None,
     split_seed: SplitSeed = 0,
     overrides: Overrides = None,
+    plugins: Plugins = None,
     root: Root = None,
     debug: Debug = False,
 ) -> None:
     """Print how many edges anyone may flip at every node at once without changing a prediction."""
     with _errors_in_one_line(debug):
-        _use(None)
+        _use(plugins)
+        own_graph = _own_graph(dataset, data, labels, features)
+        split, split_seed = _split(split, split_seed, own=own_graph is not None)
+        (name,), own = _models(model) if model.strip() else ((model,), ())
         from contractive_gnn.bench.certify import run
+        from contractive_gnn.certificates.smoothing import SparseNoise
 
         broken = run(
-            dataset=dataset, model=model, flips=flips, fraction=fraction, total=total, feature_flips=feature_flips,
-            kind=kind, seeds=seeds, attack_predictions=attack_predictions if attack else 0, split=split,
-            split_seed=split_seed, overrides=overrides or [], root=root, out=out,
+            dataset=dataset if own_graph is None else own_graph.name, own_graph=own_graph, own=own, model=name,
+            flips=flips, fraction=fraction, total=total, feature_flips=feature_flips, kind=kind, seeds=seeds,
+            attack_predictions=attack_predictions if attack else 0, split=split, split_seed=split_seed,
+            overrides=overrides or [], root=root, out=out, noise=SparseNoise(*_two_numbers("--noise", noise)),
+            samples=samples, on_note=lambda note: _say(note, markup=False),
         )  # fmt: skip
         if broken:
             _say(f"[bold red]{broken} certified prediction(s) were changed: the certificate is wrong.[/]")
@@ -703,6 +721,19 @@ def _models(text: str) -> tuple[tuple[str, ...], tuple[OwnModel, ...]]:
     own_models.check_distinct(own)
     own_models.use(own)
     return tuple(names), tuple(own)
+
+
+def _two_numbers(option: str, text: str) -> tuple[float, float]:
+    """Two numbers with a comma between.
+
+    Raises:
+        ValueError: another text.
+    """
+    try:
+        first, second = map(float, text.split(","))
+    except ValueError:
+        raise ValueError(f"{option}: expected two numbers with a comma between, like 0.001,0.6, got {text!r}") from None
+    return first, second
 
 
 def _from_here(path: Path) -> str:

@@ -69,14 +69,6 @@ class Override:
             ProtocolError: it has another form.
         """
         path, equals, value = text.partition("=")
-        *parts, section, key = ["", *path.strip().split(".")]
-        subject = ".".join(part for part in parts if part)
-        known = section in ("model", "training") or (section == "attack" and subject)
-        if not (equals and known and key and ("." not in subject or ".py:" in subject)):
-            raise ProtocolError(
-                f"--set {text!r}: expected [MODEL.]training.KEY=VALUE, [MODEL.]model.KEY=VALUE or "
-                "ATTACK.attack.KEY=VALUE, like training.epochs=50 or csgnn.model.step=0.1"
-            )
         try:
             parsed = json.loads(value)
             json.dumps(parsed, allow_nan=False)
@@ -84,9 +76,39 @@ class Override:
             parsed = value.strip()
         except ValueError as error:
             raise ProtocolError(f"--set {text!r}: expected a finite number, got {value.strip()}") from error
+        override = cls._at(path if equals else "", text, parsed)
         if isinstance(parsed, str) and parsed in _PYTHON:
             raise ProtocolError(f"--set {text!r}: values are read as JSON; write {_PYTHON[parsed]} for {parsed}")
-        return cls(subject or None, section, key, parsed)
+        return override
+
+    @classmethod
+    def of(cls, path: str, value: Any) -> Override:
+        """The override of one hyperparameter, in Python.
+
+        Args:
+            path: ``[NAME.]model.KEY``, ``[NAME.]training.KEY`` or ``NAME.attack.KEY``.
+            value: of a kind that JSON knows.
+
+        Raises:
+            ProtocolError: a path of another form, or another value.
+        """
+        try:
+            same = json.loads(json.dumps(value, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise ProtocolError(f"the setting {path!r} is {value!r}; expected what JSON can hold ({error})") from error
+        return cls._at(path, f"{path}={value!r}", same)
+
+    @classmethod
+    def _at(cls, path: str, text: str, value: Any) -> Override:
+        *parts, section, key = ["", *path.strip().split(".")]
+        subject = ".".join(part for part in parts if part)
+        known = section in ("model", "training") or (section == "attack" and subject)
+        if not (known and key and ("." not in subject or ".py:" in subject)):
+            raise ProtocolError(
+                f"--set {text!r}: expected [MODEL.]training.KEY=VALUE, [MODEL.]model.KEY=VALUE or "
+                "ATTACK.attack.KEY=VALUE, like training.epochs=50 or csgnn.model.step=0.1"
+            )
+        return cls(subject or None, section, key, value)
 
 
 @dataclass(frozen=True)

@@ -160,14 +160,19 @@ class Report:
         parts += [f"- {label}: {', '.join(f'`{value}`' for value in values)}" for label, values in self._origin()]
         return "\n".join(parts) + "\n"
 
-    def html(self, drawn: Sequence[Picture], folder: Path) -> str:
-        """One page: the tables, the pictures (inline, the SVG files that are in ``folder``), and how it was made."""
+    def tables(self) -> str:
+        """The tables and their notes as a part of an HTML page."""
         body = []
         for section in self.sections:
             body.append(f"<h2>{html.escape(section.title)}</h2><p>{html.escape(_caption(section))}</p>")
             body.append(_html(self._grid(section)))
             if section.notes:
                 body.append("<ul>" + "".join(f"<li>{html.escape(note)}</li>" for note in section.notes) + "</ul>")
+        return "\n".join(body)
+
+    def html(self, drawn: Sequence[Picture], folder: Path) -> str:
+        """One page: the tables, the pictures (inline, the SVG files that are in ``folder``), and how it was made."""
+        body = [self.tables()]
         body.append("<h2>Pictures</h2><div class='pictures'>")
         for picture in drawn:
             svg = _inline((folder / f"{picture.name}.svg").read_text(encoding="utf-8"), picture.name)

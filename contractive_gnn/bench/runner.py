@@ -538,7 +538,7 @@ def _check(protocol: Protocol, data: Data) -> tuple[str, ...]:
     if data.get("notes"):
         notes.append(f"{protocol.dataset}: {data.notes}.")
     for model in protocol.models:
-        built = _check_model(model, protocol.model_hyperparameters(model), data, device=protocol.device)
+        built = check_model(model, protocol.model_hyperparameters(model), data, device=protocol.device)
         notes.append(own_models.note(model, built))
         if not takes_edge_weight(built):
             _check_needs_no_weights(protocol, model)
@@ -603,11 +603,15 @@ def check_teacher(model: str, options: Mapping[str, Any], data: Data, *, device:
     if options.get("self_training") is not None:
         raise ProtocolError(f"model {model!r} has a teacher: give self_training to the teacher, not to {model!r}")
     check_names("model", (teacher["name"],), own_models.names())
-    _check_model(teacher["name"], teacher, data, device=device)
+    check_model(teacher["name"], teacher, data, device=device)
 
 
-def _check_model(model: str, hyperparameters: Preset, data: Data, *, device: str = "cpu") -> nn.Module:
-    """Whether it can be built and fitted, and its teacher too; returns it, not fitted."""
+def check_model(model: str, hyperparameters: Preset, data: Data, *, device: str = "cpu") -> nn.Module:
+    """Whether it can be built and fitted, and its teacher too; returns it, not fitted.
+
+    Raises:
+        ProtocolError: it cannot.
+    """
     options = {name: value for name, value in hyperparameters["training"].items() if name != "teacher"}
     for section, known in (("model", model_hyperparameters(model)), ("training", TRAINING)):
         if known is not None and (strange := [name for name in hyperparameters[section] if name not in known]):

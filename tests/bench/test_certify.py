@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from contractive_gnn.bench import certified, own_models
 from contractive_gnn.bench import certify as module
 from contractive_gnn.bench.cli import app
 from contractive_gnn.bench.results import Result, read_results
@@ -50,7 +51,7 @@ def test_it_writes_results_radii_and_a_picture_and_resumes(tmp_path: Path, monke
     assert {row["largest_tried"] for row in radii} == {"2"}
     assert (tmp_path / "certified.png").stat().st_size > 0
 
-    monkeypatch.setattr(module, "fit_certified", None)  # nothing is trained again
+    monkeypatch.setattr(certified, "fit_certified", None)  # nothing is trained again
     assert invoke(*arguments)[0] == 0
     assert len(read_results(tmp_path / "results.jsonl")) == 4
 
@@ -111,12 +112,19 @@ def test_attacks_do_not_break_it_but_break_a_wrong_bound(tmp_path: Path, monkeyp
         (("--flips", "0"), "--flips must be at least 1, got 0"),
         (("--fraction", "nan"), "--fraction must be positive, got nan"),
         (("--total", "0"), "--total must be at least 1, got 0"),
-        (("--model", "robust"), "no preset for a certificate is called 'robust'"),
+        (
+            ("--model", "certifed"),
+            "no model or preset for a certificate is called 'certifed'. Did you mean",
+        ),
+        (("--model", "gcn", "--set", "model.num_steps=null", "--flips", "1"), "no model hyperparameter is called"),
         (("--set", "model.hiden=3"), "no model hyperparameter is called 'hiden'. Did you mean 'hidden'?"),
         (("--set", "training.self_training=0.5"), "no training hyperparameter is called 'self_training'. "),
         (("--set", "gcn.model.hidden=3"), "expected model.KEY=VALUE or training.KEY=VALUE"),
         (("--set", "training.epochs=-5"), "epochs must be at least 0, got -5"),
-        (("--model", "gcn"), "no preset for a certificate is called 'gcn'. There are: certified, certified-distilled"),
+        (("--noise", "0.5"), "--noise: expected two numbers with a comma between, like 0.001,0.6, got '0.5'"),
+        (("--noise", "0.5,1.5"), "expected probabilities in [0, 1), got add=0.5, delete=1.5"),
+        (("--samples", "0"), "--samples must be at least 1, got 0"),
+        (("--labels", "y.npy"), "--labels y.npy: it belongs to a graph of your own; give --data, too"),
         (("--split", "fixed"), "no split is called 'fixed'"),
     ],
 )
@@ -136,3 +144,57 @@ def test_results_of_bench_share_no_folder_with_certificates(tmp_path: Path, make
 def test_a_result_of_another_command_stays_what_it_is(make_result: Callable[..., Result]) -> None:
     plain = make_result()
     assert module._read_line(plain.to_line()) == plain
+
+
+GCN = ("--dataset", "csbm", "--set", "training.epochs=10", "--samples", "200")
+
+
+def test_a_model_without_a_bound_is_smoothed_and_the_method_is_named(tmp_path: Path) -> None:
+    code, out, err = invoke(*GCN, "--model", "gcn", "--flips", "2", "--out", tmp_path)
+    assert code == 0
+    assert "gcn: no bound covers it (" in err
+    assert "randomised smoothing" in err
+    assert "gcn, 2 edges in all: the noise p+ = 0.001, p- = 0.6 hides" in err
+    assert "certificate-smoothing" in out
+    one, two = (json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines())
+    assert (one["budget"], one["budget_unit"], one["attack"]) == (1, "edges in all", "certificate-smoothing")
+    assert one["method"].startswith("randomised smoothing (p+ = 0.001, p- = 0.6, 200 samples, alpha = 0.01")
+    assert 0 < one["certified_accuracy"] <= one["clean_accuracy"]
+    assert (two["certified_accuracy"], bool(two["reason"])) == (0, True)
+    assert {row["radius"] for row in read_radii(tmp_path)} == {"0", "1"}
+    assert invoke(*GCN, "--model", "gcn", "--flips", "2", "--out", tmp_path)[0] == 0
+    assert len(read_results(tmp_path / "results.jsonl")) == 2
+
+
+def test_one_that_trains_itself_is_fitted_on_the_clean_graph(tmp_path: Path) -> None:
+    code, _, err = invoke(*GCN, "--model", "ensemble", "--set", 'model.members=[{"name": "gcn"}]', "--out", tmp_path)
+    assert code == 0
+    assert "it is fitted on the clean graph, since it declares a training of its own" in err
+
+
+def test_a_diffusion_that_is_no_preset_keeps_its_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_models, "_own", {})
+    (tmp_path / "mine.py").write_text(
+        "from contractive_gnn.nn import linf_diffusion\n\n"
+        "def net(in_channels, out_channels):\n    return linf_diffusion(in_channels, out_channels, num_steps=4)\n",
+        "utf-8",
+    )
+    code, _, err = invoke(*GCN[:4], "--model", f"{tmp_path / 'mine.py'}:net", "--out", tmp_path / "run")
+    assert code == 0
+    assert "mine.py:net is fitted as in the benchmark, not for the certificate" in err
+    (line,) = (tmp_path / "run" / "results.jsonl").read_text().splitlines()
+    assert (json.loads(line)["method"], json.loads(line)["budget_unit"]) == ("interval bounds", "edges per node")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--fraction", "0.1"), "without --fraction: it certifies a number of flips in the whole graph"),
+        (("--feature-flips", "1"), "without --feature-flips: its noise is of the edges alone"),
+        (("--attack",), "without --attack: it holds with a confidence"),
+    ],
+)
+def test_smoothing_says_what_it_does_not_answer(tmp_path: Path, arguments: tuple[str, ...], complaint: str) -> None:
+    code, _, err = invoke(*GCN, "--model", "gcn", *arguments, "--out", tmp_path)
+    assert code == 2
+    assert complaint in err
