@@ -1,10 +1,10 @@
 r"""A certificate for any model: randomised smoothing over the edges.
 
 The smoothed classifier says what the model says most often on noisy graphs
-(:mod:`contractive_gnn.certificates.smoothing`, Bojchevski, Klicpera and Günnemann, ICML 2020). Of the model nothing is asked but that its answer is a function of the
-features and the edges that it is given: no layer may keep a graph. What is certified is the smoothed classifier's
-prediction, not the model's own, with a confidence, and for a number of flips in the whole graph: noise that hides one
-flip at each of n nodes would hide the graph.
+(:mod:`contractive_gnn.certificates.smoothing`, Bojchevski, Klicpera and Günnemann, ICML 2020). Of the model nothing
+is asked but that its answer is a function of the features and the edges that it is given: no layer may keep a graph.
+What is certified is the smoothed classifier's prediction, not the model's own, with a confidence, and for a number of
+flips in the whole graph: noise that hides one flip at each of n nodes would hide the graph.
 """
 
 from __future__ import annotations
