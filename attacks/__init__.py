@@ -2,19 +2,12 @@
 
 # imported for their effect: each registers its attacks
 from contractive_gnn.attacks import (  # noqa: F401
-    deeprobust_metattack,
-    deeprobust_nettack,
-    dice,
-    fga,
+    deeprobust,
     integrated_gradients,
     metattack,
     nettack,
-    node_embedding,
     noise,
     prbcd,
-    rnd,
-    sga,
-    topology,
     whitebox,
 )
 from contractive_gnn.attacks.base import (

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch_geometric.data import Data
 
-from contractive_gnn._deeprobust import train_gcn
 from contractive_gnn.attacks.base import Attack, Kind, Knowledge, Perturbation, Scope, check_count, register
+from contractive_gnn.deeprobust import train_gcn
 
 
 class _IntegratedGradients(Attack):

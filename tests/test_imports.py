@@ -27,7 +27,7 @@ ROOMS: list[tuple[str, tuple[str, ...]]] = [
         "words and data",
         (
             *("deprecated", "extras", "names", "registry", "checks", "seeding", "graph", "inputs"),
-            *("activations", "norms", "trainable", "former", "_deeprobust"),
+            *("activations", "norms", "trainable", "former", "deeprobust"),
         ),
     ),
     ("operators and schemes", ("operators", "integrators")),

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from contractive_gnn import datasets
-from contractive_gnn._deeprobust import import_deeprobust, mended, to_arrays
+from contractive_gnn.deeprobust import import_deeprobust, mended, to_arrays
 
 
 def main() -> None:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from contractive_gnn._deeprobust import import_deeprobust
 from contractive_gnn.attacks.likelihood_ratio import DegreeTest
+from contractive_gnn.deeprobust import import_deeprobust
 
 
 def random_adjacency(n: int, p: float, seed: int) -> np.ndarray:

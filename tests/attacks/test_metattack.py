@@ -15,13 +15,13 @@ from torch_geometric.data import Data
 from torch_geometric.utils import degree, to_undirected
 
 from contractive_gnn import datasets
-from contractive_gnn._deeprobust import import_deeprobust, mended, replaced, to_arrays, train_gcn
 from contractive_gnn.attacks import AttackError, AttackResult, Budget, factored_matrix, get, meta_gradient
 from contractive_gnn.attacks.base import edge_difference, flip_edges
 from contractive_gnn.attacks.factored_matrix import BLOCK, FactoredMatrix, Term
 from contractive_gnn.attacks.likelihood_ratio import DegreeTest
 from contractive_gnn.attacks.meta_gradient import normalise
 from contractive_gnn.attacks.metattack import FlipReport, best_edge_flip, train_surrogate
+from contractive_gnn.deeprobust import import_deeprobust, mended, replaced, to_arrays, train_gcn
 
 
 @pytest.fixture(params=["compiled", "NumPy"])

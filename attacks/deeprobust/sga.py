@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import scipy.sparse as sp
 from torch_geometric.data import Data
 
-from contractive_gnn._deeprobust import Arrays, import_deeprobust, replaced
 from contractive_gnn.attacks.base import AttackError, Kind, Scope, check_count, register
-from contractive_gnn.attacks.deeprobust import DeepRobustAttack
+from contractive_gnn.attacks.deeprobust.adapter import DeepRobustAttack
+from contractive_gnn.deeprobust import Arrays, import_deeprobust, replaced
 
 
 @register

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import to_undirected
 
-from contractive_gnn import _deeprobust
+from contractive_gnn import deeprobust
 from contractive_gnn.attacks import ATTACKS, AttackError, Budget, get
 from contractive_gnn.attacks.base import undirected_edges
 from contractive_gnn.attacks.deeprobust import DeepRobustAttack
@@ -165,7 +165,7 @@ def test_what_deeprobust_fails_with_is_passed_on(graph: Data, monkeypatch: pytes
     def fails(*_: Any, **__: Any) -> None:
         raise RuntimeError("no such luck\nand a page of details")
 
-    monkeypatch.setattr(_deeprobust.import_deeprobust("graph.targeted_attack").RND, "attack", fails)
+    monkeypatch.setattr(deeprobust.import_deeprobust("graph.targeted_attack").RND, "attack", fails)
     with pytest.raises(AttackError, match=r"attack 'rnd': DeepRobust failed with RuntimeError: no such luck$"):
         get("rnd").run(graph, Budget(flips=1), targets=TARGETS)
 
@@ -185,7 +185,7 @@ def test_what_deeprobust_returns_is_checked(
     def attack(self: Any, adjacency: Any, labels: Any, **_: Any) -> None:
         self.modified_adj = torch.from_numpy(changed(adjacency.toarray()))
 
-    monkeypatch.setattr(_deeprobust.import_deeprobust("graph.global_attack").DICE, "attack", attack)
+    monkeypatch.setattr(deeprobust.import_deeprobust("graph.global_attack").DICE, "attack", attack)
     with pytest.raises(AttackError, match=says):
         get("dice").run(graph, Budget(flips=1))
 
@@ -195,11 +195,11 @@ def test_what_deeprobust_returns_is_checked(
 )
 def test_targets_lose_margin(graph: Data, name: str) -> None:
     torch.manual_seed(5)
-    judge = _deeprobust.train_gcn(graph)
+    judge = deeprobust.train_gcn(graph)
     attacked = get(name).run(graph, Budget(flips=5), targets=TARGETS).data
 
     def margins(data: Data) -> Tensor:
-        arrays = _deeprobust.to_arrays(data)
+        arrays = deeprobust.to_arrays(data)
         logits = judge.predict(arrays.features, arrays.adjacency).detach()[TARGETS]
         own = logits.gather(1, graph.y[TARGETS, None])
         return (own - logits.scatter(1, graph.y[TARGETS, None], -torch.inf).amax(dim=1, keepdim=True)).flatten()
@@ -212,7 +212,7 @@ def test_metattack_hurts_more_than_chance(graph: Data) -> None:
         losses = []
         for seed in range(3):
             torch.manual_seed(seed)
-            logits = _deeprobust.train_gcn(data).predict().detach()
+            logits = deeprobust.train_gcn(data).predict().detach()
             losses.append(float(torch.nn.functional.nll_loss(logits[graph.test_mask], graph.y[graph.test_mask])))
         return float(np.mean(losses))
 
@@ -225,10 +225,10 @@ def test_integrated_gradients_choose_as_deeprobust_does(graph: Data) -> None:
     for name, attacked in (("ig", "structure"), ("ig-features", "features")):
         ours = get(name, seed=2, steps=4).run(graph, Budget(flips=4), targets=torch.tensor([3]))
         torch.manual_seed(2)
-        surrogate = _deeprobust.train_gcn(graph)
-        arrays = _deeprobust.to_arrays(graph)
-        with _deeprobust.mended():
-            theirs = _deeprobust.import_deeprobust("graph.targeted_attack").IGAttack(
+        surrogate = deeprobust.train_gcn(graph)
+        arrays = deeprobust.to_arrays(graph)
+        with deeprobust.mended():
+            theirs = deeprobust.import_deeprobust("graph.targeted_attack").IGAttack(
                 surrogate, 90, attack_structure=attacked == "structure", attack_features=attacked == "features"
             )
             theirs.attack(arrays.features, arrays.adjacency, arrays.labels, arrays.train, 3, 4, steps=4)

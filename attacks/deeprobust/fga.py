@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 from torch_geometric.data import Data
 
-from contractive_gnn._deeprobust import Arrays, import_deeprobust, train_gcn
 from contractive_gnn.attacks.base import Kind, Scope, register
-from contractive_gnn.attacks.deeprobust import DeepRobustAttack
+from contractive_gnn.attacks.deeprobust.adapter import DeepRobustAttack
+from contractive_gnn.deeprobust import Arrays, import_deeprobust, train_gcn
 
 
 @register

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 from torch_geometric.utils import to_undirected
 
-from contractive_gnn._deeprobust import import_deeprobust, mended, to_arrays
+from contractive_gnn.deeprobust import import_deeprobust, mended, to_arrays
 from contractive_gnn.nn.deeprobust import (
     DEEPROBUST_MODELS,
     GCNSVD,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from contractive_gnn._deeprobust import Arrays, import_deeprobust
 from contractive_gnn.attacks.base import AttackError, Kind, Scope, check_choice, check_count, register
-from contractive_gnn.attacks.deeprobust import DeepRobustAttack
+from contractive_gnn.attacks.deeprobust.adapter import DeepRobustAttack
+from contractive_gnn.deeprobust import Arrays, import_deeprobust
 
 
 @register

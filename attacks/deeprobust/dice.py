@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from contractive_gnn._deeprobust import Arrays, import_deeprobust
 from contractive_gnn.attacks.base import Kind, Knowledge, Scope, register
-from contractive_gnn.attacks.deeprobust import DeepRobustAttack
+from contractive_gnn.attacks.deeprobust.adapter import DeepRobustAttack
+from contractive_gnn.deeprobust import Arrays, import_deeprobust
 
 
 @register

@@ -1,15 +1,24 @@
 from __future__ import annotations
 
+import ast
 import importlib
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch_geometric.data import Data
 
-from contractive_gnn import _deeprobust
-from contractive_gnn._deeprobust import DeepRobustMissing, import_deeprobust, mended, replaced, to_arrays, train_gcn
+from contractive_gnn.deeprobust import (
+    DeepRobustMissing,
+    import_deeprobust,
+    mended,
+    replaced,
+    stand_ins,
+    to_arrays,
+    train_gcn,
+)
 
 MODULES = ["graph.defense", "graph.global_attack", "graph.targeted_attack", "graph.defense_pyg", "graph.data"]
 
@@ -49,7 +58,7 @@ def test_where_deeprobust_is_missing_the_extra_is_named(monkeypatch: pytest.Monk
 def test_installed_torch_sparse_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     real = type(sys)("torch_sparse")
     monkeypatch.setitem(sys.modules, "torch_sparse", real)
-    with _deeprobust._stand_ins():
+    with stand_ins.stand_ins():
         assert importlib.import_module("torch_sparse") is real
         assert importlib.import_module("torch_scatter").scatter_add
     assert sys.modules["torch_sparse"] is real
@@ -57,14 +66,14 @@ def test_installed_torch_sparse_is_used(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_stand_ins_do_what_they_stand_for() -> None:
     index = torch.tensor([[2, 0, 2], [1, 1, 1]])
-    merged, weight = _deeprobust._coalesce(index, torch.tensor([1.0, 2.0, 4.0]), m=3, n=3, op="sum")
+    merged, weight = stand_ins._coalesce(index, torch.tensor([1.0, 2.0, 4.0]), m=3, n=3, op="sum")
     assert merged.tolist() == [[0, 2], [1, 1]]
     assert weight.tolist() == [2.0, 5.0]
     source = torch.tensor([[1.0, 10.0], [2.0, 20.0], [4.0, 40.0]])
-    summed = _deeprobust._scatter_add(source, torch.tensor([1, 0, 1]), dim=-2, dim_size=3)
+    summed = stand_ins._scatter_add(source, torch.tensor([1, 0, 1]), dim=-2, dim_size=3)
     assert summed.tolist() == [[2.0, 20.0], [5.0, 50.0], [0.0, 0.0]]
     with pytest.raises(DeepRobustMissing, match="needs torch_sparse itself"):
-        _deeprobust._absent()
+        stand_ins.absent()
 
 
 def test_mends_are_undone(capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,3 +147,20 @@ def test_the_surrogate_is_seeded_and_learns(triangles: Data, patience: int | Non
     assert torch.equal(outputs[0], outputs[1])
     assert not torch.equal(outputs[0], outputs[2])
     assert torch.equal(outputs[0].argmax(1), triangles.y)
+
+
+def test_nobody_else_imports_deeprobust(repository: Path) -> None:
+    """Neither by a statement, nor by the name of one of its modules in a text."""
+    found = set()
+    for folder in ("contractive_gnn", "attacks", "datasets", "docs/experiments", "examples"):
+        for file in (repository / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+                if isinstance(node, ast.Import):
+                    names = [f"{alias.name}." for alias in node.names]
+                elif isinstance(node, ast.ImportFrom):
+                    names = [] if node.level else [f"{node.module}."]
+                else:
+                    names = [node.value] if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
+                if any(name.startswith("deeprobust.") for name in names):
+                    found.add(file.relative_to(repository).as_posix())
+    assert found == {"contractive_gnn/deeprobust/importing.py", "contractive_gnn/deeprobust/mending.py"}

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from contractive_gnn import _deeprobust
+from contractive_gnn import deeprobust
 from contractive_gnn.attacks.base import Attack, AttackError, Knowledge, Perturbation
 
 
@@ -40,11 +40,11 @@ class DeepRobustAttack(Attack):
         """Train what the attack differentiates; None for attacks that need no model."""
         return None
 
-    def _refuse(self, arrays: _deeprobust.Arrays, n_flips: int) -> None:
+    def _refuse(self, arrays: deeprobust.Arrays, n_flips: int) -> None:
         """Raise, saying why, where DeepRobust would fail, return nonsense or never return."""
 
     @abstractmethod
-    def _launch(self, arrays: _deeprobust.Arrays, n_flips: int, target: int | None) -> Any:
+    def _launch(self, arrays: deeprobust.Arrays, n_flips: int, target: int | None) -> Any:
         """Run DeepRobust's attack and return it, with its ``modified_adj`` or ``modified_features`` set.
 
         ``target`` is a node for targeted attacks and None for global ones.
@@ -55,7 +55,7 @@ class DeepRobustAttack(Attack):
             self._surrogate = self._surrogate_for(data)
 
     def _perturb(self, data: Data, n_flips: int, *, victim: nn.Module | None, targets: Tensor | None) -> Perturbation:
-        arrays = _deeprobust.to_arrays(data)
+        arrays = deeprobust.to_arrays(data)
         target = int(targets) if self.scope == "targeted" and targets is not None else None
         self._refuse(arrays, n_flips)
         with self._at_the_border():
@@ -66,12 +66,12 @@ class DeepRobustAttack(Attack):
 
     @contextlib.contextmanager
     def _at_the_border(self) -> Iterator[None]:
-        _deeprobust.import_deeprobust("graph.global_attack")
-        _deeprobust.import_deeprobust("graph.targeted_attack")
+        deeprobust.import_deeprobust("graph.global_attack")
+        deeprobust.import_deeprobust("graph.targeted_attack")
         try:
-            with _deeprobust.mended():
+            with deeprobust.mended():
                 yield
-        except (AttackError, _deeprobust.DeepRobustMissing):
+        except (AttackError, deeprobust.DeepRobustMissing):
             raise
         except Exception as error:
             # PyTorch's dispatcher adds a page of registrations to its first line
@@ -98,7 +98,7 @@ class DeepRobustAttack(Attack):
             raise AttackError(f"attack {self.name!r}: DeepRobust returned a directed graph")
         return upper
 
-    def _refuse_isolated(self, arrays: _deeprobust.Arrays) -> None:
+    def _refuse_isolated(self, arrays: deeprobust.Arrays) -> None:
         isolated = np.flatnonzero(np.diff(arrays.adjacency.indptr) == 0)
         if isolated.size:
             raise AttackError(
@@ -106,7 +106,7 @@ class DeepRobustAttack(Attack):
                 f"{isolated.size} have no edge (node {isolated[0]}, …); take the largest connected component first"
             )
 
-    def _refuse_unlabelled(self, arrays: _deeprobust.Arrays) -> None:
+    def _refuse_unlabelled(self, arrays: deeprobust.Arrays) -> None:
         unknown = np.flatnonzero(arrays.labels < 0)
         if unknown.size:
             raise AttackError(
