@@ -7,7 +7,7 @@ import importlib
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 _Callable = TypeVar("_Callable", bound=Callable[..., Any])
 
@@ -59,7 +59,8 @@ def renamed(**words: str) -> Callable[[_Callable], _Callable]:
     """
 
     def decorate(target: _Callable) -> _Callable:
-        function: Callable[..., Any] = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
+        owner: Any = target  # an __init__ has another type in every class
+        function = owner.__init__ if inspect.isclass(target) else owner
 
         @functools.wraps(function)
         def accepts(*args: Any, **kwargs: Any) -> Any:
@@ -77,8 +78,8 @@ def renamed(**words: str) -> Callable[[_Callable], _Callable]:
             return function(*args, **kwargs)
 
         if not inspect.isclass(target):
-            return accepts  # type: ignore[return-value]
-        target.__init__ = accepts  # type: ignore[misc]
+            return cast(_Callable, accepts)
+        owner.__init__ = accepts
         return target
 
     return decorate
