@@ -8,11 +8,15 @@ the same way.
 from __future__ import annotations
 
 import importlib
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
+
+from contractive_gnn.extras import needs
 
 if TYPE_CHECKING:  # what type checkers and editors read; at run time __getattr__ finds the same
     from contractive_gnn.attacks.base import Attack, Budget
     from contractive_gnn.attacks.run import attack
+    from contractive_gnn.bench.api import benchmark
     from contractive_gnn.certificates.budget import FeatureBudget, FlipBudget
     from contractive_gnn.certificates.certificate import Certificate, certify
     from contractive_gnn.datasets import contextual_sbm, load
@@ -33,6 +37,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; at run time __getattr_
         CoupledConv,
         Ensemble,
         EquilibriumConv,
+        Flow,
         FlowConv,
         FlowGNN,
         build,
@@ -59,6 +64,7 @@ __all__ = [
     "EquilibriumConv",
     "FeatureBudget",
     "FlipBudget",
+    "Flow",
     "FlowConv",
     "FlowGNN",
     "GradientFlow",
@@ -67,6 +73,7 @@ __all__ = [
     "ImplicitFlow",
     "VectorField",
     "attack",
+    "benchmark",
     "build",
     "certify",
     "contextual_sbm",
@@ -82,6 +89,7 @@ __all__ = [
 # where __getattr__ finds each name; tests/test_face.py compares it with the imports above
 _PLACES = {
     "contractive_gnn.attacks": ("Attack", "Budget", "attack"),
+    "contractive_gnn.bench.api": ("benchmark",),
     "contractive_gnn.certificates": ("Certificate", "FeatureBudget", "FlipBudget", "certify"),
     "contractive_gnn.datasets": ("contextual_sbm", "load"),
     "contractive_gnn.dynamics": (
@@ -101,6 +109,7 @@ _PLACES = {
         "CoupledConv",
         "Ensemble",
         "EquilibriumConv",
+        "Flow",
         "FlowConv",
         "FlowGNN",
         "build",
@@ -115,6 +124,7 @@ _ROOMS = (
     "activations",
     "attacks",
     "bench",
+    "certificates",
     "datasets",
     "dynamics",
     "integrators",
@@ -128,7 +138,9 @@ _ROOMS = (
 
 def __getattr__(name: str) -> Any:
     if name in _PLACE_OF:
-        found = getattr(importlib.import_module(_PLACE_OF[name]), name)
+        place = _PLACE_OF[name]
+        with needs("bench", f"{__name__}.{name}") if place.startswith("contractive_gnn.bench") else nullcontext():
+            found = getattr(importlib.import_module(place), name)
         globals()[name] = found  # asked for once
         return found
     if name in _ROOMS:
