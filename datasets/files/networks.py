@@ -7,11 +7,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import networkx as nx
 import numpy as np
 
 from contractive_gnn.datasets.errors import UnreadableFileError
 from contractive_gnn.datasets.files.contents import LABELS, MASKS, Array, Contents
+from contractive_gnn.extras import needs
 
 _DELIMITERS: Mapping[str, str | None] = {".csv": ",", ".tsv": "\t", ".edgelist": None, ".edges": None, ".txt": None}
 
@@ -25,6 +25,8 @@ def graphml(content: bytes, where: str) -> Contents:
     Raises:
         UnreadableFileError: another file, or an attribute that some nodes lack.
     """
+    with needs("bench", "a GraphML file"):
+        import networkx as nx
     try:
         graph = nx.read_graphml(io.BytesIO(content), force_multigraph=True)
     except Exception as error:  # of the parser, of networkx and of what an attribute says
@@ -78,6 +80,8 @@ def edge_list(content: bytes, where: str, *, suffix: str) -> Contents:
         given = "no edges" if not columns else f"lines of {', '.join(map(str, sorted(columns)))} columns"
         raise UnreadableFileError(f"{where} has {given}; expected {form}")
     weighted = columns == {3}
+    with needs("bench", "an edge list"):
+        import networkx as nx
     try:
         graph = nx.parse_edgelist(
             rows,
