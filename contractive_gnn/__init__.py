@@ -47,7 +47,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; at run time __getattr_
     from contractive_gnn.testing import verify
     from contractive_gnn.training import evaluate, fit, predict
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "CSGNN",
