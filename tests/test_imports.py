@@ -133,7 +133,7 @@ def test_no_arrow_leads_to_a_higher_room(repository: Path) -> None:
     ("module", "line", "complaint"),
     [
         ("graph.py", "from contractive_gnn.nn import FlowConv\n", "graph imports nn (line 1)"),
-        ("norms.py", "def late():\n    from contractive_gnn import training\n", "norms imports training (line 2)"),
+        ("seeding.py", "def late():\n    from contractive_gnn import training\n", "seeding imports training (line 2)"),
         ("dynamics/base.py", "from ..plugins import load_plugins\n", "dynamics.base imports plugins (line 1)"),
         ("nn/caches.py", "import contractive_gnn.nn.models\n", "nn.caches imports nn.models (line 1)"),
         ("nn/caches.py", "from . import build\n", "nn.caches imports nn (line 1)"),
