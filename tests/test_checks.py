@@ -15,13 +15,13 @@ from contractive_gnn import dynamics as flows
 from contractive_gnn.activations import MCP, SCAD, Firm, Huber, LeakyReLU
 from contractive_gnn.checks import check_flag, check_real, check_whole, check_widths
 from contractive_gnn.nn import (
-    MLP,
     MODELS,
     AlternatingConv,
     ElasticConv,
     EquilibriumConv,
     FlowConv,
     FlowGNN,
+    MLPClassifier,
     MLPMixture,
     RUNGConv,
     Similarity,
@@ -52,7 +52,7 @@ FACTORIES: dict[str, Callable[..., object]] = {
     "elastic": ElasticConv,
     "rung-conv": RUNGConv,
     "similarity": Similarity,
-    "mixture": fits(MLPMixture, MLP(3, 2), MLP(3, 2)),
+    "mixture": fits(MLPMixture, MLPClassifier(3, 2), MLPClassifier(3, 2)),
 }
 #: what an infinity may be given to: the model that its authors call RUNG-ℓ1
 UNBOUNDED = {("rung", "gamma"), ("rung-conv", "gamma")}

@@ -14,7 +14,9 @@ from contractive_gnn.attacks import AttackResult
 from contractive_gnn.bench.cli import app
 from contractive_gnn.plugins import VARIABLE
 
-PLUGINS = ("channel_diffusion", "tag", "hub_cut", "two_moons", "arctan")
+OTHER_PLUGINS = ("two_moons", "tag", "hub_cut", "arctan", "ralston")
+PLUGINS = ("channel_diffusion", "mean_coupled", *OTHER_PLUGINS)
+OTHERS = ("use", "running_mean", "test_channel_diffusion", "test_running_mean")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,7 @@ def run(*command: str, folder: Path, **variables: str) -> subprocess.CompletedPr
 
 
 def test_every_block_is_a_file(page: str, files: dict[str, str]) -> None:
-    assert set(files) == {"test_channel_diffusion.py", "use.py", *(f"{name}.py" for name in PLUGINS)}
+    assert set(files) == {f"{name}.py" for name in (*PLUGINS, *OTHERS)}
     assert page.count("```python\n") == len(files)
 
 
@@ -62,6 +64,22 @@ def test_verify_finds_it_and_its_claims_hold(folder: Path) -> None:
     assert max(record["ratio"] for record in records if record["kind"] == "step") > 0.95
 
 
+def test_verify_tries_the_field(folder: Path) -> None:
+    command = (sys.executable, "-m", "contractive_gnn", "verify", "mean-coupled", "--tries", "300", "--jobs", "1")
+    done = run(*command, "--plugin", "mean_coupled.py", folder=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "holds" in done.stdout
+
+
+def test_a_radius_that_a_scheme_does_not_have_is_refused(folder: Path) -> None:
+    right = (folder / "ralston.py").read_text("utf-8")
+    for radius in ("circle_radius=0.79", "monotonicity_radius=0.5"):
+        (folder / "beyond.py").write_text(right.replace(radius, f"{radius}5"), "utf-8")
+        done = run(sys.executable, "beyond.py", folder=folder)
+        assert done.returncode == 1
+        assert "is not contractive in" in done.stderr
+
+
 def test_verify_breaks_a_wrong_step(folder: Path) -> None:
     right = (folder / "channel_diffusion.py").read_text("utf-8")
     wrong = right.replace("return 1 / (1 + self.mu)\n", "return 2.5 / (1 + self.mu)\n")
@@ -75,9 +93,12 @@ def test_verify_breaks_a_wrong_step(folder: Path) -> None:
 
 
 def test_the_suite_runs_under_pytest(folder: Path) -> None:
-    done = run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder), folder=folder)
+    command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    done = run(*command, "test_channel_diffusion.py", "test_running_mean.py", folder=folder)
     assert done.returncode == 0, done.stdout
-    assert "10 passed" in done.stdout, done.stdout
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed is not None
+    assert int(passed[1]) > 20, done.stdout  # ten of them for the dynamics
 
 
 def test_it_is_a_layer_and_a_model(folder: Path) -> None:
@@ -109,16 +130,10 @@ def dynamics_results(folder: Path) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def other_results(folder: Path) -> list[dict[str, Any]]:
     return bench(
-        *(folder, "others", "--plugin", "two_moons.py", "--plugin", "tag.py", "--plugin", "hub_cut.py"),
-        *("--plugin", "arctan.py", "--dataset", "two-moons", "--models", "gcn,tag,linf-diffusion"),
-        *(
-            "--attacks",
-            "clean,hub-cut:0.1",
-            "--set",
-            "linf-diffusion.model.sigma=arctan",
-            "--set",
-            "training.epochs=20",
-        ),
+        *(folder, "others", "--dataset", "two-moons", "--models", "gcn,tag,linf-diffusion"),
+        *(option for name in OTHER_PLUGINS for option in ("--plugin", f"{name}.py")),
+        *("--set", "linf-diffusion.model.sigma=arctan", "--set", "linf-diffusion.model.scheme=ralston"),
+        *("--attacks", "clean,hub-cut:0.1", "--set", "training.epochs=20"),
     )
 
 
@@ -134,13 +149,15 @@ def test_two_processes_measure_the_dynamics(dynamics_results: list[dict[str, Any
     )
 
 
-def test_two_processes_measure_the_model_the_dataset_and_the_activation(other_results: list[dict[str, Any]]) -> None:
+def test_two_processes_measure_model_dataset_activation_and_scheme(
+    other_results: list[dict[str, Any]],
+) -> None:
     assert {result["dataset"] for result in other_results} == {"two-moons"}
     assert {result["split"] for result in other_results} == {"random"}
     clean = {result["model"]: result["accuracy"] for result in other_results if result["attack"] == "clean"}
     assert set(clean) == {"gcn", "tag", "linf-diffusion"}
     assert min(clean.values()) > 70  # of two classes: it learned the moons
-    plugins = {"two_moons.py", "tag.py", "hub_cut.py", "arctan.py"}
+    plugins = {f"{name}.py" for name in OTHER_PLUGINS}
     # the data of a plug-in is a part of every number here
     assert all(set(result["hyperparameters"]["plugins"]) == plugins for result in other_results)
 

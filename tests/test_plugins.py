@@ -18,7 +18,7 @@ from contractive_gnn.bench.runner import GRAPHS, Failure, Message, execute, plan
 from contractive_gnn.bench.spec import parse_attacks
 from contractive_gnn.dynamics import DYNAMICS
 from contractive_gnn.nn import MODELS, build
-from contractive_gnn.nn.baselines import GCN
+from contractive_gnn.nn.baselines import GCNClassifier
 from contractive_gnn.plugins import PluginError
 from contractive_gnn.registry import temporary
 
@@ -34,7 +34,7 @@ ATTACK_AND_MODEL = """
 import torch
 
 from contractive_gnn.attacks import Attack, Perturbation, register
-from contractive_gnn.nn import MLP
+from contractive_gnn.nn import MLPClassifier
 from contractive_gnn.nn import register as register_model
 
 
@@ -51,7 +51,7 @@ class FirstPairs(Attack):
 
 @register_model("my-perceptron")
 def perceptron(in_channels, out_channels, **options):
-    return MLP(in_channels, out_channels, **{{"hidden": {hidden}, **options}})
+    return MLPClassifier(in_channels, out_channels, **{{"hidden": {hidden}, **options}})
 """
 
 
@@ -109,7 +109,7 @@ def test_a_model_hides_no_plug_in(plugin: Path) -> None:
     with pytest.raises(PluginError, match=r"mine\.py cannot be imported: ValueError: gcn is a model's name"):
         plugins.load_plugins()
     assert "gcn" not in DYNAMICS
-    assert isinstance(build("gcn", 3, 2), GCN)
+    assert isinstance(build("gcn", 3, 2), GCNClassifier)
 
 
 def test_a_failure_takes_attacks_and_models_back_as_well(plugin: Path) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from contractive_gnn import datasets
 from contractive_gnn.attacks import Budget, get
-from contractive_gnn.nn import GCN
+from contractive_gnn.nn import GCNClassifier
 from contractive_gnn.seeding import seeded
 from contractive_gnn.training import fit, predict
 
@@ -46,7 +46,7 @@ def test_models_are_fitted_as_if_each_were_alone() -> None:
     data = datasets.contextual_sbm(80, seed=0)
 
     def scores(seed: int) -> Tensor:
-        model = GCN(data.num_features, 4)
+        model = GCNClassifier(data.num_features, 4)
         fit(model, data, seed=seed, epochs=8)
         return predict(model, data)
 
@@ -56,7 +56,7 @@ def test_models_are_fitted_as_if_each_were_alone() -> None:
 
 def test_attacks_flip_the_same_edges_as_if_each_were_alone() -> None:
     data = datasets.contextual_sbm(80, seed=0)
-    victim = GCN(data.num_features, 4)
+    victim = GCNClassifier(data.num_features, 4)
 
     def flips(seed: int) -> Tensor:
         attack = get("whitebox-pgd", seed=seed, epochs=3, fine_epochs=0, swaps=0, candidates=100)

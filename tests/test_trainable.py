@@ -136,14 +136,14 @@ def test_the_models_of_the_library_declare_what_they_have() -> None:
 
 
 def test_a_class_that_declares_must_define() -> None:
-    class Moody(nn.GCN, HasModes):
+    class Moody(nn.GCNClassifier, HasModes):
         modes = ("calm", "wild")
 
     with pytest.raises(TypeError, match=r"abstract method.*use"):
         Moody(8, 3)  # type: ignore[abstract]
 
 
-class Formerly(nn.GCN):
+class Formerly(nn.GCNClassifier):
     """It has the names, and inherits nothing."""
 
     def __init__(self, *channels: int) -> None:
@@ -189,7 +189,7 @@ class Several(Formerly):
 class Teaches(Formerly):
     def __init__(self, *channels: int) -> None:
         super().__init__(*channels)
-        self.teacher, self.student = Fits(*channels), nn.MLP(*channels)
+        self.teacher, self.student = Fits(*channels), nn.MLPClassifier(*channels)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_members_and_a_teacher_by_name_alone_are_fitted_too(data: Data) -> None:
 
 
 def test_a_name_that_holds_something_else_is_none_of_them(data: Data) -> None:
-    model = nn.GCN(8, 3)
+    model = nn.GCNClassifier(8, 3)
     model.members, model.teacher, model.student, model.settings = ["Ann", "Bob"], "Ann", "Bob", {"a": 1}  # type: ignore[assignment]
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)

@@ -3,7 +3,8 @@ r"""Gradient flows of an operator and an activation: for vectors, images and gra
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -67,21 +68,21 @@ class GradientFlow(VectorField):
         True
     """
 
+    #: GraphGradientFlow, which enters itself: it is built on this one
+    _of_channels: ClassVar[Callable[..., Any]]
+
     def __new__(cls, *arguments: Any, **named: Any) -> Any:
         """Build the field; ``GradientFlow(channels, …)`` is a graph's, under its old name, for one release."""
         first = arguments[0] if arguments else named.get("channels")
         if cls is not GradientFlow or not isinstance(first, int):
             return super().__new__(cls)
-        # Imported here: the graph's field is built on this one.
-        from contractive_gnn.dynamics.graph_gradient_flow import GraphGradientFlow
-
         warnings.warn(
             "GradientFlow(channels, ...) is now GraphGradientFlow(channels, ...); GradientFlow(operator, sigma) is the "
             "gradient flow of any operator, and the old call goes with the next release",
             DeprecationWarning,
             stacklevel=2,
         )
-        return GraphGradientFlow(*arguments, **named)
+        return cls._of_channels(*arguments, **named)
 
     anchor: Tensor | None
 

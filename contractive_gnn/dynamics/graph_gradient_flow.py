@@ -348,6 +348,9 @@ class GraphGradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         return torch.minimum(bound, max(abs(s) for s in self.sigma.slopes) * far)
 
 
+GradientFlow._of_channels = GraphGradientFlow
+
+
 class GradientFlowOnGraph(OnGraph):
     """A gradient flow on one graph: its kernel evaluates it, and its operator is built for whom it is asked.
 

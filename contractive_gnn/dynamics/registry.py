@@ -15,6 +15,7 @@ from contractive_gnn.dynamics.ascent import GradientAscent
 from contractive_gnn.dynamics.base import Dynamics
 from contractive_gnn.dynamics.coupled import CoupledFlow
 from contractive_gnn.dynamics.diffusion import Diffusion
+from contractive_gnn.dynamics.fields import FIELDS
 from contractive_gnn.dynamics.graph_gradient_flow import GraphGradientFlow
 from contractive_gnn.dynamics.hamiltonian import HamiltonianFlow
 from contractive_gnn.dynamics.implicit import ImplicitFlow
@@ -25,6 +26,8 @@ Factory = Callable[..., Dynamics]
 """``factory(channels, **hyperparameters) -> Dynamics``; a class whose first argument is the channels is one."""
 
 DYNAMICS: Registry[Factory] = Registry("dynamics")
+DYNAMICS.give_way_to(FIELDS)  # one name is one row of ``verify``
+FIELDS.give_way_to(DYNAMICS)
 
 F = TypeVar("F", bound=Factory)
 

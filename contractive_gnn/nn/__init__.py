@@ -1,9 +1,14 @@
 """PyG layers and models."""
 
-import warnings
-
+from contractive_gnn.deprecated import aliases
 from contractive_gnn.nn import parametrizations
-from contractive_gnn.nn.baselines import APPNP, GAT, GCN, MLP, WeightedGATConv
+from contractive_gnn.nn.baselines import (
+    APPNPClassifier,
+    GATClassifier,
+    GCNClassifier,
+    MLPClassifier,
+    WeightedGATConv,
+)
 from contractive_gnn.nn.communities import seeded_communities
 from contractive_gnn.nn.composition import Alternating, AlternatingConv
 from contractive_gnn.nn.csgnn import CSGNN, CoupledConv
@@ -18,13 +23,10 @@ from contractive_gnn.nn.smoothing import RUNG, ElasticConv, ElasticGNN, RUNGConv
 from contractive_gnn.nn.sparse import Linear
 
 __all__ = [
-    "APPNP",
     "CSGNN",
-    "GAT",
-    "GCN",
-    "MLP",
     "MODELS",
     "RUNG",
+    "APPNPClassifier",
     "Alternating",
     "AlternatingConv",
     "CoupledConv",
@@ -36,8 +38,11 @@ __all__ = [
     "Flow",
     "FlowConv",
     "FlowGNN",
+    "GATClassifier",
+    "GCNClassifier",
     "GNNGuard",
     "Linear",
+    "MLPClassifier",
     "MLPMixture",
     "RUNGConv",
     "Similarity",
@@ -56,9 +61,10 @@ __all__ = [
     "seeded_communities",
 ]
 
-
-def __getattr__(name: str) -> object:
-    if name == "Hedged":
-        warnings.warn("Hedged is called MLPMixture now; write MLPMixture", DeprecationWarning, stacklevel=2)
-        return MLPMixture
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = aliases(
+    __name__,
+    {
+        "Hedged": f"{__name__}:MLPMixture",
+        **{old: f"{__name__}:{old}Classifier" for old in ("APPNP", "GAT", "GCN", "MLP")},
+    },
+)

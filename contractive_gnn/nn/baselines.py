@@ -1,4 +1,8 @@
-"""The undefended models that everything is compared with, from PyG's own layers."""
+"""The undefended models that everything is compared with, from PyG's own layers.
+
+They are node classifiers with settings of their own, and not ``torch_geometric.nn.GCN`` and the like, which are stacks
+of layers.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,13 @@ from torch_geometric.nn import GATConv, GCNConv
 from torch_geometric.utils import scatter, softmax
 
 from contractive_gnn.checks import check_real, check_whole, check_widths
+from contractive_gnn.deprecated import aliases
 from contractive_gnn.nn.arguments import check_features, edge_list, widened
 from contractive_gnn.nn.sparse import Linear, dropout, normalize_rows
 from contractive_gnn.seeding import drawing
 
 
-class MLP(nn.Module):
+class MLPClassifier(nn.Module):
     """Linear, ReLU, linear: features only, so no edge flip can touch it.
 
     Args:
@@ -66,7 +71,7 @@ class MLP(nn.Module):
         return self.decoder(dropout(x, self.dropout, training=self.training))  # type: ignore[no-any-return]
 
 
-class APPNP(MLP):
+class APPNPClassifier(MLPClassifier):
     """MLP, then K steps of personalised PageRank with teleport ``alpha`` (Gasteiger et al., ICLR 2019)."""
 
     def __init__(
@@ -92,7 +97,7 @@ class APPNP(MLP):
         return self.conv(scores, edge_index, edge_weight).to(x.dtype)  # type: ignore[no-any-return]
 
 
-class GCN(nn.Module):
+class GCNClassifier(nn.Module):
     """Two ``GCNConv`` layers with a ReLU between them (Kipf and Welling, ICLR 2017).
 
     The defaults, 16 hidden units and dropout on them alone, are those of DeepRobust and of Pro-GNN's tables.
@@ -168,7 +173,7 @@ class WeightedGATConv(GATConv):  # type: ignore[misc]
         return nn.functional.dropout(alpha, p=self.dropout, training=self.training)
 
 
-class GAT(nn.Module):
+class GATClassifier(nn.Module):
     """Two ``GATConv`` layers with an ELU between them (Veličković et al., ICLR 2018), see :class:`WeightedGATConv`.
 
     Args:
@@ -209,3 +214,6 @@ class GAT(nn.Module):
         x = nn.functional.elu(x)
         x = self.conv2(dropout(x, self.dropout, training=self.training), edge_index, edge_weight)
         return x.to(dtype)
+
+
+__getattr__ = aliases(__name__, {old: f"{__name__}:{old}Classifier" for old in ("APPNP", "GAT", "GCN", "MLP")})

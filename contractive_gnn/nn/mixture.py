@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from contractive_gnn.checks import check_real
-from contractive_gnn.nn.baselines import MLP
+from contractive_gnn.nn.baselines import MLPClassifier
 from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.nn.evaluation import evaluating
 from contractive_gnn.nn.plain import altered, plain_type, reduced_precision
@@ -39,7 +39,7 @@ class MLPMixture(nn.Module, Taught, HasGradientSurrogate):
 
     Args:
         teacher: a module with ``forward(x, edge_index, edge_weight=None)``.
-        student: an :class:`MLP` with the same classes; no subclass, which might read edges.
+        student: an :class:`MLPClassifier` with the same classes; no subclass, which might read edges.
         weight: w of the teacher, above 0 and below 1.
         share: deprecated, the former name of ``weight``.
 
@@ -47,15 +47,17 @@ class MLPMixture(nn.Module, Taught, HasGradientSurrogate):
         those of the teacher; output ``[n, out_channels]``, logarithms of the class probabilities.
 
     Raises:
-        TypeError: a student that is no plain :class:`MLP`.
+        TypeError: a student that is no plain :class:`MLPClassifier`.
         ValueError: a weight outside of its range.
     """
 
-    student: MLP
+    student: MLPClassifier
 
-    def __init__(self, teacher: nn.Module, student: MLP, *, weight: float = 0.4, share: float | None = None) -> None:
+    def __init__(
+        self, teacher: nn.Module, student: MLPClassifier, *, weight: float = 0.4, share: float | None = None
+    ) -> None:
         super().__init__()
-        if plain_type(student) is not MLP:
+        if plain_type(student) is not MLPClassifier:
             raise TypeError(f"the student must not read edges: expected an MLP, got {type(student).__name__}")
         if share is not None:
             _renamed("share", "weight")
@@ -134,7 +136,7 @@ class MLPMixture(nn.Module, Taught, HasGradientSurrogate):
             return f"{type(self).__name__} is a subclass of MLPMixture"
         if not 0 < self.weight < 1:
             return f"weight is {self.weight!r}, not above 0 and below 1"
-        if plain_type(self.student) is not MLP:
+        if plain_type(self.student) is not MLPClassifier:
             return f"the student is a {type(self.student).__name__}, no MLP"
         for name in ("encoder", "decoder"):
             if plain_type(getattr(self.student, name)) is not Linear:

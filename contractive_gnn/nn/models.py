@@ -12,7 +12,7 @@ from contractive_gnn import former
 from contractive_gnn.checks import check_widths
 from contractive_gnn.dynamics import DYNAMICS, Dynamics, registry
 from contractive_gnn.names import unknown
-from contractive_gnn.nn.baselines import APPNP, GAT, GCN, MLP
+from contractive_gnn.nn.baselines import APPNPClassifier, GATClassifier, GCNClassifier, MLPClassifier
 from contractive_gnn.nn.csgnn import CSGNN
 from contractive_gnn.nn.deeprobust import DEEPROBUST_MODELS
 from contractive_gnn.nn.ensemble import PROVABLE_MEMBERS, ROBUST_MEMBERS, Ensemble
@@ -54,7 +54,7 @@ def mixture(
         in_channels: number of features.
         out_channels: number of classes.
         teacher: its name and hyperparameters, ``{"name": MODEL, "model": {…}}``.
-        student: hyperparameters of the :class:`MLP`; by default those of ``robust-distilled``.
+        student: hyperparameters of the :class:`MLPClassifier`; by default those of ``robust-distilled``.
         weight: see :class:`MLPMixture`.
         share: deprecated, the former name of ``weight``.
 
@@ -62,7 +62,8 @@ def mixture(
         ValueError: for a teacher of another form or an unknown name, or a weight outside of (0, 1).
         TypeError: if a hyperparameter is not one of the model's.
     """
-    pupil = MLP(in_channels, out_channels, **({"dropout": 0.25, "row_norm": 4.0} if student is None else student))
+    settings = {"dropout": 0.25, "row_norm": 4.0} if student is None else student
+    pupil = MLPClassifier(in_channels, out_channels, **settings)
     read = _named("the teacher", teacher, in_channels, out_channels)
     return MLPMixture(read, pupil, weight=weight, share=share)
 
@@ -79,10 +80,10 @@ Factory = Callable[..., nn.Module]
 MODELS: Registry[Factory] = Registry("model")
 
 _OURS: Mapping[str, Factory] = {
-    "mlp": MLP,
-    "gcn": GCN,
-    "gat": GAT,
-    "appnp": APPNP,
+    "mlp": MLPClassifier,
+    "gcn": GCNClassifier,
+    "gat": GATClassifier,
+    "appnp": APPNPClassifier,
     "csgnn": CSGNN,
     "csgnn-noadj": partial(CSGNN, adjacency="fixed"),
     "ecsgnn": partial(CSGNN, adjacency="unconstrained"),
@@ -104,7 +105,7 @@ _OURS: Mapping[str, Factory] = {
     "linf-diffusion": linf_diffusion,
     "robust": robust,
     "robust-provable": robust_provable,
-    "robust-distilled": MLP,  # its preset names robust as the teacher
+    "robust-distilled": MLPClassifier,  # its preset names robust as the teacher
     "ensemble": ensemble,
     "robust-ensemble": partial(ensemble, members=ROBUST_MEMBERS),
     "robust-provable-ensemble": partial(ensemble, members=PROVABLE_MEMBERS),

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn.arguments import check_features, edge_list, widened
-from contractive_gnn.nn.baselines import MLP
+from contractive_gnn.nn.baselines import MLPClassifier
 
 
 class _Differences:
@@ -202,7 +202,7 @@ class RUNGConv(nn.Module):
         return f"num_steps={self.num_steps}, alpha={self.alpha}, gamma={self.gamma}, epsilon={self.epsilon}"
 
 
-class ElasticGNN(MLP):
+class ElasticGNN(MLPClassifier):
     """MLP, then elastic message passing on the class scores: see :class:`ElasticConv`.
 
     Args:
@@ -239,7 +239,7 @@ class ElasticGNN(MLP):
         return self.conv(super().forward(x, edge_index), edge_index, edge_weight)  # type: ignore[no-any-return]
 
 
-class RUNG(MLP):
+class RUNG(MLPClassifier):
     """MLP, then robust unbiased aggregation of the class scores: see :class:`RUNGConv`.
 
     Args:

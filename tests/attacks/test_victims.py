@@ -14,7 +14,7 @@ from torch_geometric.nn import APPNP, GCNConv, SGConv
 
 from contractive_gnn.attacks import ATTACKS, AttackError, AttackResult, Budget, get
 from contractive_gnn.inputs import InputError
-from contractive_gnn.nn import GCN, MLP
+from contractive_gnn.nn import GCNClassifier, MLPClassifier
 from contractive_gnn.training import predict
 
 ADAPTIVE = sorted(name for name, attack in ATTACKS.items() if attack.knowledge == "adaptive")
@@ -72,7 +72,7 @@ class ByItself(Net):
 
 @pytest.mark.parametrize("name", STRUCTURE)
 def test_a_victim_that_reads_no_edges_is_told(graph: Data, name: str) -> None:
-    for victim in (MLP(40, 3), ByItself(GCNConv(40, 3))):
+    for victim in (MLPClassifier(40, 3), ByItself(GCNConv(40, 3))):
         with pytest.warns(UserWarning, match="are the same on another graph. It reads no edges"):
             result = attack(name, graph, victim)
         assert result.provenance["params"]["diagnosis"]["reads_edges"] is False
@@ -83,7 +83,7 @@ def test_a_victim_that_reads_its_graph_gives_no_warning(graph: Data, name: str) 
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         warnings.filterwarnings("ignore", message="'torch_geometric.contrib'")
-        told = attack(name, graph, GCN(40, 3)).provenance["params"]["diagnosis"]
+        told = attack(name, graph, GCNClassifier(40, 3)).provenance["params"]["diagnosis"]
     assert (told["reads_edges"], told["reads_edge_weight"]) == (True, True)
 
 
@@ -155,7 +155,7 @@ def test_predictions_want_the_same_form(graph: Data, model: type[Net]) -> None:
 def test_a_run_leaves_the_attack_as_it_was(graph: Data, name: str) -> None:
     own = get(name, **QUICK[name])
     before, params = copy.deepcopy(vars(own)), own.params
-    result = own.run(graph, Budget(flips=3), victim=GCN(40, 3))
+    result = own.run(graph, Budget(flips=3), victim=GCNClassifier(40, 3))
     assert (vars(own), own.params) == (before, params)
     assert result.provenance["params"]["diagnosis"]["nodes"] == int(graph.test_mask.sum())
     assert "diagnosis" not in own.params
@@ -181,7 +181,7 @@ def test_a_surrogate_is_not_taught_unknown_labels(graph: Data, name: str) -> Non
 def test_unlabelled_test_nodes_cannot_be_fooled(graph: Data) -> None:
     graph.y[graph.test_mask.nonzero()[0]] = -1
     with pytest.raises(ValueError, match=r"data.test_mask selects 1 nodes without a label"):
-        attack("whitebox-pgd", graph, GCN(40, 3))
+        attack("whitebox-pgd", graph, GCNClassifier(40, 3))
 
 
 @pytest.mark.parametrize("name", ["dice", "sga"])

@@ -305,7 +305,7 @@ def test_a_cell_that_fails_is_logged_and_the_rest_goes_on(tmp_path: Path, monkey
     fit = training.fit
 
     def unlucky(model: torch.nn.Module, data: Data, *, seed: int, **options: Any) -> Any:
-        if type(model).__name__ == "MLP" and seed == 1:
+        if type(model).__name__ == "MLPClassifier" and seed == 1:
             raise FloatingPointError("the training loss is nan")
         return fit(model, data, seed=seed, **options)
 

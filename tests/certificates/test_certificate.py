@@ -191,7 +191,7 @@ def test_radii_are_the_budgets_at_which_the_certificate_ends() -> None:
     ("model", "reason"),
     [
         (nn.build("csgnn", D, CLASSES, hidden=4), "CSGNN is not a FlowGNN"),
-        (nn.build("gcn", D, CLASSES, hidden=4), "GCN is not a FlowGNN"),
+        (nn.build("gcn", D, CLASSES, hidden=4), "GCNClassifier is not a FlowGNN"),
         (nn.build("gradient-flow", D, CLASSES, hidden=4), "not for GraphGradientFlow"),
         (FlowGNN(D, CLASSES, FlowConv(Diffusion(), scheme="heun")), "not for 'heun'"),
         (FlowGNN(D, CLASSES, FlowConv(Diffusion(sigma="mcp", mu=2.5))), "monotone activation"),

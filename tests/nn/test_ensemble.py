@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 from contractive_gnn import datasets
 from contractive_gnn.bench.presets import load_preset
 from contractive_gnn.graph import Graph
-from contractive_gnn.nn import MLP, Ensemble, Similarity, build
+from contractive_gnn.nn import Ensemble, MLPClassifier, Similarity, build
 from contractive_gnn.nn.ensemble import PROVABLE_MEMBERS, ROBUST_MEMBERS
 from contractive_gnn.nn.sparse import compress
 from contractive_gnn.training import evaluate, fit, predict
@@ -28,7 +28,7 @@ def data() -> Data:
 
 def test_it_answers_the_mean_of_its_members_probabilities(data: Data) -> None:
     torch.manual_seed(0)
-    members = [MLP(8, 2, hidden=4), build("gcn", 8, 2, hidden=4)]
+    members = [MLPClassifier(8, 2, hidden=4), build("gcn", 8, 2, hidden=4)]
     model = Ensemble(members).eval()
     expected = sum(member(data.x, data.edge_index).softmax(dim=-1) for member in members) / 2
     torch.testing.assert_close(model(data.x, data.edge_index).exp(), expected)
@@ -78,28 +78,28 @@ def test_its_state_holds_what_the_members_found_out(data: Data) -> None:
 
 
 def test_a_member_that_trains_itself_gets_the_features_as_they_are(data: Data) -> None:
-    class Itself(MLP):
+    class Itself(MLPClassifier):
         def fit_data(self, data: Data, *, seed: int) -> None:
             self.layout = data.x.layout
 
     data.x = (data.x > 2).float()
-    model = Ensemble([Itself(8, 2, hidden=4), MLP(8, 2, hidden=4)])
+    model = Ensemble([Itself(8, 2, hidden=4), MLPClassifier(8, 2, hidden=4)])
     fit(model, data, epochs=2)
     assert compress(data.x).layout == torch.sparse_csr
     assert model.members[0].layout == torch.strided
 
 
 def test_what_a_member_does_not_take_is_told_before_the_first_is_trained(data: Data) -> None:
-    class Itself(MLP):
+    class Itself(MLPClassifier):
         def fit_data(self, data: Data, *, seed: int) -> None: ...
 
-    model = Ensemble([MLP(8, 2), Itself(8, 2)])
+    model = Ensemble([MLPClassifier(8, 2), Itself(8, 2)])
     untouched = copy.deepcopy(model.state_dict())
     with pytest.raises(ValueError, match="Itself trains itself"):
         fit(model, data, epochs=1, self_training=0.8)
-    roles = Ensemble([build("csgnn", 8, 2), MLP(8, 2)])
+    roles = Ensemble([build("csgnn", 8, 2), MLPClassifier(8, 2)])
     as_built = copy.deepcopy(roles.members[0].state_dict())
-    with pytest.raises(ValueError, match="MLP has no roles"):
+    with pytest.raises(ValueError, match="MLPClassifier has no roles"):
         fit(roles, data, epochs=1, lr=dict.fromkeys(("encoder", "node", "adjacency"), 0.1))
     assert all(torch.equal(value, as_built[name]) for name, value in roles.members[0].state_dict().items())
     assert all(torch.equal(value, untouched[name]) for name, value in model.state_dict().items())
@@ -109,7 +109,7 @@ def test_members_are_needed_and_have_one_form() -> None:
     with pytest.raises(ValueError, match="at least one member"):
         Ensemble([])
     with pytest.raises(ValueError, match="cannot be an ensemble"):
-        Ensemble([Ensemble([MLP(8, 2)])])
+        Ensemble([Ensemble([MLPClassifier(8, 2)])])
     for member in ("mlp", {"model": {}}, {"name": "mlp", "hidden": 3}):
         with pytest.raises(ValueError, match="expected for each member"):
             build("ensemble", 8, 2, members=[member])

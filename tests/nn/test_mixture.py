@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 from contractive_gnn import attacks, datasets
 from contractive_gnn import nn as models
 from contractive_gnn.bench.presets import load_preset
-from contractive_gnn.nn import APPNP, GCN, MLP, RUNG, ElasticGNN, MLPMixture, build
+from contractive_gnn.nn import RUNG, APPNPClassifier, ElasticGNN, GCNClassifier, MLPClassifier, MLPMixture, build
 from contractive_gnn.nn.surrogate import gradient_surrogate
 from contractive_gnn.training import evaluate, fit, predict
 
@@ -34,7 +34,7 @@ class Told(nn.Module):
 
 def test_it_mixes_the_probabilities(data: Data) -> None:
     torch.manual_seed(0)
-    teacher, student = GCN(12, 3), MLP(12, 3)
+    teacher, student = GCNClassifier(12, 3), MLPClassifier(12, 3)
     model = MLPMixture(teacher, student, weight=0.3).eval()
     expected = 0.3 * teacher(data.x, data.edge_index).softmax(-1) + 0.7 * student(data.x, data.edge_index).softmax(-1)
     torch.testing.assert_close(model(data.x, data.edge_index).exp(), expected)
@@ -46,7 +46,7 @@ def test_the_student_learns_from_the_teacher_that_was_fitted_first(data: Data) -
     teacher = build("robust", 12, 3, hidden=8)
     alone = fit(teacher, data, seed=6, epochs=6, self_training=0.5)
     assert torch.equal(predict(teacher, data), predict(model.teacher, data))
-    student = MLP(12, 3, hidden=8)
+    student = MLPClassifier(12, 3, hidden=8)
     fit(student, data, seed=7, epochs=6, teacher=teacher)
     assert torch.equal(predict(student, data), predict(model.student, data))
     assert fitted.epochs == alone.epochs + 6
@@ -56,27 +56,27 @@ def test_the_student_learns_from_the_teacher_that_was_fitted_first(data: Data) -
 def test_what_its_parts_do_not_take_is_told_before_one_is_trained(data: Data) -> None:
     model = build("mixture", 12, 3, teacher={"name": "csgnn"})
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    with pytest.raises(ValueError, match="MLP has no roles"):
+    with pytest.raises(ValueError, match="MLPClassifier has no roles"):
         fit(model, data, epochs=1, lr=dict.fromkeys(("encoder", "node", "adjacency"), 0.1))
     with pytest.raises(ValueError, match="MLPMixture has a teacher of its own"):
-        fit(model, data, epochs=1, teacher=MLP(12, 3))
+        fit(model, data, epochs=1, teacher=MLPClassifier(12, 3))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_mistakes_are_told() -> None:
-    for reads in (GCN, APPNP, RUNG, ElasticGNN, nn.Identity):
+    for reads in (GCNClassifier, APPNPClassifier, RUNG, ElasticGNN, nn.Identity):
         with pytest.raises(TypeError, match=f"must not read edges: expected an MLP, got {reads.__name__}"):
-            MLPMixture(GCN(12, 3), reads(12, 3))
+            MLPMixture(GCNClassifier(12, 3), reads(12, 3))
     for weight in (0, 1, -0.1, math.nan):
         with pytest.raises(ValueError, match="above 0 and below 1"):
-            MLPMixture(GCN(12, 3), MLP(12, 3), weight=weight)
+            MLPMixture(GCNClassifier(12, 3), MLPClassifier(12, 3), weight=weight)
     with pytest.raises(ValueError, match="expected for the teacher"):
         build("mixture", 12, 3, teacher="gcn")
 
 
-def echo(dtype: torch.dtype) -> MLP:
+def echo(dtype: torch.dtype) -> MLPClassifier:
     """A student of two classes that answers with its features, which must not be above 0."""
-    student = MLP(2, 2, hidden=2).to(dtype)
+    student = MLPClassifier(2, 2, hidden=2).to(dtype)
     with torch.no_grad():
         for layer in (student.encoder, student.decoder):
             layer.weight.copy_(-torch.eye(2))
@@ -149,7 +149,7 @@ def test_weights_of_any_size_leave_immune_predictions_alone_and_others_are_refus
 
 
 def test_one_class_is_always_right_and_a_mode_is_put_back() -> None:
-    model = MLPMixture(GCN(4, 1), MLP(4, 1)).train()
+    model = MLPMixture(GCNClassifier(4, 1), MLPClassifier(4, 1)).train()
     assert model.certified_any_edges(torch.rand(5, 4), torch.empty(2, 0, dtype=torch.long)).tolist() == [True] * 5
     assert model.student.training
 
@@ -174,10 +174,10 @@ def test_an_attacker_sees_through_to_a_teacher_that_hides_gradients(data: Data, 
 
 
 def test_a_model_with_a_student_alone_is_like_any_other(data: Data) -> None:
-    class Own(MLP):
+    class Own(MLPClassifier):
         def __init__(self) -> None:
             super().__init__(12, 3)
-            self.student = MLP(12, 3)
+            self.student = MLPClassifier(12, 3)
 
     assert fit(Own(), data, epochs=3).epochs == 3
 
@@ -207,20 +207,20 @@ def test_what_is_immune_in_a_low_precision_is_so_in_that_precision(dtype: torch.
         assert broken_without_slack > 0
 
 
-class Subclass(MLP):
+class Subclass(MLPClassifier):
     """Reads what it likes in a layer of its own."""
 
 
 def test_students_and_models_that_were_altered_are_refused(data: Data) -> None:
     def model() -> MLPMixture:
-        return MLPMixture(GCN(12, 3), MLP(12, 3))
+        return MLPMixture(GCNClassifier(12, 3), MLPClassifier(12, 3))
 
     def refused(altered: MLPMixture, why: str) -> None:
         with pytest.raises(ValueError, match=f"nothing is proved about this model.*{why}"):
             altered.certified_any_edges(data.x, data.edge_index)
 
     with pytest.raises(TypeError, match="expected an MLP, got Subclass"):
-        MLPMixture(GCN(12, 3), Subclass(12, 3))
+        MLPMixture(GCNClassifier(12, 3), Subclass(12, 3))
     for part in ("", "student", "student.encoder"):
         hooked = model()
         hooked.get_submodule(part).register_forward_hook(lambda *_: None)
@@ -269,10 +269,10 @@ def test_the_preset_has_the_members_of_the_ensemble() -> None:
 
 
 def test_former_names_work_for_one_release_and_say_the_new_ones(data: Data) -> None:
-    with pytest.warns(DeprecationWarning, match="Hedged is called MLPMixture now"):
+    with pytest.warns(DeprecationWarning, match=r"Hedged is called .*MLPMixture now"):
         assert models.Hedged is MLPMixture
     with pytest.warns(DeprecationWarning, match="share of MLPMixture is called weight now"):
-        model = MLPMixture(GCN(12, 3), MLP(12, 3), share=0.3)
+        model = MLPMixture(GCNClassifier(12, 3), MLPClassifier(12, 3), share=0.3)
     with pytest.warns(DeprecationWarning, match="write weight"):
         assert model.share == model.weight == 0.3
     with pytest.warns(DeprecationWarning, match="write certified_any_edges"):

@@ -39,7 +39,7 @@ def test_self_training_learns_from_what_the_first_fit_is_sure_of(data: Data) -> 
 
 
 def test_whoever_knows_more_of_the_validation_nodes_teaches(data: Data) -> None:
-    class Knowing(nn.GCN, HasCommunities):
+    class Knowing(nn.GCNClassifier, HasCommunities):
         def communities(self, data: Data) -> torch.Tensor | None:
             return self.teaching
 

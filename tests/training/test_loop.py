@@ -48,7 +48,7 @@ def test_roles_have_their_own_rates(data: Data) -> None:
         ValueError, match=r"lr must name the roles \['adjacency', 'encoder', 'node'\], got \['encoder'\]"
     ):
         training.fit(model, data, lr={"encoder": 0.1})
-    with pytest.raises(ValueError, match="GCN has no roles of parameters"):
+    with pytest.raises(ValueError, match="GCNClassifier has no roles of parameters"):
         training.fit(nn.build("gcn", data.num_features, 3), data, lr={"encoder": 0.1})
 
 

@@ -67,8 +67,8 @@ def test_weights_that_a_model_cannot_read_are_refused(data: Data) -> None:
     ("change", "says"),
     [
         ({"y": torch.full((150,), 3)}, "y holds class 3, but the model scores 3 classes, 0 to 2"),
-        ({"x": torch.ones(150, 9)}, "x has 9 features, GCN was built for 8"),
-        ({"x": torch.ones(150, 8, dtype=torch.float64)}, "x is torch.float64, GCN torch.float32"),
+        ({"x": torch.ones(150, 9)}, "x has 9 features, GCNClassifier was built for 8"),
+        ({"x": torch.ones(150, 8, dtype=torch.float64)}, "x is torch.float64, GCNClassifier torch.float32"),
         ({"x": torch.full((150, 8), torch.nan)}, "not finite"),
         ({"y": torch.full((150,), -1)}, r"data\.train_mask selects \d+ nodes without a label"),
     ],
