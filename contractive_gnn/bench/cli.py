@@ -382,9 +382,10 @@ def attack(
 @app.command()
 def verify(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Dynamics to try; all that are registered if none.")
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Dynamics and fields to try; all that are registered if none."),
     ] = None,
-    tries: Annotated[int, typer.Option(help="Pairs of states for each dynamics, shared out over its claims.")] = 2000,
+    tries: Annotated[int, typer.Option(help="Pairs of states for each of them, shared out over its claims.")] = 2000,
     seed: Annotated[int, typer.Option(help="Seed of parameters, states and pairs.")] = 0,
     jobs: Annotated[int | None, typer.Option(help=f"Processes; one a core, at most {MOST_JOBS}, if not given.")] = None,
     out: Annotated[
@@ -393,7 +394,7 @@ def verify(
     plugins: Plugins = None,
     debug: Debug = False,
 ) -> None:
-    """Try to break every constant that the registered dynamics declare.
+    """Try to break every constant that the registered dynamics and fields declare.
 
     The exit status is 1 if a claim that calls itself certified is broken.
     """
@@ -403,9 +404,9 @@ def verify(
         check_whole("--seed", seed, least=0, below=2**32)
         from contractive_gnn.bench import verify as verification
         from contractive_gnn.bench.results import check_folder
-        from contractive_gnn.dynamics import registry
+        from contractive_gnn.testing.verification import select
 
-        wanted = registry.select(names)
+        wanted = select(names)
         if out is not None:
             check_folder(out)
         found: list[Verdict] = []

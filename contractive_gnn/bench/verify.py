@@ -20,10 +20,10 @@ RECORDS = "verify.jsonl"
 
 @dataclass(frozen=True)
 class Died:
-    """A dynamics that got no verdict: its code raised an error, or the process ended.
+    """A dynamics or field that got no verdict: its code raised an error, or the process ended.
 
     Attributes:
-        name: the dynamics it was at.
+        name: the one it was at.
         reason: what is known.
     """
 
@@ -33,7 +33,7 @@ class Died:
 
 @dataclass(frozen=True)
 class VerifyJob:
-    """Try every claim of one dynamics."""
+    """Try every claim of one dynamics or field."""
 
     name: str
     tries: int
@@ -52,14 +52,14 @@ class VerifyJob:
 
 
 def verdicts(names: Sequence[str], *, tries: int, seed: int, processes: int) -> Iterator[Verdict | Died]:
-    """The verdict of each dynamics, as soon as it is there."""
+    """The verdict of each dynamics and field, as soon as it is there."""
     jobs = [VerifyJob(name, tries, seed) for name in names]
     with contextlib.closing(run_jobs([jobs], processes=processes)) as messages:
         yield from messages
 
 
 def table(found: Sequence[Verdict]) -> Table:
-    """One row a dynamics: the claim about its step that is tightest, or the claim that is broken."""
+    """One row a dynamics or field: the claim about its step that is tightest, or the claim that is broken."""
     made = Table(caption="ratio: found / claimed. 1: the bound is attained. Above 1: it is broken.")
     for column in ("dynamics", "claim", "claimed", "found", "ratio", "tries"):
         right = column not in ("dynamics", "claim")
@@ -101,7 +101,8 @@ def counterexample(verdict: Verdict) -> str:
 
 
 def _matrix(x: Tensor) -> str:
-    rows = ["[" + "  ".join(f"{value:8.4f}" for value in row) + "]" for row in x.tolist()]
+    table = x.reshape(-1, x.size(-1)) if x.dim() else x.reshape(1, 1)  # a state of any shape, by its last axis
+    rows = ["[" + "  ".join(f"{value:8.4f}" for value in row) + "]" for row in table.tolist()]
     return "\n    ".join(rows)
 
 

@@ -1,24 +1,25 @@
-r"""What a dynamics declares, as statements that can be tried: ``‖f(x) − f(y)‖ ≤ c ‖x − y‖``."""
+r"""What a field or a dynamics declares, as statements that can be tried: ``‖f(x) − f(y)‖ ≤ c ‖x − y‖``."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from contractive_gnn.dynamics import Dynamics
+from contractive_gnn.dynamics import Dynamics, VectorField
 from contractive_gnn.graph import Graph
 from contractive_gnn.norms import LipschitzBound, Norm, lipschitz_adversarial, lipschitz_sampled, number
+from contractive_gnn.testing.conservation import Residual, identities
 
 SLACK = 1e-9
 """Largest excess that rounding may explain: float64, states of order 1, differences of at least 0.01."""
 
 
-Kind = Literal["step", "rate", "anchor", "structure", "uniform"]
+Kind = Literal["step", "rate", "field", "anchor", "conserved", "structure", "uniform"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +30,7 @@ class Finding:
         value: the largest ratio ``‖f(x) − f(y)‖/‖x − y‖``, or its one-sided counterpart.
         tries: pairs that were evaluated.
         x: one point; for a claim about the structure, the adjacency matrix.
-        y: the other.
+        y: the other; for what is conserved, the field at x.
     """
 
     value: float
@@ -40,12 +41,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Claim:
-    """One declared constant of one dynamics on one graph.
+    """One declared constant of one field, or of one dynamics on one graph.
 
     Attributes:
         kind: which quantity.
         what: the same in words, with its step where it has one.
-        graph: name of the graph.
+        graph: name of the graph; of a field without one, that of the draw of its parameters.
         constant: what is declared.
     """
 
@@ -72,10 +73,7 @@ Search = Callable[[int, int], Finding]
 def claims(
     dynamics: Dynamics, graph: Graph, *, name: str = "", channels: int = 2, seed: int = 0
 ) -> Iterator[tuple[Claim, Search]]:
-    """Everything that ``dynamics`` declares on ``graph``.
-
-    The Euler step at the largest step, at half of it and beyond it, as far as a constant is declared; the one-sided
-    Lipschitz constant −κ of the field; its constants in the anchor and in the structure.
+    """Everything that ``dynamics`` declares on ``graph``: :func:`field_claims`, and its constants in the structure.
 
     Args:
         dynamics: in float64.
@@ -90,40 +88,8 @@ def claims(
     generator = torch.Generator().manual_seed(seed)
     x = dynamics.state(graph, channels, generator=generator)
     anchor = dynamics.state(graph, channels, generator=generator)
-    norm, weight = dynamics.measure, dynamics.norm_weight(graph)
-    weight = None if weight is None else weight.detach()
-
-    def lipschitz(kind: Kind, what: str, f: Callable[[Tensor], Tensor], constant: float) -> tuple[Claim, Search]:
-        def search(tries: int, seed: int) -> Finding:
-            one_sided, domain = kind == "rate", dynamics.project
-            return worst_pair(
-                f, x, norm=norm, weight=weight, project=domain, one_sided=one_sided, tries=tries, seed=seed
-            )
-
-        return Claim(kind, what, name, constant), search
-
-    def step(h: float, t: float = 0.0) -> Callable[[Tensor], Tensor]:
-        return lambda y: y + h * dynamics.field(y, graph, anchor=anchor, t=t)
-
-    rate, longest = number(dynamics.rate(graph)), number(dynamics.max_step(graph))
-    reach = min(longest, 1e6)  # beyond that rounding is larger than what is claimed
-    if reach > 0 or math.isnan(reach):
-        for share in (1.0, 0.5):
-            h = share * reach
-            yield lipschitz("step", f"step {h:.3g} contracts by 1 − hκ", step(h, 20.0 * (1.0 - share)), 1.0 - h * rate)
-    reference = reach if reach > 0 else 1.0
-    for share in (0.5, 1.0, 1.5):
-        h = share * reference
-        constant = number(dynamics.lipschitz(graph, h))
-        if constant != math.inf:
-            yield lipschitz("step", f"step {h:.3g} is Lipschitz", step(h, 4.0 * (1.5 - share)), constant)
-    if rate != -math.inf:
-        yield lipschitz("rate", "log norm ≤ −κ", lambda y: dynamics.field(y, graph, anchor=anchor, t=0.7), -rate)
-    constant = dynamics.anchor_lipschitz
-    if constant != math.inf:
-        yield lipschitz(
-            "anchor", "Lipschitz in the anchor", lambda u: dynamics.field(x, graph, anchor=u, t=10.0), constant
-        )
+    derived = type(dynamics).field_lipschitz is Dynamics.field_lipschitz
+    yield from field_claims(dynamics.on(graph, anchor), x, name=name, derived=derived)
     for state, what in ((x, "Lipschitz in A at a state"), (None, "Lipschitz in A")):
         constant = dynamics.structure_lipschitz(graph, state)
         if constant != math.inf:
@@ -139,12 +105,86 @@ def claims(
                 yield Claim("structure", f"{what}, saturated: {unit}", name, constant), search
 
 
+def field_claims(
+    field: VectorField, x: Tensor, *, name: str = "", derived: bool | None = None
+) -> Iterator[tuple[Claim, Search]]:
+    """Everything that ``field`` declares, whatever it lives on.
+
+    The Euler step at the largest step, at half of it and beyond it, as far as a constant is declared; the one-sided
+    Lipschitz constant −κ of the field; its own Lipschitz constant; that in the anchor; what its flow keeps.
+
+    Args:
+        field: in float64, with its anchor.
+        x: the state that the search begins at, in float64.
+        name: of its graph, or of the draw of its parameters.
+        derived: whether the field's own Lipschitz constant follows from that of its steps, and needs no trial; None to
+            look whether it is declared.
+
+    Returns:
+        each claim with the search that tries to break it.
+    """
+    norm, anchorless = field.norm, field.anchored(x) is field
+
+    def lipschitz(kind: Kind, what: str, f: Callable[[Tensor], Tensor], constant: float) -> tuple[Claim, Search]:
+        def search(tries: int, seed: int) -> Finding:
+            return worst_pair(f, x, norm=norm, project=field.project, one_sided=kind == "rate", tries=tries, seed=seed)
+
+        return Claim(kind, what, name, constant), search
+
+    def step(h: float, t: float = 0.0) -> Callable[[Tensor], Tensor]:
+        return lambda y: y + h * field(y, t)
+
+    rate, longest = number(field.rate()), number(field.max_step())
+    reach = min(longest, 1e6)  # beyond that rounding is larger than what is claimed
+    if reach > 0 or math.isnan(reach):
+        for share in (1.0, 0.5):
+            h = share * reach
+            yield lipschitz("step", f"step {h:.3g} contracts by 1 − hκ", step(h, 20.0 * (1.0 - share)), 1.0 - h * rate)
+    reference = reach if reach > 0 else 1.0
+    for share in (0.5, 1.0, 1.5):
+        h = share * reference
+        constant = number(field.lipschitz(h))
+        if constant != math.inf:
+            yield lipschitz("step", f"step {h:.3g} is Lipschitz", step(h, 4.0 * (1.5 - share)), constant)
+    if rate != -math.inf:
+        yield lipschitz("rate", "log norm ≤ −κ", lambda y: field(y, 0.7), -rate)
+    if derived is None:
+        derived = type(field).field_lipschitz is VectorField.field_lipschitz
+    constant = math.inf if derived else number(field.field_lipschitz())
+    if constant != math.inf:
+        yield lipschitz("field", "Lipschitz", lambda y: field(y, 1.3), constant)
+    constant = field.anchor_lipschitz
+    if constant != math.inf and not anchorless:
+        yield lipschitz("anchor", "Lipschitz in the anchor", lambda u: field.anchored(u)(x, 10.0), constant)
+    for what, residual in identities(field):
+        yield Claim("conserved", what, name, 0.0), _conservation_search(field, x, residual)
+
+
+def _conservation_search(field: VectorField, x: Tensor, residual: Residual) -> Search:
+    """The largest residual at random states of every size and at random times."""
+
+    def search(tries: int, seed: int) -> Finding:
+        generator = torch.Generator().manual_seed(seed)
+        best = Finding(-math.inf, tries, x, x)
+        for attempt in range(tries):
+            scale = 10 ** float(torch.empty(()).uniform_(-1, 1, generator=generator)) if attempt else 0.0
+            state = x + scale * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+            state = field.project(state).detach()
+            time = 10 * float(torch.rand((), generator=generator))
+            with torch.no_grad():
+                value = residual(field, state, time)
+                if value > best.value:
+                    best = Finding(value, tries, state, field(state, time).detach())
+        return best
+
+    return search
+
+
 def worst_pair(
     f: Callable[[Tensor], Tensor],
     x: Tensor,
     *,
-    norm: str | Norm,
-    weight: Tensor | None,
+    norm: Norm,
     project: Callable[[Tensor], Tensor],
     one_sided: bool,
     tries: int,
@@ -155,11 +195,9 @@ def worst_pair(
     steps = min(40, climbs)
     restarts = climbs // steps
     samples = max(tries - restarts * steps, 1)
-    sampled = lipschitz_sampled(
-        f, x, norm=norm, weight=weight, project=project, one_sided=one_sided, samples=samples, seed=seed
-    )
+    sampled = lipschitz_sampled(f, x, norm=norm, project=project, one_sided=one_sided, samples=samples, seed=seed)
     climbed = lipschitz_adversarial(
-        f, x, norm=norm, weight=weight, project=project, one_sided=one_sided, restarts=restarts, steps=steps, seed=seed
+        f, x, norm=norm, project=project, one_sided=one_sided, restarts=restarts, steps=steps, seed=seed
     )
     best: LipschitzBound = max(sampled, climbed, key=lambda bound: bound.value)
     return Finding(best.value, sampled.pairs + climbed.pairs, best.x, best.y)
@@ -312,17 +350,20 @@ def _climb(
     return best, where
 
 
-def randomised(dynamics: Dynamics, *, seed: int) -> Dynamics:
-    """The dynamics itself, in float64, with parameters far from where they start; for an odd seed, smaller ones.
+M = TypeVar("M", bound=nn.Module)
+
+
+def randomised(field: M, *, seed: int) -> M:
+    """The dynamics or field itself, in float64, with parameters far from where they start; for an odd seed, smaller.
 
     A condition has to hold for every value that training may reach.
     """
     generator = torch.Generator().manual_seed(seed)
-    dynamics = dynamics.double()
+    field = field.double()
     with torch.no_grad():
-        for parameter in dynamics.parameters():
+        for parameter in field.parameters():
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
             parameter.add_(noise * 10 ** float(torch.empty(()).uniform_(-2, 0, generator=generator)))
             if seed % 2:
                 parameter.mul_(10 ** float(torch.empty(()).uniform_(-3, 0, generator=generator)))
-    return dynamics
+    return field

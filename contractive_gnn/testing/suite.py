@@ -167,7 +167,6 @@ class DynamicsSuite:
             h = 1.2 * number(dynamics.max_step(graph))
             if not 0 < h < 1e6:
                 continue
-            weight = dynamics.norm_weight(graph)
 
             def step(y: Tensor, *, h: float = h, dynamics: Dynamics = dynamics, graph: Graph = graph) -> Tensor:
                 return y + h * dynamics.field(y, graph)
@@ -175,8 +174,7 @@ class DynamicsSuite:
             found = worst_pair(
                 step,
                 self.state(dynamics, graph, seed),
-                norm=dynamics.measure,
-                weight=None if weight is None else weight.detach(),
+                norm=dynamics.on(graph).norm,
                 project=dynamics.project,
                 one_sided=False,
                 tries=400,

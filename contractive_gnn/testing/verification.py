@@ -1,4 +1,4 @@
-"""Try to break every constant that the registered dynamics declare."""
+"""Try to break every constant that the registered dynamics and fields declare."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ from dataclasses import dataclass
 
 import torch
 
-from contractive_gnn.dynamics import Dynamics, registry
+from contractive_gnn.dynamics import DYNAMICS, FIELDS, Dynamics, VectorField, registry
+from contractive_gnn.names import unknown
 from contractive_gnn.norms import number
-from contractive_gnn.testing.claims import Claim, Finding, Kind, Search, claims, randomised
+from contractive_gnn.testing.claims import Claim, Finding, Kind, Search, claims, field_claims, randomised
 from contractive_gnn.testing.graphs import battery
 
 CHANNELS = 2
+DRAWS = 4
+"""So many times the parameters of a field without a graph are drawn."""
 
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What became of the claims of one dynamics.
+    """What became of the claims of one dynamics, or of one field.
 
     Attributes:
-        name: of the dynamics.
+        name: of the dynamics or field.
         norm: that of its claims.
         certified: whether it says that its claims are proved.
         findings: every claim with the worst pair that was found for it.
@@ -82,12 +85,29 @@ def _json(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)
 
 
+def select(wanted: Sequence[str] | None = None) -> list[str]:
+    """The names in ``wanted``, all of them of a dynamics or a field; every registered name if there are none.
+
+    Raises:
+        ValueError: if a name is unknown, given twice, or that of a dynamics and of a field.
+    """
+    known = [*DYNAMICS, *FIELDS]
+    if strangers := [name for name in wanted or () if name not in known]:
+        raise ValueError(unknown("dynamics or field", strangers, known))
+    if wanted is not None and (twice := [name for name in wanted if wanted.count(name) > 1]):
+        raise ValueError(f"the name {twice[0]!r} is given twice; give each once")
+    chosen = list(wanted or known)
+    if both := [name for name in chosen if name in DYNAMICS and name in FIELDS]:
+        raise ValueError(f"{both[0]!r} is registered as a dynamics and as a field; give one of them another name")
+    return chosen
+
+
 def verify(names: Sequence[str] | None = None, *, tries: int = 2000, seed: int = 0) -> Iterator[Verdict]:
-    """Try every claim of the named dynamics, or of all that are registered.
+    """Try every claim of the named dynamics and fields, or of all that are registered.
 
     Args:
-        names: of :data:`contractive_gnn.dynamics.DYNAMICS`, plug-ins included.
-        tries: pairs for each dynamics, shared out over its claims.
+        names: of :data:`contractive_gnn.dynamics.DYNAMICS` and :data:`contractive_gnn.dynamics.FIELDS`.
+        tries: pairs for each, shared out over its claims.
         seed: of parameters, states and pairs.
 
     Raises:
@@ -95,8 +115,56 @@ def verify(names: Sequence[str] | None = None, *, tries: int = 2000, seed: int =
     """
     if tries < 1:
         raise ValueError(f"tries must be at least 1, got {tries!r}")
-    for name in registry.select(names):
-        yield verify_one(name, lambda name=name: registry.build(name, CHANNELS), tries=tries, seed=seed)  # type: ignore[misc]
+    for name in select(names):
+        if name in FIELDS:
+            yield verify_field(name, FIELDS.get(name), tries=tries, seed=seed)
+        else:
+            yield verify_one(name, lambda name=name: registry.build(name, CHANNELS), tries=tries, seed=seed)  # type: ignore[misc]
+
+
+def verify_field(name: str, make: Callable[[], VectorField], *, tries: int = 2000, seed: int = 0) -> Verdict:
+    """Try every claim of the field that ``make`` builds, each time with other parameters and another anchor.
+
+    Args:
+        name: for the verdict.
+        make: builds it anew; it defines ``state``, and what it returns is small: of what is conserved the whole
+            Jacobian is looked at.
+        tries: pairs, or states, in all.
+        seed: of parameters, states and pairs.
+
+    Raises:
+        ValueError: for a field that declares nothing that can be tried.
+        NotImplementedError: for one without ``state``.
+    """
+    todo: list[tuple[Claim, Search]] = []
+    certified, norm = True, ""
+    for index in range(DRAWS):
+        field = drawn(make, seed + index)
+        generator = torch.Generator().manual_seed(seed + index)
+        x = field.state(generator=generator)
+        field = field.anchored(field.state(generator=generator))
+        certified, norm = certified and field.certified, str(field.norm)
+        todo += field_claims(field, x, name=f"draw {index}")
+    return Verdict(name, norm, certified, _tried(name, todo, tries, seed))
+
+
+def drawn(make: Callable[[], VectorField], seed: int) -> VectorField:
+    """A field in float64 with parameters that are not at their start."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return randomised(make(), seed=seed)
+
+
+def _tried(name: str, todo: Sequence[tuple[Claim, Search]], tries: int, seed: int) -> tuple[tuple[Claim, Finding], ...]:
+    """Every claim with what its search found, the tries shared out over them.
+
+    Raises:
+        ValueError: where there is nothing to try.
+    """
+    if not todo:
+        raise ValueError(f"{name} declares nothing that can be tried: a rate, a step, or a constant")
+    share = math.ceil(tries / len(todo))
+    return tuple((claim, search(share, seed + index)) for index, (claim, search) in enumerate(todo))
 
 
 def verify_one(name: str, make: Callable[[], Dynamics], *, tries: int = 2000, seed: int = 0) -> Verdict:
@@ -116,10 +184,9 @@ def verify_one(name: str, make: Callable[[], Dynamics], *, tries: int = 2000, se
             dynamics = randomised(make(), seed=seed + index)
         certified, norm = certified and dynamics.certified, dynamics.norm
         todo += claims(dynamics, graph, name=graph_name, channels=CHANNELS, seed=seed + index)
-    if not todo:
-        raise ValueError(f"{name} declares nothing that can be tried: a rate, a step, or a constant")
-    share = math.ceil(tries / len(todo))
-    findings = [(claim, search(share, seed + index)) for index, (claim, search) in enumerate(todo)]
+    # The place of a claim gives the seed of its search: what came later to the list goes to its end.
+    todo.sort(key=lambda pair: pair[0].kind in ("field", "conserved"))
+    findings = _tried(name, todo, tries, seed)
     return Verdict(name, norm, certified, (*findings, *_uniformity(make, seed)))
 
 

@@ -135,6 +135,11 @@ LOOSE = {
     ("diffusion-linear", "Lipschitz in A at a state"): 0.51,
     ("implicit-flow", "Lipschitz in A at a state"): 0.45,
     ("gradient-ascent", "log norm ≤ −κ"): 0.65,
+    ("gradient-ascent", "Lipschitz"): 0.75,
+    ("gradient-flow", "Lipschitz"): 0.59,
+    ("redescending-flow", "Lipschitz"): 0.78,
+    # the features' rate and the adjacency's are not met at once
+    ("coupled-flow", "log norm ≤ −κ"): 0.49,
 }
 
 
@@ -142,7 +147,7 @@ LOOSE = {
 def test_every_constant_times_four_fifths_is_refuted_or_known_to_be_loose(name: str) -> None:
     """A constant scaled by 0.8 (a rate by 1/0.8) is refuted if the search comes nearer to the true one than that."""
     reached: dict[str, float] = {}
-    for claim, finding in verify_one(name, lambda: registry.build(name, 2), tries=600).findings:
+    for claim, finding in verify_one(name, lambda: registry.build(name, 2), tries=700).findings:
         if claim.constant == 0:
             continue  # nothing to scale
         what = "step" if claim.kind == "step" else claim.what
