@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; at run time __getattr_
         Diffusion,
         Dynamics,
         GradientFlow,
+        GraphGradientFlow,
         HamiltonianFlow,
         ImplicitFlow,
     )
@@ -63,6 +64,7 @@ __all__ = [
     "FlowGNN",
     "GradientFlow",
     "Graph",
+    "GraphGradientFlow",
     "HamiltonianFlow",
     "ImplicitFlow",
     "VectorField",
@@ -90,6 +92,7 @@ _PLACES = {
         "Diffusion",
         "Dynamics",
         "GradientFlow",
+        "GraphGradientFlow",
         "HamiltonianFlow",
         "ImplicitFlow",
     ),
