@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; at run time __getattr_
         Diffusion,
         Dynamics,
         GradientFlow,
+        GraphGradientFlow,
         HamiltonianFlow,
         ImplicitFlow,
     )
@@ -69,6 +70,7 @@ __all__ = [
     "FlowGNN",
     "GradientFlow",
     "Graph",
+    "GraphGradientFlow",
     "HamiltonianFlow",
     "ImplicitFlow",
     "VectorField",
@@ -98,6 +100,7 @@ _PLACES = {
         "Diffusion",
         "Dynamics",
         "GradientFlow",
+        "GraphGradientFlow",
         "HamiltonianFlow",
         "ImplicitFlow",
     ),

@@ -1,5 +1,6 @@
 """Vector fields that declare their norm, their contraction rate and their largest contractive step."""
 
+from contractive_gnn.dynamics import registered_fields as _registered_fields  # noqa: F401  # importing registers them
 from contractive_gnn.dynamics.adjacency import Adjacency, AdjacencyFlow
 from contractive_gnn.dynamics.ascent import GradientAscent
 from contractive_gnn.dynamics.base import Dynamics, OnGraph

@@ -18,8 +18,8 @@ class GraphGradient(Operator):
 
     An edge e = {i, j} counts where it is listed from the smaller node j to the larger node i; self-loops do not count.
     The weight ``w_e`` is ``√a_e`` (outside) or ``a_e`` (inside), so ``GᵀG`` is the Laplacian with weights ``a`` or
-    ``a²`` of :class:`contractive_gnn.dynamics.GradientFlow`, whose field without fidelity is, in the notation of that
-    class, ``−Gᵀσ(GFW)Wᵀ`` for the weights inside. The degrees ``d`` are those of these Laplacians; with
+    ``a²`` of :class:`~contractive_gnn.dynamics.GraphGradientFlow`, whose field without fidelity is, in the notation of
+    that class, ``−Gᵀσ(GFW)Wᵀ`` for the weights inside. The degrees ``d`` are those of these Laplacians; with
     ``d⁺ = d + epsilon``:
 
     ============ ================ ==================================== ==========================================

@@ -1,0 +1,73 @@
+"""The library's own fields without a graph, as ``contractive-gnn verify`` tries them: small, with random parameters."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from contractive_gnn.activations import LeakyReLU
+from contractive_gnn.dynamics.fields import register_field
+from contractive_gnn.dynamics.gradient_flow import GradientFlow
+from contractive_gnn.dynamics.perceptron import PerceptronField
+from contractive_gnn.dynamics.sum_field import SumField
+from contractive_gnn.operators import Conv2d, Dense
+from contractive_gnn.seeding import drawing
+
+
+def _drawn(*shape: int) -> nn.Parameter:
+    with drawing():
+        return nn.Parameter(torch.randn(shape) / max(shape[-1], 1) ** 0.5)
+
+
+def _convolution() -> Conv2d:
+    return Conv2d(_drawn(3, 2, 3, 3), size=(4, 4), padding=1, padding_mode="circular")
+
+
+@register_field("matrix-flow")
+def _() -> GradientFlow:
+    return GradientFlow(Dense(_drawn(2, 3)), "huber", bias=_drawn(2), mu=0.2)
+
+
+@register_field("matrix-flow-contracting")
+def _() -> GradientFlow:
+    # a tall matrix has a lower bound, and the slopes are at least 1/2: it contracts without a fidelity
+    return GradientFlow(Dense(_drawn(5, 3)), LeakyReLU(0.5), bias=_drawn(5))
+
+
+@register_field("matrix-flow-redescending")
+def _() -> GradientFlow:
+    return GradientFlow(Dense(_drawn(2, 2)), "group-mcp", mu=3.0)
+
+
+@register_field("convolution-flow")
+def _() -> GradientFlow:
+    return GradientFlow(_convolution(), LeakyReLU(0.0), bias=_drawn(3, 1, 1))
+
+
+@register_field("convolution-ascent")
+def _() -> GradientFlow:
+    return GradientFlow(_convolution(), LeakyReLU(0.5), bias=_drawn(3, 1, 1), expansive=True)
+
+
+@register_field("perceptron")
+def _() -> PerceptronField:
+    return PerceptronField(Dense(_drawn(4, 2)), "tanh", outer=Dense(_drawn(4, 2)), bias=_drawn(4))
+
+
+@register_field("convolution-perceptron")
+def _() -> PerceptronField:
+    inner = Conv2d(_drawn(2, 2, 3, 3), size=(4, 4), padding=1)
+    return PerceptronField(inner, LeakyReLU(0.5), bias=_drawn(2, 1, 1))
+
+
+@register_field("sum-of-flows")
+def _() -> SumField:
+    first, second = (GradientFlow(Dense(_drawn(2, 2)), "identity", mu=mu) for mu in (0.1, 0.5))
+    return SumField(first, second)
+
+
+@register_field("sum-of-fields")
+def _() -> SumField:
+    descent = GradientFlow(Dense(_drawn(3, 2)), "huber", mu=2.0)
+    ascent = GradientFlow(Dense(_drawn(3, 2)), "tanh", expansive=True)
+    return SumField(descent, ascent, PerceptronField(Dense(_drawn(2, 2)), "tanh"))
