@@ -25,6 +25,7 @@ from torch.nn.utils import parametrize
 
 from contractive_gnn.dynamics import AdjacencyFlow
 from contractive_gnn.operators import Conv2d, Dense, Operator, rounding
+from contractive_gnn.operators.singular import largest_singular_value
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
@@ -72,7 +73,9 @@ class Spectral(Constraint):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Scale the whole weight."""
-        norm = self.operator(weight).norm_bound() * (1.0 + 2 * rounding(sum(weight.shape), weight.dtype))
+        # That of Dense without making one: this runs at every step of training.
+        bound = largest_singular_value(weight) if self.kernel is None else self.operator(weight).norm_bound()
+        norm = bound * (1.0 + 2 * rounding(sum(weight.shape), weight.dtype))
         return weight * (self.bound / norm.clamp(min=self.bound))
 
     def violation(self, weight: Tensor) -> float:
@@ -195,7 +198,8 @@ def spectral(module: Layer, name: str = "weight", *, bound: float = 1.0) -> Laye
     bound, of the kernel reshaped to a matrix), and always.
 
     Args:
-        module: a linear layer (any with a matrix ``[out, in]``), or ``nn.Conv2d`` with zero or circular padding.
+        module: a linear layer (any with a matrix ``[out, in]``, :class:`contractive_gnn.operators.Dense` too), or
+            ``nn.Conv2d`` with zero or circular padding, or :class:`contractive_gnn.operators.Conv2d`.
         name: of its weight.
         bound: > 0.
 
@@ -219,6 +223,8 @@ def spectral(module: Layer, name: str = "weight", *, bound: float = 1.0) -> Laye
             "padding_mode": layer.padding_mode,
             "padding": layer.padding if circular else 0,
         }
+        if isinstance(layer, Conv2d) and layer.size is not None:
+            kernel |= {"size": layer.size, "padding": layer.padding}  # the norm for that size alone
     constraint = Spectral(bound, kernel=kernel)
     constraint.operator(weight)  # refuses what it has no bound for
     return _register(module, name, constraint)
@@ -398,8 +404,8 @@ def _weight(module: nn.Module, name: str) -> Tensor:
     return weight
 
 
-def _convolution(module: nn.Module, name: str, weight: Tensor) -> nn.Conv2d:
-    if not isinstance(module, nn.Conv2d):
+def _convolution(module: nn.Module, name: str, weight: Tensor) -> nn.Conv2d | Conv2d:
+    if not isinstance(module, nn.Conv2d | Conv2d):
         raise TypeError(
             f"expected a matrix or the kernel of an nn.Conv2d, got {name!r} of {type(module).__name__} with shape "
             f"{list(weight.shape)}"

@@ -22,7 +22,8 @@ class Composition(Operator):
         operators: at least one.
 
     Raises:
-        ValueError: if there is none; if one acts on axes that the next one has weights on.
+        ValueError: if there is none; if one acts on axes that the next one has weights on; (applied) for nodes with
+            weights and no axis of channels.
     """
 
     def __init__(self, *operators: Operator) -> None:
@@ -31,7 +32,9 @@ class Composition(Operator):
             raise ValueError("expected at least one operator, got none")
         self.operators = nn.ModuleList(operators)
         self.last_axis = all(operator.last_axis for operator in operators)
+        self._needs_channels = False
         for place, operator in enumerate(operators):
+            self._needs_channels |= operator.weighted and place + 1 < len(operators)
             before = [other for other in operators[place + 1 :] if not other.last_axis]
             if before and operator.weighted:
                 raise ValueError(
@@ -41,12 +44,14 @@ class Composition(Operator):
 
     def forward(self, x: Tensor) -> Tensor:
         """``A₁(A₂(…x))``."""
+        self._check_channels(x)
         for operator in reversed(list(self._factors())):
             x = operator(x)
         return x
 
     def adjoint(self, y: Tensor) -> Tensor:
         """``…A₂ᵀ(A₁ᵀy)``."""
+        self._check_channels(y)
         for operator in self._factors():
             y = operator.adjoint(y)
         return y
@@ -85,6 +90,11 @@ class Composition(Operator):
     def input_norm(self) -> Norm:
         """That of the operator with weights, if there is one."""
         return next((operator.input_norm for operator in self._factors() if operator.weighted), L2)
+
+    def _check_channels(self, x: Tensor) -> None:
+        """On one axis the last one is that of the nodes, and a matrix there has another adjoint for their weights."""
+        if self._needs_channels and x.dim() < 2:
+            raise ValueError(f"expected an axis of channels after that of the nodes, got {list(x.shape)}; write [n, 1]")
 
     def _factors(self) -> Iterator[Operator]:
         for operator in self.operators:

@@ -39,9 +39,10 @@ class GraphGradient(Operator):
     The signal of a constant is mapped to 0 (``none``, ``degree``), so no lower bound is known but 0.
 
     All that depends on the graph is computed where it is first needed, and kept: making one costs nothing. It is
-    computed anew each time where something is differentiated through the edge weights. ``torch.compile`` needs what is
-    kept: apply the operator once before you compile it with ``fullgraph=True``. The graph is no part of the state dict;
-    it follows ``to``, copies and pickles.
+    computed anew each time where something is differentiated through the edge weights. Older versions of torch cannot
+    trace which edges count: apply the operator once before you compile it with ``fullgraph=True``. Compiled code does
+    not look at the signs of the weights; a negative one outside gives NaN. The graph is no part of the state dict; it
+    follows ``to``, copies and pickles.
 
     Args:
         graph: n nodes, with weights ``a ≥ 0`` (of any sign inside).
@@ -201,8 +202,8 @@ class GraphGradient(Operator):
         Nothing is kept of a tensor that a derivative goes through: that would belong to one backward pass alone.
         """
         index, weight = self.graph.edge_index, self.graph.edge_weight
-        if torch.compiler.is_compiling():  # the versions cannot be traced
-            return self._kept[name][1] if name in self._kept else compute()
+        if torch.compiler.is_compiling():  # the versions cannot be traced: what weights make may have changed since
+            return compute() if weights or name not in self._kept else self._kept[name][1]
         passing = index.is_inference() or (weights and (weight.requires_grad or weight.is_inference()))
         if passing or torch.is_inference_mode_enabled() or transformed(weight):
             return compute()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Literal
@@ -217,15 +218,26 @@ class Stencil(Operator):
             raise ValueError(f"expected a tensor of shape [..., {', '.join(map(str, wanted))}], got {list(x.shape)}")
 
     def _convolve(self, x: Tensor, kernels: Tensor, origin: Sequence[int], *, transposed: bool = False) -> Tensor:
-        """``[batch, 1, …]`` with ``[m, …]`` to ``[batch, m, …]``; transposed ``[batch, m, …]`` to ``[batch, 1, …]``."""
-        d = len(self.size)
+        """``[batch, 1, …]`` with ``[m, …]`` to ``[batch, m, …]``; transposed ``[batch, m, …]`` to ``[batch, 1, …]``.
+
+        A sum of shifts. A convolution in single precision is rounded to ten bits on some devices (TF32), and of a
+        difference little would be left.
+        """
+        taps = kernels.shape[1:]
         pad: list[int] = []
-        for k, o in zip(reversed(kernels.shape[-d:]), reversed(origin), strict=True):
+        for k, o in zip(reversed(taps), reversed(origin), strict=True):
             pad += [o, k - 1 - o]
         if any(pad):
             x = torch.nn.functional.pad(x, pad, mode="circular" if self.boundary == "periodic" else "constant")
-        convolve = (torch.nn.functional.conv1d, torch.nn.functional.conv2d, torch.nn.functional.conv3d)[d - 1]
-        return convolve(x, kernels.unsqueeze(0 if transposed else 1))
+        terms = []
+        for place in itertools.product(*map(range, taps)):
+            window = (..., *(slice(t, t + n) for t, n in zip(place, self.size, strict=True)))
+            term = kernels[(slice(None), *place)].view(-1, *[1] * len(taps)) * x[window]
+            terms.append(term.sum(dim=1, keepdim=True) if transposed else term)
+        image = terms[0]
+        for term in terms[1:]:
+            image = image + term
+        return image
 
     def _even(self) -> bool:
         """Whether every axis has one tap, or three around the origin with equal outer ones; for one kernel."""

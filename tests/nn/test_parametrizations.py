@@ -28,7 +28,7 @@ from contractive_gnn.nn.parametrizations import (
     spectral,
 )
 from contractive_gnn.norms import log_norm, operator_norm
-from contractive_gnn.operators import Conv2d
+from contractive_gnn.operators import Conv2d, Dense, Operator
 
 Put = Callable[[nn.Module], nn.Module]
 
@@ -327,6 +327,30 @@ def test_a_whole_model_is_walked_and_the_culprit_named() -> None:
         model.decoder.parametrizations.weight.original.fill_(math.inf)
     with pytest.raises(ValueError, match=r"decoder\.weight by inf"):
         require(model)
+
+
+@pytest.mark.parametrize(
+    ("operator", "shape"),
+    [
+        (Dense(nn.Parameter(torch.ones(4, 3))), (3,)),
+        (Conv2d(nn.Parameter(torch.ones(3, 2, 3, 3)), padding=1), (2, 5, 5)),
+        (Conv2d(nn.Parameter(torch.ones(3, 2, 3, 3)), size=(5, 5), padding=1, padding_mode="circular"), (2, 5, 5)),
+    ],
+    ids=["dense", "any size", "one size"],
+)
+def test_an_operator_is_constrained_as_a_layer_is(operator: Operator, shape: tuple[int, ...]) -> None:
+    """Its own bound is the constraint's, after a step of training too; with a size, that of this size."""
+    operator = spectral(copy.deepcopy(operator), bound=0.5)
+    optimiser = torch.optim.SGD(operator.parameters(), lr=1.0)
+    for _ in range(3):
+        assert 0.499 < float(operator.norm_bound().detach()) <= 0.5
+        require(operator)
+        optimiser.zero_grad()
+        (-operator(torch.ones(shape)).square().sum()).backward()
+        optimiser.step()
+    x = torch.randn(8, *shape, generator=torch.Generator().manual_seed(0))
+    image, back = operator(x), operator.adjoint(operator(x))
+    assert float((image * image).sum()) == pytest.approx(float((x * back).sum()), rel=1e-4)
 
 
 def test_errors_say_what_was_expected() -> None:

@@ -88,6 +88,22 @@ def test_weights_come_from_the_factor_next_to_the_nodes_and_nothing_may_stand_be
         Composition(gradient, GraphGradient(random_weighted(4, seed=2)))
 
 
+def test_weighted_nodes_need_an_axis_of_channels() -> None:
+    """Without one the matrix would mix the nodes, and its transpose is not its adjoint for their weights."""
+    gradient, square = GraphGradient(random_weighted(4, seed=1), "degree"), Dense(draw(4, 4))
+    both = Composition(gradient, square)
+    x = draw(4)
+    y = gradient(square(x))
+    back, weight = square.adjoint(gradient.adjoint(y)), gradient.node_weight
+    assert float((y * y).sum()) != pytest.approx(float((weight * x * back).sum()), rel=1e-3)
+    for f, argument in ((both.forward, x), (both.adjoint, y)):
+        with pytest.raises(ValueError, match=r"expected an axis of channels after that of the nodes, got"):
+            f(argument)
+    plain = Composition(GraphGradient(random_weighted(4, seed=1)), square)
+    y = plain(x)
+    assert float((y * y).sum()) == pytest.approx(float((x * plain.adjoint(y)).sum()))
+
+
 def test_it_needs_an_operator() -> None:
     with pytest.raises(ValueError, match="expected at least one operator, got none"):
         Composition()

@@ -107,6 +107,19 @@ def test_what_is_kept_follows_the_graph() -> None:
     assert float(operator.squared_norm_bound()) == 16.0
 
 
+def test_compiled_code_sees_weights_that_change() -> None:
+    graph, x = path(torch.ones(4)), torch.tensor([[1.0], [3.0], [2.0]])
+    operator = GraphGradient(graph)
+    first = operator(x)
+    torch._dynamo.reset()
+    compiled = torch.compile(operator, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), first)
+    graph.edge_weight.mul_(4.0)
+    torch.testing.assert_close(compiled(x), 2 * first)
+    graph.edge_weight.neg_()
+    assert bool(compiled(x).isnan().all())
+
+
 def test_nothing_is_kept_of_weights_that_are_differentiated() -> None:
     weight = torch.ones(4, dtype=torch.float64, requires_grad=True)
     operator = GraphGradient(path(weight), "sym")

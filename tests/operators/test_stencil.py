@@ -153,6 +153,20 @@ def test_any_kernel_at_any_origin_stays_inside_its_bounds(size: tuple[int, ...],
             assert float(operator.norm_bound(norm)) == pytest.approx(float(operator_norm(dense, norm)), rel=1e-12)
 
 
+@pytest.mark.parametrize("size", [(6,), (5, 4), (1, 4), (3, 4, 5)])
+def test_with_walls_any_three_even_taps_have_exact_bounds(size: tuple[int, ...]) -> None:
+    """Also with taps on the diagonals, as the Laplacian of nine points has them, and on a grid of one point."""
+    for seed in range(5):
+        kernel = draw(*[1 if n == 1 or seed == axis else 3 for axis, n in enumerate(size)], seed=seed)
+        for axis in range(kernel.dim()):
+            kernel = kernel + kernel.flip(axis)
+        operator = Stencil(kernel, size=size, boundary="zero")
+        values = torch.linalg.svdvals(matrix(operator))
+        assert float(operator.norm_bound()) == pytest.approx(float(values[0]), rel=1e-10)
+        assert float(operator.lower_bound()) == pytest.approx(float(values[-1]), rel=1e-8, abs=1e-12)
+        assert float(operator.lower_bound()) <= float(values[-1]) * (1 + 1e-12)
+
+
 def test_beyond_three_even_taps_sines_are_no_eigenvectors() -> None:
     """Where the exact case with walls ends: with five even taps the sines' values leave the spectrum."""
     kernel = torch.tensor([1.0, 0.0, -2.0, 0.0, 1.0], dtype=torch.float64)
