@@ -10,7 +10,8 @@ Owren, Schönlieb, Sherry, *Dynamical systems-based neural networks*, SISC 2023)
 
 The first one expands, the second one contracts, and the steps are chosen so that the pair is 1-Lipschitz in ℓ2, by
 certified norms of the convolutions. With a last layer of norm 1 the scores are 1-Lipschitz, so no image that is closer
-than ``margin/√2`` is predicted otherwise. The other net has the same layers with steps of length 1, μ = 0, and no bound.
+than ``margin/√2`` is predicted otherwise. The other net has the same layers with steps of length 1, μ = 0 and no
+bound.
 
 Both nets meet the same attack: projected gradient ascent in an ℓ2 ball of radius ε, in the range of the pixels [0, 1].
 """
@@ -24,6 +25,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -212,11 +214,11 @@ def plot(rows: Sequence[dict[str, object]], path: Path) -> None:
             if not curves or (kind == "unconstrained" and what == "certified"):
                 continue
             epsilons = [float(epsilon) for epsilon in curves[0]]
-            values = torch.tensor([list(curve.values()) for curve in curves])
-            mean = values.mean(dim=0)
+            values = np.array([list(curve.values()) for curve in curves])
+            mean = values.mean(axis=0)
             axes.plot(epsilons, mean, line, color=colour, marker="o", markersize=3, label=f"{kind}, {what}")
             if len(curves) > 1:
-                spread = values.std(dim=0)
+                spread = values.std(axis=0, ddof=1)
                 axes.fill_between(epsilons, mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
     axes.set(xlabel="ε, ℓ2 distance between images in [0, 1]", ylabel="accuracy, %", ylim=(0, 100))
     axes.grid(alpha=0.3)

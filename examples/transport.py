@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import torch
 from sklearn.datasets import make_circles, make_moons
 from torch import Tensor, nn
@@ -189,8 +190,8 @@ def film(net: Transport, x: Tensor, label: Tensor, path: Path, *, between: int =
     places = torch.cartesian_prod(axis, axis)
     extent = (-reach, reach, -reach, reach)
 
-    def picture(values: Tensor) -> Tensor:
-        return values.view(grid, grid).T
+    def picture(values: Tensor) -> np.ndarray:
+        return values.view(grid, grid).T.numpy()
 
     moments = [(k, j / between) for k in range(len(steps)) for j in range(between)] + [(len(steps), 0.0)]
     jacobians = {id(field): torch.func.vmap(torch.func.jacrev(field)) for field, _ in steps}
@@ -209,12 +210,12 @@ def film(net: Transport, x: Tensor, label: Tensor, path: Path, *, between: int =
             panel.clear()
             panel.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[], aspect="equal")
         left.imshow(side, extent=extent, origin="lower", cmap="PuOr", vmin=-1.2, vmax=2.2, interpolation="bilinear")
-        left.contour(axis, axis, side, levels=[0.5], colors="black", linewidths=1.2)
+        left.contour(axis.numpy(), axis.numpy(), side, levels=[0.5], colors="black", linewidths=1.2)
         rate = picture(rates[min(k, len(steps) - 1)])
         right.imshow(rate, extent=extent, origin="lower", cmap="RdBu_r", vmin=-strongest, vmax=strongest)
         for panel in (left, right):
             for value, colour in ((0, "#e66101"), (1, "#5e3c99")):
-                chosen = points[label == value]
+                chosen = points[label == value].numpy()
                 panel.scatter(chosen[:, 0], chosen[:, 1], s=9, c=colour, edgecolors="white", linewidths=0.3)
         left.set_title(f"step {min(k + share, len(steps)):4.1f} of {len(steps)}: points, decision boundary", fontsize=9)
         right.set_title(f"expansion rate $\\mu_2(DX)$, within ±{strongest:.1f}", fontsize=9)
