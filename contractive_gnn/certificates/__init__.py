@@ -3,6 +3,7 @@
 from contractive_gnn.certificates.bounds import Box, Neighbourhoods, diffusion_bounds, worst_step
 from contractive_gnn.certificates.budget import FeatureBudget, FlipBudget
 from contractive_gnn.certificates.certificate import Certificate, certify, radii
+from contractive_gnn.certificates.lipschitz import lipschitz_radius
 
 __all__ = [
     "Box",
@@ -12,6 +13,7 @@ __all__ = [
     "Neighbourhoods",
     "certify",
     "diffusion_bounds",
+    "lipschitz_radius",
     "radii",
     "worst_step",
 ]
