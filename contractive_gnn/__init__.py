@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # what type checkers and editors read; at run time __getattr__ finds the same
     from contractive_gnn.attacks.base import Attack, Budget
     from contractive_gnn.attacks.run import attack
+    from contractive_gnn.bench.api import benchmark
     from contractive_gnn.certificates.budget import FeatureBudget, FlipBudget
     from contractive_gnn.certificates.certificate import Certificate, certify
     from contractive_gnn.datasets import contextual_sbm, load
@@ -67,6 +68,7 @@ __all__ = [
     "ImplicitFlow",
     "VectorField",
     "attack",
+    "benchmark",
     "build",
     "certify",
     "contextual_sbm",
@@ -82,6 +84,7 @@ __all__ = [
 # where __getattr__ finds each name; tests/test_face.py compares it with the imports above
 _PLACES = {
     "contractive_gnn.attacks": ("Attack", "Budget", "attack"),
+    "contractive_gnn.bench.api": ("benchmark",),
     "contractive_gnn.certificates": ("Certificate", "FeatureBudget", "FlipBudget", "certify"),
     "contractive_gnn.datasets": ("contextual_sbm", "load"),
     "contractive_gnn.dynamics": (
