@@ -24,7 +24,7 @@ def page(repository: Path) -> str:
 def folder(page: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With the files that the page lets its reader save."""
     folder = tmp_path_factory.mktemp("own")
-    files = re.findall(r"[Ss]ave\s+this\s+as\s+`(\w+\.py)`[^\n]*:\n\n```python\n(.*?)```", page, re.DOTALL)
+    files = re.findall(r"Save\s+this\s+as\s+`(\w+\.py)`[^\n]*:\n\n```python\n(.*?)```", page, re.DOTALL)
     assert [name for name, _ in files] == ["mine.py", "make_graph.py"]
     for name, content in files:
         (folder / name).write_text(content, "utf-8")
