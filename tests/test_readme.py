@@ -11,6 +11,8 @@ import pytest
 from contractive_gnn import datasets, training
 from contractive_gnn.nn import linf_diffusion
 
+FILES = ("extend.md", "own.md")
+
 
 def blocks(page: Path) -> list[str]:
     return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
@@ -28,9 +30,9 @@ def test_the_python_blocks_of_the_readme_run(repository: Path, capsys: pytest.Ca
 
 
 def test_the_python_blocks_of_the_docs_run(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of the page on extensions are files, which test_extend.py runs."""
+    """Those of the pages in FILES are files, which test_extend.py and test_own.py run."""
     monkeypatch.setattr(training, "fit", partial(training.fit, epochs=3))
-    pages = [page for page in (repository / "docs").glob("*.md") if page.name != "extend.md" and blocks(page)]
+    pages = [page for page in (repository / "docs").glob("*.md") if page.name not in FILES and blocks(page)]
     assert {"certificates.md", "robust.md"} <= {page.name for page in pages}
     for page in pages:
         data = datasets.contextual_sbm(60, features=6, average_degree=4, seed=0)

@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 from torch_geometric.data import Data
@@ -399,4 +399,4 @@ def way(protocol: Protocol, model: str, data: Data) -> tuple[type[Unit], str]:
 
 def percent(chosen: Tensor, mask: Tensor) -> float:
     """Of the nodes of a mask those that are chosen, in percent."""
-    return 100.0 * float(chosen[cast(Tensor, mask)].double().mean())
+    return 100.0 * float(chosen[mask].double().mean())

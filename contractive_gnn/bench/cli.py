@@ -665,10 +665,10 @@ def _protocol(
         given_presets[name] = preset
     present = {None, *(step.name for spec in specs for step in spec.steps)}
     first = [] if attacks is not None else [o for o in map(Override.parse, quick) if o.subject in present]
-    names, own_models = _models(models)
+    chosen, own_models = _models(models)
     return Protocol(
         dataset=dataset,
-        models=names,
+        models=chosen,
         attacks=specs,
         seeds=tuple(range(seeds)),
         split=split,

@@ -93,8 +93,8 @@ class Replay:
                     f"{list(own.shape)}; give the graph and the split that it was made on"
                 )
             if key != "x" and not torch.equal(there, own):
-                todo = "labels" if key == "y" else "split: give the --split and --split-seed that it was made on"
-                raise ReplayError(f"{path}: its {key} is not that of {clean.name}; it was made on another {todo}")
+                how = "with other labels" if key == "y" else "on another split: give its --split and --split-seed"
+                raise ReplayError(f"{path}: its {key} is not that of {clean.name}; it was made {how}")
         try:
             validate(data)
         except DatasetError as error:

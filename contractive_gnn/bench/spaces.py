@@ -207,8 +207,8 @@ class Space:
 
 def model_hyperparameters(model: str) -> tuple[str, ...] | None:
     """The names that a model's constructor takes; None where it takes any, and it is not known whom it hands them."""
-    if (own := own_models.get(model)) is not None:
-        return own.hyperparameters()
+    if (mine := own_models.get(model)) is not None:
+        return mine.hyperparameters()
     if model in MODELS:
         return _keywords(MODELS[model])
     own = _keywords(registry.DYNAMICS[model], but_first=True)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -101,7 +100,7 @@ def edge_list(content: bytes, where: str, *, suffix: str) -> Contents:
     )
 
 
-def _natural(name: str) -> Sequence[Any]:
+def _natural(name: str) -> list[tuple[int, int, str]]:
     """x2 before x10."""
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
 

@@ -145,8 +145,8 @@ def test_noisy_training_is_repeatable_and_refuses_what_trains_itself() -> None:
     [
         ({"samples": 0}, "samples must be at least 1"),
         ({"choose": 0}, "choose must be at least 1"),
-        ({"alpha": 0.0}, "alpha must be positive, got 0.0"),
-        ({"alpha": 1.0}, "alpha must be below 1, got 1.0"),
+        ({"alpha": 0.0}, "alpha must be above 0 and below 1, got 0.0"),
+        ({"alpha": 1.0}, "alpha must be above 0 and below 1, got 1.0"),
     ],
 )
 def test_options_out_of_range(options: dict[str, float], complaint: str) -> None:
