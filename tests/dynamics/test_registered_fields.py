@@ -1,4 +1,4 @@
-"""What the library's own fields declare holds, and each hypothesis of the proof is needed: without it a pair is found."""
+"""The own fields of the library hold what they declare; without a hypothesis of the proof a pair breaks it."""
 
 from __future__ import annotations
 
