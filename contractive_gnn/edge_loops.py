@@ -17,11 +17,11 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from contractive_gnn.row_threads import LINE, by_rows, empty
+
 LINEAR, CLIP, GROUP_FIRM, GROUP_MCP = range(4)
 AHEAD: Final = 8
 """So many edges before its turn a neighbour's row is asked for: the rows come from all over the memory."""
-LINE: Final = 64
-"""Bytes of a cache line."""
 REORDER: Final = {"reassoc", "contract", "nsz"}
 """The sums over channels may be reordered, or they would run one entry at a time."""
 
@@ -63,13 +63,13 @@ def radial(kind, parameter, fall, r):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def arrange(values, pointer, neighbour, place):  # type: ignore[no-untyped-def]
-    """``values[place]``, but 0 where there is no such edge (−1), and at self-loops."""
-    arranged = np.zeros(place.size, values.dtype)
+def arrange(edge_weight, pointer, neighbour, place):  # type: ignore[no-untyped-def]
+    """``edge_weight[place]``, but 0 where there is no such edge (−1), and at self-loops."""
+    arranged = np.zeros(place.size, edge_weight.dtype)
     for i in range(pointer.size - 1):
         for k in range(pointer[i], pointer[i + 1]):
             if place[k] >= 0 and neighbour[k] != i:
-                arranged[k] = values[place[k]]
+                arranged[k] = edge_weight[place[k]]
     return arranged
 
 
@@ -143,7 +143,7 @@ def steps(kind):  # type: ignore[no-untyped-def]
 
     @numba.njit(cache=True, error_model="numpy", fastmath=REORDER, nogil=True)
     def forward(  # type: ignore[no-untyped-def]
-        x, anchor, p, scale, pointer, neighbour, parameter, fall, keep, pull, start, stop, out
+        x, anchor, edge_weight, scale, pointer, neighbour, parameter, fall, keep, pull, start, stop, out
     ):
         """Rows start … stop − 1 of the step; no other row is written, so several threads may share the work."""
         channels = x.shape[1]
@@ -163,7 +163,7 @@ def steps(kind):  # type: ignore[no-untyped-def]
                 ahead = neighbour[min(k + AHEAD, last)]
                 for line in range(lines):
                     prefetch(x, ahead, line)
-                weight = p[k]
+                weight = edge_weight[k]
                 if weight == 0:
                     continue
                 x_j = x[neighbour[k]]
@@ -188,7 +188,7 @@ def steps(kind):  # type: ignore[no-untyped-def]
     @numba.njit(cache=True, error_model="numpy", fastmath=REORDER, nogil=True)
     def backward(  # type: ignore[no-untyped-def]
         g, x, here, there, scale_here, scale_there, pointer, neighbour, parameter, fall, keep, pull,
-        start, stop, grad, by_anchor, by_p, by_scale,
+        start, stop, grad, by_anchor, by_weight, by_scale,
     ):  # fmt: skip
         """Rows start … stop − 1 of the gradient by x; those by the anchor and the weights are added to.
 
@@ -220,9 +220,9 @@ def steps(kind):  # type: ignore[no-untyped-def]
                     else:
                         push(g_i, g[j], x_i, x[j], here[k], none, s, kind, parameter, fall, grad_i)
                         push(g_i, g[j], x_i, x[j], none, there[k], t, kind, parameter, fall, grad_i)
-                if by_p is not None:  # at a self-loop 0
+                if by_weight is not None:  # at a self-loop 0
                     value, slope = slopes(g_i, x_i, x[j], s, kind, parameter, fall)
-                    by_p[k] -= value
+                    by_weight[k] -= value
                     if by_scale is not None:
                         by_scale[k] -= here[k] * slope
 
@@ -311,3 +311,95 @@ def agrees(edges, pointer, neighbour, edge):  # type: ignore[no-untyped-def]
                     return False
                 listed += 1
     return listed == edges.shape[1]
+
+
+def by_neighbour(edge_weight, scale, order, *places, every):  # type: ignore[no-untyped-def]
+    """Weights p and b by neighbour, once for each of ``places``, and the pointer and the neighbours they belong to.
+
+    Entries at which no edge pulls, p = 0, are left out unless ``every`` one is asked for: no row is fetched for them.
+    """
+    pointer, neighbour = order[:2]
+    arranged = [
+        None if given is None else arrange(given, pointer, neighbour, place)
+        for given in (edge_weight, scale)
+        for place in places
+    ]
+    if not every:
+        entries, pointer = present(arranged[0], arranged[len(places) - 1], pointer, neighbour)
+        *arranged, neighbour = (None if array is None else array[entries] for array in (*arranged, neighbour))
+    return *arranged, pointer, neighbour
+
+
+def flow(x, edge_weight, scale, anchor, order, constants, *, num_steps, remember):  # type: ignore[no-untyped-def]
+    """The last of K states and, to remember, those before it, ``[K − 1, n, c]``. No anchor stands for x.
+
+    Args:
+        x: ``[n, c]``.
+        edge_weight: p, ``[E]``.
+        scale: b, ``[E]``, or None for ones.
+        anchor: x⁰, ``[n, c]``, or None.
+        order: pointer, neighbour, edge and back of an ``EdgeOrder``.
+        constants: kind of σ, its parameter, the slope of its fall, k and m.
+        num_steps: K.
+        remember: for the gradient.
+    """
+    kind, parameter, fall, keep, pull = constants
+    number = x.dtype.type
+    anchored = None if pull == 0 else x if anchor is None else anchor
+    arrays = by_neighbour(edge_weight, scale, order, order[2], every=False)
+    pointer = arrays[-2]
+    forward, _ = steps(kind)
+    between = empty((num_steps - 1 if remember else 0, *x.shape), x.dtype)
+    pages = between if remember else [empty(x.shape, x.dtype) for _ in range(min(2, num_steps - 1))]
+    end = empty(x.shape, x.dtype)
+    for step in range(num_steps):
+        new = end if step == num_steps - 1 else pages[step % len(pages)]
+        by_rows(forward, (x, anchored, *arrays, *map(number, (parameter, fall, keep, pull))), pointer, new)
+        x = new
+    return end, between
+
+
+def flow_backward(g, states, edge_weight, scale, order, constants, *, own_anchor, by_weights):  # type: ignore[no-untyped-def]
+    """The gradients by x, x⁰, p and b; of size 0 where there is none. That by x holds that by x⁰ if it is x.
+
+    Args:
+        g: the gradient by the last state, ``[n, c]``.
+        states: x and the states that were remembered.
+        edge_weight: as in :func:`flow`.
+        scale: as there.
+        order: as there.
+        constants: as there.
+        own_anchor: whether x⁰ is x.
+        by_weights: whether the gradients by p and b are wanted.
+    """
+    kind, parameter, fall, keep, pull = constants
+    _, _, edge, back = order
+    gradient, number = g, g.dtype.type
+    arrays = by_neighbour(edge_weight, scale, order, edge, back, every=by_weights)
+    pointer = arrays[-2]
+    _, backward = steps(kind)
+    summed = pull != 0 and (len(states) > 1 or not own_anchor)
+    by_anchor = empty(g.shape, g.dtype) if summed else None
+    if by_anchor is not None:
+        by_anchor.fill(0)
+    by_weight = np.zeros(edge.size, number) if by_weights else None
+    by_scale = np.zeros(edge.size, number) if by_weights and scale is not None else None
+    pages = [empty(g.shape, g.dtype) for _ in range(min(2, len(states)))]
+    for turn, state in enumerate(reversed(states)):
+        rates, sums = (keep, pull), by_anchor
+        if own_anchor and turn == len(states) - 1:
+            rates, sums = (keep + pull, 0.0), None
+        new = pages[turn % 2]
+        inputs = (gradient, state, *arrays, *map(number, (parameter, fall, *rates)))
+        by_rows(backward, inputs, pointer, new, sums, by_weight, by_scale)
+        gradient = new
+    if own_anchor and by_anchor is not None:
+        gradient += by_anchor
+        by_anchor = None
+    found = []
+    for sums in (by_weight, by_scale):
+        found.append(np.zeros(0 if sums is None else edge_weight.size, number))
+        if sums is not None:
+            scatter(sums, edge, found[-1])
+    at_anchor = np.zeros((0, g.shape[1]), number) if by_anchor is None else by_anchor
+    return gradient, at_anchor, *found

@@ -74,27 +74,41 @@ class Graph:
         """Index i of the node an edge goes to, ``[E]``."""
         return self.edge_index[1]
 
-    def row_sum(self, values: Tensor) -> Tensor:
-        """Sum edge values (``[E]``, self-loops excluded) over the edges into every node, ``[n]``.
+    def row_sum(self, edge_weight: Tensor) -> Tensor:
+        """Sum weights of edges (``[E]``, self-loops excluded) over the edges into every node, ``[n]``.
 
-        That of the weights themselves, the degrees, is computed once; each time anew where something is differentiated
+        That of the graph's own, the degrees, is computed once; each time anew where something is differentiated
         through the weights: what is remembered would belong to the first backward pass only.
         """
-        weight = self.edge_weight
         # is_compiling first: the other questions cannot be traced
-        if values is not weight or torch.compiler.is_compiling() or torch.is_inference_mode_enabled():
-            return self._row_sum(values)
-        if weight.requires_grad or weight.is_inference() or self.edge_index.is_inference() or transformed(weight):
-            return self._row_sum(values)
-        key = (weight._version, self.edge_index._version)  # a graph that is changed in place is another one
+        if (
+            edge_weight is not self.edge_weight
+            or torch.compiler.is_compiling()
+            or torch.is_inference_mode_enabled()
+            or edge_weight.requires_grad
+            or edge_weight.is_inference()
+            or self.edge_index.is_inference()
+            or transformed(edge_weight)
+        ):
+            return self._row_sum(edge_weight)
+        key = (edge_weight._version, self.edge_index._version)  # a graph that is changed in place is another one
         if key not in self._degrees:
-            self._degrees[key] = self._row_sum(values)
+            self._degrees[key] = self._row_sum(edge_weight)
         return self._degrees[key]
 
-    def _row_sum(self, values: Tensor) -> Tensor:
+    def _row_sum(self, edge_weight: Tensor) -> Tensor:
         if not self.loop_free:
-            values = values.masked_fill(self.source == self.target, 0.0)
-        return values.new_zeros(self.num_nodes).index_add(0, self.target, values)
+            edge_weight = edge_weight.masked_fill(self.source == self.target, 0.0)
+        return edge_weight.new_zeros(self.num_nodes).index_add(0, self.target, edge_weight)
+
+    def serves(self, x: Tensor) -> bool:
+        """Whether compiled code may read the weights beside x: of its dtype, and differentiated in reverse mode alone.
+
+        Args:
+            x: node features.
+        """
+        same = self.edge_weight.dtype == x.dtype
+        return same and not torch.compiler.is_compiling() and not transformed(self.edge_weight)
 
 
 def transformed(tensor: Tensor) -> bool:

@@ -32,7 +32,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import to_edge_index
 
-from contractive_gnn.graph import Graph
+from contractive_gnn.graph import Graph, transformed
 
 MASKS: Final = ("train_mask", "val_mask", "test_mask")
 
@@ -200,24 +200,24 @@ def _check_weights(weight: Tensor, edge_index: Tensor, order: Tensor, reverse: T
         )
 
 
-def check_signs(weight: Tensor, edge_index: Tensor) -> None:
-    """Check that weights ``[E]`` are finite and at least 0.
+def check_signs(edge_weight: Tensor, edge_index: Tensor) -> None:
+    """Check that weights ``[E]`` are finite and at least 0. In compiled code and under torch.func no one can look.
 
     Raises:
         InputError: one is not, and at which edge.
     """
-    if not weight.numel():
+    if not edge_weight.numel() or torch.compiler.is_compiling() or transformed(edge_weight):
         return
-    least, largest = torch.aminmax(weight.detach())  # a NaN is both
+    least, largest = torch.aminmax(edge_weight.detach())  # a NaN is both
     if bool(least >= 0) and bool(largest < torch.inf):
         return
-    for broken, what in ((~weight.isfinite(), "not finite"), (weight < 0, "negative")):
+    for broken, what in ((~edge_weight.isfinite(), "not finite"), (edge_weight < 0, "negative")):
         if bool(broken.any()):
             place = int(broken.nonzero()[0])
             u, v = edge_index[:, place].tolist()
             raise InputError(
                 f"edge_weight has {int(broken.sum())} entries that are {what}, the first at edge ({u}, {v}): "
-                f"{float(weight[place])}; expected finite weights of at least 0 (signed graphs are not supported)"
+                f"{float(edge_weight[place])}; expected finite weights of at least 0 (signed graphs are not supported)"
             )
 
 

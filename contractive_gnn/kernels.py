@@ -16,15 +16,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import itertools
-import math
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextvars import ContextVar
 from functools import cache
 from typing import Any, Final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as _globals
@@ -87,7 +83,10 @@ def disabled() -> Iterator[None]:
 
 
 def available(sigma: Activation, x: Tensor, *others: Tensor | None) -> bool:
-    """Whether the compiled kernel serves these arguments; it only knows reverse-mode differentiation."""
+    """Whether the compiled kernel serves these arguments; it only knows reverse-mode differentiation.
+
+    Of the weights :meth:`Graph.serves <contractive_gnn.graph.Graph.serves>` says the same.
+    """
     tensors = [x, *(other for other in others if other is not None)]
     return (
         not torch.compiler.is_compiling()
@@ -103,7 +102,7 @@ def available(sigma: Activation, x: Tensor, *others: Tensor | None) -> bool:
 
 def flow(
     x: Tensor,
-    p: Tensor,
+    edge_weight: Tensor,
     edge_index: Tensor,
     sigma: Activation,
     *,
@@ -117,7 +116,7 @@ def flow(
 
     Args:
         x: ``[n, c]``.
-        p: ``[E]`` edge weights.
+        edge_weight: p, ``[E]``.
         edge_index: ``[2, E]``, row 0 the j, row 1 the i; self-loops do not count.
         sigma: an activation with a :func:`code`; its odd part is taken.
         scale: b, ``[E]``; None for ones.
@@ -139,7 +138,7 @@ def flow(
         raise ValueError(f"{sigma} has no compiled kernel; use the message-passing path")
     pull = 0.0 if anchor is None else float(pull)
     anchor = None if anchor is x else anchor
-    given = [tensor for tensor in (x, p, scale, anchor) if tensor is not None]
+    given = [tensor for tensor in (x, edge_weight, scale, anchor) if tensor is not None]
     if any(transformed(tensor) for tensor in given):
         raise TypeError(
             "the compiled flow knows reverse mode alone, and was asked for under torch.func or forward mode; "
@@ -149,7 +148,7 @@ def flow(
     remember = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)
     state: Tensor
     state, _ = torch.ops.contractive_gnn.flow(
-        x, p, scale, anchor, list(order.arrays), *named, float(keep), pull, num_steps, remember
+        x, edge_weight, scale, anchor, list(order.arrays), *named, float(keep), pull, num_steps, remember
     )
     return state
 
@@ -161,7 +160,7 @@ def fixed(step: Tensor | float, mu: float) -> bool:
 
 def euler(
     x: Tensor,
-    p: Tensor,
+    edge_weight: Tensor,
     edge_index: Tensor,
     sigma: Activation,
     *,
@@ -174,7 +173,15 @@ def euler(
     """K Euler steps of length h of ``ẋ_i = −Σ_j p_ij σ(b_ij (x_i − x_j)) − μ (x_i − x⁰_i)``; see :func:`flow`."""
     pull = float(step) * mu if mu else 0.0
     return flow(
-        x, step * p, edge_index, sigma, scale=scale, anchor=anchor, keep=1.0 - pull, pull=pull, num_steps=num_steps
+        x,
+        step * edge_weight,
+        edge_index,
+        sigma,
+        scale=scale,
+        anchor=anchor,
+        keep=1.0 - pull,
+        pull=pull,
+        num_steps=num_steps,
     )
 
 
@@ -184,73 +191,14 @@ def _loops() -> Any:
     return edge_loops
 
 
-_SHARE: Final = 1 << 18
-"""A thread is worth its start for this many products of edge and channel."""
-
-
-def by_rows(loop: Any, arrays: tuple[Any, ...], pointer: Any, *results: Any) -> None:
-    """Run ``loop`` on all rows, in as many threads as torch uses, each on rows of about as many edges."""
-    channels = results[0].shape[1]
-    rows, edges = pointer.size - 1, int(pointer[-1])
-    threads = min(torch.get_num_threads(), edges * channels // _SHARE)
-    cuts = [0, rows]
-    if threads > 1:
-        shares = np.linspace(0, edges + rows, threads + 1)[1:-1]
-        cuts[1:1] = np.searchsorted(pointer + np.arange(rows + 1), shares).tolist()
-    in_threads(loop, arrays, cuts, *results)
-
-
-def in_threads(loop: Any, arrays: tuple[Any, ...], cuts: Sequence[int], *results: Any) -> None:
-    """Run ``loop`` from each of the cuts to the next, in a thread of its own where there is more than one such part.
-
-    Plain threads around a loop that holds no lock: numba's own would not survive a fork, nor two callers at once.
-    """
-    if len(cuts) == 2:
-        loop(*arrays, *cuts, *results)
-        return
-    with ThreadPoolExecutor(len(cuts) - 1) as pool:
-        parts = [pool.submit(loop, *arrays, *ends, *results) for ends in itertools.pairwise(cuts)]
-        for part in parts:
-            part.result()
-
-
-def _empty(shape: tuple[int, ...], dtype: Any) -> Any:
-    """An array that begins with a line of the cache: rows that begin within one are spread over one more.
-
-    NumPy asks for large pages, which torch does not: a state of 50 MB then costs 25 page faults and not 12,500.
-    """
-    size = math.prod(shape) * dtype.itemsize
-    line = _loops().LINE
-    memory = np.empty(size + line, np.uint8)
-    start = -memory.ctypes.data % line
-    return memory[start : start + size].view(dtype).reshape(shape)
-
-
 def _array(tensor: Tensor) -> Any:
     return tensor.detach().contiguous().numpy()
-
-
-def _weighted(p: Tensor, scale: Tensor | None, order: tuple[Any, ...], *places: Any, every: bool) -> tuple[Any, ...]:
-    """Weights p and b by neighbour, once for each of ``places``, and the pointer and the neighbours they belong to.
-
-    Entries at which no edge pulls, p = 0, are left out unless ``every`` one is asked for: no row is fetched for them.
-    """
-    pointer, neighbour = order[:2]
-    arranged = [
-        None if weights is None else _loops().arrange(_array(weights), pointer, neighbour, place)
-        for weights in (p, scale)
-        for place in places
-    ]
-    if not every:
-        entries, pointer = _loops().present(arranged[0], arranged[len(places) - 1], pointer, neighbour)
-        *arranged, neighbour = (None if array is None else array[entries] for array in (*arranged, neighbour))
-    return *arranged, pointer, neighbour
 
 
 @torch.library.custom_op("contractive_gnn::flow", mutates_args=())
 def _flow(
     x: Tensor,
-    p: Tensor,
+    edge_weight: Tensor,
     scale: Tensor | None,
     anchor: Tensor | None,
     order: list[Tensor],
@@ -263,21 +211,16 @@ def _flow(
     remember: bool,
 ) -> tuple[Tensor, Tensor]:
     """The last state and, to remember, those before it, ``[K − 1, n, c]``. No anchor stands for x."""
-    lists = tuple(_array(t) for t in order)
-    state = _array(x)
-    number = state.dtype.type
-    anchored = None if pull == 0 else state if anchor is None else _array(anchor)
-    arrays = _weighted(p, scale, lists, lists[2], every=False)
-    pointer = arrays[-2]
-    constants = number(parameter), number(fall), number(keep), number(pull)
-    forward, _ = _loops().steps(kind)
-    between = _empty((num_steps - 1 if remember else 0, *state.shape), state.dtype)
-    pages = between if remember else [_empty(state.shape, state.dtype) for _ in range(min(2, num_steps - 1))]
-    end = _empty(state.shape, state.dtype)
-    for step in range(num_steps):
-        new = end if step == num_steps - 1 else pages[step % len(pages)]
-        by_rows(forward, (state, anchored, *arrays, *constants), pointer, new)
-        state = new
+    end, between = _loops().flow(
+        _array(x),
+        _array(edge_weight),
+        None if scale is None else _array(scale),
+        None if anchor is None else _array(anchor),
+        tuple(_array(t) for t in order),
+        (kind, parameter, fall, keep, pull),
+        num_steps=num_steps,
+        remember=remember,
+    )
     return torch.from_numpy(end), torch.from_numpy(between)
 
 
@@ -285,7 +228,7 @@ def _flow(
 def _flow_backward(
     g: Tensor,
     x: Tensor,
-    p: Tensor,
+    edge_weight: Tensor,
     scale: Tensor | None,
     between: Tensor,
     order: list[Tensor],
@@ -298,45 +241,24 @@ def _flow_backward(
     by_weights: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The gradients by x, x⁰, p and b; of size 0 where there is none. That by x holds that by x⁰ if it is x."""
-    _, _, edge, back = lists = tuple(_array(t) for t in order)
-    states, gradient = [_array(x), *between.numpy()], _array(g)
-    number = gradient.dtype.type
-    arrays = _weighted(p, scale, lists, edge, back, every=by_weights)
-    pointer = arrays[-2]
-    constants = number(parameter), number(fall)
-    _, backward = _loops().steps(kind)
-    summed = pull != 0 and (len(states) > 1 or not own_anchor)
-    by_anchor = _empty(gradient.shape, gradient.dtype) if summed else None
-    if by_anchor is not None:
-        by_anchor.fill(0)
-    by_p = np.zeros(edge.size, number) if by_weights else None
-    by_scale = np.zeros(edge.size, number) if by_weights and scale is not None else None
-    pages = [_empty(gradient.shape, gradient.dtype) for _ in range(min(2, len(states)))]
-    for turn, state in enumerate(reversed(states)):
-        rates, sums = (keep, pull), by_anchor
-        if own_anchor and turn == len(states) - 1:
-            rates, sums = (keep + pull, 0.0), None
-        new = pages[turn % 2]
-        inputs = (gradient, state, *arrays, *constants, *map(number, rates))
-        by_rows(backward, inputs, pointer, new, sums, by_p, by_scale)
-        gradient = new
-    if own_anchor and by_anchor is not None:
-        gradient += by_anchor
-        by_anchor = None
-    weights = []
-    for sums in (by_p, by_scale):
-        weights.append(np.zeros(0 if sums is None else p.numel(), number))
-        if sums is not None:
-            _loops().scatter(sums, edge, weights[-1])
-    at_anchor = np.zeros((0, gradient.shape[1]), number) if by_anchor is None else by_anchor
-    at_p, at_scale = map(torch.from_numpy, weights)
-    return torch.from_numpy(gradient), torch.from_numpy(at_anchor), at_p, at_scale
+    grads = _loops().flow_backward(
+        _array(g),
+        [_array(x), *between.numpy()],
+        _array(edge_weight),
+        None if scale is None else _array(scale),
+        tuple(_array(t) for t in order),
+        (kind, parameter, fall, keep, pull),
+        own_anchor=own_anchor,
+        by_weights=by_weights,
+    )
+    by_x, by_anchor, by_weight, by_scale = map(torch.from_numpy, grads)
+    return by_x, by_anchor, by_weight, by_scale
 
 
 @_flow.register_fake
 def _(
     x: Tensor,
-    p: Tensor,
+    edge_weight: Tensor,
     scale: Tensor | None,
     anchor: Tensor | None,
     order: list[Tensor],
@@ -355,7 +277,7 @@ def _(
 def _(
     g: Tensor,
     x: Tensor,
-    p: Tensor,
+    edge_weight: Tensor,
     scale: Tensor | None,
     between: Tensor,
     order: list[Tensor],
@@ -371,20 +293,20 @@ def _(
     return (
         x.new_empty(x.shape),
         x.new_empty(x.shape if separate else (0, x.size(1))),
-        p.new_empty(p.numel() if by_weights else 0),
-        p.new_empty(p.numel() if by_weights and scale is not None else 0),
+        edge_weight.new_empty(edge_weight.numel() if by_weights else 0),
+        edge_weight.new_empty(edge_weight.numel() if by_weights and scale is not None else 0),
     )
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    x, p, scale, anchor, order, *ctx.constants, ctx.num_steps, _ = inputs
+    x, edge_weight, scale, anchor, order, *ctx.constants, ctx.num_steps, _ = inputs
     ctx.mark_non_differentiable(output[1])
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(x, p, scale, anchor, output[1], *order)
+    ctx.save_for_backward(x, edge_weight, scale, anchor, output[1], *order)
 
 
 def _gradient(ctx: Any, g: Tensor | None, _: Tensor | None) -> tuple[Any, ...]:
-    x, p, scale, anchor, between, *order = ctx.saved_tensors
+    x, edge_weight, scale, anchor, between, *order = ctx.saved_tensors
     needed = ctx.needs_input_grad[:4]
     rest = [None] * len(order), *(None for _ in ctx.constants), None, None
     if g is None:
@@ -392,17 +314,19 @@ def _gradient(ctx: Any, g: Tensor | None, _: Tensor | None) -> tuple[Any, ...]:
     again = torch.is_grad_enabled()  # someone asks for the gradient's own graph: differentiate the plain formula
     if again or transformed(g):
         with torch.enable_grad():
-            # by each argument alone: the ways from one to another (p may depend on x) are others' part of the chain
-            alone: list[Any] = [None if t is None else t.view_as(t) for t in (x, p, scale, anchor)]
-            x, p, scale, anchor = alone
-            out = _again(x, p, scale, anchor, order, *(*ctx.constants, ctx.num_steps))
+            # by each argument alone: the ways from one to another (weights may depend on x) are others' part of the chain
+            alone: list[Any] = [None if t is None else t.view_as(t) for t in (x, edge_weight, scale, anchor)]
+            x, edge_weight, scale, anchor = alone
+            out = _again(x, edge_weight, scale, anchor, order, *(*ctx.constants, ctx.num_steps))
         wanted = [tensor for tensor, need in zip(alone, needed, strict=True) if need]
         found = iter(torch.autograd.grad(out, wanted, g, create_graph=again, materialize_grads=True))
         return *(next(found) if need else None for need in needed), *rest
     own, by_weights = anchor is None, needed[1] or needed[2]
-    grads = torch.ops.contractive_gnn.flow_backward(g, x, p, scale, between, order, *ctx.constants, own, by_weights)
-    by_x, by_anchor, by_p, by_scale = grads
-    named = by_x, by_p, by_scale, by_anchor if by_anchor.numel() else None
+    grads = torch.ops.contractive_gnn.flow_backward(
+        g, x, edge_weight, scale, between, order, *ctx.constants, own, by_weights
+    )
+    by_x, by_anchor, by_weight, by_scale = grads
+    named = by_x, by_weight, by_scale, by_anchor if by_anchor.numel() else None
     return *(grad if need else None for grad, need in zip(named, needed, strict=True)), *rest
 
 
@@ -411,7 +335,7 @@ _flow.register_autograd(_gradient, setup_context=_setup_context)
 
 def _again(
     x: Tensor,
-    p: Tensor,
+    edge_weight: Tensor,
     scale: Tensor | None,
     anchor: Tensor | None,
     order: list[Tensor],
@@ -429,14 +353,14 @@ def _again(
     edge = edge[present].long()
     edges = torch.stack([neighbour[present].long(), target[present]])
     start = x if anchor is None else anchor
-    weights = p[edge], None if scale is None else scale[edge]
+    weights = edge_weight[edge], None if scale is None else scale[edge]
     for _ in range(num_steps):
         x = keep * x + pull * start - plain_edge_sum(x, *weights, edges, kind, parameter, fall)
     return x
 
 
 def plain_edge_sum(
-    x: Tensor, p: Tensor, scale: Tensor | None, edge_index: Tensor, kind: int, parameter: float, fall: float
+    x: Tensor, edge_weight: Tensor, scale: Tensor | None, edge_index: Tensor, kind: int, parameter: float, fall: float
 ) -> Tensor:
     """``Σ_j p_ij σ(b_ij (x_i − x_j))`` with tensor operations: the reference, and a second derivative's way."""
     j, i = edge_index
@@ -450,4 +374,4 @@ def plain_edge_sum(
         value = GroupMCP(parameter)(d)
     else:
         value = GroupFirm(parameter, kappa=fall)(d) if fall else GroupHuber(parameter)(d)
-    return torch.zeros_like(x).index_add(0, i, p.unsqueeze(-1) * value)
+    return torch.zeros_like(x).index_add(0, i, edge_weight.unsqueeze(-1) * value)

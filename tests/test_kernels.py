@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.autograd import forward_ad
 
-from contractive_gnn import kernels
+from contractive_gnn import kernels, row_threads
 from contractive_gnn.activations import ACTIVATIONS, Activation, activation
 from contractive_gnn.dynamics import Diffusion
 from contractive_gnn.edge_order import EdgeOrder
@@ -257,7 +257,7 @@ def test_threads_share_the_rows(sigma: Activation, monkeypatch: pytest.MonkeyPat
     a = torch.rand(400, dtype=torch.float64, generator=generator, requires_grad=True)
     alone = kernels.flow(z, a, edges, sigma, scale=a, anchor=z, keep=0.9, pull=0.1, num_steps=3)
     alone_grad = torch.autograd.grad(alone.square().sum(), (z, a))
-    monkeypatch.setattr(kernels, "_SHARE", 100)
+    monkeypatch.setattr(row_threads, "SHARE", 100)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     shared = kernels.flow(z, a, edges, sigma, scale=a, anchor=z, keep=0.9, pull=0.1, num_steps=3)
     assert torch.equal(shared, alone)

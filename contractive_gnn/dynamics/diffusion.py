@@ -69,7 +69,7 @@ class Diffusion(Dynamics, MessagePassing):  # type: ignore[misc]
         """Evaluate the right-hand side of the class's equation; shape ``[n, c]``."""
         check_state(self, x, graph)
         p = self.transition(graph)
-        if kernels.available(self.sigma, x, p) and passes_plainly(self, _OWN):
+        if graph.serves(x) and kernels.available(self.sigma, x) and passes_plainly(self, _OWN):
             force = kernels.flow(x, p, graph.edge_index, self.sigma)
         else:
             size = (x.size(0), x.size(0))  # len(x) would be a constant to torch.export
@@ -81,10 +81,10 @@ class Diffusion(Dynamics, MessagePassing):  # type: ignore[misc]
     ) -> Tensor:
         """K Euler steps, compiled in one where the sum over the edges is."""
         check_state(self, x, graph)
-        p = self.transition(graph)
-        compiled = kernels.fixed(step, self.mu) and kernels.available(self.sigma, x, p, anchor)
-        if not (compiled and passes_plainly(self, _OWN_EULER)):
+        served = graph.serves(x) and kernels.fixed(step, self.mu) and kernels.available(self.sigma, x, anchor)
+        if not (served and passes_plainly(self, _OWN_EULER)):
             return super().euler(x, graph, step=step, num_steps=num_steps, anchor=anchor)
+        p = self.transition(graph)
         return kernels.euler(
             x, p, graph.edge_index, self.sigma, step=step, mu=self.mu, num_steps=num_steps, anchor=anchor
         )
@@ -144,4 +144,5 @@ class Diffusion(Dynamics, MessagePassing):  # type: ignore[misc]
             return math.inf, self.sigma.bound * (1.0 + float(graph.row_sum(own).max()))
 
 
-_OWN, _OWN_EULER = methods(Diffusion, "message"), methods(Diffusion, "message", "field")
+_OWN = methods(Diffusion, "message", "transition")
+_OWN_EULER = methods(Diffusion, "message", "transition", "field")

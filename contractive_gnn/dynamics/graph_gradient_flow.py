@@ -139,7 +139,7 @@ class GraphGradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         if self.normalization == "sym":
             scale = self.degree(graph).rsqrt().unsqueeze(-1)
             z = z * scale
-        if kernels.available(self.sigma, z, graph.edge_weight) and passes_plainly(self, _OWN):
+        if graph.serves(z) and kernels.available(self.sigma, z) and passes_plainly(self, _OWN):
             force = kernels.flow(z, graph.edge_weight, graph.edge_index, self.sigma, scale=self._scale(graph))
         else:
             weight = graph.edge_weight.unsqueeze(-1)
@@ -163,8 +163,9 @@ class GraphGradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         check_state(self, x, graph, channels=self.channels)
         compiled = (
             self.weight is None
+            and graph.serves(x)
             and kernels.fixed(step, self.mu)
-            and kernels.available(self.sigma, x, graph.edge_weight, anchor)
+            and kernels.available(self.sigma, x, anchor)
         )
         if not (compiled and passes_plainly(self, _OWN_EULER)):
             return super().euler(x, graph, step=step, num_steps=num_steps, anchor=anchor)

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from contractive_gnn.dynamics.field import VectorField
-from contractive_gnn.graph import transformed
 from contractive_gnn.inputs import InputError, check_signs, matrix_edges
 
 HALF: Final = (torch.float16, torch.bfloat16)
@@ -130,8 +129,7 @@ def edge_list(x: Tensor, edge_index: Any, edge_weight: Any = None) -> tuple[Tens
             f"edge_weight must have shape {list(edge_index.shape[1:])} to match edge_index, "
             f"got {list(edge_weight.shape)}"
         )
-    if not (torch.compiler.is_compiling() or transformed(edge_weight)):  # which cannot look at values
-        check_signs(edge_weight, edge_index)
+    check_signs(edge_weight, edge_index)
     return edge_index.long(), edge_weight.to(torch.float32 if x.dtype in HALF else x.dtype)
 
 

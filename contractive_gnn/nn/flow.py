@@ -149,7 +149,8 @@ class FlowConv(Stepping):
             return graph_by_graph(self.forward, x, edge_index, edge_weight, batch)
         check_features(x, self)
         dtype, x = x.dtype, widened(x)
-        graph = Graph.of(x, *edge_list(x, edge_index, edge_weight))
+        edge_index, edge_weight = edge_list(x, edge_index, edge_weight)
+        graph = Graph.of(x, edge_index, edge_weight)
         return self._follow(self.dynamics.on(graph, x), x, self.step_size(graph)).to(dtype)
 
     def lipschitz(self, graph: Graph) -> float:

@@ -9,7 +9,7 @@ import torch
 import torch_geometric.nn
 from torch import Tensor
 
-from contractive_gnn import kernels
+from contractive_gnn import kernels, row_threads
 from contractive_gnn.activations import Identity
 from contractive_gnn.graph import transformed
 from contractive_gnn.inputs import InputError
@@ -118,12 +118,12 @@ def _product(values: Tensor, h: Tensor, pointer: Tensor, column: Tensor, d: int,
     channels = h.shape[1]
     if not transposed:
         out = h.new_empty(pointer.numel() - 1, channels)
-        kernels.by_rows(sparse_loops.product, arrays, arrays[1], out.numpy())
+        row_threads.by_rows(sparse_loops.product, arrays, arrays[1], out.numpy())
         return out
     out = h.new_zeros(d, channels)
     threads = max(1, min(torch.get_num_threads(), channels // _SHARE))
     cuts = [channels * part // threads for part in range(threads + 1)]
-    kernels.in_threads(sparse_loops.transposed_product, arrays, cuts, out.numpy())
+    row_threads.in_threads(sparse_loops.transposed_product, arrays, cuts, out.numpy())
     return out
 
 

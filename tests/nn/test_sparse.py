@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from contractive_gnn import kernels
+from contractive_gnn import kernels, row_threads
 from contractive_gnn.nn.sparse import Linear, dropout, normalize_rows, product, unit_rows
 
 
@@ -24,7 +24,7 @@ def matrices(dtype: torch.dtype = torch.float64, channels: int = 3) -> tuple[Ten
 def test_it_is_the_dense_product(dtype: torch.dtype, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("numba")
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    monkeypatch.setattr(kernels, "_SHARE", 100)
+    monkeypatch.setattr(row_threads, "SHARE", 100)
     x, h, g = matrices(dtype, channels=50)
     h.requires_grad_()
     out = product(x.to_sparse_csr(), h)
