@@ -314,7 +314,7 @@ def _gradient(ctx: Any, g: Tensor | None, _: Tensor | None) -> tuple[Any, ...]:
     again = torch.is_grad_enabled()  # someone asks for the gradient's own graph: differentiate the plain formula
     if again or transformed(g):
         with torch.enable_grad():
-            # by each argument alone: the ways from one to another (weights may depend on x) are others' part of the chain
+            # by each argument alone: the ways from one to another (weights may depend on x) are others' part of it
             alone: list[Any] = [None if t is None else t.view_as(t) for t in (x, edge_weight, scale, anchor)]
             x, edge_weight, scale, anchor = alone
             out = _again(x, edge_weight, scale, anchor, order, *(*ctx.constants, ctx.num_steps))
