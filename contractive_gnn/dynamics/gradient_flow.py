@@ -150,7 +150,8 @@ class GradientFlow(VectorField):
 
     def spectrum(self) -> Spectrum:
         """The interval that holds the eigenvalues of −DX."""
-        square, least = torch.as_tensor(self.operator.squared_norm_bound()), 0.0
+        square = torch.as_tensor(self.operator.squared_norm_bound())
+        least: Tensor | float = 0.0
         if self.sigma.slopes[0] > 0:  # else no lower bound of A helps, and it is not computed
             least = torch.as_tensor(self.operator.lower_bound()).to(square) ** 2
         low = lowest(self.sigma, square, least=least)
