@@ -151,7 +151,10 @@ class GradientFlow(VectorField):
     def spectrum(self) -> Spectrum:
         """The interval that holds the eigenvalues of −DX."""
         square = torch.as_tensor(self.operator.squared_norm_bound())
-        low = lowest(self.sigma, square, least=torch.as_tensor(self.operator.lower_bound()).to(square) ** 2)
+        least: Tensor | float = 0.0
+        if self.sigma.slopes[0] > 0:  # else no lower bound of A helps, and it is not computed
+            least = torch.as_tensor(self.operator.lower_bound()).to(square) ** 2
+        low = lowest(self.sigma, square, least=least)
         high = torch.as_tensor(smoothness(self.sigma, square))
         if self.expansive:
             return Spectrum(self.mu - high, torch.as_tensor(self.mu - low, dtype=high.dtype, device=high.device))

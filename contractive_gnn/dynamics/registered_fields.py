@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from contractive_gnn.activations import LeakyReLU
+from contractive_gnn.activations import Huber, LeakyReLU
 from contractive_gnn.dynamics.fields import register_field
 from contractive_gnn.dynamics.gradient_flow import GradientFlow
 from contractive_gnn.dynamics.perceptron import PerceptronField
@@ -19,8 +19,8 @@ def _drawn(*shape: int) -> nn.Parameter:
         return nn.Parameter(torch.randn(shape) / max(shape[-1], 1) ** 0.5)
 
 
-def _convolution() -> Conv2d:
-    return Conv2d(_drawn(3, 2, 3, 3), size=(4, 4), padding=1, padding_mode="circular")
+def _convolution(out: int) -> Conv2d:
+    return Conv2d(_drawn(out, 2, 3, 3), size=(4, 4), padding=1, padding_mode="circular")
 
 
 @register_field("matrix-flow")
@@ -41,12 +41,12 @@ def _() -> GradientFlow:
 
 @register_field("convolution-flow")
 def _() -> GradientFlow:
-    return GradientFlow(_convolution(), LeakyReLU(0.0), bias=_drawn(3, 1, 1))
+    return GradientFlow(_convolution(3), Huber(5.0), bias=_drawn(3, 1, 1))
 
 
 @register_field("convolution-ascent")
 def _() -> GradientFlow:
-    return GradientFlow(_convolution(), LeakyReLU(0.5), bias=_drawn(3, 1, 1), expansive=True)
+    return GradientFlow(_convolution(3), LeakyReLU(0.5), bias=_drawn(3, 1, 1), expansive=True)
 
 
 @register_field("perceptron")
@@ -56,8 +56,7 @@ def _() -> PerceptronField:
 
 @register_field("convolution-perceptron")
 def _() -> PerceptronField:
-    inner = Conv2d(_drawn(2, 2, 3, 3), size=(4, 4), padding=1)
-    return PerceptronField(inner, LeakyReLU(0.5), bias=_drawn(2, 1, 1))
+    return PerceptronField(_convolution(2), Huber(5.0), bias=_drawn(2, 1, 1))
 
 
 @register_field("sum-of-flows")
