@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import type_before_parametrizations
 
 from contractive_gnn.activations import Activation, activation
-from contractive_gnn.operators import Composition, Conv2d, Dense, GraphGradient, Operator, Sum
+from contractive_gnn.operators import Composition, Conv2d, Dense, GraphGradient, Operator, Stencil, Sum
 
 
 class Layer(nn.Module):
@@ -121,6 +121,8 @@ def state_shape(operator: nn.Module) -> tuple[int, ...] | None:
         return operator.graph.num_nodes, 2
     if isinstance(operator, Conv2d):
         return 2, operator.weight.size(1) * operator.groups, *(operator.size or (8, 8))
+    if isinstance(operator, Stencil):
+        return 2, *operator.size
     if isinstance(operator, Sum):
         return state_shape(operator.operators[0])
     if isinstance(operator, Composition):
