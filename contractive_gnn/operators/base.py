@@ -83,19 +83,24 @@ class Operator(nn.Module, ABC):
         else:
             self.register_buffer(name, weight)
 
-    def _family(self, norm: str | Norm) -> Family:
-        """Which of ℓ1, ℓ2 and ℓ∞ a bound is asked in.
+    def family(self, norm: str | Norm) -> Family:
+        """Which of ℓ1, ℓ2 and ℓ∞ a bound is asked in: what :meth:`norm_bound` begins with.
+
+        ``"l2-degree"`` is ℓ2 for an operator whose inputs are weighted, and for one on the last axis, which leaves the
+        weights of the nodes alone.
 
         Raises:
             ValueError: for a norm in which no bound is known.
         """
-        if isinstance(norm, str):
-            return family(norm)
         if isinstance(norm, Plain):
-            return norm.kind
-        own = self.input_norm
-        if norm is own or norm == own:
+            norm = norm.name
+        if isinstance(norm, str):
+            kind = family(norm)
+            if norm != "l2-degree" or self.weighted or self.last_axis:
+                return kind
+        elif norm == self.input_norm:
             return "l2"
+        own = self.input_norm
         known = "l1, l2 and linf" if own is L2 else f"l1, l2 and linf, and in its own {own}"
         raise ValueError(f"{type(self).__name__} has bounds in {known}, not in {norm}")
 

@@ -58,7 +58,7 @@ class Composition(Operator):
 
     def norm_bound(self, norm: str | Norm = "l2") -> Tensor:
         """The product of the operators' bounds: attained where their singular vectors fit together."""
-        kind = self._family(norm)
+        kind = self.family(norm)
         first, *others = self._factors()
         bound = first.norm_bound(kind)
         for operator in others:

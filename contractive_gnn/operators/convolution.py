@@ -72,6 +72,7 @@ class Conv2d(Operator):
         padding_mode: Padding = "zeros",
     ) -> None:
         super().__init__()
+        self._hold("weight", weight)
         if weight.dim() != 4:
             raise ValueError(f"weight must have shape [out, in/groups, kh, kw], got {list(weight.shape)}")
         for name, values, least in (("stride", stride, 1), ("dilation", dilation, 1), ("padding", padding, 0)):
@@ -84,7 +85,6 @@ class Conv2d(Operator):
                 f"padding_mode must be 'zeros' or 'circular', got {padding_mode!r}; the others repeat or reflect "
                 "entries, and no bound is known here"
             )
-        self._hold("weight", weight)
         self.stride, self.padding, self.dilation = _pair(stride), _pair(padding), _pair(dilation)
         self.groups = groups
         self.padding_mode = padding_mode
@@ -145,7 +145,7 @@ class Conv2d(Operator):
             norm: see :class:`Operator`.
             size: height and width of the input; None for that of the constructor, or for all sizes at once.
         """
-        kind, weight, size = self._family(norm), self.weight, self._size(size)
+        kind, weight, size = self.family(norm), self.weight, self._size(size)
         if kind == "l2":
             return self._spectral_bound(weight, size)
         require_finite(weight)

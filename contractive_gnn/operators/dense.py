@@ -35,9 +35,9 @@ class Dense(Operator):
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
+        self._hold("weight", weight)
         if weight.dim() != 2:
             raise ValueError(f"weight must have shape [out, in], got {list(weight.shape)}")
-        self._hold("weight", weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """``xWᵀ``."""
@@ -56,7 +56,7 @@ class Dense(Operator):
 
         In ℓ1 and ℓ∞ the batch is one vector too: the bound is the same.
         """
-        kind, weight = self._family(norm), self.weight
+        kind, weight = self.family(norm), self.weight
         if weight.numel() == 0:
             return weight.sum()
         if kind == "l2":

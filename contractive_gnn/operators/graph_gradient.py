@@ -144,7 +144,7 @@ class GraphGradient(Operator):
 
     def norm_bound(self, norm: str | Norm = "l2") -> Tensor:
         """ℓ2: as in the class's table; ℓ1 and ℓ∞: the largest column and row sum, exact, the nodes not weighted."""
-        kind = self._family(norm)
+        kind = self.family(norm)
         if self.weight.numel() == 0:
             return self.degree.new_zeros(())
         scale = self.node_weight.rsqrt() if self.normalization == "sym" else torch.ones_like(self.degree)

@@ -46,7 +46,7 @@ class Sum(Operator):
 
     def norm_bound(self, norm: str | Norm = "l2") -> Tensor:
         """The sum of the operators' bounds, rounded up: attained where their singular vectors agree."""
-        kind = self._family(norm)
+        kind = self.family(norm)
         total = _added([operator.norm_bound(kind) for operator in self._terms()])
         return total * (1.0 + self._slack(total))
 

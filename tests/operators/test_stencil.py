@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from contractive_gnn.norms import operator_norm
+from contractive_gnn.dynamics import GradientFlow
+from contractive_gnn.norms import jacobian, operator_norm
 from contractive_gnn.operators import Stencil
 from contractive_gnn.testing.operators import OperatorSuite
 
@@ -179,6 +180,35 @@ def test_beyond_three_even_taps_sines_are_no_eigenvectors() -> None:
     assert float(values[0]) <= float(operator.norm_bound())
     lopsided = Stencil(torch.tensor([1.0, -2.0, 1.5], dtype=torch.float64), size=(5,), boundary="zero")
     assert float(lopsided.lower_bound()) == 0.0
+
+
+@BOTH
+def test_the_gradient_flow_of_the_gradient_is_the_heat_equation(boundary: str) -> None:
+    """Its largest step is the known one, h²/(2d): at it nothing grows, and 1.01 times it a wave does."""
+    spacing = 0.5
+    gradient = Stencil.gradient((6, 4), spacing=spacing, boundary=boundary, dtype=torch.float64)  # type: ignore[arg-type]
+    heat = GradientFlow(gradient, "identity")
+    u = heat.state(generator=torch.Generator().manual_seed(0))
+    if boundary == "periodic":
+        torch.testing.assert_close(heat(u), Stencil.laplacian((6, 4), spacing=spacing, dtype=torch.float64)(u))
+    assert heat.certified
+    assert float(heat.rate()) == 0.0
+    step, known = float(heat.max_step()), spacing**2 / 4
+    assert step == pytest.approx(known, rel=1e-9) if boundary == "periodic" else step >= known * (1 - 1e-9)
+    if boundary == "periodic":
+        wave = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(3).unsqueeze(1)
+        wave = wave * torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(2)
+        assert float((wave + step * heat(wave)).norm()) <= float(wave.norm()) * (1 + 1e-9)
+        assert float((wave + 1.01 * step * heat(wave)).norm()) > 1.01 * float(wave.norm())
+
+
+def test_a_lower_bound_of_the_stencil_is_a_rate_of_its_flow() -> None:
+    """−Δ²u with walls contracts at λ_min², and no faster."""
+    flow = GradientFlow(Stencil.laplacian((4, 3), boundary="zero", dtype=torch.float64), "identity")
+    values = torch.linalg.eigvalsh(-jacobian(flow, torch.zeros(4, 3, dtype=torch.float64)))
+    assert float(flow.rate()) == pytest.approx(float(values[0]), rel=1e-9)
+    assert float(flow.rate()) <= float(values[0])
+    assert float(flow.max_step()) == pytest.approx(2 / float(values[0] + values[-1]), rel=1e-9)
 
 
 def test_arguments_are_checked() -> None:
