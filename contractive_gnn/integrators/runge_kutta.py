@@ -138,11 +138,13 @@ class RungeKutta(Scheme):
         return max(abs(factor), abs(self.stability(-step * max(2.0 / max_euler_step - rate, rate))))
 
     def lipschitz(self, field: StructuredField, step: float) -> float:
-        """That of one step: by the field's rate and largest step, and by its own Lipschitz constant; the smaller one.
+        """That of one step: by the field's rate and largest step, or where it has none, by its Lipschitz constant L.
 
-        Euler's by the former is the field's own, for every h that it answers for. By the latter, L, an explicit scheme
-        has the slopes ``‖Δk_i‖ ≤ L (1 + h Σ_j |a_ij| ‖Δk_j‖/‖Δx‖) ‖Δx‖``: whether the field contracts or not.
+        Euler's by the former is the field's own, for every h that it answers for. By the latter an explicit scheme has
+        the slopes ``‖Δk_i‖ ≤ L (‖Δx‖ + h Σ_j |a_ij| ‖Δk_j‖)``, whether the field contracts or not.
         """
+        if number(field.max_step()) > 0:
+            return self._by_rate(field, step)
         return min(self._by_rate(field, step), self._by_slope(number(field.field_lipschitz()), step))
 
     def _by_slope(self, constant: float, step: float) -> float:

@@ -97,9 +97,9 @@ def test_the_constant_of_a_step_is_the_product_over_the_parts(scheme: LieTrotter
 
     x = torch.zeros(3, dtype=torch.float64)
     assert lipschitz_adversarial(step, x, norm="l2", seed=seed).value <= bound + 1e-9
-    # Beyond the parts' own steps no contraction is claimed, and a long enough step expands.
-    found = lipschitz_adversarial(lambda x: step(x, 6 * float(short)), x, norm="l2").value
-    assert 1 < found <= scheme.lipschitz(field, 6 * float(short))
+    # Beyond the parts' own steps nothing is claimed, and a long enough step expands.
+    assert scheme.lipschitz(field, 4 * float(short)) == math.inf
+    assert lipschitz_adversarial(lambda x: step(x, 6 * float(short)), x, norm="l2").value > 1
 
 
 def test_one_scalar_part_reaches_the_product() -> None:
@@ -173,9 +173,5 @@ def test_the_constant_of_a_runge_kutta_step_is_that_of_the_field() -> None:
         found = lipschitz_adversarial(step, torch.zeros(3, dtype=torch.float64), norm="l2").value
         assert found <= bound + 1e-6
         assert bound < 1 or name == "rk4"
-    long = lipschitz_adversarial(
-        lambda x: integrate(field, x, step=3 * h, num_steps=1, scheme="heun"), torch.zeros(3, dtype=torch.float64),
-        norm="l2",
-    )  # fmt: skip
-    assert 1 < long.value <= solver("heun").lipschitz(field, 3 * h)
+    assert solver("heun").lipschitz(field, 1.1 * h) == math.inf
     assert solver("sphere-projection").lipschitz(field, h) == math.inf
