@@ -138,7 +138,25 @@ class RungeKutta(Scheme):
         return max(abs(factor), abs(self.stability(-step * max(2.0 / max_euler_step - rate, rate))))
 
     def lipschitz(self, field: StructuredField, step: float) -> float:
-        """That of one step; Euler's is the field's own, for every h that it answers for."""
+        """That of one step: by the field's rate and largest step, or where it has none, by its Lipschitz constant L.
+
+        Euler's by the former is the field's own, for every h that it answers for. By the latter an explicit scheme has
+        the slopes ``‖Δk_i‖ ≤ L (‖Δx‖ + h Σ_j |a_ij| ‖Δk_j‖)``, whether the field contracts or not.
+        """
+        if number(field.max_step()) > 0:
+            return self._by_rate(field, step)
+        return min(self._by_rate(field, step), self._by_slope(number(field.field_lipschitz()), step))
+
+    def _by_slope(self, constant: float, step: float) -> float:
+        if not self.explicit or math.isinf(constant):
+            return math.inf
+        slopes: list[float] = []
+        for row in self.a:
+            grown = sum(abs(weight) * slope for weight, slope in zip(row, slopes, strict=False))
+            slopes.append(constant * (1.0 + step * grown))
+        return 1.0 + step * sum(abs(weight) * slope for weight, slope in zip(self.b, slopes, strict=True))
+
+    def _by_rate(self, field: StructuredField, step: float) -> float:
         if self.explicit and len(self.b) == 1:
             return number(field.lipschitz(step))
         rate, limit = number(field.rate()), number(field.max_step())

@@ -48,6 +48,9 @@ class StructuredField(Protocol):
     def lipschitz(self, step: Tensor | float) -> Tensor | float:
         """A Lipschitz constant of the Euler step."""
 
+    def field_lipschitz(self) -> Tensor | float:
+        """A Lipschitz constant of X itself."""
+
     def __call__(self, x: Tensor, t: Time) -> Tensor:
         """``X(x, t)``."""
 

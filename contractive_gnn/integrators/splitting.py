@@ -31,7 +31,7 @@ from contractive_gnn.integrators.scheme import (
     solver,
     title,
 )
-from contractive_gnn.norms import Norm, number
+from contractive_gnn.norms import Norm
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,9 @@ class _Held:
 
     def lipschitz(self, step: Tensor | float) -> Tensor | float:
         return self.part.lipschitz(step)
+
+    def field_lipschitz(self) -> Tensor | float:
+        return self.part.field_lipschitz()
 
     def __call__(self, x: Tensor, t: Time) -> Tensor:
         return self.part(x, self.time)
@@ -144,8 +147,8 @@ class Splitting(Scheme):
             part = parts[index]
             if part.norm != field.norm:
                 return math.inf
-            own = part.lipschitz(share * step) if part.shear else solver(self.inner).lipschitz(part, share * step)
-            constant *= number(own)
+            own = solver("euler" if part.shear else self.inner)
+            constant *= own.lipschitz(part, share * step)
         return constant
 
 

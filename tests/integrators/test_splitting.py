@@ -109,6 +109,52 @@ def test_one_scalar_part_reaches_the_product() -> None:
     assert LieTrotter().lipschitz(field, 0.25) == pytest.approx(float(end[0])) == 0.375
 
 
+class Growth(VectorField):
+    """``ẋ = sin x``, of which only ``Lip ≤ 1`` is declared."""
+
+    def forward(self, x: Tensor, t: Time = 0.0) -> Tensor:
+        return x.sin()
+
+    def field_lipschitz(self) -> float:
+        return 1.0
+
+
+@pytest.mark.parametrize("name", ["euler", "heun", "ssprk3", "rk4", "lie-trotter", "strang"])
+@pytest.mark.parametrize("h", [0.3, 2.0])
+def test_a_field_that_does_not_contract_has_the_constant_of_its_slopes(name: str, h: float) -> None:
+    field: VectorField = Growth() if name in ("euler", "heun", "ssprk3", "rk4") else Both(Growth(), Growth())
+    bound = solver(name).lipschitz(field, h)
+    near = 1e-6 * torch.ones(1, dtype=torch.float64)
+    grown = float(integrate(field, near, step=h, num_steps=1, scheme=name) / near)
+    assert grown == pytest.approx(bound, rel=1e-6)  # reached at 0, where the slope is 1
+    if name == "rk4":
+        assert bound == pytest.approx(1 + h + h**2 / 2 + h**3 / 6 + h**4 / 24)
+
+
+def test_a_shear_has_the_constant_of_its_slope() -> None:
+    class Steep(Shear):
+        def field_lipschitz(self) -> float:
+            return 1.0
+
+    class Sideways(VectorField):
+        shear = True
+
+        def forward(self, x: Tensor, t: Time = 0.0) -> Tensor:
+            return torch.stack([torch.zeros_like(x[0]), x[0].sin()])
+
+        def field_lipschitz(self) -> float:
+            return 1.0
+
+    field = Both(Steep(), Sideways())
+    for name, bound in (("symplectic-euler", 1.5**2), ("stormer-verlet", 1.25**2 * 1.5)):
+        assert solver(name).lipschitz(field, 0.5) == bound
+
+        def step(x: Tensor, name: str = name) -> Tensor:
+            return integrate(field, x, step=0.5, num_steps=1, scheme=name)
+
+        assert 1.5 < lipschitz_adversarial(step, torch.zeros(2, dtype=torch.float64), norm="l2").value <= bound
+
+
 def test_parts_of_another_norm_prove_nothing() -> None:
     field = Both(definite(0), definite(1))
     field.norm = L1
