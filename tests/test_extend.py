@@ -12,7 +12,9 @@ import pytest
 
 from contractive_gnn.attacks import AttackResult
 from contractive_gnn.bench.cli import app
+from contractive_gnn.integrators import SCHEMES
 from contractive_gnn.plugins import VARIABLE
+from contractive_gnn.registry import temporary
 
 OTHER_PLUGINS = ("two_moons", "tag", "hub_cut", "arctan", "ralston")
 PLUGINS = ("channel_diffusion", "mean_coupled", *OTHER_PLUGINS)
@@ -71,13 +73,13 @@ def test_verify_tries_the_field(folder: Path) -> None:
     assert "holds" in done.stdout
 
 
-def test_a_radius_that_a_scheme_does_not_have_is_refused(folder: Path) -> None:
-    right = (folder / "ralston.py").read_text("utf-8")
-    for radius in ("circle_radius=0.79", "monotonicity_radius=0.5"):
-        (folder / "beyond.py").write_text(right.replace(radius, f"{radius}5"), "utf-8")
-        done = run(sys.executable, "beyond.py", folder=folder)
-        assert done.returncode == 1
-        assert "is not contractive in" in done.stderr
+@pytest.mark.parametrize("radius", ["circle_radius=0.79", "monotonicity_radius=0.5"])
+def test_a_radius_that_a_scheme_does_not_have_is_refused(files: dict[str, str], radius: str) -> None:
+    with temporary():
+        exec(files["ralston.py"], {})
+        assert "ralston" in SCHEMES
+    with temporary(), pytest.raises(ValueError, match="ralston: its table is not contractive in"):
+        exec(files["ralston.py"].replace(radius, f"{radius}5"), {})
 
 
 def test_verify_breaks_a_wrong_step(folder: Path) -> None:
@@ -130,9 +132,9 @@ def dynamics_results(folder: Path) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def other_results(folder: Path) -> list[dict[str, Any]]:
     return bench(
-        *(folder, "others", "--dataset", "two-moons", "--models", "gcn,tag,linf-diffusion"),
+        *(folder, "others", "--dataset", "two-moons", "--models", "gcn,tag,diffusion"),
         *(option for name in OTHER_PLUGINS for option in ("--plugin", f"{name}.py")),
-        *("--set", "linf-diffusion.model.sigma=arctan", "--set", "linf-diffusion.model.scheme=ralston"),
+        *("--set", "diffusion.model.sigma=arctan", "--set", "diffusion.model.scheme=ralston"),
         *("--attacks", "clean,hub-cut:0.1", "--set", "training.epochs=20"),
     )
 
@@ -155,7 +157,7 @@ def test_two_processes_measure_model_dataset_activation_and_scheme(
     assert {result["dataset"] for result in other_results} == {"two-moons"}
     assert {result["split"] for result in other_results} == {"random"}
     clean = {result["model"]: result["accuracy"] for result in other_results if result["attack"] == "clean"}
-    assert set(clean) == {"gcn", "tag", "linf-diffusion"}
+    assert set(clean) == {"gcn", "tag", "diffusion"}
     assert min(clean.values()) > 70  # of two classes: it learned the moons
     plugins = {f"{name}.py" for name in OTHER_PLUGINS}
     # the data of a plug-in is a part of every number here
