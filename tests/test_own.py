@@ -53,20 +53,20 @@ def program(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_the_commands_run_and_write_what_the_page_says(folder: Path, commands: list[list[str]]) -> None:
     first, attack, replay, certify, certain = commands
     few = ("--set", "training.epochs=20")
-    done = program(*first, *few, "--set", "whitebox-pgd.attack.epochs=3", "--jobs", "2", folder=folder)
+    done = program(*first, *few, "--seeds", "1", "--set", "whitebox-pgd.attack.epochs=3", "--jobs", "2", folder=folder)
     assert done.returncode == 0, done.stderr
     assert "had one direction only, and are taken in both" in done.stderr.splitlines()[0]
     assert "worst of these" in done.stdout
     results = read_results(folder / "runs" / "mine" / "results.jsonl")
     assert {r.model for r in results} == {"gcn", "linf-diffusion", "mine.py:Net"}
     assert {r.attack for r in results} == {"clean", "random", "dice", "metattack-live", "whitebox-pgd"}
-    assert len(results) == 3 * 5 * 2
+    assert len(results) == 3 * 5
     assert (folder / "runs" / "mine" / "report.html").exists()
 
     done = program(*attack, *few, "--set", "whitebox-pgd.attack.epochs=3", folder=folder)
     assert done.returncode == 0, done.stderr
     assert AttackResult.load(folder / "attacked.npz").n_flips > 0
-    done = program(*replay, *few, folder=folder)
+    done = program(*replay, *few, "--seeds", "1", folder=folder)
     assert done.returncode == 0, done.stderr
     replayed = read_results(folder / "runs" / "replayed" / "results.jsonl")
     assert {(r.attack, r.threat) for r in replayed} == {
