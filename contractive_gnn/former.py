@@ -13,7 +13,22 @@ from typing import Any, Final
 MODELS: Final[Mapping[str, str]] = {"hedged": "mixture", "robust-hedged": "robust-mixture"}
 """The name of today by the former one."""
 
+_WIDTH: Final = {"hidden": "hidden_channels"}
+_STEPS: Final = {**_WIDTH, "num_steps": "num_layers"}
+_DIFFUSION: Final = {**_STEPS, "sigma": "activation"}
+_LEARNED: Final = {**_WIDTH, "sigma": "activation", "weight": "learn_weight"}
+
 HYPERPARAMETERS: Final[Mapping[str, Mapping[str, str]]] = {
+    **dict.fromkeys(("mlp", "robust-distilled", "gcn", "gat", "gnnguard"), _WIDTH),
+    **dict.fromkeys(("rgcn", "gcn-jaccard", "gcn-svd", "median-gcn", "simp-gcn", "pro-gnn"), _WIDTH),
+    **dict.fromkeys(("appnp", "rung", "elastic-gnn", "robust-provable"), _STEPS),
+    **dict.fromkeys(("linf-diffusion", "certified", "certified-distilled", "robust"), _DIFFUSION),
+    **dict.fromkeys(("csgnn", "csgnn-noadj", "ecsgnn", "csgnn-published"), _LEARNED),
+    "gradient-flow": {**_LEARNED, **_STEPS},
+    # flows of the registry as models; the words of their fields are their own
+    **dict.fromkeys(("gradient-flow-linear", "gradient-flow-degree", "gradient-flow-unnormalised"), _STEPS),
+    **dict.fromkeys(("redescending-flow", "diffusion", "diffusion-linear", "gradient-ascent"), _STEPS),
+    **dict.fromkeys(("hamiltonian-flow", "implicit-flow"), _STEPS),
     "mixture": {"share": "weight"},
     "robust-mixture": {"share": "weight"},
 }
@@ -42,6 +57,8 @@ def current_hyperparameters(model: str, given: Mapping[str, Any]) -> dict[str, A
     """
     own = given.get("model", {})
     renamed = {current_keyword(model, key): value for key, value in own.items()} if isinstance(own, Mapping) else own
+    if isinstance(renamed, Mapping) and isinstance(student := renamed.get("student"), Mapping):  # a perceptron
+        renamed = {**renamed, "student": {current_keyword("mlp", key): value for key, value in student.items()}}
     return {key: _inside(renamed if key == "model" else value) for key, value in given.items()}
 
 

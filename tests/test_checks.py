@@ -104,6 +104,6 @@ def test_bounds_are_named() -> None:
         check_whole("k", 2, below=2)
     with pytest.raises(TypeError, match=r"on must be True or False, got 'no' \(str\)"):
         check_flag("on", "no")
-    check_widths(-1, hidden=1)
+    check_widths(-1, hidden_channels=1)
     with pytest.raises(ValueError, match="in_channels must be at least 1, got 0"):
         check_widths(0)

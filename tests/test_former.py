@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import warnings
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,9 @@ from contractive_gnn.bench.presets import load_preset
 from contractive_gnn.bench.protocol import Override, Protocol
 from contractive_gnn.bench.results import RESULTS, ResultsFile, read_results
 from contractive_gnn.bench.runner import plan
+from contractive_gnn.bench.spaces import Space, SpaceError, model_hyperparameters
 from contractive_gnn.bench.spec import parse_attacks
-from contractive_gnn.former import current_hyperparameters, current_model
+from contractive_gnn.former import HYPERPARAMETERS, current_hyperparameters, current_model
 
 MEASURED = {
     "accuracy": 80.0, "clean_accuracy": 80.0, "evaluated_on": "test", "n_evaluated": 10, "attack_source": "generated",
@@ -97,3 +100,94 @@ def test_a_former_name_cannot_be_given_to_another_model() -> None:
         nn.register("hedged")(nn.GCN)
     with pytest.raises(ModelFileError, match="a registered model is called 'hedged'"):
         own_models.use([own_models.OwnModel.of(nn.GCN, name="hedged")])
+
+
+#: a model of each kind, with hyperparameters in the words of before
+BEFORE = {
+    "gcn": {"hidden": 32},
+    "appnp": {"hidden": 32, "num_steps": 5},
+    "csgnn": {"hidden": 32, "sigma": "tanh", "weight": True},
+    "gradient-flow": {"hidden": 32, "num_steps": 5, "sigma": "group-huber", "weight": True},
+    "linf-diffusion": {"hidden": 32, "num_steps": 5, "sigma": "huber"},
+    "robust": {"hidden": 32, "num_steps": 5, "sigma": "group-mcp"},
+    "diffusion": {"hidden": 32, "num_steps": 5, "sigma": "huber"},  # sigma is the field's own
+}
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_what_was_measured_with_former_words_is_not_measured_again(tmp_path: Path, name: str) -> None:
+    settings = [f"{name}.model.{key}={json.dumps(value)}" for key, value in BEFORE[name].items()]
+    with pytest.warns(DeprecationWarning, match=f"{name}.model.hidden is called {name}.model.hidden_channels now"):
+        cells = asked(protocol(name, *settings))
+    current = cells[0]["hyperparameters"]["model"]
+    assert "hidden" not in current
+    assert current["hidden_channels"] == 32
+    before = {HYPERPARAMETERS[name].get(key, key): key for key in BEFORE[name]}
+    own = {before.get(key, key): value for key, value in current.items()}
+    line = {**cells[0], "hyperparameters": {**cells[0]["hyperparameters"], "model": own}, **MEASURED}
+    assert own.items() >= BEFORE[name].items()
+    (tmp_path / RESULTS).write_text(json.dumps(line) + "\n")
+    with ResultsFile(tmp_path / RESULTS) as results:
+        todays = [f"{name}.model.{key}={json.dumps(value)}" for key, value in current.items()]
+        found = plan(protocol(name, *todays), out=tmp_path, finished=results.finished)
+        assert (found.n_cells, found.n_finished) == (2, 1)
+
+
+def test_every_model_is_built_from_both_words() -> None:
+    for name, words in HYPERPARAMETERS.items():
+        if name not in nn.model_names() or name in ("mixture", "robust-mixture"):
+            continue
+        assert {"hidden": "hidden_channels"}.items() <= words.items()
+        known = model_hyperparameters(name)
+        assert known is None or set(words.values()) <= set(known), name
+        assert known is None or not {"hidden", "num_steps"} & set(known), name
+        with pytest.warns(DeprecationWarning, match=r"\(hidden=…\) is \w+\(hidden_channels=…\) now"):
+            nn.build(name, 5, 2, hidden=4)
+    assert {name for name in nn.model_names() if "hidden_channels" in (model_hyperparameters(name) or ())} <= set(
+        HYPERPARAMETERS
+    )
+
+
+def test_packaged_presets_and_spaces_are_in_the_words_of_today() -> None:
+    folder = resources.files("contractive_gnn.bench")
+    for kind in ("presets", "spaces"):
+        for file in (folder / kind).iterdir():
+            name = file.name.removesuffix(".json")
+            given = json.loads(file.read_text("utf-8"))
+            for setting in given.values() if kind == "presets" else [given]:
+                assert current_hyperparameters(name, setting) == setting, file.name
+
+
+def test_a_space_of_ones_own_may_have_former_words() -> None:
+    Space({"model": {"hidden": [8, 16], "num_steps": 3}}, "mine").check("linf-diffusion")
+    with pytest.raises(SpaceError, match=r"no model hyperparameter is called 'hiden'"):
+        Space({"model": {"hiden": [8, 16]}}, "mine").check("linf-diffusion")
+
+
+def test_the_student_of_a_mixture_is_a_perceptron() -> None:
+    given = {"model": {"teacher": {"name": "gcn", "model": {"hidden": 8}}, "student": {"hidden": 4}, "share": 0.3}}
+    assert current_hyperparameters("mixture", given) == {
+        "model": {
+            "teacher": {"name": "gcn", "model": {"hidden_channels": 8}},
+            "student": {"hidden_channels": 4},
+            "weight": 0.3,
+        }
+    }
+
+
+def test_published_results_are_read_in_the_words_of_today(repository: Path) -> None:
+    """And what they say builds the model, without a warning."""
+    settings = set()
+    for path in (repository / "docs" / "results").rglob("*.jsonl"):
+        for text in path.read_text("utf-8").splitlines():
+            line = json.loads(text)
+            given = line.get("hyperparameters")
+            if "model" in line and isinstance(given, dict) and isinstance(given.get("model"), dict):
+                name = current_model(line["model"], warn=False)
+                settings.add((name, json.dumps(current_hyperparameters(name, given)["model"])))
+    assert len(settings) > 50
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)
+        for name, given in settings:
+            if name in nn.model_names():
+                nn.build(name, 5, 2, **json.loads(given))

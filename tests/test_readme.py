@@ -36,7 +36,7 @@ def test_the_python_blocks_of_the_docs_run(repository: Path, monkeypatch: pytest
     assert {"certificates.md", "robust.md"} <= {page.name for page in pages}
     for page in pages:
         data = datasets.contextual_sbm(60, features=6, average_degree=4, seed=0)
-        scope = {"data": data, "model": linf_diffusion(6, 2, hidden=8).eval()}  # what the reader has
+        scope = {"data": data, "model": linf_diffusion(6, 2, hidden_channels=8).eval()}  # what the reader has
         for block in blocks(page):
             exec(compile(block, page.name, "exec"), scope)
 

@@ -40,6 +40,7 @@ from contractive_gnn.certificates.smoothing import SparseNoise
 from contractive_gnn.certificates.training import CertifiedFitOptions
 from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.datasets import DATASETS
+from contractive_gnn.former import current_keyword
 from contractive_gnn.names import unknown
 from contractive_gnn.nn import linf_diffusion
 
@@ -110,7 +111,8 @@ def run(
         if override.subject not in (None, model) or override.section == "attack":
             raise ProtocolError(f"--set {override}: expected model.KEY=VALUE or training.KEY=VALUE")
         known = taken[override.section]
-        if known is not None and override.key not in known:
+        key = current_keyword(model, override.key) if override.section == "model" else override.key
+        if known is not None and key not in known:
             what = f"{override.section} hyperparameter"
             raise ProtocolError(f"--set {override}: {unknown(what, [override.key], known)}")
     data = protocol.load()

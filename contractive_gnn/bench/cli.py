@@ -248,8 +248,8 @@ def tune(
         Path | None,
         typer.Option(
             metavar="FILE.json",
-            help='Where to search: {"model": {"mu": {"low": 0.01, "high": 1, "log": true}, "hidden": [32, 64]}, '
-            '"training": {…}}. Default: the packaged space of the model.',
+            help='Where to search: {"model": {"mu": {"low": 0.01, "high": 1, "log": true}, "hidden_channels": '
+            '[32, 64]}, "training": {…}}. Default: the packaged space of the model.',
         ),
     ] = None,
     trials: Annotated[int, typer.Option(help="Settings to try in all; those of earlier runs count.")] = 50,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -25,7 +26,7 @@ from contractive_gnn.bench.results import Cell, EvaluatedOn
 from contractive_gnn.bench.spec import CLEAN, RANDOM, AttackSpec
 from contractive_gnn.checks import check_whole
 from contractive_gnn.datasets.registry import SPLITS, Split
-from contractive_gnn.former import current_hyperparameters, current_model
+from contractive_gnn.former import current_hyperparameters, current_keyword, current_model
 from contractive_gnn.names import unknown
 
 #: Pro-GNN attacks the test nodes with more neighbours than this
@@ -193,6 +194,13 @@ class Protocol:
         for override in self.overrides:
             if override.section in preset and override.subject in (None, model):
                 preset[override.section][override.key] = override.value
+        for key in preset.get("model", {}):
+            if (now := current_keyword(model, key)) != key:
+                warnings.warn(
+                    f"{model}.model.{key} is called {model}.model.{now} now; the old word goes with the next release",
+                    DeprecationWarning,
+                    stacklevel=2,
+                )
         return current_hyperparameters(model, preset)
 
     def model_identity(self, model: str) -> dict[str, dict[str, Any]]:

@@ -17,7 +17,7 @@ from contractive_gnn.bench import own_models
 from contractive_gnn.bench.presets import SECTIONS, Preset
 from contractive_gnn.bench.protocol import check_names
 from contractive_gnn.dynamics import GradientAscent, GraphGradientFlow, HamiltonianFlow, registry
-from contractive_gnn.former import current_model
+from contractive_gnn.former import current_keyword, current_model
 from contractive_gnn.names import unknown
 from contractive_gnn.nn import MODELS, Similarity, flow_gnn, gradient_flow, robust, robust_provable
 from contractive_gnn.trainable import TrainsItself, declares
@@ -188,7 +188,9 @@ class Space:
         if self.dimensions["training"] and declares(MODELS.get(model, None), TrainsItself):
             raise SpaceError(f"{self.place}: the model {model!r} trains itself; name its hyperparameters under 'model'")
         for section, known in (("model", model_hyperparameters(model)), ("training", TRAINING)):
-            if known is not None and (strange := [name for name in self.dimensions[section] if name not in known]):
+            names = self.dimensions[section]
+            now = {name: current_keyword(model, name) if section == "model" else name for name in names}
+            if known is not None and (strange := [name for name in names if now[name] not in known]):
                 raise SpaceError(
                     f"{self.place}, for the model {model!r}: {unknown(f'{section} hyperparameter', strange, known)}"
                 )

@@ -172,7 +172,7 @@ def layers(*, nodes: int = 200_000, edges: int = 2_000_000, channels: int = 64, 
         ("robust", robust, "group MCP", 2.0 * channels**0.5),
         ("robust-provable", robust_provable, "group firm", channels**0.5),
     ):
-        options = {**load_preset(model, "default")["model"], "hidden": channels, "threshold": threshold}
+        options = {**load_preset(model, "default")["model"], "hidden_channels": channels, "threshold": threshold}
         flow = make(channels, 2, **options).conv
         steps = flow.num_steps
         name = (
@@ -202,7 +202,7 @@ def training(*, epochs: int | None = None, slow: bool = True, sizes: tuple[int, 
     data = load("cora")
     preset = load_preset(DEFAULT_MODEL, "cora")
     shape = int(data.x.shape[1]), int(data.y.max()) + 1
-    width = preset["model"].get("hidden", 64)
+    width = preset["model"].get("hidden_channels", 64)
     ours = build(DEFAULT_MODEL, *shape, **preset["model"])
     options = preset["training"] if epochs is None else {**preset["training"], "epochs": epochs, "patience": None}
     total = fit(ours, data, **options).epochs
@@ -471,7 +471,7 @@ def _training_steps(nodes: int, *, steps: int = 4, repeats: int = 3) -> tuple[Co
     y = torch.randint(7, (nodes,))
     options = load_preset(DEFAULT_MODEL, "default")["model"]
     model = robust(x.shape[1], 7, **options)
-    linear = _APPNP(x.shape[1], 7, hidden=options["hidden"], num_steps=options["num_steps"])
+    linear = _APPNP(x.shape[1], 7, hidden=options["hidden_channels"], num_steps=options["num_layers"])
     once = measure(lambda: model.adjacency(x, edge_index))
 
     def training(model: nn.Module, adjacency: Tensor) -> Callable[[], float]:

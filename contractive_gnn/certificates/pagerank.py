@@ -35,8 +35,8 @@ def certify_pagerank(model: nn.Module, x: Tensor, edge_index: Tensor, *, flips: 
     (docs/certificates.md).
 
     Args:
-        model: trained; a :class:`~contractive_gnn.nn.FlowGNN` with ``space="class"`` and ``sigma="identity"``. Its mode
-            is put back.
+        model: trained; a :class:`~contractive_gnn.nn.FlowGNN` with ``space="class"`` and ``activation="identity"``. Its
+            mode is put back.
         x: clean features ``[n, d]``, finite, of the model's dtype and on its device.
         edge_index: ``[2, E]``, both orientations, or a sparse matrix of ones.
         flips: which edges may be flipped. The bound knows no features.
@@ -56,7 +56,7 @@ def certify_pagerank(model: nn.Module, x: Tensor, edge_index: Tensor, *, flips: 
             raise ValueError(f"the PageRank certificate is for a linear diffusion: {parts}")
         if parts.decoder is not None or not isinstance(parts.dynamics.sigma, Identity):
             raise ValueError(
-                f"the PageRank certificate needs space='class' and sigma='identity', got {parts.dynamics.sigma}"
+                f"the PageRank certificate needs space='class' and activation='identity', got {parts.dynamics.sigma}"
                 f"{' and a decoder' if parts.decoder is not None else ''}"
             )
         prediction = scores.argmax(dim=1)

@@ -15,19 +15,20 @@ from torch_geometric.nn import GATConv, GCNConv
 from torch_geometric.utils import scatter, softmax
 
 from contractive_gnn.checks import check_real, check_whole, check_widths
-from contractive_gnn.deprecated import aliases
+from contractive_gnn.deprecated import aliases, renamed
 from contractive_gnn.nn.arguments import check_features, edge_list, widened
 from contractive_gnn.nn.sparse import Linear, dropout, normalize_rows
 from contractive_gnn.seeding import drawing
 
 
+@renamed(hidden="hidden_channels")
 class MLPClassifier(nn.Module):
     """Linear, ReLU, linear: features only, so no edge flip can touch it.
 
     Args:
         in_channels: number of features.
         out_channels: number of classes.
-        hidden: width.
+        hidden_channels: width.
         dropout: probability of dropping a feature, and a hidden unit.
         row_norm: the length > 0 to which every node's features are brought; None takes them as they are.
 
@@ -43,18 +44,18 @@ class MLPClassifier(nn.Module):
         in_channels: int,
         out_channels: int,
         *,
-        hidden: int = 64,
+        hidden_channels: int = 64,
         dropout: float = 0.5,
         row_norm: float | None = None,
     ) -> None:
         super().__init__()
-        check_widths(in_channels, out_channels=out_channels, hidden=hidden)
+        check_widths(in_channels, out_channels=out_channels, hidden_channels=hidden_channels)
         check_real("dropout", dropout, least=0, most=1)
         if row_norm is not None:
             check_real("row_norm", row_norm, above=0)
         self.row_norm = row_norm
-        self.encoder = Linear(in_channels, hidden)
-        self.decoder = Linear(hidden, out_channels)
+        self.encoder = Linear(in_channels, hidden_channels)
+        self.decoder = Linear(hidden_channels, out_channels)
         self.dropout = dropout
 
     def reset_parameters(self) -> None:
@@ -71,6 +72,7 @@ class MLPClassifier(nn.Module):
         return self.decoder(dropout(x, self.dropout, training=self.training))  # type: ignore[no-any-return]
 
 
+@renamed(hidden="hidden_channels", num_steps="num_layers")
 class APPNPClassifier(MLPClassifier):
     """MLP, then K steps of personalised PageRank with teleport ``alpha`` (Gasteiger et al., ICLR 2019)."""
 
@@ -79,15 +81,15 @@ class APPNPClassifier(MLPClassifier):
         in_channels: int,
         out_channels: int,
         *,
-        hidden: int = 64,
-        num_steps: int = 10,
+        hidden_channels: int = 64,
+        num_layers: int = 10,
         alpha: float = 0.1,
         dropout: float = 0.5,
     ) -> None:
-        super().__init__(in_channels, out_channels, hidden=hidden, dropout=dropout)
-        check_whole("num_steps", num_steps, least=1)
+        super().__init__(in_channels, out_channels, hidden_channels=hidden_channels, dropout=dropout)
+        check_whole("num_layers", num_layers, least=1)
         check_real("alpha", alpha, least=0, most=1)
-        self.conv = APPNPConv(num_steps, alpha)
+        self.conv = APPNPConv(num_layers, alpha)
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Class scores."""
@@ -97,6 +99,7 @@ class APPNPClassifier(MLPClassifier):
         return self.conv(scores, edge_index, edge_weight).to(x.dtype)  # type: ignore[no-any-return]
 
 
+@renamed(hidden="hidden_channels")
 class GCNClassifier(nn.Module):
     """Two ``GCNConv`` layers with a ReLU between them (Kipf and Welling, ICLR 2017).
 
@@ -105,21 +108,21 @@ class GCNClassifier(nn.Module):
     Args:
         in_channels: number of features.
         out_channels: number of classes.
-        hidden: width.
+        hidden_channels: width.
         dropout: probability of dropping a hidden unit.
 
     Shapes:
         ``x`` ``[n, in_channels]`` dense or ``sparse_csr``, output ``[n, out_channels]``.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, hidden: int = 16, dropout: float = 0.5) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, hidden_channels: int = 16, dropout: float = 0.5) -> None:
         super().__init__()
-        check_widths(in_channels, out_channels=out_channels, hidden=hidden)
+        check_widths(in_channels, out_channels=out_channels, hidden_channels=hidden_channels)
         check_real("dropout", dropout, least=0, most=1)
         with drawing():
-            self.conv1 = GCNConv(in_channels, hidden)
-            self.conv1.lin = Linear(in_channels, hidden, bias=False, weight_initializer="glorot")
-            self.conv2 = GCNConv(hidden, out_channels)
+            self.conv1 = GCNConv(in_channels, hidden_channels)
+            self.conv1.lin = Linear(in_channels, hidden_channels, bias=False, weight_initializer="glorot")
+            self.conv2 = GCNConv(hidden_channels, out_channels)
         self.dropout = dropout
 
     def reset_parameters(self) -> None:
@@ -173,13 +176,14 @@ class WeightedGATConv(GATConv):  # type: ignore[misc]
         return nn.functional.dropout(alpha, p=self.dropout, training=self.training)
 
 
+@renamed(hidden="hidden_channels")
 class GATClassifier(nn.Module):
     """Two ``GATConv`` layers with an ELU between them (Veličković et al., ICLR 2018), see :class:`WeightedGATConv`.
 
     Args:
         in_channels: number of features.
         out_channels: number of classes.
-        hidden: units per head.
+        hidden_channels: units per head.
         heads: heads of the first layer (the second has one).
         dropout: probability of dropping a feature, a hidden unit and an attention coefficient.
 
@@ -188,15 +192,15 @@ class GATClassifier(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, hidden: int = 8, heads: int = 8, dropout: float = 0.6
+        self, in_channels: int, out_channels: int, *, hidden_channels: int = 8, heads: int = 8, dropout: float = 0.6
     ) -> None:
         super().__init__()
-        check_widths(in_channels, out_channels=out_channels, hidden=hidden, heads=heads)
+        check_widths(in_channels, out_channels=out_channels, hidden_channels=hidden_channels, heads=heads)
         check_real("dropout", dropout, least=0, most=1)
         with drawing():
-            self.conv1 = WeightedGATConv(in_channels, hidden, heads=heads, dropout=dropout)
-            self.conv1.lin = Linear(in_channels, heads * hidden, bias=False, weight_initializer="glorot")
-            self.conv2 = WeightedGATConv(heads * hidden, out_channels, heads=1, concat=False, dropout=dropout)
+            self.conv1 = WeightedGATConv(in_channels, hidden_channels, heads=heads, dropout=dropout)
+            self.conv1.lin = Linear(in_channels, heads * hidden_channels, bias=False, weight_initializer="glorot")
+            self.conv2 = WeightedGATConv(heads * hidden_channels, out_channels, heads=1, concat=False, dropout=dropout)
         self.dropout = dropout
 
     def reset_parameters(self) -> None:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 from torch_geometric.nn import MessagePassing
 
-from contractive_gnn import inputs
-from contractive_gnn.activations import Activation, activation
+from contractive_gnn import activations, inputs
+from contractive_gnn.activations import Activation
 from contractive_gnn.checks import check_flag, check_real, check_whole, check_widths
+from contractive_gnn.deprecated import renamed
 from contractive_gnn.dynamics import Adjacency, AdjacencyFlow, GraphGradientFlow
 from contractive_gnn.dynamics.adjacency import Form
 from contractive_gnn.dynamics.graph_gradient_flow import Normalization, Placement
@@ -138,13 +139,14 @@ class CoupledConv(GraphGradientFlow):
         return x, adjacency if self.adjacency_flow is None else self.adjacency_flow(adjacency)
 
 
+@renamed(hidden="hidden_channels", sigma="activation", weight="learn_weight")
 class CSGNN(nn.Module, HasRoles, HasGradientSurrogate):
     r"""The coupled contractive network: ``F⁽⁰⁾ = K(X)``, L coupled steps, a linear decoder.
 
     Args:
         in_channels: number of features, -1 to infer it.
         out_channels: number of classes.
-        hidden: c, the width.
+        hidden_channels: c, the width.
         num_layers: L.
         step: h.
         dropout: probability of dropping a feature, and a hidden unit.
@@ -153,13 +155,13 @@ class CSGNN(nn.Module, HasRoles, HasGradientSurrogate):
             ``noAdj``); ``"unconstrained"`` is the ablation ECSGNN, ``"published"`` the paper's own form, not certified.
         alpha: α ≤ 0 of the adjacency flow; ``"unconstrained"`` learns k₁ in its place, ``"fixed"`` takes none.
         adjacency_step: h of the adjacency flow, where it is not that of the features as in the paper.
-        sigma: activation of the feature flow.
+        activation: activation of the feature flow.
         threshold: λ of an activation given by name; None takes its default.
         condition: step condition of the feature flow, ``"corrected"`` or ``"printed"``.
         placement: of the edge weights, ``"outside"`` σ or ``"inside"`` as in the paper. On a graph of weights 0 and 1
             whose adjacency is kept the two are the same model, but inside an absent edge has no gradient.
         mu: strength of the pull to F⁽⁰⁾ (0 in the paper).
-        weight: learn W (as in the paper), or keep W = I.
+        learn_weight: learn W (as in the paper), or keep W = I.
         normalization: see :class:`~contractive_gnn.dynamics.GraphGradientFlow`; ``"none"`` in the paper.
         epsilon: see :class:`~contractive_gnn.dynamics.GraphGradientFlow`.
 
@@ -178,7 +180,7 @@ class CSGNN(nn.Module, HasRoles, HasGradientSurrogate):
         in_channels: int,
         out_channels: int,
         *,
-        hidden: int = 64,
+        hidden_channels: int = 64,
         num_layers: int = 8,
         step: float = 0.5,
         dropout: float = 0.5,
@@ -186,12 +188,12 @@ class CSGNN(nn.Module, HasRoles, HasGradientSurrogate):
         adjacency: Form | Literal["fixed"] = "l1-inside",
         alpha: float = -0.1,
         adjacency_step: float | None = 0.02,
-        sigma: str | Activation = "huber",
+        activation: str | Activation = "huber",
         threshold: float | None = 0.3,
         condition: Condition = "corrected",
         placement: Placement = "outside",
         mu: float = 0.1,
-        weight: bool = False,
+        learn_weight: bool = False,
         normalization: Normalization = "degree",
         epsilon: float = 1.0,
     ) -> None:
@@ -200,8 +202,8 @@ class CSGNN(nn.Module, HasRoles, HasGradientSurrogate):
         if adjacency_step is not None:
             check_real("adjacency_step", adjacency_step, above=0)
         check_real("alpha", alpha, most=0)
-        own = isinstance(sigma, Activation) and threshold == 0.3
-        sigma = activation(sigma, threshold=None if own else threshold)
+        own = isinstance(activation, Activation) and threshold == 0.3
+        activation = activations.activation(activation, threshold=None if own else threshold)
         if adjacency == "fixed" and (alpha != -0.1 or adjacency_step not in (0.02, None)):
             raise ValueError(
                 "adjacency='fixed' has no flow that alpha and adjacency_step would belong to, got "
@@ -209,20 +211,20 @@ class CSGNN(nn.Module, HasRoles, HasGradientSurrogate):
             )
         if adjacency_step is None:
             adjacency_step = step
-        check_widths(in_channels, out_channels=out_channels, hidden=hidden)
+        check_widths(in_channels, out_channels=out_channels, hidden_channels=hidden_channels)
         check_whole("num_layers", num_layers, least=1)
         check_real("dropout", dropout, least=0, most=1)
         check_flag("shared", shared)
-        self.encoder = Linear(in_channels, hidden)
+        self.encoder = Linear(in_channels, hidden_channels)
         blocks = [
             CoupledConv(
-                hidden,
+                hidden_channels,
                 step=step,
                 condition=condition,
-                sigma=sigma,
+                sigma=activation,
                 placement=placement,
                 mu=mu,
-                weight=weight,
+                weight=learn_weight,
                 adjacency_flow=None
                 if adjacency == "fixed"
                 else AdjacencyFlow(form=adjacency, alpha=alpha, step=adjacency_step),
@@ -238,7 +240,7 @@ class CSGNN(nn.Module, HasRoles, HasGradientSurrogate):
             del last.k
             last.register_buffer("k", k)
         self.blocks = nn.ModuleList(blocks)
-        self.decoder = Linear(hidden, out_channels)
+        self.decoder = Linear(hidden_channels, out_channels)
         self.num_layers = num_layers
         self.dropout = dropout
 

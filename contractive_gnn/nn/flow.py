@@ -7,9 +7,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from contractive_gnn import inputs
-from contractive_gnn.activations import activation
+from contractive_gnn import activations, inputs
 from contractive_gnn.checks import check_real, check_whole, check_widths
+from contractive_gnn.deprecated import renamed
 from contractive_gnn.dynamics import Diffusion, Dynamics, GraphGradientFlow, VectorField
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import Scheme, solver
@@ -169,18 +169,19 @@ class FlowConv(Stepping):
         return self._constant(self.dynamics.on(graph), self.step_size(graph))
 
 
+@renamed(hidden="hidden_channels")
 class FlowGNN(nn.Module):
     r"""Encoder, contractive flow, decoder.
 
-    ``space="hidden"``: linear map to ``hidden`` channels, ReLU, flow, linear map to the classes. ``space="class"``: a
-    two-layer perceptron to the classes, then the flow on the class scores themselves, which is what the certificates
-    read.
+    ``space="hidden"``: linear map to ``hidden_channels`` channels, ReLU, flow, linear map to the classes.
+    ``space="class"``: a two-layer perceptron to the classes, then the flow on the class scores themselves, which is
+    what the certificates read.
 
     Args:
         in_channels: number of features, -1 to infer it.
         out_channels: number of classes.
-        conv: the flow layer, on ``hidden`` or ``out_channels`` channels.
-        hidden: width of the hidden layer.
+        conv: the flow layer, on ``hidden_channels`` or ``out_channels`` channels.
+        hidden_channels: width of the hidden layer.
         space: where the flow runs.
         dropout: probability of dropping a feature, and a hidden unit.
 
@@ -195,18 +196,18 @@ class FlowGNN(nn.Module):
         out_channels: int,
         conv: FlowConv,
         *,
-        hidden: int = 64,
+        hidden_channels: int = 64,
         space: Literal["hidden", "class"] = "hidden",
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
         if space not in ("hidden", "class"):
             raise ValueError(f"space must be 'hidden' or 'class', got {space!r}")
-        check_widths(in_channels, out_channels=out_channels, hidden=hidden)
+        check_widths(in_channels, out_channels=out_channels, hidden_channels=hidden_channels)
         check_real("dropout", dropout, least=0, most=1)
-        self.encoder = Linear(in_channels, hidden)
+        self.encoder = Linear(in_channels, hidden_channels)
         self.conv = conv
-        self.decoder = Linear(hidden, out_channels)
+        self.decoder = Linear(hidden_channels, out_channels)
         self.space = space
         self.dropout = dropout
 
@@ -284,42 +285,50 @@ class FlowGNN(nn.Module):
         return self.conv(x, edge_index, edge_weight)  # type: ignore[no-any-return]
 
 
+@renamed(hidden="hidden_channels", num_steps="num_layers", sigma="activation", weight="learn_weight")
 def gradient_flow(
     in_channels: int,
     out_channels: int,
     *,
-    hidden: int = 64,
-    num_steps: int = 8,
+    hidden_channels: int = 64,
+    num_layers: int = 8,
     step: float | None = None,
     dropout: float = 0.5,
-    sigma: str = "group-huber",
+    activation: str = "group-huber",
     threshold: float | None = None,
     mu: float = 0.1,
-    weight: bool = False,
+    learn_weight: bool = False,
     **flow: Any,
 ) -> FlowGNN:
     """The ℓ2 gradient flow with the edge weights outside σ (:class:`GraphGradientFlow`) as a model, on hidden
     channels.
     """
-    check_whole("hidden", hidden, least=1)
-    dynamics = GraphGradientFlow(hidden, sigma=activation(sigma, threshold=threshold), mu=mu, weight=weight, **flow)
-    conv = FlowConv(dynamics, num_steps=num_steps, step=step)
-    return FlowGNN(in_channels, out_channels, conv, hidden=hidden, dropout=dropout)
+    check_whole("hidden_channels", hidden_channels, least=1)
+    dynamics = GraphGradientFlow(
+        hidden_channels,
+        sigma=activations.activation(activation, threshold=threshold),
+        mu=mu,
+        weight=learn_weight,
+        **flow,
+    )
+    conv = FlowConv(dynamics, num_steps=num_layers, step=step)
+    return FlowGNN(in_channels, out_channels, conv, hidden_channels=hidden_channels, dropout=dropout)
 
 
+@renamed(hidden="hidden_channels", num_steps="num_layers", sigma="activation")
 def linf_diffusion(
     in_channels: int,
     out_channels: int,
     *,
-    hidden: int = 64,
-    num_steps: int = 10,
+    hidden_channels: int = 64,
+    num_layers: int = 10,
     step: float | None = None,
     dropout: float = 0.5,
-    sigma: str = "huber",
+    activation: str = "huber",
     threshold: float | None = None,
     mu: float = 0.3,
     space: Literal["hidden", "class"] = "class",
 ) -> FlowGNN:
     """The ℓ∞ diffusion (:class:`Diffusion`) as a model, by default on the class scores."""
-    conv = FlowConv(Diffusion(sigma=sigma, mu=mu, threshold=threshold), num_steps=num_steps, step=step)
-    return FlowGNN(in_channels, out_channels, conv, hidden=hidden, space=space, dropout=dropout)
+    conv = FlowConv(Diffusion(sigma=activation, mu=mu, threshold=threshold), num_steps=num_layers, step=step)
+    return FlowGNN(in_channels, out_channels, conv, hidden_channels=hidden_channels, space=space, dropout=dropout)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch_geometric.nn import GCNConv
 
 from contractive_gnn.checks import check_real, check_widths
+from contractive_gnn.deprecated import renamed
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn.arguments import check_features, edge_list, widened
 from contractive_gnn.nn.sparse import Linear, dropout, unit_rows
@@ -15,6 +16,7 @@ from contractive_gnn.seeding import drawing
 _BLOCK = 256  # features whose products over all edges are in memory at once
 
 
+@renamed(hidden="hidden_channels")
 class GNNGuard(nn.Module):
     r"""Two layers of GCN, each on the graph reweighted by the cosines ``s_uv`` of the features that enter it.
 
@@ -35,7 +37,7 @@ class GNNGuard(nn.Module):
     Args:
         in_channels: number of features.
         out_channels: number of classes.
-        hidden: width.
+        hidden_channels: width.
         threshold: the least cosine of an edge that is kept, in (0, 1].
         dropout: probability of dropping a hidden unit.
 
@@ -52,18 +54,18 @@ class GNNGuard(nn.Module):
         in_channels: int,
         out_channels: int,
         *,
-        hidden: int = 16,
+        hidden_channels: int = 16,
         threshold: float = 0.1,
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        check_widths(in_channels, out_channels=out_channels, hidden=hidden)
+        check_widths(in_channels, out_channels=out_channels, hidden_channels=hidden_channels)
         check_real("threshold", threshold, above=0, most=1)
         check_real("dropout", dropout, least=0, most=1)
         with drawing():
-            self.conv1 = GCNConv(in_channels, hidden, normalize=False)
-            self.conv1.lin = Linear(in_channels, hidden, bias=False, weight_initializer="glorot")
-            self.conv2 = GCNConv(hidden, out_channels, normalize=False)
+            self.conv1 = GCNConv(in_channels, hidden_channels, normalize=False)
+            self.conv1.lin = Linear(in_channels, hidden_channels, bias=False, weight_initializer="glorot")
+            self.conv2 = GCNConv(hidden_channels, out_channels, normalize=False)
         self.memory = nn.Parameter(torch.zeros(()))  # the logit of β
         self.threshold = threshold
         self.dropout = dropout

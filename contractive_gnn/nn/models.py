@@ -10,6 +10,7 @@ from torch import nn
 
 from contractive_gnn import former
 from contractive_gnn.checks import check_widths
+from contractive_gnn.deprecated import renamed
 from contractive_gnn.dynamics import DYNAMICS, Dynamics, registry
 from contractive_gnn.names import unknown
 from contractive_gnn.nn.baselines import APPNPClassifier, GATClassifier, GCNClassifier, MLPClassifier
@@ -93,13 +94,13 @@ _OURS: Mapping[str, Factory] = {
         adjacency="published",
         alpha=-1.0,
         adjacency_step=None,
-        sigma="tanh",
+        activation="tanh",
         threshold=None,
         condition="printed",
         placement="inside",
         normalization="none",
         mu=0.0,
-        weight=True,
+        learn_weight=True,
     ),
     "gradient-flow": gradient_flow,
     "linf-diffusion": linf_diffusion,
@@ -158,13 +159,14 @@ def _on_features(name: str) -> bool:
         return True  # it may want other channels; whoever asks for it is told
 
 
+@renamed(hidden="hidden_channels", num_steps="num_layers")
 def flow_gnn(
     in_channels: int,
     out_channels: int,
     *,
     dynamics: str,
-    hidden: int = 64,
-    num_steps: int = 8,
+    hidden_channels: int = 64,
+    num_layers: int = 8,
     step: float | None = None,
     constrained: bool = True,
     scheme: str = "euler",
@@ -178,8 +180,8 @@ def flow_gnn(
         in_channels: number of features.
         out_channels: number of classes.
         dynamics: a name of :data:`contractive_gnn.dynamics.DYNAMICS`.
-        hidden: see :class:`FlowGNN`.
-        num_steps: see :class:`FlowConv`.
+        hidden_channels: see :class:`FlowGNN`.
+        num_layers: see :class:`FlowConv`.
         step: see :class:`FlowConv`.
         constrained: see :class:`FlowConv`; an expansive field needs ``constrained=False`` and a step.
         scheme: see :class:`FlowConv`.
@@ -187,12 +189,12 @@ def flow_gnn(
         space: see :class:`FlowGNN`.
         **hyperparameters: the dynamics' own.
     """
-    check_widths(in_channels, out_channels=out_channels, hidden=hidden)
-    field = registry.build(dynamics, hidden if space == "hidden" else out_channels, **hyperparameters)
+    check_widths(in_channels, out_channels=out_channels, hidden_channels=hidden_channels)
+    field = registry.build(dynamics, hidden_channels if space == "hidden" else out_channels, **hyperparameters)
     if not field.on_features:
         raise ValueError(f"{dynamics!r} is a flow of matrices; a model needs a flow of node features")
-    conv = FlowConv(field, num_steps=num_steps, step=step, constrained=constrained, scheme=scheme)
-    return FlowGNN(in_channels, out_channels, conv, hidden=hidden, dropout=dropout, space=space)
+    conv = FlowConv(field, num_steps=num_layers, step=step, constrained=constrained, scheme=scheme)
+    return FlowGNN(in_channels, out_channels, conv, hidden_channels=hidden_channels, dropout=dropout, space=space)
 
 
 def build(name: str, in_channels: int, out_channels: int, **hyperparameters: Any) -> nn.Module:

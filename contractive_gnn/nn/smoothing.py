@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from contractive_gnn.checks import check_real, check_whole
+from contractive_gnn.deprecated import renamed
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn.arguments import check_features, edge_list, widened
 from contractive_gnn.nn.baselines import MLPClassifier
@@ -202,14 +203,15 @@ class RUNGConv(nn.Module):
         return f"num_steps={self.num_steps}, alpha={self.alpha}, gamma={self.gamma}, epsilon={self.epsilon}"
 
 
+@renamed(hidden="hidden_channels", num_steps="num_layers")
 class ElasticGNN(MLPClassifier):
     """MLP, then elastic message passing on the class scores: see :class:`ElasticConv`.
 
     Args:
         in_channels: number of features.
         out_channels: number of classes.
-        hidden: width.
-        num_steps: see :class:`ElasticConv`.
+        hidden_channels: width.
+        num_layers: see :class:`ElasticConv`.
         lambda1: see :class:`ElasticConv`.
         lambda2: see :class:`ElasticConv`.
         norm: see :class:`ElasticConv`.
@@ -224,29 +226,30 @@ class ElasticGNN(MLPClassifier):
         in_channels: int,
         out_channels: int,
         *,
-        hidden: int = 64,
-        num_steps: int = 10,
+        hidden_channels: int = 64,
+        num_layers: int = 10,
         lambda1: float = 3.0,
         lambda2: float = 3.0,
         norm: Literal["l21", "l1"] = "l21",
         dropout: float = 0.5,
     ) -> None:
-        super().__init__(in_channels, out_channels, hidden=hidden, dropout=dropout)
-        self.conv = ElasticConv(num_steps=num_steps, lambda1=lambda1, lambda2=lambda2, norm=norm)
+        super().__init__(in_channels, out_channels, hidden_channels=hidden_channels, dropout=dropout)
+        self.conv = ElasticConv(num_steps=num_layers, lambda1=lambda1, lambda2=lambda2, norm=norm)
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Class scores."""
         return self.conv(super().forward(x, edge_index), edge_index, edge_weight)  # type: ignore[no-any-return]
 
 
+@renamed(hidden="hidden_channels", num_steps="num_layers")
 class RUNG(MLPClassifier):
     """MLP, then robust unbiased aggregation of the class scores: see :class:`RUNGConv`.
 
     Args:
         in_channels: number of features.
         out_channels: number of classes.
-        hidden: width.
-        num_steps: see :class:`RUNGConv`.
+        hidden_channels: width.
+        num_layers: see :class:`RUNGConv`.
         alpha: see :class:`RUNGConv`.
         gamma: see :class:`RUNGConv`; None for ∞, the model that its authors call RUNG-ℓ1.
         epsilon: see :class:`RUNGConv`.
@@ -261,16 +264,16 @@ class RUNG(MLPClassifier):
         in_channels: int,
         out_channels: int,
         *,
-        hidden: int = 64,
-        num_steps: int = 10,
+        hidden_channels: int = 64,
+        num_layers: int = 10,
         alpha: float = 0.1,
         gamma: float | None = 3.0,
         epsilon: float = 0.01,
         dropout: float = 0.5,
     ) -> None:
-        super().__init__(in_channels, out_channels, hidden=hidden, dropout=dropout)
+        super().__init__(in_channels, out_channels, hidden_channels=hidden_channels, dropout=dropout)
         gamma = math.inf if gamma is None else gamma
-        self.conv = RUNGConv(num_steps=num_steps, alpha=alpha, gamma=gamma, epsilon=epsilon)
+        self.conv = RUNGConv(num_steps=num_layers, alpha=alpha, gamma=gamma, epsilon=epsilon)
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Class scores."""

@@ -59,17 +59,17 @@ HOMES = tuple(str(Path(package.__path__[0]).resolve()) for package in (contracti
 LIMIT_S = 120
 BLOCK = 100
 SMALL: dict[str, dict[str, Any]] = {
-    "mlp": {"hidden": 4},
-    "gcn": {"hidden": 4},
-    "gat": {"hidden": 2, "heads": 2},
-    "appnp": {"hidden": 4},
-    "linf-diffusion": {"hidden": 4, "num_steps": 3},
-    "gradient-flow": {"hidden": 4, "num_steps": 3},
-    "csgnn": {"hidden": 4, "num_layers": 2},
-    "robust": {"hidden": 4, "num_steps": 3},
-    "robust-provable": {"hidden": 4, "num_steps": 3},
-    "rung": {"hidden": 4},
-    "elastic-gnn": {"hidden": 4},
+    "mlp": {"hidden_channels": 4},
+    "gcn": {"hidden_channels": 4},
+    "gat": {"hidden_channels": 2, "heads": 2},
+    "appnp": {"hidden_channels": 4},
+    "linf-diffusion": {"hidden_channels": 4, "num_layers": 3},
+    "gradient-flow": {"hidden_channels": 4, "num_layers": 3},
+    "csgnn": {"hidden_channels": 4, "num_layers": 2},
+    "robust": {"hidden_channels": 4, "num_layers": 3},
+    "robust-provable": {"hidden_channels": 4, "num_layers": 3},
+    "rung": {"hidden_channels": 4},
+    "elastic-gnn": {"hidden_channels": 4},
 }
 READS_NO_EDGE = ("mlp",)
 BOUNDED = ("linf-diffusion", "gradient-flow", "csgnn")
@@ -640,10 +640,10 @@ COMMANDS: dict[str, tuple[list[str], dict[str, tuple[list[str], list[str]]]]] = 
             "--attack-seed": (["0"], ["-1", "x"]),
             "--device": (["cpu"], ["gpu", "cuda:99", ""]),
             "--set": (
-                ["training.epochs=2", "mlp.model.hidden=4"],
+                ["training.epochs=2", "mlp.model.hidden_channels=4"],
                 ["training.epochs=-5", "training.epochs=0.5", "training.lr=nan", "training.lr=-1",
-                 "training.patience=-1", "mlp.model.hiden=4", "mlp.model.hidden=0", "mlp.model.dropout=2",
-                 "epochs", "=", "x=1"],
+                 "training.patience=-1", "mlp.model.hiden_channels=4", "mlp.model.hidden_channels=0",
+                 "mlp.model.dropout=2", "epochs", "=", "x=1"],
             ),
             "--out": (["OUT"], ["/dev/null", "/proc/nothing"]),
             "--preset": ([], ["mlp=missing.json", "mlp", "=x"]),

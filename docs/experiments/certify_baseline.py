@@ -43,7 +43,7 @@ def main() -> None:
     with replacing(options.out) as partial, partial.open("w", encoding="utf-8") as file:
         for dataset in options.datasets:
             data = datasets.load(dataset)
-            settings = {"sigma": "identity", "threshold": None, "mu": options.mu}
+            settings = {"activation": "identity", "threshold": None, "mu": options.mu}
             settings["dropout"] = DROPOUT[dataset] if options.dropout is None else options.dropout
             for seed in range(options.seeds):
                 for row in certified(dataset, data, settings, seed, options.flips, options.fraction):

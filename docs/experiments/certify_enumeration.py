@@ -277,7 +277,7 @@ def _huge(seed: int) -> Case:
     """Scores of both signs that the precision holds, unlike their differences along an edge that is not there yet."""
     dtype, n = (torch.float16, torch.float32)[seed % 2], 4
     conv = FlowConv(Diffusion(sigma="identity", mu=9.0), num_steps=2)
-    model = FlowGNN(2 * CLASSES, CLASSES, conv, hidden=2 * CLASSES, space="class").to(dtype).eval()
+    model = FlowGNN(2 * CLASSES, CLASSES, conv, hidden_channels=2 * CLASSES, space="class").to(dtype).eval()
     with torch.no_grad():
         model.encoder.weight.copy_(torch.eye(2 * CLASSES))
         model.decoder.weight.copy_(torch.cat([torch.eye(CLASSES), -torch.eye(CLASSES)], dim=1))

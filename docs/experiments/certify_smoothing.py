@@ -99,7 +99,7 @@ def fit_noisy(
     """A GCN trained on a new noisy graph in every epoch; of its epochs the best on the validation nodes is kept."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = nn.build("gcn", data.num_features, int(data.y.max()) + 1, hidden=64)
+        model = nn.build("gcn", data.num_features, int(data.y.max()) + 1, hidden_channels=64)
         optimizer = torch.optim.Adam(model.parameters(), lr=0.01, weight_decay=5e-4)
         x, best, kept = compress(data.x), -1.0, copy.deepcopy(model.state_dict())
         for _ in range(epochs):

@@ -32,7 +32,7 @@ def models(data: Data) -> Iterator[tuple[str, torch.nn.Module]]:
     features, classes = data.num_features, int(data.y.max()) + 1
     yield "csgnn", CSGNN(features, classes)
     yield "csgnn, A kept", CSGNN(features, classes, adjacency="fixed")
-    yield "csgnn, sym, W learned", CSGNN(features, classes, normalization="sym", weight=True, num_layers=3)
+    yield "csgnn, sym, W learned", CSGNN(features, classes, normalization="sym", learn_weight=True, num_layers=3)
     yield "linf-diffusion", build("linf-diffusion", features, classes)
 
 

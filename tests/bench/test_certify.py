@@ -119,7 +119,7 @@ def test_attacks_do_not_break_it_but_break_a_wrong_bound(tmp_path: Path, monkeyp
         (("--model", "gcn", "--set", "model.num_steps=null", "--flips", "1"), "no model hyperparameter is called"),
         (("--set", "model.hiden=3"), "no model hyperparameter is called 'hiden'. Did you mean 'hidden'?"),
         (("--set", "training.self_training=0.5"), "no training hyperparameter is called 'self_training'. "),
-        (("--set", "gcn.model.hidden=3"), "expected model.KEY=VALUE or training.KEY=VALUE"),
+        (("--set", "gcn.model.hidden_channels=3"), "expected model.KEY=VALUE or training.KEY=VALUE"),
         (("--set", "training.epochs=-5"), "epochs must be at least 0, got -5"),
         (("--noise", "0.5"), "--noise: expected two numbers with a comma between, like 0.001,0.6, got '0.5'"),
         (("--noise", "0.5,1.5"), "expected probabilities in [0, 1), got add=0.5, delete=1.5"),
@@ -176,7 +176,7 @@ def test_a_diffusion_that_is_no_preset_keeps_its_bounds(tmp_path: Path, monkeypa
     monkeypatch.setattr(own_models, "_own", {})
     (tmp_path / "mine.py").write_text(
         "from contractive_gnn.nn import linf_diffusion\n\n"
-        "def net(in_channels, out_channels):\n    return linf_diffusion(in_channels, out_channels, num_steps=4)\n",
+        "def net(in_channels, out_channels):\n    return linf_diffusion(in_channels, out_channels, num_layers=4)\n",
         "utf-8",
     )
     code, _, err = invoke(*GCN[:4], "--model", f"{tmp_path / 'mine.py'}:net", "--out", tmp_path / "run")

@@ -80,13 +80,13 @@ def test_a_benchmark_measures_every_cell_once(tmp_path: Path) -> None:
 
 
 def test_a_teacher_is_fitted_first_and_recorded(tmp_path: Path) -> None:
-    teacher = {"name": "gcn", "model": {"hidden": 8}, "training": {"epochs": 60}}
+    teacher = {"name": "gcn", "model": {"hidden_channels": 8}, "training": {"epochs": 60}}
     preset = {"model": {}, "training": {"epochs": 60, "teacher": teacher}}
     benchmark = protocol("clean", models=("mlp",), seeds=(0,), overrides=(), presets={"mlp": preset})
     (result,) = results_of(run(benchmark, tmp_path))
     assert result.hyperparameters["training"]["teacher"] == teacher
     data = benchmark.load()
-    tutor = build("gcn", data.num_features, 4, hidden=8)
+    tutor = build("gcn", data.num_features, 4, hidden_channels=8)
     training.fit(tutor, data, seed=0, epochs=60)
     student = build("mlp", data.num_features, 4)
     training.fit(student, data, seed=0, epochs=60, teacher=tutor)

@@ -28,7 +28,7 @@ from contractive_gnn.bench.tune import Record, Search, TrialJob
 from contractive_gnn.nn import build
 
 SPACE = {
-    "model": {"hidden": [4, 8, 16], "dropout": {"low": 0.0, "high": 0.8}},
+    "model": {"hidden_channels": [4, 8, 16], "dropout": {"low": 0.0, "high": 0.8}},
     "training": {"lr": {"low": 0.001, "high": 0.3, "log": True}, "epochs": 4},
 }
 
@@ -105,13 +105,16 @@ def test_the_preset_is_what_bench_takes(tmp_path: Path, space: Path, loaded: Dat
     arguments = line.partition(" bench ")[2].split()
     assert "--preset" in arguments
     bench = (*arguments, "--seeds", "1", "--jobs", "1", "--out", tmp_path / "bench")
-    assert invoke(*bench, "--set", "model.hidden=5", command="bench")[0] == 0
+    assert invoke(*bench, "--set", "model.hidden_channels=5", command="bench")[0] == 0
     (trial,) = trials_in(tmp_path / "run")
     clean, noisy = read_results(tmp_path / "bench" / "results.jsonl")
     assert (
         clean.hyperparameters["training"] == noisy.hyperparameters["training"] == trial["hyperparameters"]["training"]
     )
-    assert clean.hyperparameters["model"] == {**trial["hyperparameters"]["model"], "hidden": 5}  # --set goes over it
+    assert clean.hyperparameters["model"] == {
+        **trial["hyperparameters"]["model"],
+        "hidden_channels": 5,
+    }  # --set goes over it
     command = json.loads((tmp_path / "bench" / "commands.jsonl").read_text())["command"]
     assert f"--preset gcn={tmp_path / 'run' / 'preset.json'}" in command
 
@@ -127,7 +130,7 @@ def test_the_preset_is_what_bench_takes(tmp_path: Path, space: Path, loaded: Dat
 )
 def test_a_wrong_preset_is_answered_in_one_line(tmp_path: Path, space: Path, preset: str, complaint: str) -> None:
     file = tmp_path / "preset.json"
-    file.write_text('{"csbm": {"model": {"hidden": 4}}}')
+    file.write_text('{"csbm": {"model": {"hidden_channels": 4}}}')
     given = preset.format(file=file, space=space)
     code, _, err = invoke("--dataset", "csbm", "--models", "gcn", "--preset", given, "--out", tmp_path, command="bench")
     assert code == 2
@@ -333,16 +336,16 @@ def test_mistakes_are_answered_in_one_line(tmp_path: Path, arguments: tuple[str,
     ("given", "complaint"),
     [
         ({}, "has nothing to search"),
-        ({"model": {"hidden": [8], "dropout": 0.5}}, "has nothing to search"),
-        ({"modell": {"hidden": [8, 16]}}, "got the section(s) 'modell'"),
+        ({"model": {"hidden_channels": [8], "dropout": 0.5}}, "has nothing to search"),
+        ({"modell": {"hidden_channels": [8, 16]}}, "got the section(s) 'modell'"),
         ([], "expected {'model': {…}, 'training': {…}}, got []"),
-        ({"model": {"hidden": []}}, "model.hidden: expected at least one value in the list"),
+        ({"model": {"hidden_channels": []}}, "model.hidden_channels: expected at least one value in the list"),
         ({"model": {"dropout": {"low": 0.1}}}, "model.dropout: missing a required argument: 'high'"),
         ({"model": {"dropout": {"low": 0.1, "height": 1}}}, "model.dropout: "),
         ({"model": {"dropout": {"low": 0.5, "high": 0.1}}}, "expected low below high, got 0.5 and 0.1"),
         ({"training": {"lr": {"low": 0, "high": 1, "log": True}}}, "a logarithmic range begins above 0"),
         ({"training": {"lr": {"low": "0", "high": 1}}}, "expected numbers for low, high and step, got '0', 1"),
-        ({"model": {"muu": [1, 2]}}, "no model hyperparameter is called 'muu'. There are: dropout, hidden"),
+        ({"model": {"muu": [1, 2]}}, "no model hyperparameter is called 'muu'. There are: dropout, hidden_channels"),
         ({"training": {"rate": [1, 2]}}, "no training hyperparameter is called 'rate'. There are: epochs, lr"),
         ({"training": {"seed": [1, 2]}}, "no training hyperparameter is called 'seed'"),
     ],

@@ -17,6 +17,6 @@ def data() -> Data:
 @pytest.fixture(scope="session")
 def trained(data: Data) -> tuple[FlowGNN, CertifiedFit]:
     """A model trained for one flip at every node, and what its training says."""
-    model = linf_diffusion(8, 3, hidden=16, num_steps=5, mu=0.3, threshold=0.4)
+    model = linf_diffusion(8, 3, hidden_channels=16, num_layers=5, mu=0.3, threshold=0.4)
     budget = FlipBudget.uniform(1, 120)
     return model, fit_certified(model, data, flips=budget, epochs=60, every=5, weight=0.3, warmup=10)

@@ -46,7 +46,7 @@ def graphs_within(edge_index: Tensor) -> list[Tensor]:
 
 def model_of(seed: int, **arguments: Any) -> FlowGNN:
     torch.manual_seed(seed)
-    settings: dict[str, Any] = {"hidden": 8, "num_steps": 3, "mu": 0.3, "threshold": 0.1, **arguments}
+    settings: dict[str, Any] = {"hidden_channels": 8, "num_steps": 3, "mu": 0.3, "threshold": 0.1, **arguments}
     return linf_diffusion(D, CLASSES, **settings).eval()
 
 
@@ -190,9 +190,9 @@ def test_radii_are_the_budgets_at_which_the_certificate_ends() -> None:
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        (nn.build("csgnn", D, CLASSES, hidden=4), "CSGNN is not a FlowGNN"),
-        (nn.build("gcn", D, CLASSES, hidden=4), "GCNClassifier is not a FlowGNN"),
-        (nn.build("gradient-flow", D, CLASSES, hidden=4), "not for GraphGradientFlow"),
+        (nn.build("csgnn", D, CLASSES, hidden_channels=4), "CSGNN is not a FlowGNN"),
+        (nn.build("gcn", D, CLASSES, hidden_channels=4), "GCNClassifier is not a FlowGNN"),
+        (nn.build("gradient-flow", D, CLASSES, hidden_channels=4), "not for GraphGradientFlow"),
         (FlowGNN(D, CLASSES, FlowConv(Diffusion(), scheme="heun")), "not for 'heun'"),
         (FlowGNN(D, CLASSES, FlowConv(Diffusion(sigma="mcp", mu=2.5))), "monotone activation"),
         (FlowGNN(D, CLASSES, FlowConv(Diffusion(mu=0.5), step=0.9, constrained=False)), "a step of 0.9 is beyond"),

@@ -23,7 +23,7 @@ EDGES = torch.tensor([[0, 1, 1, 2, 3, 4], [1, 0, 2, 1, 4, 3]])
 
 def model(**settings: Any) -> Any:
     torch.manual_seed(0)
-    return linf_diffusion(D, 3, hidden=8, num_steps=3, **settings).eval()
+    return linf_diffusion(D, 3, hidden_channels=8, num_layers=3, **settings).eval()
 
 
 def features() -> Tensor:
@@ -111,7 +111,7 @@ def test_underflow_is_part_of_the_slack() -> None:
 
 def test_a_precision_in_which_the_errors_have_no_bound_is_refused() -> None:
     torch.manual_seed(0)
-    wide = linf_diffusion(200, 3, hidden=8).to(torch.bfloat16).eval()
+    wide = linf_diffusion(200, 3, hidden_channels=8).to(torch.bfloat16).eval()
     found = certify(wide, torch.ones(N, 200, dtype=torch.bfloat16), EDGES)
     assert "rounding errors in a row cannot be bounded in torch.bfloat16" in found.reason
 

@@ -13,7 +13,7 @@ from contractive_gnn.nn import FlowGNN, linf_diffusion
 
 @pytest.fixture(scope="module")
 def linear(data: Data) -> FlowGNN:
-    model = linf_diffusion(8, 3, hidden=16, num_steps=5, mu=0.5, sigma="identity")
+    model = linf_diffusion(8, 3, hidden_channels=16, num_layers=5, mu=0.5, activation="identity")
     fit_certified(model, data, flips=FlipBudget.uniform(1, 120), epochs=40, every=10)
     return model
 
@@ -49,7 +49,7 @@ def test_other_models_are_refused(data: Data, arguments: dict[str, str]) -> None
 def large_scores(seed: int) -> tuple[FlowGNN, torch.Tensor, torch.Tensor]:
     """A linear diffusion of class scores of size 10,000 that hardly differ."""
     torch.manual_seed(seed)
-    model = linf_diffusion(5, 3, hidden=8, num_steps=4, mu=0.3, sigma="identity").eval()
+    model = linf_diffusion(5, 3, hidden_channels=8, num_layers=4, mu=0.3, activation="identity").eval()
     with torch.no_grad():
         model.decoder.weight.mul_(1e-3)
         model.decoder.bias.add_(1e4)

@@ -30,7 +30,7 @@ EDGES = torch.tensor([[0, 1, 1, 2, 3, 4], [1, 0, 2, 1, 4, 3]])
 
 def model(**settings: Any) -> Any:
     torch.manual_seed(0)
-    return linf_diffusion(D, CLASSES, hidden=8, num_steps=3, **settings).eval()
+    return linf_diffusion(D, CLASSES, hidden_channels=8, num_layers=3, **settings).eval()
 
 
 def features() -> Tensor:
@@ -180,7 +180,7 @@ def test_nothing_is_certified_where_torch_is_told_to_compute_otherwise(
 @pytest.mark.parametrize("compiled", [True, False])
 def test_a_parametrised_weight_is_the_one_that_the_model_uses(dtype: torch.dtype, compiled: bool) -> None:
     torch.manual_seed(0)
-    wide = linf_diffusion(150, 2, hidden=16, mu=0.3, num_steps=1).to(dtype).eval()
+    wide = linf_diffusion(150, 2, hidden_channels=16, mu=0.3, num_layers=1).to(dtype).eval()
     spectral(wide.encoder, bound=0.5)
     parts = take_apart(wide)
     assert isinstance(parts, Parts)
@@ -199,7 +199,7 @@ def test_a_parametrised_weight_is_the_one_that_the_model_uses(dtype: torch.dtype
 
 def test_a_learned_threshold_is_the_one_that_the_model_uses() -> None:
     conv = FlowConv(Diffusion(sigma=Tanh(0.3, learnable=True)), num_steps=2)
-    learned = FlowGNN(D, CLASSES, conv, hidden=8, space="class").eval()
+    learned = FlowGNN(D, CLASSES, conv, hidden_channels=8, space="class").eval()
     parts = take_apart(learned)
     assert isinstance(parts, Parts)
     sigma = parts.in_double().dynamics.sigma
@@ -210,7 +210,7 @@ def test_a_learned_threshold_is_the_one_that_the_model_uses() -> None:
 
 
 def test_a_lazy_model_gets_its_weights_from_the_first_call() -> None:
-    lazy = linf_diffusion(-1, CLASSES, hidden=8)
+    lazy = linf_diffusion(-1, CLASSES, hidden_channels=8)
     assert certify(lazy, features(), EDGES).reason == ""
 
 

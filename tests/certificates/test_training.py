@@ -28,7 +28,7 @@ def test_the_epoch_that_is_kept_is_the_one_reported(data: Data, trained: tuple[F
 
 def test_the_same_seed_gives_the_same_model_and_leaves_the_random_state(data: Data) -> None:
     state = torch.get_rng_state()
-    models = [linf_diffusion(8, 3, hidden=8, num_steps=3) for _ in range(2)]
+    models = [linf_diffusion(8, 3, hidden_channels=8, num_layers=3) for _ in range(2)]
     torch.set_rng_state(state)
     for model in models:
         fit_certified(model, data, flips=budget(data), seed=3, epochs=4, weight=0.5, warmup=0)
@@ -41,7 +41,7 @@ def test_training_through_the_bound_lowers_the_worst_case_loss(data: Data) -> No
     """On the training nodes, where it is minimised, cross-entropy of the scores as an attacker may move them."""
     worst = {}
     for weight in (0.0, 0.7):
-        model = linf_diffusion(8, 3, hidden=16, num_steps=5, mu=0.3, threshold=2.0, dropout=0.0)
+        model = linf_diffusion(8, 3, hidden_channels=16, num_layers=5, mu=0.3, threshold=2.0, dropout=0.0)
         fit_certified(model, data, flips=budget(data), epochs=60, every=59, weight=weight, warmup=10)
         with torch.no_grad():
             parts = take_apart(model)
@@ -54,13 +54,13 @@ def test_training_through_the_bound_lowers_the_worst_case_loss(data: Data) -> No
 
 
 def test_patience_ends_the_training(data: Data) -> None:
-    model = linf_diffusion(8, 3, hidden=8, num_steps=3)
+    model = linf_diffusion(8, 3, hidden_channels=8, num_layers=3)
     assert fit_certified(model, data, flips=budget(data), epochs=150, patience=3, lr=1e-9).epochs < 150
 
 
 @pytest.mark.parametrize("space", ["class", "hidden"])
 def test_features_can_be_part_of_the_loss(data: Data, space: str) -> None:
-    model = linf_diffusion(8, 3, hidden=8, num_steps=3, space=space)
+    model = linf_diffusion(8, 3, hidden_channels=8, num_layers=3, space=space)
     seen: list[int] = []
     fit = fit_certified(
         model, data, flips=budget(data), features=FeatureBudget(linf=0.05), epochs=6, weight=0.5, warmup=2, every=2,
@@ -73,7 +73,7 @@ def test_features_can_be_part_of_the_loss(data: Data, space: str) -> None:
 def test_flipped_entries_are_trained_for_with_dropout_too(data: Data) -> None:
     binary = data.clone()
     binary.x = (data.x > 0.4).to(data.x.dtype)
-    model = linf_diffusion(8, 3, hidden=8, num_steps=3, dropout=0.5)
+    model = linf_diffusion(8, 3, hidden_channels=8, num_layers=3, dropout=0.5)
     fit = fit_certified(model, binary, flips=budget(data), features=FeatureBudget(flips=1), epochs=6, weight=0.5)
     certificate = certify(model, binary.x, data.edge_index, flips=budget(data), features=FeatureBudget(flips=1))
     assert certificate.accuracy(data.y, data.val_mask) == pytest.approx(fit.val_certified)
@@ -85,7 +85,7 @@ def test_what_a_teacher_answers_is_certified_at_nodes_without_a_label(data: Data
     answers = training.predict(teacher, data).argmax(dim=1)
 
     def held(graph: Data, **more: torch.nn.Module) -> torch.Tensor:
-        model = linf_diffusion(8, 3, hidden=16, num_steps=3, dropout=0.0)
+        model = linf_diffusion(8, 3, hidden_channels=16, num_layers=3, dropout=0.0)
         fit_certified(model, graph, flips=budget(data), epochs=100, weight=0.5, warmup=10, every=10, **more)  # type: ignore[arg-type]
         certificate = certify(model, data.x, data.edge_index, flips=budget(data))
         return certificate.certified & (certificate.prediction == answers)
@@ -118,7 +118,7 @@ def test_a_split_of_indices_and_unknown_labels_elsewhere_change_nothing(data: Da
     for key in ("train_mask", "val_mask", "test_mask"):
         listed[key] = data[key].nonzero().flatten()
     listed.y = torch.where(data.train_mask | data.val_mask, data.y, -100).unsqueeze(1)
-    models = [linf_diffusion(8, 3, hidden=8, num_steps=3) for _ in range(2)]
+    models = [linf_diffusion(8, 3, hidden_channels=8, num_layers=3) for _ in range(2)]
     for model, graph in zip(models, (data, listed), strict=True):
         fit_certified(model, graph, flips=budget(data), epochs=4, weight=0.5, warmup=0)
     first, second = (model.state_dict() for model in models)
@@ -135,7 +135,7 @@ def test_a_graph_that_the_bound_does_not_cover_is_refused(data: Data) -> None:
 
 
 def test_no_epoch_is_the_model_as_it_was_drawn(data: Data) -> None:
-    models = [linf_diffusion(8, 3, hidden=8, num_steps=3) for _ in range(2)]
+    models = [linf_diffusion(8, 3, hidden_channels=8, num_layers=3) for _ in range(2)]
     found = fit_certified(models[0], data, flips=budget(data), epochs=0, seed=4)
     training.fit(models[1], data, epochs=0, seed=4)
     assert all(torch.equal(*pair) for pair in zip(*(model.parameters() for model in models), strict=True))

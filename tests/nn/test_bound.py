@@ -37,7 +37,7 @@ MODELS: dict[str, dict[str, Any]] = {
 
 def model_of(name: str, features: int, classes: int, seed: int = 0) -> CSGNN:
     torch.manual_seed(seed)
-    model = CSGNN(features, classes, hidden=8, **MODELS[name]).double().eval()
+    model = CSGNN(features, classes, hidden_channels=8, **MODELS[name]).double().eval()
     with torch.no_grad():
         for parameter in model.parameters():  # away from where they start
             parameter += 0.2 * torch.randn_like(parameter)
@@ -88,7 +88,7 @@ def test_nothing_moves_the_output_further(name: str, seed: int) -> None:
 def test_the_bound_of_one_step_is_within_a_factor_of_ten() -> None:
     x, edge_index = graph()
     torch.manual_seed(0)
-    model = CSGNN(5, 2, hidden=4, num_layers=1, adjacency="fixed", threshold=5.0).double().eval()
+    model = CSGNN(5, 2, hidden_channels=4, num_layers=1, adjacency="fixed", threshold=5.0).double().eval()
     bound = model.lipschitz(x, edge_index)
     share = largest_share(model, x, edge_index, bound, tries=300)
     assert 0.1 < share <= 1 + 1e-9
@@ -118,7 +118,7 @@ def test_what_cannot_be_proved_says_so() -> None:
         ({"placement": "inside"}, "inside σ and move"),
         ({"normalization": "none"}, "follows the degrees"),
     ):
-        bound = CSGNN(5, 2, hidden=4, **options).double().lipschitz(x, edge_index)  # type: ignore[arg-type]
+        bound = CSGNN(5, 2, hidden_channels=4, **options).double().lipschitz(x, edge_index)  # type: ignore[arg-type]
         assert not bound.certified
         assert reason in bound.reason
         assert bound.structure_here == float("inf")
@@ -128,7 +128,7 @@ def test_what_cannot_be_proved_says_so() -> None:
 def test_flow_models_have_it_too(name: str) -> None:
     x, edge_index = graph()
     torch.manual_seed(0)
-    model = build(name, 5, 2, hidden=4).double().eval()
+    model = build(name, 5, 2, hidden_channels=4).double().eval()
     bound = model.lipschitz(x, edge_index)  # type: ignore[operator]
     assert bound.certified, bound.reason
     assert 0 < largest_share(model, x, edge_index, bound) <= 1 + 1e-9  # type: ignore[arg-type]
@@ -136,7 +136,7 @@ def test_flow_models_have_it_too(name: str) -> None:
 
 def test_a_field_without_constants_gives_no_bound() -> None:
     x, edge_index = graph()
-    model = build("gradient-flow-unnormalised", 5, 2, hidden=4).double()
+    model = build("gradient-flow-unnormalised", 5, 2, hidden_channels=4).double()
     bound = model.lipschitz(x, edge_index)  # type: ignore[operator]
     assert not bound.certified
     assert bound.reason == "the field's step follows the graph"
@@ -148,7 +148,7 @@ def test_heavy_edges_count_by_their_weight() -> None:
     x, edge_index = graph()
     half = edge_index.size(1) // 2
     weight = torch.full((2 * half,), 9.0, dtype=torch.float64)
-    for model in (build("linf-diffusion", 5, 2, hidden=4), CSGNN(5, 2, hidden=4, adjacency="fixed")):
+    for model in (build("linf-diffusion", 5, 2, hidden_channels=4), CSGNN(5, 2, hidden_channels=4, adjacency="fixed")):
         model = model.double().eval()
         bound = model.lipschitz(x, edge_index, weight)
         assert bound.certified
@@ -165,7 +165,7 @@ def test_other_weights_are_not_taken_for_0_and_1() -> None:
     x, edge_index = graph()
     weight = torch.full((edge_index.size(1),), 5.0, dtype=torch.float64)
     for options in ({"adjacency": "fixed", "placement": "inside"}, {}):
-        bound = CSGNN(5, 2, hidden=4, **options).double().lipschitz(x, edge_index, weight)  # type: ignore[arg-type]
+        bound = CSGNN(5, 2, hidden_channels=4, **options).double().lipschitz(x, edge_index, weight)  # type: ignore[arg-type]
         assert not bound.certified
         assert "weights 0 and 1" in bound.reason
 
@@ -201,7 +201,7 @@ def test_no_bound_is_given_on_a_graph_outside_the_proof(what: str) -> None:
     edges, weight = make(edge_index)
     for name in ("csgnn", "linf-diffusion", "gradient-flow", "robust"):
         with pytest.raises(InputError, match=message):
-            build(name, 5, 2, hidden=4).double().lipschitz(x, edges, weight)  # type: ignore[operator]
+            build(name, 5, 2, hidden_channels=4).double().lipschitz(x, edges, weight)  # type: ignore[operator]
     bare = Graph.of(x, edges, weight)
     alternating = AlternatingConv(GraphGradientFlow(5, mu=0.5), GradientAscent(5)).double()
     for layer in (FlowConv(Diffusion()), EquilibriumConv(Diffusion(mu=0.5)), alternating):
@@ -212,7 +212,7 @@ def test_no_bound_is_given_on_a_graph_outside_the_proof(what: str) -> None:
 def test_no_bound_is_given_for_values_that_are_not_finite() -> None:
     x, edge_index = graph()
     for name in ("csgnn", "linf-diffusion", "robust"):
-        model = build(name, 5, 2, hidden=4).double()
+        model = build(name, 5, 2, hidden_channels=4).double()
         with pytest.raises(InputError, match="not finite"):
             model.lipschitz(x / 0, edge_index)  # type: ignore[operator]
         with torch.no_grad():
@@ -270,7 +270,7 @@ CHANGES = {
 @pytest.mark.parametrize("name", ["csgnn", "linf-diffusion", "robust-provable"])
 def test_a_model_that_was_changed_has_no_constants(name: str, change: Callable[[nn.Module], None]) -> None:
     x, edge_index = graph()
-    model = build(name, 5, 2, hidden=4).double()
+    model = build(name, 5, 2, hidden_channels=4).double()
     change(model)
     bound = model.lipschitz(x, edge_index)  # type: ignore[operator]
     assert not bound.certified
@@ -281,16 +281,16 @@ def test_a_model_that_was_changed_has_no_constants(name: str, change: Callable[[
 @pytest.mark.parametrize("name", ["csgnn", "linf-diffusion", "robust-provable"])
 def test_features_of_another_precision_are_refused(name: str) -> None:
     x, edge_index = graph()
-    model = build(name, 5, 2, hidden=4).double()
+    model = build(name, 5, 2, hidden_channels=4).double()
     with pytest.raises(ValueError, match=r"got x in torch\.float16, but its parameter"):
         model.lipschitz(x.half(), edge_index)  # type: ignore[operator]
 
 
 def test_a_subclass_has_no_constants_and_our_own_parametrisations_keep_them() -> None:
     x, edge_index = graph()
-    own = Doubled(5, 2, FlowConv(Diffusion()), hidden=4, space="class").double()
+    own = Doubled(5, 2, FlowConv(Diffusion()), hidden_channels=4, space="class").double()
     assert "Doubled stands in the place of FlowGNN" in own.lipschitz(x, edge_index).reason
-    model = build("linf-diffusion", 5, 2, hidden=4).double().eval()
+    model = build("linf-diffusion", 5, 2, hidden_channels=4).double().eval()
     spectral(linf(model.encoder, bound=0.5))  # type: ignore[type-var,arg-type]
     orthogonal(model.decoder)  # type: ignore[arg-type]
     bound = model.lipschitz(x, edge_index)  # type: ignore[operator]
@@ -338,7 +338,7 @@ def attack_exhaustively(
 
 def flow_model(field: Dynamics, steps: int) -> FlowGNN:
     torch.manual_seed(1)
-    model = FlowGNN(4, 4, FlowConv(field, num_steps=steps), hidden=4, space="class").double().eval()
+    model = FlowGNN(4, 4, FlowConv(field, num_steps=steps), hidden_channels=4, space="class").double().eval()
     with torch.no_grad():
         for part in (model.encoder, model.decoder):
             part.weight.copy_(torch.eye(4))
@@ -416,7 +416,7 @@ def test_the_saturated_bound_grows_in_both_arguments_and_is_never_above_the_line
 def test_on_cora_no_random_perturbation_exceeds_it() -> None:
     data = datasets.load("cora")
     torch.manual_seed(0)
-    model = CSGNN(data.num_features, 7, hidden=16).double().eval()
+    model = CSGNN(data.num_features, 7, hidden_channels=16).double().eval()
     bound = model.lipschitz(data.x.double(), data.edge_index)
     assert bound.certified
     assert 0 < largest_share(model, data.x.double(), data.edge_index, bound, tries=30) <= 1 + 1e-9

@@ -78,7 +78,7 @@ def test_certified_says_which_forms_are_proved() -> None:
 
 
 def test_parameters_by_role() -> None:
-    model = CSGNN(4, 2, num_layers=2, weight=True)
+    model = CSGNN(4, 2, num_layers=2, learn_weight=True)
     groups = model.parameter_groups()
     assert {role: len(parameters) for role, parameters in groups.items()} == {"encoder": 4, "node": 2, "adjacency": 1}
     assert sum(len(parameters) for parameters in groups.values()) == len(list(model.parameters()))
@@ -129,7 +129,7 @@ def test_what_the_model_would_not_read_is_refused(options: dict[str, Any], says:
 @pytest.mark.parametrize("sigma", ["mcp", "firm", "scad", "group-mcp", "log-sum"])
 def test_a_flow_without_a_contractive_step_says_so(sigma: str) -> None:
     edges = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
-    model = CSGNN(4, 2, sigma=sigma, threshold=1.0)
+    model = CSGNN(4, 2, activation=sigma, threshold=1.0)
     for ask in (lambda: model(torch.ones(3, 4), edges), lambda: model.lipschitz(torch.ones(3, 4), edges)):
         with pytest.raises(ValueError, match=r"no contractive step on this graph .* raise its mu"):
             ask()

@@ -28,7 +28,7 @@ def data() -> Data:
 
 def test_it_answers_the_mean_of_its_members_probabilities(data: Data) -> None:
     torch.manual_seed(0)
-    members = [MLPClassifier(8, 2, hidden=4), build("gcn", 8, 2, hidden=4)]
+    members = [MLPClassifier(8, 2, hidden_channels=4), build("gcn", 8, 2, hidden_channels=4)]
     model = Ensemble(members).eval()
     expected = sum(member(data.x, data.edge_index).softmax(dim=-1) for member in members) / 2
     torch.testing.assert_close(model(data.x, data.edge_index).exp(), expected)
@@ -47,9 +47,9 @@ def test_a_score_out_of_reach_of_a_probability_leaves_a_gradient() -> None:
 
 
 def test_each_member_is_fitted_as_if_it_were_alone(data: Data) -> None:
-    model = build("ensemble", 8, 2, members=[{"name": "robust", "model": {"hidden": 8}}, {"name": "mlp"}])
+    model = build("ensemble", 8, 2, members=[{"name": "robust", "model": {"hidden_channels": 8}}, {"name": "mlp"}])
     fitted = fit(model, data, seed=3, epochs=5)
-    for k, (name, options) in enumerate([("robust", {"hidden": 8}), ("mlp", {})]):
+    for k, (name, options) in enumerate([("robust", {"hidden_channels": 8}), ("mlp", {})]):
         alone = build(name, 8, 2, **options)
         fit(alone, data, seed=2 * 3 + k, epochs=5)
         assert torch.equal(predict(alone, data), predict(model.members[k], data))
@@ -83,7 +83,7 @@ def test_a_member_that_trains_itself_gets_the_features_as_they_are(data: Data) -
             self.layout = data.x.layout
 
     data.x = (data.x > 2).float()
-    model = Ensemble([Itself(8, 2, hidden=4), MLPClassifier(8, 2, hidden=4)])
+    model = Ensemble([Itself(8, 2, hidden_channels=4), MLPClassifier(8, 2, hidden_channels=4)])
     fit(model, data, epochs=2)
     assert compress(data.x).layout == torch.sparse_csr
     assert model.members[0].layout == torch.strided
@@ -110,7 +110,7 @@ def test_members_are_needed_and_have_one_form() -> None:
         Ensemble([])
     with pytest.raises(ValueError, match="cannot be an ensemble"):
         Ensemble([Ensemble([MLPClassifier(8, 2)])])
-    for member in ("mlp", {"model": {}}, {"name": "mlp", "hidden": 3}):
+    for member in ("mlp", {"model": {}}, {"name": "mlp", "hidden_channels": 3}):
         with pytest.raises(ValueError, match="expected for each member"):
             build("ensemble", 8, 2, members=[member])
     with pytest.raises(ValueError, match="no model is called 'mpl'"):

@@ -15,7 +15,7 @@ X = torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 
 
 def guard(**options: float) -> GNNGuard:
     torch.manual_seed(0)
-    model = GNNGuard(3, 2, hidden=4, **options)  # type: ignore[arg-type]
+    model = GNNGuard(3, 2, hidden_channels=4, **options)  # type: ignore[arg-type]
     return model.double().eval()
 
 

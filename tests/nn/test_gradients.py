@@ -37,7 +37,7 @@ from contractive_gnn.nn import (
 
 NODES, FEATURES, CLASSES = 12, 5, 3
 
-ROBUST = {"name": "robust", "model": {"hidden": 8}}
+ROBUST = {"name": "robust", "model": {"hidden_channels": 8}}
 SETTINGS: dict[str, dict[str, Any]] = {
     "ensemble": {"members": [ROBUST, {"name": "gcn"}]},
     "mixture": {"teacher": ROBUST},

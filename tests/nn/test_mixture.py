@@ -41,12 +41,14 @@ def test_it_mixes_the_probabilities(data: Data) -> None:
 
 
 def test_the_student_learns_from_the_teacher_that_was_fitted_first(data: Data) -> None:
-    model = build("mixture", 12, 3, teacher={"name": "robust", "model": {"hidden": 8}}, student={"hidden": 8})
+    model = build(
+        "mixture", 12, 3, teacher={"name": "robust", "model": {"hidden_channels": 8}}, student={"hidden_channels": 8}
+    )
     fitted = fit(model, data, seed=3, epochs=6, self_training=0.5)
-    teacher = build("robust", 12, 3, hidden=8)
+    teacher = build("robust", 12, 3, hidden_channels=8)
     alone = fit(teacher, data, seed=6, epochs=6, self_training=0.5)
     assert torch.equal(predict(teacher, data), predict(model.teacher, data))
-    student = MLPClassifier(12, 3, hidden=8)
+    student = MLPClassifier(12, 3, hidden_channels=8)
     fit(student, data, seed=7, epochs=6, teacher=teacher)
     assert torch.equal(predict(student, data), predict(model.student, data))
     assert fitted.epochs == alone.epochs + 6
@@ -76,7 +78,7 @@ def test_mistakes_are_told() -> None:
 
 def echo(dtype: torch.dtype) -> MLPClassifier:
     """A student of two classes that answers with its features, which must not be above 0."""
-    student = MLPClassifier(2, 2, hidden=2).to(dtype)
+    student = MLPClassifier(2, 2, hidden_channels=2).to(dtype)
     with torch.no_grad():
         for layer in (student.encoder, student.decoder):
             layer.weight.copy_(-torch.eye(2))

@@ -37,7 +37,7 @@ def data() -> Data:
 def model(request: pytest.FixtureRequest, data: Data) -> torch.nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return nn.build(request.param, data.num_features, 3, hidden=8).eval()
+        return nn.build(request.param, data.num_features, 3, hidden_channels=8).eval()
 
 
 def test_shape_and_finite(model: torch.nn.Module, data: Data) -> None:

@@ -307,7 +307,7 @@ def test_the_adjacency_flow_is_checked_against_its_table(form: str) -> None:
 
 
 def test_a_whole_model_is_walked_and_the_culprit_named() -> None:
-    model = CSGNN(5, 3, hidden=8, num_layers=2)
+    model = CSGNN(5, 3, hidden_channels=8, num_layers=2)
     spectral(model.decoder)
     spectral(model.encoder, bound=3.0)
     found = check(model)

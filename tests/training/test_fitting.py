@@ -13,7 +13,7 @@ def test_a_seed_gives_the_same_model_and_leaves_the_global_state(data: Data) -> 
     for noise in (1, 2):
         torch.manual_seed(noise)
         before = torch.get_rng_state()
-        model = nn.build("csgnn", data.num_features, 3, hidden=8)
+        model = nn.build("csgnn", data.num_features, 3, hidden_channels=8)
         torch.set_rng_state(before)
         result = training.fit(model, data, seed=5, epochs=15)
         assert torch.equal(torch.get_rng_state(), before)
@@ -66,10 +66,10 @@ def test_whoever_knows_more_of_the_validation_nodes_teaches(data: Data) -> None:
 @pytest.mark.parametrize(("homophily", "mode"), [(0.1, "nodes"), (0.9, "edges")])
 def test_the_mode_that_knows_more_of_the_validation_nodes_is_kept(homophily: float, mode: str) -> None:
     data = datasets.contextual_sbm(400, homophily=homophily, seed=0)
-    model = nn.build("robust", data.num_features, 4, num_steps=4)
+    model = nn.build("robust", data.num_features, 4, num_layers=4)
     fitted = training.fit(model, data, epochs=40, self_training=0.8)
     assert (model.mode, fitted.epochs) == (mode, 3 * 40)
-    again = nn.build("robust", data.num_features, 4, num_steps=4)
+    again = nn.build("robust", data.num_features, 4, num_layers=4)
     again.load_state_dict(model.state_dict())
     assert torch.equal(training.predict(again, data), training.predict(model, data))
     perceptron = nn.build("mlp", data.num_features, 4)
@@ -80,7 +80,7 @@ def test_the_mode_that_knows_more_of_the_validation_nodes_is_kept(homophily: flo
 
 def test_a_calibrated_model_is_told_what_its_first_fit_knows() -> None:
     data = datasets.contextual_sbm(300, homophily=0.85, seed=0)
-    model = nn.build("robust", data.num_features, 4, num_steps=4, calibrated=True)
+    model = nn.build("robust", data.num_features, 4, num_layers=4, calibrated=True)
     told: list[tuple[torch.Tensor | None, torch.Tensor]] = []
     calibrate = model.calibrate
 
@@ -101,7 +101,7 @@ def test_a_calibrated_model_is_told_what_its_first_fit_knows() -> None:
     predicted, curve = training.predict(model, data), model.similarity.calibration
     assert curve is not None
     assert curve.slope > 0
-    again = nn.build("robust", data.num_features, 4, num_steps=4, calibrated=True)
+    again = nn.build("robust", data.num_features, 4, num_layers=4, calibrated=True)
     again.load_state_dict(model.state_dict())
     assert torch.equal(training.predict(again, data), predicted)
     # a second training starts from the cosines, whatever the first one left

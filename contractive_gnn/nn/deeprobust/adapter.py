@@ -101,10 +101,12 @@ class DeepRobustModel(nn.Module, TrainsItself):
         )
 
 
-def check_numbers(in_channels: int, out_channels: int, hidden: int, dropout: float, lr: float, **reals: float) -> None:
+def check_numbers(
+    in_channels: int, out_channels: int, hidden_channels: int, dropout: float, lr: float, **reals: float
+) -> None:
     """Whether these can be what a model's constructor calls them; ``reals`` are not negative."""
     check_whole("in_channels", in_channels, least=1)  # DeepRobust infers none
-    check_widths(in_channels, out_channels=out_channels, hidden=hidden)
+    check_widths(in_channels, out_channels=out_channels, hidden_channels=hidden_channels)
     check_real("dropout", dropout, least=0, most=1)
     check_real("lr", lr, above=0)
     for name, value in reals.items():

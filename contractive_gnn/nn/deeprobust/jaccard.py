@@ -12,11 +12,13 @@ from torch_geometric.data import Data
 
 from contractive_gnn.checks import check_real
 from contractive_gnn.deeprobust import Arrays
+from contractive_gnn.deprecated import renamed
 from contractive_gnn.nn.deeprobust.adapter import EdgeWeightGradient
 from contractive_gnn.nn.deeprobust.adjacency import normalised_adjacency
 from contractive_gnn.nn.deeprobust.preprocessed import PreprocessedGCN
 
 
+@renamed(hidden="hidden_channels")
 class GCNJaccard(PreprocessedGCN):
     """GCN without the edges whose ends have a similarity below ``threshold``.
 
@@ -29,7 +31,7 @@ class GCNJaccard(PreprocessedGCN):
         out_channels: number of classes.
         threshold: least similarity of an edge's ends.
         similarity: "jaccard", of the non-zero entries, or "cosine".
-        hidden: width.
+        hidden_channels: width.
         dropout: probability.
         lr: of Adam.
         weight_decay: of Adam.
@@ -46,7 +48,7 @@ class GCNJaccard(PreprocessedGCN):
         *,
         threshold: float = 0.01,
         similarity: str = "jaccard",
-        hidden: int = 16,
+        hidden_channels: int = 16,
         dropout: float = 0.5,
         lr: float = 0.01,
         weight_decay: float = 5e-4,
@@ -58,7 +60,7 @@ class GCNJaccard(PreprocessedGCN):
         super().__init__(
             in_channels,
             out_channels,
-            hidden=hidden,
+            hidden_channels=hidden_channels,
             dropout=dropout,
             lr=lr,
             weight_decay=weight_decay,

@@ -8,10 +8,12 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from contractive_gnn.deeprobust import Arrays, import_deeprobust
+from contractive_gnn.deprecated import renamed
 from contractive_gnn.nn.deeprobust.adapter import DeepRobustModel, EdgeWeightGradient, check_numbers
 from contractive_gnn.nn.deeprobust.adjacency import dense
 
 
+@renamed(hidden="hidden_channels")
 class MedianGCN(DeepRobustModel):
     """GCN that takes the median of the neighbours (and the node itself), channel by channel, instead of a mean.
 
@@ -22,7 +24,7 @@ class MedianGCN(DeepRobustModel):
     Args:
         in_channels: number of features.
         out_channels: number of classes.
-        hidden: width.
+        hidden_channels: width.
         dropout: probability.
         lr: of Adam.
         weight_decay: of Adam.
@@ -37,17 +39,17 @@ class MedianGCN(DeepRobustModel):
         in_channels: int,
         out_channels: int,
         *,
-        hidden: int = 16,
+        hidden_channels: int = 16,
         dropout: float = 0.5,
         lr: float = 0.01,
         weight_decay: float = 5e-4,
         epochs: int = 200,
     ) -> None:
         super().__init__(epochs=epochs)
-        check_numbers(in_channels, out_channels, hidden, dropout, lr, weight_decay=weight_decay)
+        check_numbers(in_channels, out_channels, hidden_channels, dropout, lr, weight_decay=weight_decay)
         self.inner = import_deeprobust("graph.defense").MedianGCN(
             nfeat=in_channels,
-            nhid=hidden,
+            nhid=hidden_channels,
             nclass=out_channels,
             dropout=dropout,
             lr=lr,

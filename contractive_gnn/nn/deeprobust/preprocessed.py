@@ -22,17 +22,17 @@ class PreprocessedGCN(DeepRobustModel):
         in_channels: int,
         out_channels: int,
         *,
-        hidden: int,
+        hidden_channels: int,
         dropout: float,
         lr: float,
         weight_decay: float,
         epochs: int,
     ) -> None:
         super().__init__(epochs=epochs)
-        check_numbers(in_channels, out_channels, hidden, dropout, lr, weight_decay=weight_decay)
+        check_numbers(in_channels, out_channels, hidden_channels, dropout, lr, weight_decay=weight_decay)
         self.inner = getattr(import_deeprobust("graph.defense"), self.deeprobust_class)(
             nfeat=in_channels,
-            nhid=hidden,
+            nhid=hidden_channels,
             nclass=out_channels,
             dropout=dropout,
             lr=lr,

@@ -11,6 +11,7 @@ from torch_geometric.data import Data
 
 from contractive_gnn.checks import check_flag, check_whole
 from contractive_gnn.deeprobust import Arrays, import_deeprobust
+from contractive_gnn.deprecated import renamed
 from contractive_gnn.nn.deeprobust.adapter import DeepRobustModel, EdgeWeightGradient, check_numbers
 from contractive_gnn.nn.deeprobust.adjacency import dense
 
@@ -19,6 +20,7 @@ class TransductiveModelError(RuntimeError):
     """A model that learned one graph was asked to predict on another."""
 
 
+@renamed(hidden="hidden_channels")
 class ProGNN(DeepRobustModel):
     """GCN trained together with the graph it sees: sparse, of low rank, smooth in the features, near the given one.
 
@@ -30,7 +32,7 @@ class ProGNN(DeepRobustModel):
     Args:
         in_channels: number of features.
         out_channels: number of classes.
-        hidden: width.
+        hidden_channels: width.
         dropout: probability.
         lr: of Adam.
         weight_decay: of Adam.
@@ -54,7 +56,7 @@ class ProGNN(DeepRobustModel):
         in_channels: int,
         out_channels: int,
         *,
-        hidden: int = 16,
+        hidden_channels: int = 16,
         dropout: float = 0.5,
         lr: float = 1e-3,
         weight_decay: float = 5e-4,
@@ -71,12 +73,12 @@ class ProGNN(DeepRobustModel):
     ) -> None:
         super().__init__(epochs=epochs)
         reals = {"alpha": alpha, "beta": beta, "gamma": gamma, "lambda_": lambda_, "phi": phi, "lr_adj": lr_adj}
-        check_numbers(in_channels, out_channels, hidden, dropout, lr, weight_decay=weight_decay, **reals)
+        check_numbers(in_channels, out_channels, hidden_channels, dropout, lr, weight_decay=weight_decay, **reals)
         check_whole("inner_steps", inner_steps, least=0)
         check_whole("outer_steps", outer_steps, least=0)
         check_flag("symmetric", symmetric)
         self.inner = import_deeprobust("graph.defense").GCN(
-            nfeat=in_channels, nhid=hidden, nclass=out_channels, dropout=dropout, device="cpu"
+            nfeat=in_channels, nhid=hidden_channels, nclass=out_channels, dropout=dropout, device="cpu"
         )
         self.settings = argparse.Namespace(
             lr=lr,

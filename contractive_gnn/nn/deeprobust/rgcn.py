@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from contractive_gnn.deeprobust import Arrays, import_deeprobust, replaced
+from contractive_gnn.deprecated import renamed
 from contractive_gnn.nn.deeprobust.adapter import DeepRobustModel, EdgeWeightGradient, check_numbers
 from contractive_gnn.nn.deeprobust.adjacency import dense, normalised_adjacency, once_differentiable
 
 
+@renamed(hidden="hidden_channels")
 class RGCN(DeepRobustModel):
     """Robust GCN: hidden Gaussians, with neighbours of large variance attended to less.
 
@@ -24,7 +26,7 @@ class RGCN(DeepRobustModel):
     Args:
         in_channels: number of features.
         out_channels: number of classes.
-        hidden: width.
+        hidden_channels: width.
         gamma: how much variance counts in the attention.
         beta1: weight of the Kullback–Leibler term.
         beta2: weight of the first layer's squared norm.
@@ -41,7 +43,7 @@ class RGCN(DeepRobustModel):
         in_channels: int,
         out_channels: int,
         *,
-        hidden: int = 32,
+        hidden_channels: int = 32,
         gamma: float = 1.0,
         beta1: float = 5e-4,
         beta2: float = 5e-4,
@@ -50,11 +52,11 @@ class RGCN(DeepRobustModel):
         epochs: int = 200,
     ) -> None:
         super().__init__(epochs=epochs)
-        check_numbers(in_channels, out_channels, hidden, dropout, lr, gamma=gamma, beta1=beta1, beta2=beta2)
+        check_numbers(in_channels, out_channels, hidden_channels, dropout, lr, gamma=gamma, beta1=beta1, beta2=beta2)
         self.inner = import_deeprobust("graph.defense").RGCN(
             nnodes=1,
             nfeat=in_channels,
-            nhid=hidden,
+            nhid=hidden_channels,
             nclass=out_channels,
             gamma=gamma,
             beta1=beta1,

@@ -10,11 +10,13 @@ from torch_geometric.data import Data
 
 from contractive_gnn.checks import check_real
 from contractive_gnn.deeprobust import Arrays, import_deeprobust
+from contractive_gnn.deprecated import renamed
 from contractive_gnn.nn.deeprobust.adapter import DeepRobustModel, EdgeWeightGradient, check_numbers
 from contractive_gnn.nn.deeprobust.adjacency import dense, normalised_adjacency, once_differentiable
 from contractive_gnn.nn.deeprobust.similarities import cosine_similarities, extreme_pairs, nearest_neighbours
 
 
+@renamed(hidden="hidden_channels")
 class SimPGCN(DeepRobustModel):
     """GCN that mixes the graph with the graph of the 20 most similar nodes, and learns to tell similar nodes.
 
@@ -27,7 +29,7 @@ class SimPGCN(DeepRobustModel):
     Args:
         in_channels: number of features.
         out_channels: number of classes.
-        hidden: width.
+        hidden_channels: width.
         lambda_: weight of the self-supervised loss.
         gamma: weight of the learned self-loops.
         bias_init: first value of the bias of the mixing score.
@@ -54,7 +56,7 @@ class SimPGCN(DeepRobustModel):
         in_channels: int,
         out_channels: int,
         *,
-        hidden: int = 128,
+        hidden_channels: int = 128,
         lambda_: float = 0.1,
         gamma: float = 0.01,
         bias_init: float = 0.0,
@@ -65,12 +67,12 @@ class SimPGCN(DeepRobustModel):
     ) -> None:
         super().__init__(epochs=epochs)
         reals = {"lambda_": lambda_, "gamma": gamma, "weight_decay": weight_decay}
-        check_numbers(in_channels, out_channels, hidden, dropout, lr, **reals)
+        check_numbers(in_channels, out_channels, hidden_channels, dropout, lr, **reals)
         check_real("bias_init", bias_init)
         self.inner = import_deeprobust("graph.defense").SimPGCN(
             nnodes=1,
             nfeat=in_channels,
-            nhid=hidden,
+            nhid=hidden_channels,
             nclass=out_channels,
             lambda_=lambda_,
             gamma=gamma,

@@ -12,10 +12,12 @@ from torch_geometric.data import Data
 
 from contractive_gnn.checks import check_whole
 from contractive_gnn.deeprobust import Arrays, import_deeprobust, replaced
+from contractive_gnn.deprecated import renamed
 from contractive_gnn.nn.deeprobust.adapter import EdgeWeightGradient
 from contractive_gnn.nn.deeprobust.preprocessed import PreprocessedGCN
 
 
+@renamed(hidden="hidden_channels")
 class GCNSVD(PreprocessedGCN):
     """GCN on the best approximation of the adjacency by a matrix of rank k.
 
@@ -28,7 +30,7 @@ class GCNSVD(PreprocessedGCN):
         in_channels: number of features.
         out_channels: number of classes.
         rank: k.
-        hidden: width.
+        hidden_channels: width.
         dropout: probability.
         lr: of Adam.
         weight_decay: of Adam.
@@ -45,7 +47,7 @@ class GCNSVD(PreprocessedGCN):
         out_channels: int,
         *,
         rank: int = 50,
-        hidden: int = 16,
+        hidden_channels: int = 16,
         dropout: float = 0.5,
         lr: float = 0.01,
         weight_decay: float = 5e-4,
@@ -55,7 +57,7 @@ class GCNSVD(PreprocessedGCN):
         super().__init__(
             in_channels,
             out_channels,
-            hidden=hidden,
+            hidden_channels=hidden_channels,
             dropout=dropout,
             lr=lr,
             weight_decay=weight_decay,

@@ -12,6 +12,7 @@ from torch_geometric.data import Data
 
 from contractive_gnn import inputs
 from contractive_gnn.checks import check_flag, check_real
+from contractive_gnn.deprecated import renamed
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn.arguments import check_features, edge_list, widened
 from contractive_gnn.nn.batch import graph_by_graph
@@ -25,6 +26,7 @@ from contractive_gnn.nn.sparse import normalize_rows
 from contractive_gnn.trainable import Calibrated, HasCommunities, HasModes
 
 
+@renamed(hidden="hidden_channels")
 class SimilarityFlowGNN(FlowGNN, HasModes, Calibrated, HasCommunities):
     r"""A flow of node features on the graph weighted by :class:`Similarity`, in units that do not depend on the data.
 
@@ -52,7 +54,7 @@ class SimilarityFlowGNN(FlowGNN, HasModes, Calibrated, HasCommunities):
         similarity: what makes A(0); None keeps the given weights.
         calibrated: whether self-training calibrates A(0): its first fit takes the cosines, and tells for the second
             one how probable it is that an edge of such a cosine joins two nodes of one class.
-        hidden: width of the hidden layer.
+        hidden_channels: width of the hidden layer.
         dropout: probability of dropping a feature, and a hidden unit.
         row_norm: s > 0, the length of every node's feature vector.
 
@@ -71,7 +73,7 @@ class SimilarityFlowGNN(FlowGNN, HasModes, Calibrated, HasCommunities):
         *,
         similarity: Similarity | None,
         calibrated: bool = False,
-        hidden: int = 64,
+        hidden_channels: int = 64,
         dropout: float = 0.6,
         row_norm: float = 4.0,
     ) -> None:
@@ -79,7 +81,7 @@ class SimilarityFlowGNN(FlowGNN, HasModes, Calibrated, HasCommunities):
         check_flag("calibrated", calibrated)
         if calibrated and similarity is None:
             raise ValueError("calibrated=True needs a similarity to calibrate; give one or leave it out")
-        super().__init__(in_channels, out_channels, conv, hidden=hidden, dropout=dropout)
+        super().__init__(in_channels, out_channels, conv, hidden_channels=hidden_channels, dropout=dropout)
         self.similarity = similarity
         self.calibrated = calibrated
         self.row_norm = float(row_norm)

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from contractive_gnn.activations import Activation, GroupFirm, activation
+from contractive_gnn import activations
+from contractive_gnn.activations import Activation, GroupFirm
 from contractive_gnn.checks import check_flag, check_real, check_whole
+from contractive_gnn.deprecated import renamed
 from contractive_gnn.dynamics import GraphGradientFlow
 from contractive_gnn.nn.flow import FlowConv
 from contractive_gnn.nn.similarity.flow import SimilarityFlowGNN
 from contractive_gnn.nn.similarity.weights import Similarity
 
 
+@renamed(hidden="hidden_channels", num_steps="num_layers", sigma="activation")
 def robust(
     in_channels: int,
     out_channels: int,
     *,
-    hidden: int = 64,
-    num_steps: int = 10,
+    hidden_channels: int = 64,
+    num_layers: int = 10,
     mu: float = 0.1,
     threshold: float = 4.0,
     epsilon: float = 0.1,
@@ -26,19 +29,20 @@ def robust(
     row_norm: float = 4.0,
     calibrated: bool = False,
     similarity: bool = True,
-    sigma: str = "group-mcp",
+    activation: str = "group-mcp",
     **similarities: Any,
 ) -> SimilarityFlowGNN:
     """The redescending :class:`SimilarityFlowGNN`, by default ``φ(s) = (1 − s)₊``: beyond λ an edge has no pull at all.
 
     Its steps contract only where ``μ > 2ρ``, ρ the steepest descent of φ(s)s, which these values do not reach: nothing
-    is certified. ``similarity=False`` keeps the given weights; ``sigma="identity"`` keeps A(0) through the flow.
+    is certified. ``similarity=False`` keeps the given weights; ``activation="identity"`` keeps A(0) through the
+    flow.
 
     Args:
         in_channels: number of features, -1 to infer it.
         out_channels: number of classes.
-        hidden: width of the hidden layer.
-        num_steps: number of Euler steps.
+        hidden_channels: width of the hidden layer.
+        num_layers: number of Euler steps.
         mu: μ.
         threshold: λ.
         epsilon: ε, added to the degrees.
@@ -46,27 +50,34 @@ def robust(
         row_norm: see :class:`SimilarityFlowGNN`.
         calibrated: see :class:`SimilarityFlowGNN`.
         similarity: whether to weigh the edges by :class:`Similarity`.
-        sigma: a group activation by name.
+        activation: a group activation by name.
         **similarities: hyperparameters of :class:`Similarity`.
     """
     return SimilarityFlowGNN(
         in_channels,
         out_channels,
-        _conv(hidden, activation(sigma, threshold=threshold), num_steps=num_steps, mu=mu, epsilon=epsilon),
+        _conv(
+            hidden_channels,
+            activations.activation(activation, threshold=threshold),
+            num_steps=num_layers,
+            mu=mu,
+            epsilon=epsilon,
+        ),
         similarity=_similarity(similarity, similarities),
         calibrated=calibrated,
-        hidden=hidden,
+        hidden_channels=hidden_channels,
         dropout=dropout,
         row_norm=row_norm,
     )
 
 
+@renamed(hidden="hidden_channels", num_steps="num_layers")
 def robust_provable(
     in_channels: int,
     out_channels: int,
     *,
-    hidden: int = 64,
-    num_steps: int = 10,
+    hidden_channels: int = 64,
+    num_layers: int = 10,
     mu: float = 0.1,
     threshold: float = 1.2,
     epsilon: float = 0.1,
@@ -85,8 +96,8 @@ def robust_provable(
     Args:
         in_channels: number of features, -1 to infer it.
         out_channels: number of classes.
-        hidden: width of the hidden layer.
-        num_steps: number of Euler steps.
+        hidden_channels: width of the hidden layer.
+        num_layers: number of Euler steps.
         mu: μ > 0.
         threshold: λ.
         epsilon: ε, added to the degrees.
@@ -101,10 +112,10 @@ def robust_provable(
     return SimilarityFlowGNN(
         in_channels,
         out_channels,
-        _conv(hidden, sigma, num_steps=num_steps, mu=mu, epsilon=epsilon, constrained=True),
+        _conv(hidden_channels, sigma, num_steps=num_layers, mu=mu, epsilon=epsilon, constrained=True),
         similarity=_similarity(similarity, similarities),
         calibrated=calibrated,
-        hidden=hidden,
+        hidden_channels=hidden_channels,
         dropout=dropout,
         row_norm=row_norm,
     )
@@ -120,10 +131,12 @@ def _similarity(wanted: bool, options: Mapping[str, Any]) -> Similarity | None:
 
 
 def _conv(
-    hidden: int, sigma: Activation, *, num_steps: int, mu: float, epsilon: float, constrained: bool = False
+    hidden_channels: int, sigma: Activation, *, num_steps: int, mu: float, epsilon: float, constrained: bool = False
 ) -> FlowConv:
     """Steps of ``1/(1 + μ)``: ``x ← (x − D⁻¹ Σ a σ + μ x⁰)/(1 + μ)``."""
-    check_whole("hidden", hidden, least=1)
+    check_whole("hidden_channels", hidden_channels, least=1)
     check_real("mu", mu, least=0)
-    field = GraphGradientFlow(hidden, sigma=sigma, normalization="degree", mu=mu, weight=False, epsilon=epsilon)
+    field = GraphGradientFlow(
+        hidden_channels, sigma=sigma, normalization="degree", mu=mu, weight=False, epsilon=epsilon
+    )
     return FlowConv(field, num_steps=num_steps, step=1.0 / (1.0 + mu), constrained=constrained)

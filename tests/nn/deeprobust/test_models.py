@@ -27,11 +27,11 @@ from contractive_gnn.training import evaluate, fit
 
 N, COLUMNS, CLASSES = 60, 30, 3
 SMALL: dict[str, dict[str, Any]] = {
-    "rgcn": {"hidden": 8},
+    "rgcn": {"hidden_channels": 8},
     "gcn-jaccard": {"threshold": 0.08},
     "gcn-svd": {"rank": 8},
     "median-gcn": {},
-    "simp-gcn": {"hidden": 8},
+    "simp-gcn": {"hidden_channels": 8},
     "pro-gnn": {"epochs": 3, "lr": 0.05},
 }
 INDUCTIVE = [name for name in SMALL if name != "pro-gnn"]

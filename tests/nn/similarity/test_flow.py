@@ -27,7 +27,10 @@ def data() -> Data:
 
 @pytest.mark.parametrize("sparse", [False, True])
 def test_the_normalised_features_are_kept_while_they_are_the_same(data: Data, sparse: bool) -> None:
-    model, x = robust(12, 3, hidden=8).double().eval(), compress(data.x, max_density=1.0) if sparse else data.x.clone()
+    model, x = (
+        robust(12, 3, hidden_channels=8).double().eval(),
+        compress(data.x, max_density=1.0) if sparse else data.x.clone(),
+    )
     before = model._features(x)
     assert model._features(x) is before
     if not sparse:
@@ -44,7 +47,7 @@ def test_a_constant_factor_changes_nothing(data: Data, name: str) -> None:
     for factor in (1.0, 1e-3, 250.0):
         graph = copy.copy(data)
         graph.x = factor * data.x.float()
-        model = nn.build(name, 12, 3, hidden=8)
+        model = nn.build(name, 12, 3, hidden_channels=8)
         fit(model, graph, epochs=8, self_training=0.5)
         outputs.append(model(compress(graph.x), graph.edge_index).detach())
     for output in outputs[1:]:
@@ -53,7 +56,7 @@ def test_a_constant_factor_changes_nothing(data: Data, name: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_nodes_may_be_renumbered(data: Data, name: str) -> None:
-    model = nn.build(name, 12, 3, hidden=8).double().eval()
+    model = nn.build(name, 12, 3, hidden_channels=8).double().eval()
     order = torch.randperm(data.num_nodes, generator=torch.Generator().manual_seed(3))
     place = order.argsort()
     torch.testing.assert_close(
@@ -63,7 +66,7 @@ def test_nodes_may_be_renumbered(data: Data, name: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_structure_teaches_where_there_are_no_features(data: Data, name: str) -> None:
-    model = nn.build(name, 12, 3, hidden=8)
+    model = nn.build(name, 12, 3, hidden_channels=8)
     assert model.communities(data) is None  # type: ignore[operator]
     bare = copy.copy(data)
     bare.x = torch.eye(data.num_nodes)
@@ -73,7 +76,7 @@ def test_the_structure_teaches_where_there_are_no_features(data: Data, name: str
 
 def test_polblogs_withstands_the_published_metattack(real_data: None) -> None:
     data = datasets.load_attacked("polblogs", "metattack", 0.25)
-    model = nn.build("robust", data.num_features, 2, num_steps=10)
+    model = nn.build("robust", data.num_features, 2, num_layers=10)
     fit(model, data, epochs=20, self_training=0.8)
     assert evaluate(model, data, data.test_mask) > 92  # 59 to 67 without the communities
 
@@ -97,7 +100,7 @@ def stretch(model: nn.SimilarityFlowGNN, data: Data, *, scale: float) -> float:
 
 
 def test_the_provable_steps_contract_and_steeper_ones_do_not(data: Data) -> None:
-    model = nn.build("robust-provable", 12, 3, hidden=8, threshold=0.8).double()
+    model = nn.build("robust-provable", 12, 3, hidden_channels=8, threshold=0.8).double()
     graph = model.adjacency(data.x, data.edge_index)  # type: ignore[operator]
     dynamics = model.conv.dynamics
     assert dynamics.certified
@@ -108,7 +111,7 @@ def test_the_provable_steps_contract_and_steeper_ones_do_not(data: Data) -> None
 
 
 def test_the_way_to_the_first_adjacency_is_not_certified(data: Data) -> None:
-    bound = nn.build("robust-provable", 12, 3, hidden=8).double().lipschitz(data.x, data.edge_index)  # type: ignore[operator]
+    bound = nn.build("robust-provable", 12, 3, hidden_channels=8).double().lipschitz(data.x, data.edge_index)  # type: ignore[operator]
     assert not bound.certified
     assert "A(0)" in bound.reason
     assert np.isfinite(bound.structure_here)
@@ -136,7 +139,7 @@ def test_of_nodes_alone_only_the_features_matter(data: Data) -> None:
 def test_no_gradient_is_masked(data: Data) -> None:
     graph = copy.copy(data)
     graph.x = data.x.float()
-    model = nn.build("robust", 12, 3, hidden=8)
+    model = nn.build("robust", 12, 3, hidden_channels=8)
     fit(model, graph, epochs=30)
     result = attacks.get("whitebox-pgd", epochs=20).run(graph, attacks.Budget(flips=10), victim=model.eval())
     assert not result.provenance.get("warnings")

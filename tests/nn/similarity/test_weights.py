@@ -168,7 +168,7 @@ def test_gradients_are_those_of_finite_differences(data: Data, source: str, cali
 
 
 def test_an_attacker_sees_absent_edges_and_features(data: Data) -> None:
-    model = robust(12, 3, hidden=8).double().eval()
+    model = robust(12, 3, hidden_channels=8).double().eval()
     pairs = torch.tensor([[0, 1, 2], [30, 41, 55]])
     edge_index = torch.cat([data.edge_index, pairs, pairs.flip(0)], dim=1)
     weight = torch.cat([torch.ones(data.num_edges), torch.zeros(6)]).double().requires_grad_()
@@ -181,7 +181,7 @@ def test_an_attacker_sees_absent_edges_and_features(data: Data) -> None:
 
 def test_pairs_without_a_gradient_hide_nothing(data: Data) -> None:
     torch.manual_seed(0)
-    model = robust(12, 3, hidden=8).double().eval()
+    model = robust(12, 3, hidden_channels=8).double().eval()
     every = torch.combinations(torch.arange(data.num_nodes)).t()
     known = set(map(tuple, data.edge_index.t().tolist()))
     absent = torch.tensor([pair for pair in map(tuple, every.t().tolist()) if pair not in known]).t()
