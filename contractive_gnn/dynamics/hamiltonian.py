@@ -12,6 +12,7 @@ from contractive_gnn.checks import check_whole
 from contractive_gnn.dynamics.base import Dynamics
 from contractive_gnn.dynamics.graph_gradient_flow import GraphGradientFlow
 from contractive_gnn.graph import Graph
+from contractive_gnn.integrators import Invariant
 
 
 class HamiltonianFlow(Dynamics):
@@ -26,6 +27,9 @@ class HamiltonianFlow(Dynamics):
     is affine in k is convex in k): both are declared, as expansion. Graph networks of this kind: GraphCON (Rusch et
     al., ICML 2022) and HANG (Zhao et al., NeurIPS 2023), which bound no constant.
 
+    Euler's scheme keeps nothing of what the flow keeps. By its two :meth:`parts` a symplectic scheme follows it:
+    ``Flow(dynamics.on(graph), scheme="stormer-verlet", step=0.1, constrained=False)``.
+
     Args:
         channels: number of feature channels, even.
         **flow: arguments of :class:`GraphGradientFlow`, whose norm must be ``"l2"``: normalisation ``"sym"`` or
@@ -39,6 +43,7 @@ class HamiltonianFlow(Dynamics):
     """
 
     norm = "l2"
+    conserves = frozenset[Invariant]({"energy", "symplectic", "volume"})
 
     def __init__(self, channels: int, **flow: Any) -> None:
         super().__init__()
@@ -57,6 +62,10 @@ class HamiltonianFlow(Dynamics):
         q, p = x.chunk(2, dim=1)
         pull = self.descent.field(q, graph, anchor=None if anchor is None else anchor.chunk(2, dim=1)[0], t=t)
         return torch.cat([p, pull], dim=1)
+
+    def parts(self) -> tuple[Dynamics, ...]:
+        """``(q̇ = p, ṗ = −∇Φ(q))``, two shears."""
+        return Drift(), Kick(self.descent)
 
     def curvature(self, graph: Graph) -> tuple[Tensor, Tensor]:
         """``(k_0, k_1)``: the eigenvalues of ``∇²Φ`` lie between them."""
@@ -99,3 +108,106 @@ class HamiltonianFlow(Dynamics):
         for node, weight in zip(*np.polynomial.legendre.leggauss(64), strict=True):
             energy = energy - weight / 2 * (self.descent.field((node + 1) / 2 * q, graph) * q).sum()
         return energy
+
+
+class Drift(Dynamics):
+    """``q̇ = p, ṗ = 0``: the positions move with the momenta, which stay. Its flow is ``q + tp``."""
+
+    norm = "l2"
+    conserves = frozenset[Invariant]({"symplectic", "volume"})
+    shear = True
+
+    def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: Tensor | float = 0.0) -> Tensor:
+        """``(p | 0)``."""
+        _, p = x.chunk(2, dim=1)
+        return torch.cat([p, torch.zeros_like(p)], dim=1)
+
+    def rate(self, graph: Graph) -> float:
+        """−½: the symmetric part of ``[[0, 1], [0, 0]]``."""
+        return -0.5
+
+    def max_step(self, graph: Graph) -> float:
+        """0: no step contracts."""
+        return 0.0
+
+    def lipschitz(self, graph: Graph, step: Tensor | float) -> Tensor:
+        """``‖[[1, h], [0, 1]]‖``, for every h."""
+        return sheared(step, graph.edge_weight)
+
+    @property
+    def uniform(self) -> bool:
+        """True: no graph is read."""
+        return True
+
+    @property
+    def anchor_lipschitz(self) -> float:
+        """0."""
+        return 0.0
+
+    def structure_lipschitz(self, graph: Graph, x: Tensor | None = None) -> float:
+        """0."""
+        return 0.0
+
+
+class Kick(Dynamics):
+    """``q̇ = 0, ṗ = −∇Φ(q)``: the momenta are pushed, and the positions stay. Its flow is ``p − t∇Φ(q)``.
+
+    Args:
+        descent: ``−∇Φ``, in ℓ2.
+    """
+
+    norm = "l2"
+    conserves = frozenset[Invariant]({"symplectic", "volume"})
+    shear = True
+
+    def __init__(self, descent: GraphGradientFlow) -> None:
+        super().__init__()
+        self.descent = descent
+
+    def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: Tensor | float = 0.0) -> Tensor:
+        """``(0 | −∇Φ(q))``."""
+        q, _ = x.chunk(2, dim=1)
+        pull = self.descent.field(q, graph, anchor=None if anchor is None else anchor.chunk(2, dim=1)[0], t=t)
+        return torch.cat([torch.zeros_like(q), pull], dim=1)
+
+    def curvature(self, graph: Graph) -> Tensor:
+        """A bound of ``‖∇²Φ‖``."""
+        top = self.descent.smoothness(graph) + self.descent.mu
+        return torch.maximum(top, torch.as_tensor(self.descent.rate(graph), dtype=top.dtype, device=top.device).abs())
+
+    def rate(self, graph: Graph) -> Tensor:
+        """``−k/2``: the symmetric part of ``[[0, 0], [−k, 0]]``."""
+        return -self.curvature(graph) / 2
+
+    def max_step(self, graph: Graph) -> float:
+        """0: no step contracts."""
+        return 0.0
+
+    def lipschitz(self, graph: Graph, step: Tensor | float) -> Tensor:
+        """``‖[[1, 0], [−hk, 1]]‖``, for every h."""
+        return sheared(step * self.curvature(graph), graph.edge_weight)
+
+    @property
+    def certified(self) -> bool:
+        """Whether the gradient flow's constants are proved."""
+        return self.descent.certified
+
+    @property
+    def anchor_lipschitz(self) -> float:
+        """``μ``."""
+        return self.descent.mu
+
+    def structure_lipschitz(self, graph: Graph, x: Tensor | None = None) -> float:
+        """That of the gradient flow at the positions."""
+        return self.descent.structure_lipschitz(graph, None if x is None else x.chunk(2, dim=1)[0])
+
+
+def sheared(length: Tensor | float, like: Tensor) -> Tensor:
+    """``‖[[1, s], [0, 1]]‖₂ = s/2 + (1 + s²/4)^½``, a scalar tensor of the dtype and on the device of ``like``.
+
+    Args:
+        length: s ≥ 0.
+        like: floating.
+    """
+    half = torch.as_tensor(length, dtype=like.dtype, device=like.device) / 2
+    return half + torch.hypot(torch.ones_like(half), half)

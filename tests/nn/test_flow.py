@@ -14,7 +14,7 @@ from torch import Tensor
 from contractive_gnn import datasets
 from contractive_gnn.dynamics import Diffusion, GraphGradientFlow, VectorField
 from contractive_gnn.graph import Graph
-from contractive_gnn.integrators import SCHEMES, RungeKutta, solver
+from contractive_gnn.integrators import SCHEMES, Invariant, RungeKutta, solver
 from contractive_gnn.nn import Flow, FlowConv
 from contractive_gnn.norms import number
 
@@ -219,7 +219,7 @@ def test_an_implicit_flow_has_the_constant_of_its_linear_map(scheme: str) -> Non
 class Turn(VectorField):
     """``q̇ = p, ṗ = −q`` for states ``(q, p)``, by its two shears; nothing pulls it anywhere."""
 
-    conserves = frozenset({"norm", "volume", "symplectic", "energy"})
+    conserves = frozenset[Invariant]({"norm", "volume", "symplectic", "energy"})
 
     def __init__(self, *, q: bool = True, p: bool = True) -> None:
         super().__init__()
