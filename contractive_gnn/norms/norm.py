@@ -63,7 +63,7 @@ class Norm(ABC):
         return self.name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plain(Norm):
     """ℓ1, ℓ2 or ℓ∞ of all entries, none of them weighted; under one of the names of the package's table.
 
@@ -77,6 +77,12 @@ class Plain(Norm):
         """Refuse other names."""
         family_of(self.name)
         require_weight(self.name, None)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Plain) and self.kind == other.kind
+
+    def __hash__(self) -> int:
+        return hash(self.kind)
 
     @property
     def kind(self) -> Family:  # type: ignore[override]

@@ -164,6 +164,7 @@ class GraphGradient(Operator):
 
         That 2 holds on every graph. Twice the largest degree is at least Anderson and Morley's bound.
         """
+        self._check_signs()
         weight = self.graph.edge_weight
         if self.normalization != "none" or weight.numel() == 0:
             return weight.new_tensor(2.0)
@@ -185,6 +186,10 @@ class GraphGradient(Operator):
         """Where the edges are listed from the smaller to the larger node, ``[m]``."""
         index = self.graph.edge_index
         return self._keep("once", lambda: (index[0] < index[1]).nonzero().squeeze(1), weights=False)
+
+    def _check_signs(self) -> None:
+        if self.placement == "outside":
+            _ = self.weight  # made of roots, which negative weights do not have
 
     def _edge_weight(self) -> Tensor:
         weight = self.graph.edge_weight[self._once]

@@ -15,6 +15,8 @@ def test_a_plain_norm_is_that_of_its_name(name: str) -> None:
     assert family(norm) == norm.kind == NORMS[name]
     assert str(norm) == name
     assert norm.weights(x) is None
+    assert [norm == other for other in (L1, L2, LInf)] == [kind == NORMS[name] for kind in ("l1", "l2", "linf")]
+    assert hash(norm) == hash({"l1": L1, "l2": L2, "linf": LInf}[NORMS[name]])
 
 
 def test_plain_names_are_checked() -> None:
