@@ -107,7 +107,8 @@ def _margin(scores: Tensor, y: Tensor) -> Tensor:
 
 def _length(delta: Tensor) -> Tensor:
     """``‖δ‖₂`` of each input, to broadcast."""
-    return torch.linalg.vector_norm(delta.flatten(1), dim=1).view(-1, *[1] * (delta.dim() - 1))
+    length: Tensor = torch.linalg.vector_norm(delta.flatten(1), dim=1)
+    return length.view(-1, *[1] * (delta.dim() - 1))
 
 
 def _inside(x: Tensor, delta: Tensor, epsilon: float, low: float, high: float) -> Tensor:

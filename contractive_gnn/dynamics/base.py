@@ -13,9 +13,9 @@ from torch_geometric.nn import MessagePassing
 from torch_geometric.nn.aggr import SumAggregation
 
 from contractive_gnn.activations import Activation
-from contractive_gnn.dynamics.field import Invariant, VectorField
+from contractive_gnn.dynamics.field import VectorField
 from contractive_gnn.graph import Graph
-from contractive_gnn.integrators import integrate
+from contractive_gnn.integrators import Invariant, integrate
 from contractive_gnn.norms import Norm, as_norm, number, vector_norm
 
 

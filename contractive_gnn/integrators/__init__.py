@@ -53,7 +53,7 @@ from contractive_gnn.integrators.factors import contraction_factor, num_substeps
 from contractive_gnn.integrators.fixed_points import fixed_point
 from contractive_gnn.integrators.invariants import Invariant
 from contractive_gnn.integrators.paths import integrate, trajectory
-from contractive_gnn.integrators.projection import MassProjection, Projection, SphereProjection
+from contractive_gnn.integrators.projection import LinearProjection, MassProjection, Projection, SphereProjection
 from contractive_gnn.integrators.runge_kutta import RungeKutta
 from contractive_gnn.integrators.scheme import (
     SCHEMES,
@@ -74,6 +74,7 @@ __all__ = [
     "Field",
     "Invariant",
     "LieTrotter",
+    "LinearProjection",
     "MassProjection",
     "Partitioned",
     "Projection",

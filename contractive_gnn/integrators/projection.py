@@ -9,6 +9,7 @@ A projected step is not proved to be contractive, whatever the field.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -107,6 +108,42 @@ class MassProjection(Projection):
     def project(self, y: Tensor, x: Tensor) -> Tensor:
         """Take the same amount off every entry."""
         return y - (y - x).mean(dim=self.dim, keepdim=True)
+
+
+@dataclass(frozen=True)
+class LinearProjection(Projection):
+    r"""``x⁺ = y − w ⟨w, y − x⟩/‖w‖²`` along the last axis, y being the inner step: the linear invariant ``⟨w, x⟩``.
+
+    Attributes:
+        inner: the scheme of the step, by name.
+        dim: ``(-1,)``.
+        weights: w, one for each entry of the last axis.
+
+    Raises:
+        ValueError: for weights that are all 0 or not finite, or another axis; in a step, for a state of another length.
+
+    Example:
+        ``LinearProjection("heun", weights=(2.0, 1.0, 1.0))`` keeps the atoms where ``2 x_1 + x_2 + x_3`` counts them.
+    """
+
+    name: str = "linear-projection"
+    weights: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse weights that are no direction."""
+        if not any(self.weights) or not all(map(math.isfinite, self.weights)):
+            raise ValueError(f"weights must be finite numbers, not all of them 0, got {self.weights}")
+        if self.dim != (-1,):
+            raise ValueError(f"a linear projection acts along the last axis, dim=(-1,), got {self.dim}")
+
+    def project(self, y: Tensor, x: Tensor) -> Tensor:
+        """Take off what lies along w."""
+        if x.size(-1) != len(self.weights):
+            raise ValueError(
+                f"{len(self.weights)} weights need states of shape [..., {len(self.weights)}], got {list(x.shape)}"
+            )
+        w = x.new_tensor(self.weights)
+        return y - ((y - x) @ w).unsqueeze(-1) * w / (w @ w)
 
 
 register_scheme(SphereProjection())

@@ -17,6 +17,7 @@ from contractive_gnn.integrators import (
     SCHEMES,
     Invariant,
     LieTrotter,
+    LinearProjection,
     RungeKutta,
     Scheme,
     Solve,
@@ -489,6 +490,26 @@ def test_subschemes_and_axes_make_schemes_of_their_own() -> None:
     torch.testing.assert_close(sample[0], sample[2], rtol=1e-13, atol=0)
     torch.testing.assert_close(ends[1].norm(dim=-1), images.norm(dim=-1), rtol=1e-13, atol=0)
     assert not torch.allclose(ends[0].norm(dim=-1), images.norm(dim=-1))
+
+
+def test_a_linear_invariant_is_kept_and_the_step_is_the_nearest_one() -> None:
+    scheme = LinearProjection("rk4", weights=(2.0, 1.0, -1.0))
+    w = double(*scheme.weights)
+    x = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    free = integrate(ABC, x, step=0.2, num_steps=1, scheme="rk4")
+    kept = integrate(ABC, x, step=0.2, num_steps=1, scheme=scheme)
+    assert float(((kept - x) @ w).abs().max()) <= 1e-14
+    assert float(((free - x) @ w).abs().max()) > 1e-3
+    along = torch.linalg.cross((kept - free), w.expand_as(free))
+    assert float(along.abs().max()) <= 1e-14  # moved along w alone
+    same = integrate(SIR, x, step=0.2, num_steps=1, scheme=LinearProjection(weights=(1.0, 1.0, 1.0)))
+    torch.testing.assert_close(same, integrate(SIR, x, step=0.2, num_steps=1, scheme="mass-projection"))
+    with pytest.raises(ValueError, match=r"3 weights need states of shape \[..., 3\], got \[2\]"):
+        integrate(PENDULUM, double(1.0, 0.0), step=0.2, num_steps=1, scheme=scheme)
+    with pytest.raises(ValueError, match="not all of them 0"):
+        LinearProjection()
+    with pytest.raises(ValueError, match="along the last axis"):
+        LinearProjection(dim=(-2,), weights=(1.0,))
 
 
 def test_names_and_orders() -> None:
