@@ -37,7 +37,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     **{name: {"num_layers": 2} for name in ("csgnn", "csgnn-noadj", "ecsgnn", "csgnn-published")},
 }
 NAMES = [name for name in nn.model_names() if name not in DEEPROBUST_MODELS]
-GRAPH = [name for name in NAMES if nn.MODELS.get(name) is not nn.MLPClassifier]
+GRAPH = [name for name in NAMES if nn.MODELS.get(name, None) is not nn.MLPClassifier]
 
 LAYERS: dict[str, Callable[[], torch.nn.Module]] = {
     "flow-diffusion": lambda: nn.FlowConv(Diffusion(), num_steps=2),
