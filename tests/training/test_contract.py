@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from contractive_gnn import certify, training
+from contractive_gnn import certificates, training
 
 
 @pytest.mark.parametrize(
-    "file", [*Path(training.__path__[0]).glob("*.py"), Path(certify.__path__[0], "training.py")], ids=lambda f: f.name
+    "file", [*Path(training.__path__[0]).glob("*.py"), Path(certificates.__path__[0], "training.py")], ids=lambda f: f.name
 )
 def test_no_feature_of_a_model_is_looked_up_by_name(file: Path) -> None:
     called = [node.func for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
