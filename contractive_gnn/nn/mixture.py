@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from contractive_gnn.checks import check_real
+from contractive_gnn.deprecated import renamed
 from contractive_gnn.nn.baselines import MLPClassifier
 from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.nn.evaluation import evaluating
@@ -18,6 +19,7 @@ from contractive_gnn.nn.surrogate import HasGradientSurrogate, gradient_surrogat
 from contractive_gnn.trainable import Taught, reset
 
 
+@renamed(share="weight")
 class MLPMixture(nn.Module, Taught, HasGradientSurrogate):
     r"""The class probabilities of a teacher and of its student, mixed so that edges decide no more than a part w.
 
@@ -41,7 +43,6 @@ class MLPMixture(nn.Module, Taught, HasGradientSurrogate):
         teacher: a module with ``forward(x, edge_index, edge_weight=None)``.
         student: an :class:`MLPClassifier` with the same classes; no subclass, which might read edges.
         weight: w of the teacher, above 0 and below 1.
-        share: deprecated, the former name of ``weight``.
 
     Shapes:
         those of the teacher; output ``[n, out_channels]``, logarithms of the class probabilities.
@@ -53,16 +54,10 @@ class MLPMixture(nn.Module, Taught, HasGradientSurrogate):
 
     student: MLPClassifier
 
-    def __init__(
-        self, teacher: nn.Module, student: MLPClassifier, *, weight: float = 0.4, share: float | None = None
-    ) -> None:
+    def __init__(self, teacher: nn.Module, student: MLPClassifier, *, weight: float = 0.4) -> None:
         super().__init__()
         if plain_type(student) is not MLPClassifier:
             raise TypeError(f"the student must not read edges: expected an MLP, got {type(student).__name__}")
-        if share is not None:
-            _renamed("share", "weight")
-            check_real("share", share, above=0, below=1)
-            weight = share
         check_real("weight", weight, above=0, below=1)
         self.teacher, self.student, self.weight = teacher, student, weight
 
@@ -122,12 +117,16 @@ class MLPMixture(nn.Module, Taught, HasGradientSurrogate):
     @property
     def share(self) -> float:
         """Deprecated: :attr:`weight`."""
-        _renamed("share", "weight")
+        warnings.warn("share is called weight now; write model.weight", DeprecationWarning, stacklevel=2)
         return self.weight
 
     def immune(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """Deprecated: :meth:`certified_any_edges`."""
-        _renamed("immune", "certified_any_edges")
+        warnings.warn(
+            "immune is now certified_any_edges; write model.certified_any_edges",
+            DeprecationWarning,
+            stacklevel=2,
+        )
         return self.certified_any_edges(x, edge_index)
 
     def _unproved(self) -> str:
@@ -150,7 +149,3 @@ class MLPMixture(nn.Module, Taught, HasGradientSurrogate):
         if teacher is self.teacher:
             return self
         return MLPMixture(teacher, self.student, weight=self.weight).train(self.training)
-
-
-def _renamed(old: str, new: str) -> None:
-    warnings.warn(f"{old} of MLPMixture is called {new} now; write {new}", DeprecationWarning, stacklevel=3)

@@ -40,6 +40,7 @@ def ensemble(in_channels: int, out_channels: int, *, members: Sequence[Mapping[s
     return Ensemble(_named("each member", member, in_channels, out_channels) for member in members)
 
 
+@renamed(share="weight")
 def mixture(
     in_channels: int,
     out_channels: int,
@@ -47,7 +48,6 @@ def mixture(
     teacher: Mapping[str, Any],
     student: Mapping[str, Any] | None = None,
     weight: float = 0.4,
-    share: float | None = None,
 ) -> MLPMixture:
     """A :class:`MLPMixture` around a model by name.
 
@@ -57,7 +57,6 @@ def mixture(
         teacher: its name and hyperparameters, ``{"name": MODEL, "model": {…}}``.
         student: hyperparameters of the :class:`MLPClassifier`; by default those of ``robust-distilled``.
         weight: see :class:`MLPMixture`.
-        share: deprecated, the former name of ``weight``.
 
     Raises:
         ValueError: for a teacher of another form or an unknown name, or a weight outside of (0, 1).
@@ -66,7 +65,7 @@ def mixture(
     settings = {"dropout": 0.25, "row_norm": 4.0} if student is None else student
     pupil = MLPClassifier(in_channels, out_channels, **settings)
     read = _named("the teacher", teacher, in_channels, out_channels)
-    return MLPMixture(read, pupil, weight=weight, share=share)
+    return MLPMixture(read, pupil, weight=weight)
 
 
 def _named(what: str, model: Mapping[str, Any], in_channels: int, out_channels: int) -> nn.Module:

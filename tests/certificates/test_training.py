@@ -8,7 +8,7 @@ from contractive_gnn import nn, training
 from contractive_gnn.certificates import FeatureBudget, FlipBudget, Neighbourhoods, certify
 from contractive_gnn.certificates.certificate import score_bounds, worst_margins
 from contractive_gnn.certificates.parts import Parts, take_apart
-from contractive_gnn.certificates.training import CertifiedFit, fit_certified
+from contractive_gnn.certificates.training import CertifiedFit, CertifiedFitOptions, fit_certified
 from contractive_gnn.nn import FlowGNN, linf_diffusion
 from contractive_gnn.training import evaluate
 
@@ -157,3 +157,37 @@ def test_what_cannot_be_trained_for_is_named(data: Data) -> None:
     half.x = data.x.bfloat16()
     with pytest.raises(ValueError, match="in which the bound is not trained for"):
         fit_certified(linf_diffusion(8, 3).bfloat16(), half, flips=budget(data), epochs=1)
+
+
+def test_without_the_worst_case_its_epochs_are_those_of_fit(data: Data) -> None:
+    """One loop: the same draws, steps and validation accuracies."""
+    seen: list[list[float]] = [[], []]
+    for k, options in enumerate(({}, {"flips": budget(data), "options": CertifiedFitOptions(epochs=8, lr=0.05)})):
+        model = linf_diffusion(8, 3, hidden_channels=8, num_layers=3)
+        if options:
+            fit_certified(model, data, seed=4, on_epoch=lambda e, clean, certified: seen[1].append(clean), **options)  # type: ignore[arg-type]
+        else:
+            training.fit(model, data, seed=4, epochs=8, lr=0.05, on_epoch=lambda e, clean: seen[0].append(clean))
+        assert len(seen[k]) == 8
+    assert seen[0] == pytest.approx(seen[1])
+    assert len(set(seen[0])) > 1
+
+
+def test_options_of_a_certified_training_are_checked_where_they_are_given(data: Data) -> None:
+    for given, says in (
+        ({"weight": 1.5}, "weight must be at least 0 and at most 1, got 1.5"),
+        ({"select": "accuracy"}, "select must be a number, got 'accuracy'"),
+        ({"every": 0}, "every must be at least 1, got 0"),
+        ({"epochs": -1}, "epochs must be at least 0, got -1"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=says):
+            CertifiedFitOptions(**given)  # type: ignore[arg-type]
+    model = linf_diffusion(8, 3)
+    with pytest.raises(TypeError, match=r"no option of the training is called 'wieght'\. Did you mean 'weight'"):
+        fit_certified(model, data, flips=budget(data), wieght=0.5)  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match="FlowGNN has no roles of parameters"):
+        fit_certified(model, data, flips=budget(data), lr={"encoder": 0.1})
+    large = data.clone()
+    large.x = 3e38 * torch.ones_like(data.x)
+    with pytest.raises(FloatingPointError, match=r"at epoch 0; the entries of x are as large as 3e\+38"):
+        fit_certified(model, large, flips=budget(data), epochs=1)
