@@ -68,6 +68,8 @@ def edge_list(content: bytes, where: str, *, suffix: str) -> Contents:
     Raises:
         UnreadableFileError: a line of another form.
     """
+    import networkx as nx
+
     form = f"lines of two whole numbers from 0 and perhaps a weight, separated by {_DELIMITERS[suffix] or 'spaces'!r}"
     try:
         lines = content.decode("utf-8").splitlines()
