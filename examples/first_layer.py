@@ -1,6 +1,6 @@
 """A model in fifteen lines: a contractive layer between two linear ones, trained, tried and attacked.
 
-python examples/first_layer.py
+Run it from the root of the repository: ``python examples/first_layer.py``.
 """
 
 # %% A graph: 300 nodes of four classes, whose features say little and whose edges say more.
