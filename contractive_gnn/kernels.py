@@ -195,7 +195,19 @@ def _array(tensor: Tensor) -> Any:
     return tensor.detach().contiguous().numpy()
 
 
-@torch.library.custom_op("contractive_gnn::flow", mutates_args=())
+# written out, since older releases of PyTorch read no annotation that is a string or a list[Tensor]
+_FLOW = (
+    "(Tensor x, Tensor edge_weight, Tensor? scale, Tensor? anchor, Tensor[] order, SymInt kind, float parameter, "
+    "float fall, float keep, float pull, SymInt num_steps, bool remember) -> (Tensor, Tensor)"
+)
+_FLOW_BACKWARD = (
+    "(Tensor g, Tensor x, Tensor edge_weight, Tensor? scale, Tensor between, Tensor[] order, SymInt kind, "
+    "float parameter, float fall, float keep, float pull, bool own_anchor, bool by_weights) "
+    "-> (Tensor, Tensor, Tensor, Tensor)"
+)
+
+
+@torch.library.custom_op("contractive_gnn::flow", mutates_args=(), schema=_FLOW)
 def _flow(
     x: Tensor,
     edge_weight: Tensor,
@@ -224,7 +236,7 @@ def _flow(
     return torch.from_numpy(end), torch.from_numpy(between)
 
 
-@torch.library.custom_op("contractive_gnn::flow_backward", mutates_args=())
+@torch.library.custom_op("contractive_gnn::flow_backward", mutates_args=(), schema=_FLOW_BACKWARD)
 def _flow_backward(
     g: Tensor,
     x: Tensor,
