@@ -171,7 +171,7 @@ def find(rows: Indices, nodes: Indices) -> tuple[Indices, Indices]:
 def sampled_products(pattern: Sparse, X: Matrix, G: Array) -> Array:
     """The entries of X Gᵀ at the non-zeros of the CSR matrix ``pattern``, in their order."""
     if sp.issparse(X) and numba_is_here():
-        from contractive_gnn.attacks.inner_loops import sampled  # imports numba
+        from contractive_gnn.compiled.attack_loops import sampled  # imports numba
 
         return np.asarray(sampled(pattern.indptr, pattern.indices, X.indptr, X.indices, X.data, G))
     values = np.empty(pattern.nnz)

@@ -273,7 +273,7 @@ class _CompiledRun:
     """:class:`_KernelRun` with its loops compiled."""
 
     def __init__(self, problem: Problem, B: Array, K: Array, initial: Weights, inner: InnerTraining) -> None:
-        from contractive_gnn.attacks.inner_loops import train  # imports numba
+        from contractive_gnn.compiled.attack_loops import train  # imports numba
 
         self._B, self._K, self._inner, self._W0 = B, K, inner, initial.W
         *self._history, self._C, V = train(
@@ -283,7 +283,7 @@ class _CompiledRun:
 
     def reverse(self, *, bW: Array, bV: Array) -> Products:
         """∂L/∂B, from the derivatives of L by the trained weights with S and X held fixed."""
-        from contractive_gnn.attacks.inner_loops import reverse
+        from contractive_gnn.compiled.attack_loops import reverse
 
         bR, bQ = reverse(self._K, *self._history, -self._B @ bW, bV, self._inner.lr, self._inner.momentum)
         return (_through_kernel(bQ, self._history[3]), self._B), (bR, self._W0.T), (-self._C, bW.T)
@@ -346,7 +346,7 @@ def _passes() -> tuple[
     """Through the softmax and back: see :func:`_forward` and :func:`_backward`, compiled where that is possible."""
     if not numba_is_here():
         return _forward, _backward
-    from contractive_gnn.attacks.inner_loops import backward, forward  # imports numba
+    from contractive_gnn.compiled.attack_loops import backward, forward  # imports numba
 
     return forward, backward
 

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from contractive_gnn import kernels
 from contractive_gnn.activations import (
     ACTIVATIONS,
     MCP,
@@ -25,6 +24,7 @@ from contractive_gnn.activations import (
     ThresholdActivation,
     activation,
 )
+from contractive_gnn.compiled import kernels
 
 EVERY = [pytest.param(factory(), id=name) for name, factory in ACTIVATIONS.items()]
 EVERY += [

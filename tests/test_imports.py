@@ -31,7 +31,7 @@ ROOMS: list[tuple[str, tuple[str, ...]]] = [
         ),
     ),
     ("operators and schemes", ("operators", "integrators")),
-    ("compiled code", ("kernels", "edge_loops", "edge_order", "row_threads", "compiled")),
+    ("compiled code", ("compiled", "kernels")),
     ("dynamics", ("dynamics",)),
     ("layers", ("nn",)),
     ("models by name", ("nn.models",)),

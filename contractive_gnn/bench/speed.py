@@ -26,10 +26,10 @@ from torch_geometric.data import Data
 from torch_geometric.nn import APPNP, GCNConv
 from torch_geometric.nn import GCN as PyGGCN
 
-from contractive_gnn import kernels
 from contractive_gnn.attacks import AttackResult, Budget, get
 from contractive_gnn.bench.presets import load_preset
 from contractive_gnn.bench.results import current_versions, replacing
+from contractive_gnn.compiled import kernels
 from contractive_gnn.datasets import load
 from contractive_gnn.dynamics import Diffusion, GraphGradientFlow
 from contractive_gnn.nn import build

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 
-from contractive_gnn import kernels
 from contractive_gnn.activations import Activation, activation
 from contractive_gnn.checks import check_real, check_whole
+from contractive_gnn.compiled import kernels
 from contractive_gnn.dynamics.base import (
     Dynamics,
     OnGraph,

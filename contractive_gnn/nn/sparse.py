@@ -9,8 +9,8 @@ import torch
 import torch_geometric.nn
 from torch import Tensor
 
-from contractive_gnn import kernels, row_threads
 from contractive_gnn.activations import Identity
+from contractive_gnn.compiled import kernels, row_threads
 from contractive_gnn.graph import transformed
 from contractive_gnn.inputs import InputError
 from contractive_gnn.seeding import drawing
@@ -112,7 +112,7 @@ def _rows(pointer: Tensor) -> Tensor:
 
 def _product(values: Tensor, h: Tensor, pointer: Tensor, column: Tensor, d: int, transposed: bool) -> Tensor:
     """Threads share the rows of ``S h``, but the columns of ``Sᵀ h``: its rows are added to from everywhere."""
-    from contractive_gnn.nn import sparse_loops  # numba is imported where it is needed
+    from contractive_gnn.compiled import sparse_loops  # numba is imported where it is needed
 
     arrays = tuple(tensor.detach().contiguous().numpy() for tensor in (values, pointer, column, h))
     channels = h.shape[1]

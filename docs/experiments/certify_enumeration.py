@@ -27,10 +27,10 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-from contractive_gnn import kernels
 from contractive_gnn.activations import ACTIVATIONS, Huber
 from contractive_gnn.bench.results import current_commit, current_versions, replacing
 from contractive_gnn.certificates import FlipBudget, bounds, certificate, certify, parts, rounding
+from contractive_gnn.compiled import kernels
 from contractive_gnn.dynamics import Diffusion
 from contractive_gnn.nn import FlowConv, FlowGNN
 from contractive_gnn.nn.parametrizations import spectral

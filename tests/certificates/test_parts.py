@@ -16,10 +16,10 @@ from torch.nn.utils import parametrize
 from torch.nn.utils import spectral_norm as old_spectral_norm
 from torch_geometric.nn.aggr import MaxAggregation
 
-from contractive_gnn import kernels
 from contractive_gnn.activations import Huber, LeakyReLU, Tanh
 from contractive_gnn.certificates import FlipBudget, certify
 from contractive_gnn.certificates.parts import Parts, take_apart
+from contractive_gnn.compiled import kernels
 from contractive_gnn.dynamics import Diffusion
 from contractive_gnn.nn import FlowConv, FlowGNN, linf_diffusion
 from contractive_gnn.nn.parametrizations import orthogonal, spectral

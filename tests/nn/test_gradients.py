@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
-from contractive_gnn import kernels
 from contractive_gnn.activations import GroupMCP
+from contractive_gnn.compiled import kernels
 from contractive_gnn.dynamics import (
     Adjacency,
     AdjacencyFlow,

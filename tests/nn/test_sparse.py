@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from contractive_gnn import kernels, row_threads
+from contractive_gnn.compiled import kernels, row_threads
 from contractive_gnn.nn.sparse import Linear, dropout, normalize_rows, product, unit_rows
 
 

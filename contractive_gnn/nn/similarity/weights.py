@@ -8,9 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from contractive_gnn import kernels
 from contractive_gnn.activations import Identity
 from contractive_gnn.checks import check_real, check_whole
+from contractive_gnn.compiled import kernels
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn.arguments import check_features, edge_list, refuse_export, widened
 from contractive_gnn.nn.batch import graph_by_graph

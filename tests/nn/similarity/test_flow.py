@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from contractive_gnn import attacks, datasets, kernels, nn
+from contractive_gnn import attacks, datasets, nn
+from contractive_gnn.compiled import kernels
 from contractive_gnn.nn.similarity import robust
 from contractive_gnn.nn.sparse import compress
 from contractive_gnn.training import evaluate, fit

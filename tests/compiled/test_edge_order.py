@@ -6,7 +6,7 @@ import weakref
 import pytest
 import torch
 
-from contractive_gnn.edge_order import EdgeOrder
+from contractive_gnn.compiled.edge_order import EdgeOrder
 
 pytest.importorskip("numba", reason="the sort is compiled by numba, which comes with the extra 'attacks'")
 

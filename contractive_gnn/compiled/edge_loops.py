@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from contractive_gnn.row_threads import LINE, by_rows, empty
+from contractive_gnn.compiled.row_threads import LINE, by_rows, empty
 
 LINEAR, CLIP, GROUP_FIRM, GROUP_MCP = range(4)
 AHEAD: Final = 8

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.autograd import forward_ad
 
-from contractive_gnn import kernels, row_threads
 from contractive_gnn.activations import ACTIVATIONS, Activation, activation
+from contractive_gnn.compiled import kernels, row_threads
+from contractive_gnn.compiled.edge_order import EdgeOrder
 from contractive_gnn.dynamics import Diffusion
-from contractive_gnn.edge_order import EdgeOrder
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn import FlowConv
 

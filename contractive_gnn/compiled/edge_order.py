@@ -44,7 +44,7 @@ class EdgeOrder:
             IndexError: for an index outside 0 … n − 1.
         """
         order: EdgeOrder | None = _KNOWN.get(edge_index)
-        from contractive_gnn.edge_loops import agrees, sort  # numba is imported where it is needed
+        from contractive_gnn.compiled.edge_loops import agrees, sort  # numba is imported where it is needed
 
         edges = edge_index.detach().numpy()
         if order is None or order.num_nodes != num_nodes or not agrees(edges, *(t.numpy() for t in order.arrays[:3])):
