@@ -54,8 +54,11 @@ class Dynamics(nn.Module, ABC):
             anchor: ``x⁽⁰⁾``, the point that a fidelity term pulls back to; None stands for the origin.
 
         Example:
-            >>> field = Diffusion().on(graph)
-            >>> Flow(field, num_steps=8)(x)
+            >>> from contractive_gnn.dynamics import Diffusion
+            >>> x = torch.tensor([[0.0], [1.0]])
+            >>> field = Diffusion().on(Graph.of(x, torch.tensor([[0, 1], [1, 0]])))
+            >>> field(x).shape == x.shape
+            True
         """
         return OnGraph(self, graph, anchor)
 
