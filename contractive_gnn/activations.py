@@ -455,7 +455,7 @@ _Class = TypeVar("_Class", bound=type[Activation])
 
 
 def register(name: str) -> Callable[[_Class], _Class]:
-    """Class decorator: let an activation be given by name, as ``sigma="my-activation"`` or in a preset.
+    """Class decorator: let an activation be given by name, as ``activation="my-activation"`` or in a preset.
 
     Args:
         name: lower-case words joined by hyphens.

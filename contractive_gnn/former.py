@@ -16,6 +16,7 @@ MODELS: Final[Mapping[str, str]] = {"hedged": "mixture", "robust-hedged": "robus
 _WIDTH: Final = {"hidden": "hidden_channels"}
 _STEPS: Final = {**_WIDTH, "num_steps": "num_layers"}
 _DIFFUSION: Final = {**_STEPS, "sigma": "activation"}
+_FLOW: Final = {**_DIFFUSION, "weight": "learn_weight"}
 _LEARNED: Final = {**_WIDTH, "sigma": "activation", "weight": "learn_weight"}
 
 HYPERPARAMETERS: Final[Mapping[str, Mapping[str, str]]] = {
@@ -25,10 +26,10 @@ HYPERPARAMETERS: Final[Mapping[str, Mapping[str, str]]] = {
     **dict.fromkeys(("linf-diffusion", "certified", "certified-distilled", "robust"), _DIFFUSION),
     **dict.fromkeys(("csgnn", "csgnn-noadj", "ecsgnn", "csgnn-published"), _LEARNED),
     "gradient-flow": {**_LEARNED, **_STEPS},
-    # flows of the registry as models; the words of their fields are their own
-    **dict.fromkeys(("gradient-flow-linear", "gradient-flow-degree", "gradient-flow-unnormalised"), _STEPS),
-    **dict.fromkeys(("redescending-flow", "diffusion", "diffusion-linear", "gradient-ascent"), _STEPS),
-    **dict.fromkeys(("hamiltonian-flow", "implicit-flow"), _STEPS),
+    # flows of the registry as models
+    **dict.fromkeys(("gradient-flow-linear", "gradient-flow-degree", "gradient-flow-unnormalised"), _FLOW),
+    **dict.fromkeys(("redescending-flow", "gradient-ascent", "hamiltonian-flow"), _FLOW),
+    **dict.fromkeys(("diffusion", "diffusion-linear", "implicit-flow"), _DIFFUSION),
     "mixture": {"share": "weight"},
     "robust-mixture": {"share": "weight"},
 }

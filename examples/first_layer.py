@@ -19,7 +19,7 @@ class Net(torch.nn.Module):
     def __init__(self, in_channels: int, out_channels: int, hidden_channels: int = 16) -> None:
         super().__init__()
         self.encoder = Linear(in_channels, hidden_channels)
-        self.flow = cg.FlowConv(cg.Diffusion(sigma="huber", threshold=0.5, mu=0.1), num_steps=8)
+        self.flow = cg.FlowConv(cg.Diffusion(activation="huber", threshold=0.5, mu=0.1), num_steps=8)
         self.decoder = Linear(hidden_channels, out_channels)
 
     def forward(

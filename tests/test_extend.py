@@ -134,7 +134,7 @@ def other_results(folder: Path) -> list[dict[str, Any]]:
     return bench(
         *(folder, "others", "--dataset", "two-moons", "--models", "gcn,tag,diffusion"),
         *(option for name in OTHER_PLUGINS for option in ("--plugin", f"{name}.py")),
-        *("--set", "diffusion.model.sigma=arctan", "--set", "diffusion.model.scheme=ralston"),
+        *("--set", "diffusion.model.activation=arctan", "--set", "diffusion.model.scheme=ralston"),
         *("--attacks", "clean,hub-cut:0.1", "--set", "training.epochs=20"),
     )
 

@@ -110,7 +110,7 @@ BEFORE = {
     "gradient-flow": {"hidden": 32, "num_steps": 5, "sigma": "group-huber", "weight": True},
     "linf-diffusion": {"hidden": 32, "num_steps": 5, "sigma": "huber"},
     "robust": {"hidden": 32, "num_steps": 5, "sigma": "group-mcp"},
-    "diffusion": {"hidden": 32, "num_steps": 5, "sigma": "huber"},  # sigma is the field's own
+    "diffusion": {"hidden": 32, "num_steps": 5, "sigma": "huber"},
 }
 
 

@@ -64,7 +64,7 @@ class Halved(Diffusion):
 
 def test_two_fields_on_one_graph_have_their_own_weights() -> None:
     known, x = graph(torch.ones(5)), torch.tensor([[0.0], [1.0], [3.0]])
-    whole, half = Diffusion(sigma="identity", mu=0.0), Halved(sigma="identity", mu=0.0)
+    whole, half = Diffusion(activation="identity", mu=0.0), Halved(activation="identity", mu=0.0)
     half.__class__.__qualname__ = Diffusion.__qualname__  # a name says nothing about what a class computes
     torch.testing.assert_close(2 * half.field(x, known), whole.field(x, known))
 

@@ -154,8 +154,10 @@ def layers(*, nodes: int = 200_000, edges: int = 2_000_000, channels: int = 64, 
         return run
 
     fields = {
-        "ℓ∞ diffusion": Diffusion(sigma="huber"),
-        "ℓ2 gradient flow, group Huber": GraphGradientFlow(channels, sigma="group-huber", weight=False, mu=0.1),
+        "ℓ∞ diffusion": Diffusion(activation="huber"),
+        "ℓ2 gradient flow, group Huber": GraphGradientFlow(
+            channels, activation="group-huber", learn_weight=False, mu=0.1
+        ),
     }
     for name, dynamics in fields.items():
         layer = FlowConv(dynamics, num_steps=1)

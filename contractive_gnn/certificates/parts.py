@@ -62,7 +62,7 @@ class Parts:
         return replace(
             self,
             encoder=[_converted(layer) for layer in self.encoder],
-            dynamics=Diffusion(sigma=_rebuilt(self.dynamics.sigma), mu=self.dynamics.mu),
+            dynamics=Diffusion(activation=_rebuilt(self.dynamics.sigma), mu=self.dynamics.mu),
             decoder=None if self.decoder is None else _converted(self.decoder),
         )
 

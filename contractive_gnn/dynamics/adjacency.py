@@ -9,8 +9,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from contractive_gnn.activations import Activation, LeakyReLU, activation
+from contractive_gnn import activations
+from contractive_gnn.activations import Activation, LeakyReLU
 from contractive_gnn.checks import check_real
+from contractive_gnn.deprecated import renamed
 from contractive_gnn.dynamics.base import Dynamics
 from contractive_gnn.graph import Graph
 from contractive_gnn.norms import number
@@ -147,6 +149,7 @@ def _spread(sigma: Activation) -> float:
     return max(sigma.slopes[1] - slope, slope - sigma.slopes[0])
 
 
+@renamed(sigma="activation")
 class AdjacencyFlow(Dynamics):
     r"""A permutation-equivariant flow of a symmetric matrix, and its explicit Euler step in O(|E| + n).
 
@@ -181,7 +184,7 @@ class AdjacencyFlow(Dynamics):
 
     Args:
         form: one of the table's.
-        sigma: an elementwise :class:`Activation` with slopes in [0, 1], or its name; ``l1-outside`` needs
+        activation: σ, an elementwise :class:`Activation` with slopes in [0, 1], or its name; ``l1-outside`` needs
             ``s_min > 0``.
         alpha: α ≤ 0, the decay that is left in the worst case.
         step: h > 0; at most the table's bound is taken (the bound follows the learned k).
@@ -197,7 +200,7 @@ class AdjacencyFlow(Dynamics):
         self,
         *,
         form: Form = "l1-inside",
-        sigma: str | Activation | None = None,
+        activation: str | Activation | None = None,
         alpha: float = -1.0,
         step: float = 0.1,
         scale: float = 0.05,
@@ -208,7 +211,7 @@ class AdjacencyFlow(Dynamics):
         check_real("alpha", alpha, most=0)
         check_real("step", step, above=0)
         check_real("scale", scale)
-        self.sigma = LeakyReLU(0.2) if sigma is None else activation(sigma)
+        self.sigma = LeakyReLU(0.2) if activation is None else activations.activation(activation)
         if self.sigma.group or self.sigma.slopes[0] < 0 or self.sigma.slopes[1] > 1:
             raise ValueError(
                 f"the adjacency flow needs an elementwise activation with slopes in [0, 1], got {self.sigma} with "

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 from torch_geometric.nn import MessagePassing
 
-from contractive_gnn.activations import Activation, activation
+from contractive_gnn import activations
+from contractive_gnn.activations import Activation
 from contractive_gnn.checks import check_real
 from contractive_gnn.compiled import kernels
+from contractive_gnn.deprecated import renamed
 from contractive_gnn.dynamics.base import (
     Dynamics,
     check_state,
@@ -23,6 +25,7 @@ from contractive_gnn.dynamics.base import (
 from contractive_gnn.graph import Graph
 
 
+@renamed(sigma="activation")
 class Diffusion(Dynamics, MessagePassing):  # type: ignore[misc]
     r"""Nonlinear diffusion with a fidelity term, contracting in the largest entry whatever the degrees.
 
@@ -37,7 +40,7 @@ class Diffusion(Dynamics, MessagePassing):  # type: ignore[misc]
     ``h p_ij sup|σ|`` per step: a bounded σ caps the influence of every neighbour.
 
     Args:
-        sigma: an elementwise :class:`Activation` with slopes of at most 1, or its name.
+        activation: σ, an elementwise :class:`Activation` with slopes of at most 1, or its name.
         mu: μ ≥ 0.
         threshold: λ of a named σ, in the units of the features; None takes its default, 1.
 
@@ -50,10 +53,12 @@ class Diffusion(Dynamics, MessagePassing):  # type: ignore[misc]
 
     norm = "linf"
 
-    def __init__(self, *, sigma: str | Activation = "huber", mu: float = 0.3, threshold: float | None = None) -> None:
+    def __init__(
+        self, *, activation: str | Activation = "huber", mu: float = 0.3, threshold: float | None = None
+    ) -> None:
         super().__init__(aggr="sum")
         check_real("mu", mu, least=0)
-        self.sigma = activation(sigma, threshold=threshold)
+        self.sigma = activations.activation(activation, threshold=threshold)
         if self.sigma.group or self.sigma.slopes[1] > 1:
             raise ValueError(
                 f"the ℓ∞ diffusion needs an elementwise activation with slopes of at most 1, got {self.sigma} with "

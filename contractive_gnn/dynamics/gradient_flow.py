@@ -41,7 +41,7 @@ class GradientFlow(VectorField):
 
     Args:
         operator: A, learned or fixed.
-        sigma: an :class:`~contractive_gnn.activations.Activation` or its name.
+        activation: σ, an :class:`~contractive_gnn.activations.Activation` or its name.
         bias: b, an ``nn.Parameter`` where it is learned, or a fixed tensor; its shape must broadcast to that of Ax:
             ``[out]`` after a matrix, ``[out, 1, 1]`` after a convolution.
         mu: strength μ ≥ 0 of the pull towards the anchor.
@@ -77,8 +77,8 @@ class GradientFlow(VectorField):
         if cls is not GradientFlow or not isinstance(first, int):
             return super().__new__(cls)
         warnings.warn(
-            "GradientFlow(channels, ...) is now GraphGradientFlow(channels, ...); GradientFlow(operator, sigma) is the "
-            "gradient flow of any operator, and the old call goes with the next release",
+            "GradientFlow(channels, ...) is now GraphGradientFlow(channels, ...); GradientFlow(operator, activation) "
+            "is the gradient flow of any operator, and the old call goes with the next release",
             DeprecationWarning,
             stacklevel=2,
         )
@@ -89,7 +89,7 @@ class GradientFlow(VectorField):
     def __init__(
         self,
         operator: Operator,
-        sigma: str | Activation = "tanh",
+        activation: str | Activation = "tanh",
         *,
         bias: Tensor | None = None,
         mu: float = 0.0,
@@ -99,7 +99,7 @@ class GradientFlow(VectorField):
         super().__init__()
         check_real("mu", mu, least=0)
         check_flag("expansive", expansive)
-        self.layer = Layer(operator, sigma, bias=bias)
+        self.layer = Layer(operator, activation, bias=bias)
         self.mu = float(mu)
         self.expansive = expansive
         if anchor is not None and not (isinstance(anchor, Tensor) and anchor.is_floating_point()):

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 
-from contractive_gnn.activations import Activation, activation
+from contractive_gnn import activations
+from contractive_gnn.activations import Activation
 from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.compiled import kernels
+from contractive_gnn.deprecated import renamed
 from contractive_gnn.dynamics.base import (
     Dynamics,
     OnGraph,
@@ -31,6 +33,7 @@ Placement = Literal["inside", "outside"]
 Normalization = Literal["none", "sym", "degree"]
 
 
+@renamed(sigma="activation", weight="learn_weight")
 class GraphGradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
     r"""Gradient flow of a convex potential of edge differences.
 
@@ -60,14 +63,14 @@ class GraphGradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
 
     Args:
         channels: number of feature channels c.
-        sigma: an :class:`Activation` or its name; only its odd part acts on an undirected graph.
+        activation: σ, an :class:`Activation` or its name; only its odd part acts on an undirected graph.
         placement: where the edge weights stand, ``"inside"`` or ``"outside"`` σ (the
             claims need ``a_ij ≥ 0`` outside).
         normalization: ``"none"``; ``"sym"``: differences of ``F_i/√d_i``, ‖G‖² ≤ 2; ``"degree"``: the gradient is
             divided by ``d_i`` at node i, ‖G‖² ≤ 2 in the norm that weights node i by ``d_i`` (or in ℓ∞, see above).
             Degrees are those of the weights in the potential (``a²`` inside), plus ``epsilon``.
         mu: strength μ ≥ 0 of the pull towards the anchor.
-        weight: learn W (``[c, c]``, starts near the identity); False sets W = I.
+        learn_weight: learn W (``[c, c]``, starts near the identity); False sets W = I.
         epsilon: ε > 0, added to every degree.
 
     Shapes:
@@ -75,7 +78,7 @@ class GraphGradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
 
     Raises:
         ValueError: for an unknown name or a negative μ; (called) for a state of another shape.
-        TypeError: for a ``weight`` that is neither True nor False.
+        TypeError: for a ``learn_weight`` that is neither True nor False.
     """
 
     norm = "l2"
@@ -84,11 +87,11 @@ class GraphGradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         self,
         channels: int,
         *,
-        sigma: str | Activation = "tanh",
+        activation: str | Activation = "tanh",
         placement: Placement = "outside",
         normalization: Normalization = "sym",
         mu: float = 0.0,
-        weight: bool = True,
+        learn_weight: bool = True,
         epsilon: float = 1.0,
     ) -> None:
         super().__init__(aggr="sum")
@@ -97,22 +100,22 @@ class GraphGradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         if normalization not in ("none", "sym", "degree"):
             raise ValueError(f"normalization must be 'none', 'sym' or 'degree', got {normalization!r}")
         check_whole("channels", channels, least=1)
-        if not isinstance(weight, bool):
+        if not isinstance(learn_weight, bool):
             raise TypeError(
-                f"weight says whether a matrix W is learned, True or False, got {type(weight).__name__}; operators "
-                "are for GradientFlow(operator, sigma)"
+                f"learn_weight says whether a matrix W is learned, True or False, got {type(learn_weight).__name__}; "
+                "operators are for GradientFlow(operator, activation)"
             )
         check_real("mu", mu, least=0)
         check_real("epsilon", epsilon, above=0)
         self.channels = channels
-        self.sigma = activation(sigma)
+        self.sigma = activations.activation(activation)
         self.placement = placement
         self.normalization = normalization
         self.mu = float(mu)
         self.epsilon = float(epsilon)
-        self.weight = nn.Parameter(torch.empty(channels, channels)) if weight else None
+        self.weight = nn.Parameter(torch.empty(channels, channels)) if learn_weight else None
         if normalization == "degree":
-            self.norm = "l2-degree" if weight or self.sigma.group else "linf"
+            self.norm = "l2-degree" if learn_weight or self.sigma.group else "linf"
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

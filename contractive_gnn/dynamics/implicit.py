@@ -7,13 +7,16 @@ import math
 import torch
 from torch import Tensor, nn
 
-from contractive_gnn.activations import Activation, LeakyReLU, activation
+from contractive_gnn import activations
+from contractive_gnn.activations import Activation, LeakyReLU
 from contractive_gnn.checks import check_real, check_whole
+from contractive_gnn.deprecated import renamed
 from contractive_gnn.dynamics.base import Dynamics, check_state
 from contractive_gnn.graph import Graph
 from contractive_gnn.seeding import drawing
 
 
+@renamed(sigma="activation")
 class ImplicitFlow(Dynamics):
     r"""A flow whose one equilibrium solves ``x = σ(xAᵀ + PxCᵀ + u)``: an implicit network that is well-posed.
 
@@ -33,7 +36,7 @@ class ImplicitFlow(Dynamics):
 
     Args:
         channels: number of feature channels c.
-        sigma: an elementwise :class:`Activation` with slopes in [0, 1], or its name.
+        activation: σ, an elementwise :class:`Activation` with slopes in [0, 1], or its name.
         gamma: ``γ̄ < 1``; 0 or less gives the fastest rate, 1.
         threshold: λ of a named σ.
 
@@ -50,18 +53,19 @@ class ImplicitFlow(Dynamics):
         self,
         channels: int,
         *,
-        sigma: str | Activation | None = None,
+        activation: str | Activation | None = None,
         gamma: float = 0.5,
         threshold: float | None = None,
     ) -> None:
         super().__init__()
         check_whole("channels", channels, least=1)
         check_real("gamma", gamma, below=1)  # or the equilibrium is not unique
-        if sigma is None and threshold is not None:
+        if activation is None and threshold is not None:
             raise ValueError(
-                f"threshold is for an activation given by name: give sigma too, got threshold={threshold!r}"
+                f"threshold is for an activation given by name: give activation too, got threshold={threshold!r}"
             )
-        self.sigma = LeakyReLU(0.1) if sigma is None else activation(sigma, threshold=threshold)
+        named = activations.activation
+        self.sigma = LeakyReLU(0.1) if activation is None else named(activation, threshold=threshold)
         if self.sigma.group or self.sigma.slopes[0] < 0 or self.sigma.slopes[1] > 1:
             raise ValueError(
                 f"the implicit network needs an elementwise activation with slopes in [0, 1], got {self.sigma} with "

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import type_before_parametrizations
 
-from contractive_gnn.activations import Activation, activation
+from contractive_gnn import activations
+from contractive_gnn.activations import Activation
 from contractive_gnn.operators import Composition, Conv2d, Dense, GraphGradient, Operator, Stencil, Sum
 
 
@@ -17,7 +18,7 @@ class Layer(nn.Module):
 
     Args:
         operator: A.
-        sigma: σ, or its name.
+        activation: σ, or its name.
         bias: b, or None; a parameter is learned.
 
     Attributes:
@@ -31,12 +32,12 @@ class Layer(nn.Module):
 
     bias: Tensor | None
 
-    def __init__(self, operator: Operator, sigma: str | Activation, *, bias: Tensor | None = None) -> None:
+    def __init__(self, operator: Operator, activation: str | Activation, *, bias: Tensor | None = None) -> None:
         super().__init__()
         if not isinstance(operator, Operator):
             raise TypeError(f"operator must be an operator of contractive_gnn.operators, got {_described(operator)}")
         self.operator = operator
-        self.sigma = activation(sigma)
+        self.sigma = activations.activation(activation)
         low, high = self.sigma.slopes
         if not (math.isfinite(low) and math.isfinite(high) and low <= high):
             raise ValueError(

@@ -28,7 +28,7 @@ class PerceptronField(VectorField):
 
     Args:
         inner: B.
-        sigma: an :class:`~contractive_gnn.activations.Activation` or its name.
+        activation: σ, an :class:`~contractive_gnn.activations.Activation` or its name.
         outer: A, whose *adjoint* is applied, from the space of Bx to that of x; None for no second operator: B must
             map its space to itself then.
         bias: b, an ``nn.Parameter`` where it is learned, or a fixed tensor; its shape must broadcast to that of Bx.
@@ -47,13 +47,13 @@ class PerceptronField(VectorField):
     def __init__(
         self,
         inner: Operator,
-        sigma: str | Activation = "tanh",
+        activation: str | Activation = "tanh",
         *,
         outer: Operator | None = None,
         bias: Tensor | None = None,
     ) -> None:
         super().__init__()
-        self.layer = Layer(inner, sigma, bias=bias)
+        self.layer = Layer(inner, activation, bias=bias)
         if outer is not None and not isinstance(outer, Operator):
             raise TypeError(
                 f"outer must be an operator of contractive_gnn.operators or None, got {type(outer).__name__}"

@@ -77,7 +77,7 @@ register("gradient-flow")(GraphGradientFlow)
 
 @register("gradient-flow-linear")
 def _(channels: int, **flow: object) -> GraphGradientFlow:
-    return GraphGradientFlow(channels, **{"sigma": "identity", "mu": 0.1, **flow})  # type: ignore[arg-type]
+    return GraphGradientFlow(channels, **{"activation": "identity", "mu": 0.1, **flow})  # type: ignore[arg-type]
 
 
 @register("gradient-flow-degree")
@@ -87,13 +87,13 @@ def _(channels: int, **flow: object) -> GraphGradientFlow:
 
 @register("gradient-flow-unnormalised")
 def _(channels: int, **flow: object) -> GraphGradientFlow:
-    return GraphGradientFlow(channels, **{"normalization": "none", "sigma": "group-huber", **flow})  # type: ignore[arg-type]
+    return GraphGradientFlow(channels, **{"normalization": "none", "activation": "group-huber", **flow})  # type: ignore[arg-type]
 
 
 @register("redescending-flow")
 def _(channels: int, **flow: object) -> GraphGradientFlow:
     # slopes down to −1 and ‖G‖² ≤ 2, so it contracts for μ > 2
-    return GraphGradientFlow(channels, **{"sigma": "group-mcp", "mu": 2.1, "weight": False, **flow})  # type: ignore[arg-type]
+    return GraphGradientFlow(channels, **{"activation": "group-mcp", "mu": 2.1, "learn_weight": False, **flow})  # type: ignore[arg-type]
 
 
 @register("diffusion")
@@ -103,7 +103,7 @@ def _(channels: int, **flow: object) -> Diffusion:
 
 @register("diffusion-linear")
 def _(channels: int, **flow: object) -> Diffusion:
-    return Diffusion(**{"sigma": "identity", **flow})  # type: ignore[arg-type]
+    return Diffusion(**{"activation": "identity", **flow})  # type: ignore[arg-type]
 
 
 register("gradient-ascent")(GradientAscent)
@@ -121,11 +121,11 @@ def _adjacency(form: str, **defaults: object) -> Factory:
 register("adjacency-l1-inside")(_adjacency("l1-inside"))
 register("adjacency-l1-outside")(_adjacency("l1-outside"))
 register("adjacency-max-outside")(_adjacency("max-outside"))
-register("adjacency-linear")(_adjacency("l1-inside", sigma=Identity()))
+register("adjacency-linear")(_adjacency("l1-inside", activation=Identity()))
 register("adjacency-published")(_adjacency("published"))
 
 
 @register("coupled-flow")
 def _(channels: int, **flow: object) -> CoupledFlow:
-    adjacency = AdjacencyFlow(form="l1-inside", sigma=LeakyReLU(0.2), alpha=-1.0, scale=0.5)
+    adjacency = AdjacencyFlow(form="l1-inside", activation=LeakyReLU(0.2), alpha=-1.0, scale=0.5)
     return CoupledFlow(Diffusion(), adjacency, **flow)  # type: ignore[arg-type]

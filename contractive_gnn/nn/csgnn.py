@@ -31,6 +31,7 @@ from contractive_gnn.trainable import HasRoles
 Condition = Literal["corrected", "printed"]
 
 
+@renamed(sigma="activation", weight="learn_weight")
 class CoupledConv(GraphGradientFlow):
     r"""One step of the coupled flow: the features on the current adjacency, then the adjacency itself.
 
@@ -68,12 +69,12 @@ class CoupledConv(GraphGradientFlow):
         step: float = 0.5,
         condition: Condition = "corrected",
         adjacency_flow: AdjacencyFlow | None = None,
-        sigma: str | Activation = "tanh",
+        activation: str | Activation = "tanh",
         placement: Placement = "inside",
         normalization: Normalization = "degree",
         **flow: Any,
     ) -> None:
-        super().__init__(channels, sigma=sigma, placement=placement, normalization=normalization, **flow)
+        super().__init__(channels, activation=activation, placement=placement, normalization=normalization, **flow)
         if condition not in ("corrected", "printed"):
             raise ValueError(f"condition must be 'corrected' or 'printed', got {condition!r}")
         check_real("step", step, above=0)
@@ -221,10 +222,10 @@ class CSGNN(nn.Module, HasRoles, HasGradientSurrogate):
                 hidden_channels,
                 step=step,
                 condition=condition,
-                sigma=activation,
+                activation=activation,
                 placement=placement,
                 mu=mu,
-                weight=learn_weight,
+                learn_weight=learn_weight,
                 adjacency_flow=None
                 if adjacency == "fixed"
                 else AdjacencyFlow(form=adjacency, alpha=alpha, step=adjacency_step),

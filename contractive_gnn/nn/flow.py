@@ -310,9 +310,9 @@ def gradient_flow(
     check_whole("hidden_channels", hidden_channels, least=1)
     dynamics = GraphGradientFlow(
         hidden_channels,
-        sigma=activations.activation(activation, threshold=threshold),
+        activation=activations.activation(activation, threshold=threshold),
         mu=mu,
-        weight=learn_weight,
+        learn_weight=learn_weight,
         **flow,
     )
     conv = FlowConv(dynamics, num_steps=num_layers, step=step)
@@ -334,5 +334,5 @@ def linf_diffusion(
     space: Literal["hidden", "class"] = "class",
 ) -> FlowGNN:
     """The ℓ∞ diffusion (:class:`Diffusion`) as a model, by default on the class scores."""
-    conv = FlowConv(Diffusion(sigma=activation, mu=mu, threshold=threshold), num_steps=num_layers, step=step)
+    conv = FlowConv(Diffusion(activation=activation, mu=mu, threshold=threshold), num_steps=num_layers, step=step)
     return FlowGNN(in_channels, out_channels, conv, hidden_channels=hidden_channels, space=space, dropout=dropout)

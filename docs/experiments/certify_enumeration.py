@@ -121,7 +121,7 @@ def case(sigma: str, space: str, dtype: torch.dtype, seed: int) -> Case:
     mu, steps, spread = pick([0.05, 0.5, 2.0, 9.0]), pick([1, 2, 5]), pick([0.3, 1.0, 30.0])
     torch.manual_seed(seed)
     threshold = {} if sigma in ("identity", "leaky-relu") else {"threshold": pick([0.03, 0.3, 1.0])}
-    dynamics = Diffusion(sigma=sigma, mu=2.5 if sigma in REFUSED else mu, **threshold)
+    dynamics = Diffusion(activation=sigma, mu=2.5 if sigma in REFUSED else mu, **threshold)
     model = FlowGNN(d, CLASSES, FlowConv(dynamics, num_steps=steps), hidden=8, space=space).eval()  # type: ignore[arg-type]
     with torch.no_grad():
         model.decoder.weight.mul_(spread)
@@ -276,7 +276,7 @@ def _altered(seed: int) -> Case:
 def _huge(seed: int) -> Case:
     """Scores of both signs that the precision holds, unlike their differences along an edge that is not there yet."""
     dtype, n = (torch.float16, torch.float32)[seed % 2], 4
-    conv = FlowConv(Diffusion(sigma="identity", mu=9.0), num_steps=2)
+    conv = FlowConv(Diffusion(activation="identity", mu=9.0), num_steps=2)
     model = FlowGNN(2 * CLASSES, CLASSES, conv, hidden_channels=2 * CLASSES, space="class").to(dtype).eval()
     with torch.no_grad():
         model.encoder.weight.copy_(torch.eye(2 * CLASSES))

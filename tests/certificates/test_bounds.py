@@ -119,7 +119,7 @@ def test_the_dense_reference_is_the_layer_itself() -> None:
 def test_one_step_is_the_exact_worst_case_of_every_entry(sigma: str, allowed: str) -> None:
     n, per_node = 7, [0, 1, 2, 3, 1, 2, 6]
     adjacency, z = random_graph(n, probability=0.45, seed=1), random_state(n, 3, seed=1)
-    diffusion = Diffusion(sigma=sigma, mu=0.2)
+    diffusion = Diffusion(activation=sigma, mu=0.2)
     budget = FlipBudget(torch.tensor(per_node), additions=allowed != "deletions", deletions=allowed != "additions")
     anchor, step = random_state(n, 3, seed=2), 0.7
     neighbourhoods = Neighbourhoods.of(adjacency.nonzero().t(), budget)
@@ -234,7 +234,7 @@ def test_a_bound_with_half_the_influence_of_an_edge_is_broken(
 @given(seed=st.integers(0, 2**31), sigma=st.sampled_from(["huber", "tanh"]))
 def test_other_budgets_hold_for_every_graph(per_node: list[int], seed: int, sigma: str) -> None:
     adjacency, x = random_graph(6, probability=0.4, seed=seed), random_state(6, 3, seed=seed)
-    diffusion = Diffusion(sigma=sigma, mu=0.3, threshold=0.5)
+    diffusion = Diffusion(activation=sigma, mu=0.3, threshold=0.5)
     how = {"step": 1 / 1.3, "num_steps": 5}
     exact = extremes(flip_sets(per_node), adjacency, x, diffusion, **how)
     assert holds(bound(x, adjacency, FlipBudget(torch.tensor(per_node)), diffusion, **how), exact)
@@ -289,7 +289,7 @@ def test_every_layer_is_kept_on_demand_and_no_flips_give_the_trajectory() -> Non
 @pytest.mark.parametrize("flips", [1, 2])
 def test_the_bound_can_be_differentiated(flips: int) -> None:
     adjacency = random_graph(6, probability=0.4, seed=2)
-    diffusion = Diffusion(sigma="tanh", mu=0.3)
+    diffusion = Diffusion(activation="tanh", mu=0.3)
     x = random_state(6, 1, seed=2).requires_grad_()
 
     def worst(x: Tensor) -> Tensor:
@@ -312,7 +312,7 @@ def test_a_step_that_is_not_monotone_is_refused(step: float, mu: float) -> None:
 def test_beyond_its_step_the_bound_would_be_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     # three nodes on a path; at h = 1.5 > 1/(1 + mu) a higher state gives a lower next state
     adjacency = torch.tensor([[0, 1, 1], [1, 0, 0], [1, 0, 0]]).double()
-    diffusion, x = Diffusion(sigma="identity", mu=0.8), torch.tensor([[1.0], [0.0], [0.0]]).double()
+    diffusion, x = Diffusion(activation="identity", mu=0.8), torch.tensor([[1.0], [0.0], [0.0]]).double()
     start = Box.exact(x).widened(0.1)
     graph = laid_out(adjacency, 0)
     z = torch.cat([start.upper, -start.lower], dim=1)
@@ -384,7 +384,7 @@ def test_no_placement_of_the_flips_does_more_harm(
     n: int, per_node: list[int], total: int, sigma: str, num_steps: int, seed: int
 ) -> None:
     adjacency, x = random_graph(n, probability=0.35, seed=seed), random_state(n, 3, seed=seed)
-    diffusion = Diffusion(sigma=sigma, mu=0.2, **({"threshold": 0.3} if sigma in ("huber", "tanh") else {}))
+    diffusion = Diffusion(activation=sigma, mu=0.2, **({"threshold": 0.3} if sigma in ("huber", "tanh") else {}))
     how = {"step": 1 / 1.2, "num_steps": num_steps}
     classes = run(adjacency[None], x, diffusion, **how)[0].argmax(dim=1)  # type: ignore[arg-type]
     exact = worst_falls(adjacency, x, placements(per_node, total), diffusion, classes, **how)
@@ -398,7 +398,7 @@ def test_one_flip_does_less_harm_than_one_at_every_node() -> None:
     n, how = 10, {"step": 1 / 1.2, "num_steps": 4}
     for seed in range(3):
         adjacency, x = random_graph(n, probability=0.35, seed=seed), random_state(n, 3, seed=seed)
-        diffusion = Diffusion(sigma="huber", mu=0.2, threshold=0.3)
+        diffusion = Diffusion(activation="huber", mu=0.2, threshold=0.3)
         classes = run(adjacency[None], x, diffusion, **how)[0].argmax(dim=1)  # type: ignore[arg-type]
         one, capped = (
             harm_bound(adjacency, x, FlipBudget.uniform(1, n, total=total), diffusion, classes, **how)  # type: ignore[arg-type]

@@ -194,7 +194,7 @@ def test_radii_are_the_budgets_at_which_the_certificate_ends() -> None:
         (nn.build("gcn", D, CLASSES, hidden_channels=4), "GCNClassifier is not a FlowGNN"),
         (nn.build("gradient-flow", D, CLASSES, hidden_channels=4), "not for GraphGradientFlow"),
         (FlowGNN(D, CLASSES, FlowConv(Diffusion(), scheme="heun")), "not for 'heun'"),
-        (FlowGNN(D, CLASSES, FlowConv(Diffusion(sigma="mcp", mu=2.5))), "monotone activation"),
+        (FlowGNN(D, CLASSES, FlowConv(Diffusion(activation="mcp", mu=2.5))), "monotone activation"),
         (FlowGNN(D, CLASSES, FlowConv(Diffusion(mu=0.5), step=0.9, constrained=False)), "a step of 0.9 is beyond"),
     ],
 )

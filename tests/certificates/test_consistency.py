@@ -70,7 +70,7 @@ def test_bounds_of_other_weights_are_noticed(space: str, budget: FlipBudget, mon
     found = certify(model(space=space), features(), EDGES, flips=budget)
     assert "the model computes something else than what is bounded" in found.reason
     assert not bool(found.certified.any())
-    linear = certify_pagerank(model(sigma="identity"), features(), EDGES, flips=budget)
+    linear = certify_pagerank(model(activation="identity"), features(), EDGES, flips=budget)
     assert "something else" in linear.reason
 
 
@@ -83,7 +83,7 @@ def test_a_bound_of_the_total_that_is_too_good_is_noticed(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16])
 def test_nothing_is_certified_where_numbers_may_overflow(dtype: torch.dtype) -> None:
-    large = model(sigma="identity").to(dtype)
+    large = model(activation="identity").to(dtype)
     with torch.no_grad():
         large.decoder.weight.copy_(large.decoder.weight.sign() * 0.3 * torch.finfo(dtype).max)
     found = certify(large, features().to(dtype), EDGES, flips=FlipBudget.uniform(1, N))
@@ -94,7 +94,7 @@ def test_nothing_is_certified_where_numbers_may_overflow(dtype: torch.dtype) -> 
 @pytest.mark.parametrize("sigma", ["tanh", "softsign", "soft-threshold"])
 def test_a_threshold_that_the_precision_does_not_have_is_refused(sigma: str) -> None:
     for threshold in (1e-45, 1e38):
-        found = certify(model(sigma=sigma, threshold=threshold), features(), EDGES)
+        found = certify(model(activation=sigma, threshold=threshold), features(), EDGES)
         assert "threshold" in found.reason
 
 

@@ -37,7 +37,7 @@ def test_without_flips_it_is_the_margin_itself(data: Data, linear: FlowGNN) -> N
     torch.testing.assert_close(found.margin.float(), top[:, 0] - top[:, 1], atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("arguments", [{"sigma": "huber"}, {"sigma": "identity", "space": "hidden"}])
+@pytest.mark.parametrize("arguments", [{"activation": "huber"}, {"activation": "identity", "space": "hidden"}])
 def test_other_models_are_refused(data: Data, arguments: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="PageRank certificate needs"):
         certify_pagerank(

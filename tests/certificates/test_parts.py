@@ -130,7 +130,7 @@ def test_what_computes_something_else_is_not_covered(what: str) -> None:
 
 
 def test_a_slope_that_was_changed_does_not_pass_for_the_declared_one() -> None:
-    leaky = model(sigma="leaky-relu")
+    leaky = model(activation="leaky-relu")
     leaky.conv.dynamics.sigma.negative_slope = -3.0
     assert "cannot be" in str(take_apart(leaky))
     leaky.conv.dynamics.sigma = LeakyReLU(0.5)
@@ -198,7 +198,7 @@ def test_a_parametrised_weight_is_the_one_that_the_model_uses(dtype: torch.dtype
 
 
 def test_a_learned_threshold_is_the_one_that_the_model_uses() -> None:
-    conv = FlowConv(Diffusion(sigma=Tanh(0.3, learnable=True)), num_steps=2)
+    conv = FlowConv(Diffusion(activation=Tanh(0.3, learnable=True)), num_steps=2)
     learned = FlowGNN(D, CLASSES, conv, hidden_channels=8, space="class").eval()
     parts = take_apart(learned)
     assert isinstance(parts, Parts)

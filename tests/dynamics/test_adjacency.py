@@ -26,7 +26,7 @@ def flow_of(
     """A random flow; the default step is cut down to the edge of the form's condition."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        flow = AdjacencyFlow(form=form, sigma=sigma, alpha=-float(torch.rand(1)), step=step, scale=scale)
+        flow = AdjacencyFlow(form=form, activation=sigma, alpha=-float(torch.rand(1)), step=step, scale=scale)
     return flow.double()
 
 
@@ -65,7 +65,7 @@ def test_a_corrected_flow_is_non_expansive_at_the_edge_of_its_condition(
 ) -> None:
     if form == "l1-outside" and sigma.slopes[0] == 0:
         with pytest.raises(ValueError, match="smallest slope is positive"):
-            AdjacencyFlow(form=form, sigma=sigma)
+            AdjacencyFlow(form=form, activation=sigma)
         return
     flow = flow_of(form, seed, sigma)
     assert flow.certified
@@ -171,7 +171,7 @@ def test_errors_say_what_was_expected() -> None:
     with pytest.raises(ValueError, match="alpha must be at most 0, got 1"):
         AdjacencyFlow(alpha=1)
     with pytest.raises(ValueError, match=r"slopes in \[0, 1\]"):
-        AdjacencyFlow(sigma="group-mcp")
+        AdjacencyFlow(activation="group-mcp")
     with pytest.raises(ValueError, match=r"expected a square matrix, got shape \(2, 3\)"):
         AdjacencyFlow().forward_dense(torch.zeros(2, 3))
 

@@ -7,14 +7,14 @@ from contractive_gnn.dynamics import AdjacencyFlow, CoupledFlow, Diffusion, Grap
 
 
 def adjacency(**options: object) -> AdjacencyFlow:
-    return AdjacencyFlow(**{"form": "l1-inside", "sigma": LeakyReLU(0.2), "alpha": -1.0, **options})  # type: ignore[arg-type]
+    return AdjacencyFlow(**{"form": "l1-inside", "activation": LeakyReLU(0.2), "alpha": -1.0, **options})  # type: ignore[arg-type]
 
 
 def test_parts_for_which_nothing_is_proved_are_refused() -> None:
     with pytest.raises(ValueError, match="whose constants no graph changes"):
         CoupledFlow(GraphGradientFlow(2, normalization="none"), adjacency())
     with pytest.raises(ValueError, match="with a bounded activation"):
-        CoupledFlow(Diffusion(sigma="identity"), adjacency())
+        CoupledFlow(Diffusion(activation="identity"), adjacency())
     with pytest.raises(ValueError, match="certified in vec-l1"):
         CoupledFlow(Diffusion(), adjacency(form="published"))
     with pytest.raises(ValueError, match="does not contract"):

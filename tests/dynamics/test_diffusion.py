@@ -25,7 +25,7 @@ def random_graph(n: int, generator: torch.Generator) -> Graph:
 @given(seed=st.integers(0, 2**31), mu=st.sampled_from([0.0, 0.3, 2.0]))
 def test_the_step_contracts_in_the_max_norm_at_the_edge(sigma: str, seed: int, mu: float) -> None:
     generator = torch.Generator().manual_seed(seed)
-    graph, flow = random_graph(8, generator), Diffusion(sigma=sigma, mu=mu)
+    graph, flow = random_graph(8, generator), Diffusion(activation=sigma, mu=mu)
     h = flow.max_step(graph)
     x = torch.randn(8, 3, dtype=torch.float64, generator=generator)
     sign = torch.randint(2, (8, 3), generator=generator) * 2.0 - 1
@@ -36,7 +36,7 @@ def test_the_step_contracts_in_the_max_norm_at_the_edge(sigma: str, seed: int, m
 
 def test_the_step_expands_beyond_its_condition() -> None:
     """A hub against all its neighbours: its own weight turns negative once h(Σp + μ) > 1."""
-    graph, flow = star(200), Diffusion(sigma="identity", mu=0.0)
+    graph, flow = star(200), Diffusion(activation="identity", mu=0.0)
     change = torch.full((201, 1), -1.0, dtype=torch.float64)
     change[0] = 1.0
     h = flow.max_step(graph)
@@ -46,7 +46,7 @@ def test_the_step_expands_beyond_its_condition() -> None:
 
 
 def test_one_edge_moves_a_node_by_at_most_its_share_of_the_bound() -> None:
-    graph, flow = star(4), Diffusion(sigma="huber", mu=0.0, threshold=0.25)
+    graph, flow = star(4), Diffusion(activation="huber", mu=0.0, threshold=0.25)
     x = torch.zeros(5, 1, dtype=torch.float64)
     far = x.clone()
     far[1] = 1e6
@@ -56,6 +56,6 @@ def test_one_edge_moves_a_node_by_at_most_its_share_of_the_bound() -> None:
 
 def test_errors_say_what_was_expected() -> None:
     with pytest.raises(ValueError, match="elementwise activation with slopes of at most 1"):
-        Diffusion(sigma="group-mcp")
+        Diffusion(activation="group-mcp")
     with pytest.raises(ValueError, match="mu must be at least 0"):
         Diffusion(mu=-0.1)

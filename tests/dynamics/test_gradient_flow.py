@@ -390,10 +390,10 @@ def test_the_flow_of_a_graph_is_the_gradient_flow_of_its_operator(
     graph = Graph(torch.cat([upper, upper.flip(0)], dim=1), torch.cat([values, values]), 7)
     on_graph = GraphGradientFlow(
         3,
-        sigma=sigma,
+        activation=sigma,
         placement=placement,
         normalization=normalization,
-        weight=weight,
+        learn_weight=weight,
         mu=0.4,  # type: ignore[arg-type]
     ).double()
     x, anchor = draw(7, 3), draw(7, 3, seed=1)
@@ -419,7 +419,7 @@ def test_the_flow_of_a_graph_is_the_gradient_flow_of_its_operator(
 
 def test_the_ascent_on_a_graph_is_an_expansive_gradient_flow() -> None:
     graph, x = ring(6), draw(6, 2)
-    field = GradientAscent(2, sigma="huber").double().on(graph)
+    field = GradientAscent(2, activation="huber").double().on(graph)
     flow = field.gradient_flow()
     assert flow.expansive
     torch.testing.assert_close(flow(x), field(x))

@@ -46,7 +46,7 @@ def test_the_field_is_minus_the_gradient_of_its_potential(placement: str, normal
     generator = torch.Generator().manual_seed(0)
     graph = random_graph(7, generator)
     sigma = activation("huber", threshold=0.5)
-    flow = GraphGradientFlow(3, sigma=sigma, placement=placement, normalization=normalization, mu=0.3).double()
+    flow = GraphGradientFlow(3, activation=sigma, placement=placement, normalization=normalization, mu=0.3).double()
     x = torch.randn(7, 3, dtype=torch.float64, generator=generator, requires_grad=True)
     a = graph.edge_weight.unsqueeze(1)
     scale = flow.degree(graph).rsqrt().unsqueeze(1) if normalization == "sym" else torch.ones(7, 1).double()
@@ -72,7 +72,9 @@ def test_the_step_contracts_at_the_edge_of_its_condition(
     graph = random_graph(8, generator)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        flow = GraphGradientFlow(3, sigma=sigma, placement=placement, normalization=normalization, mu=mu, epsilon=0.01)
+        flow = GraphGradientFlow(
+            3, activation=sigma, placement=placement, normalization=normalization, mu=mu, epsilon=0.01
+        )
         flow = flow.double()
     h = float(flow.max_step(graph).detach())
     if not math.isfinite(h) or h > 1e6:  # no edge was drawn
@@ -89,7 +91,9 @@ def test_the_step_contracts_at_the_edge_of_its_condition(
 def test_the_step_expands_beyond_its_condition(normalization: str) -> None:
     """On a complete bipartite graph the bound of ‖G‖² is attained, by the vector that separates the two sides."""
     graph = complete_bipartite(3)
-    flow = GraphGradientFlow(1, sigma="identity", normalization=normalization, weight=False, epsilon=1e-9).double()
+    flow = GraphGradientFlow(
+        1, activation="identity", normalization=normalization, learn_weight=False, epsilon=1e-9
+    ).double()
     x = torch.tensor([1.0] * 3 + [-1.0] * 3, dtype=torch.float64).unsqueeze(1)
     h = float(flow.max_step(graph).detach())
     assert step_ratio(flow, graph, h, x, -x) == pytest.approx(1.0, abs=1e-8)
@@ -99,15 +103,15 @@ def test_the_step_expands_beyond_its_condition(normalization: str) -> None:
 def test_the_printed_step_condition_lacks_the_graph() -> None:
     """h = 2/‖W‖² satisfies the condition as printed in the paper, and expands eleven times."""
     graph = complete_bipartite(3)
-    flow = GraphGradientFlow(1, sigma="identity", normalization="none", weight=False).double()
+    flow = GraphGradientFlow(1, activation="identity", normalization="none", learn_weight=False).double()
     x = torch.tensor([1.0] * 3 + [-1.0] * 3, dtype=torch.float64).unsqueeze(1)
     assert step_ratio(flow, graph, 2.0, x, -x) == pytest.approx(11.0)
 
 
 def test_a_redescending_activation_is_declared_expansive_until_the_fidelity_outweighs_it() -> None:
     graph = complete_bipartite(2)
-    weak = GraphGradientFlow(2, sigma="group-mcp", mu=0.5, weight=False)
-    strong = GraphGradientFlow(2, sigma="group-mcp", mu=2.5, weight=False)
+    weak = GraphGradientFlow(2, activation="group-mcp", mu=0.5, learn_weight=False)
+    strong = GraphGradientFlow(2, activation="group-mcp", mu=2.5, learn_weight=False)
     assert weak.rate(graph) == pytest.approx(0.5 - 2.0)
     assert weak.max_step(graph) == 0.0
     assert strong.rate(graph) == pytest.approx(0.5)
@@ -119,7 +123,9 @@ def test_a_redescending_activation_is_declared_expansive_until_the_fidelity_outw
 def test_the_largest_eigenvalue_is_below_its_bound(seed: int) -> None:
     graph = random_graph(9, torch.Generator().manual_seed(seed))
     for placement in PLACEMENTS:
-        flow = GraphGradientFlow(1, sigma="identity", placement=placement, normalization="none", weight=False).double()
+        flow = GraphGradientFlow(
+            1, activation="identity", placement=placement, normalization="none", learn_weight=False
+        ).double()
         laplacian = torch.stack([-flow.field(e.unsqueeze(1), graph).squeeze(1) for e in torch.eye(9).double()])
         assert float(torch.linalg.eigvalsh(laplacian)[-1]) <= flow.gradient_norm_squared(graph) + 1e-9
 
@@ -129,7 +135,9 @@ def test_an_absent_edge_has_a_gradient_only_where_weights_stand_outside() -> Non
     x = torch.randn(4, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     for placement, masked in (("inside", True), ("outside", False)):
         weight = torch.zeros_like(graph.edge_weight, requires_grad=True)
-        flow = GraphGradientFlow(2, sigma="tanh", placement=placement, normalization="none", weight=False).double()
+        flow = GraphGradientFlow(
+            2, activation="tanh", placement=placement, normalization="none", learn_weight=False
+        ).double()
         (gradient,) = torch.autograd.grad(flow.field(x, Graph(graph.edge_index, weight, 4))[0, 0], weight)
         assert bool((gradient == 0).all()) == masked
 
@@ -146,7 +154,7 @@ def test_errors_say_what_was_expected() -> None:
 @pytest.mark.parametrize(("placement", "weight"), [("outside", 1e-8), ("inside", 1e-4)])
 def test_tiny_weights_do_not_cancel_against_epsilon(placement: str, weight: float) -> None:
     graph = Graph(torch.tensor([[0, 1], [1, 0]]), torch.full((2,), weight), 2)
-    flow = GraphGradientFlow(1, sigma="identity", placement=placement, normalization="none", weight=False)
+    flow = GraphGradientFlow(1, activation="identity", placement=placement, normalization="none", learn_weight=False)
     x = torch.tensor([[1.0], [-1.0]])
     moved = x + flow.max_step(graph) * flow.field(x, graph)
     assert float(moved.norm()) <= float(x.norm()) * (1 + 1e-5)

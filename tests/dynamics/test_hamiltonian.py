@@ -15,7 +15,7 @@ GRAPH = random_weighted(7, seed=3)
 
 def flow(**arguments: object) -> HamiltonianFlow:
     torch.manual_seed(0)
-    return HamiltonianFlow(4, sigma="group-huber", mu=0.2, **arguments).double()
+    return HamiltonianFlow(4, activation="group-huber", mu=0.2, **arguments).double()
 
 
 def state(seed: int = 0) -> torch.Tensor:
@@ -52,7 +52,7 @@ def test_the_volume_is_tried() -> None:
 
 
 def test_a_symplectic_scheme_keeps_the_energy_in_a_band_and_euler_does_not() -> None:
-    dynamics = flow(weight=False)
+    dynamics = flow(learn_weight=False)
     x = state()
     start = number(dynamics.energy(x, GRAPH))
     end = {}

@@ -20,7 +20,7 @@ GRAPH = random_weighted(7, seed=3)
 MADE: dict[str, Callable[[], Dynamics]] = {
     "gradient flow": lambda: GraphGradientFlow(4, mu=0.4),
     "degree": lambda: GraphGradientFlow(4, mu=0.4, normalization="degree"),
-    "unnormalised": lambda: GraphGradientFlow(4, sigma="group-huber", normalization="none"),
+    "unnormalised": lambda: GraphGradientFlow(4, activation="group-huber", normalization="none"),
     "diffusion": Diffusion,
     "hamiltonian": lambda: HamiltonianFlow(4, mu=0.2),
     "implicit": lambda: ImplicitFlow(4),
@@ -77,7 +77,7 @@ def test_its_own_constant_is_that_of_the_field(name: str, graph: str) -> None:
 
 def test_its_own_constant_is_attained_by_a_linear_flow_on_a_regular_graph() -> None:
     """−2x along the sign vector of K3,3 with all degrees equal: ``L = 2`` up to ε, as far as 0 steps contract."""
-    field = GraphGradientFlow(1, sigma="identity", weight=False, epsilon=1e-9).on(complete_bipartite(3, 3))
+    field = GraphGradientFlow(1, activation="identity", learn_weight=False, epsilon=1e-9).on(complete_bipartite(3, 3))
     found = lipschitz_adversarial(field, draw(6, 1), norm="l2", restarts=4, steps=40)
     assert found.value == pytest.approx(number(field.field_lipschitz()), rel=1e-6)
     assert found.value > 0.99 * 2.0

@@ -27,11 +27,11 @@ X = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
 
 
 def flow() -> GraphGradientFlow:
-    return GraphGradientFlow(3, sigma="huber", weight=False)
+    return GraphGradientFlow(3, activation="huber", learn_weight=False)
 
 
 def diffusion() -> Diffusion:
-    return Diffusion(sigma="huber", mu=0.0)
+    return Diffusion(activation="huber", mu=0.0)
 
 
 class DoubledFlow(GraphGradientFlow):
@@ -78,10 +78,10 @@ def hooked_sigma(field: Any) -> Any:
 @pytest.mark.parametrize(
     ("make", "plain"),
     [
-        (lambda: DoubledFlow(3, sigma="huber", weight=False), flow),
-        (lambda: DoubledDiffusion(sigma="huber", mu=0.0), diffusion),
-        (lambda: UpdatedFlow(3, sigma="huber", weight=False), flow),
-        (lambda: PropagatingFlow(3, sigma="huber", weight=False), flow),
+        (lambda: DoubledFlow(3, activation="huber", learn_weight=False), flow),
+        (lambda: DoubledDiffusion(activation="huber", mu=0.0), diffusion),
+        (lambda: UpdatedFlow(3, activation="huber", learn_weight=False), flow),
+        (lambda: PropagatingFlow(3, activation="huber", learn_weight=False), flow),
         (lambda: doubled_method(flow()), flow),
         (lambda: doubled_method(diffusion()), diffusion),
         (lambda: doubled_sigma(flow()), flow),
@@ -124,18 +124,18 @@ class SteepField(GraphGradientFlow):
 
 
 def test_a_layer_integrates_a_field_of_ones_own() -> None:
-    conv = FlowConv(SteepField(3, sigma="huber", weight=False), num_steps=1, step=0.1)
+    conv = FlowConv(SteepField(3, activation="huber", learn_weight=False), num_steps=1, step=0.1)
     torch.testing.assert_close(conv(X, EDGES), X + 0.2 * flow().field(X, Graph.of(X, EDGES)))
 
 
 def test_a_weight_is_learned_or_not() -> None:
     for operator in (torch.nn.Conv2d(4, 4, 3), torch.eye(4), "identity", 1):
         with pytest.raises(TypeError, match="weight says whether a matrix W is learned, True or False"):
-            GraphGradientFlow(4, weight=operator)  # type: ignore[arg-type]
+            GraphGradientFlow(4, learn_weight=operator)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    "field", [GraphGradientFlow(2), GraphGradientFlow(2, weight=False), HamiltonianFlow(4, weight=False)]
+    "field", [GraphGradientFlow(2), GraphGradientFlow(2, learn_weight=False), HamiltonianFlow(4, learn_weight=False)]
 )
 def test_the_constants_are_for_the_channels_that_were_given(field: Dynamics) -> None:
     graph = Graph.of(X, EDGES)
@@ -144,7 +144,8 @@ def test_the_constants_are_for_the_channels_that_were_given(field: Dynamics) -> 
 
 
 @pytest.mark.parametrize(
-    "field", [GraphGradientFlow(3), GraphGradientFlow(3, weight=False, sigma="huber"), Diffusion(), ImplicitFlow(3)]
+    "field",
+    [GraphGradientFlow(3), GraphGradientFlow(3, learn_weight=False, activation="huber"), Diffusion(), ImplicitFlow(3)],
 )
 @pytest.mark.parametrize("shape", [(4, 4, 3), (2, 4, 3), (5, 3), (3,)])
 def test_no_other_axis_is_taken_for_the_nodes(field: Dynamics, shape: tuple[int, ...]) -> None:

@@ -194,7 +194,7 @@ def assert_contracts(step: Callable[[Tensor], Tensor], norm: str, bound: float, 
 @given(seed=st.integers(0, 2**31), mu=st.sampled_from([0.0, 0.5]))
 def test_the_diffusion_contracts_in_the_max_norm_at_the_radius(scheme: str, seed: int, mu: float) -> None:
     generator = torch.Generator().manual_seed(seed)
-    graph, flow = random_graph(6, generator), Diffusion(sigma="huber", mu=mu, threshold=0.5)
+    graph, flow = random_graph(6, generator), Diffusion(activation="huber", mu=mu, threshold=0.5)
     limit = flow.max_step(graph)
     h = min(SOLVERS[scheme].radius("linf"), 2.0) * limit
     bound = contraction_factor(h, flow.rate(graph), max_euler_step=limit, scheme=scheme, norm="linf")
@@ -207,7 +207,7 @@ def test_the_diffusion_contracts_in_the_max_norm_at_the_radius(scheme: str, seed
 def test_the_gradient_flow_contracts_in_l2_at_the_radius(scheme: str, seed: int, mu: float) -> None:
     generator = torch.Generator().manual_seed(seed)
     graph = random_graph(6, generator)
-    flow = GraphGradientFlow(2, sigma="tanh", mu=mu, normalization="none").double()
+    flow = GraphGradientFlow(2, activation="tanh", mu=mu, normalization="none").double()
     limit = float(flow.max_step(graph).detach())
     h = min(SOLVERS[scheme].radius("l2"), 2.0) * limit
     bound = contraction_factor(h, mu, max_euler_step=limit, scheme=scheme, norm="l2")

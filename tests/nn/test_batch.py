@@ -53,10 +53,10 @@ def test_a_model_answers_each_graph_as_if_it_were_alone(graphs: list[Data], name
 @pytest.mark.parametrize(
     "layer",
     [
-        FlowConv(GraphGradientFlow(10, normalization="none", weight=False)),
+        FlowConv(GraphGradientFlow(10, normalization="none", learn_weight=False)),
         FlowConv(Diffusion(), scheme="heun"),
         EquilibriumConv(ImplicitFlow(10)),
-        AlternatingConv(GraphGradientFlow(10, mu=1.0, weight=False), GradientAscent(10, weight=False)),
+        AlternatingConv(GraphGradientFlow(10, mu=1.0, learn_weight=False), GradientAscent(10, learn_weight=False)),
         Similarity(rank=4),
         Similarity(rank=4, source="structure"),
     ],

@@ -25,11 +25,11 @@ MODELS: dict[str, dict[str, Any]] = {
     "degree, linf": {},
     "A kept": {"adjacency": "fixed"},
     "inside, A kept": {"adjacency": "fixed", "placement": "inside"},
-    "sym, W learned": {"normalization": "sym", "weight": True, "num_layers": 3},
-    "degree, W learned": {"weight": True, "num_layers": 3},
-    "group": {"sigma": "group-huber", "num_layers": 3},
+    "sym, W learned": {"normalization": "sym", "learn_weight": True, "num_layers": 3},
+    "degree, W learned": {"learn_weight": True, "num_layers": 3},
+    "group": {"activation": "group-huber", "num_layers": 3},
     "fast adjacency": {"adjacency_step": 0.5, "num_layers": 4},
-    "tanh, max-outside": {"adjacency": "max-outside", "adjacency_step": 0.5, "sigma": "tanh", "num_layers": 4},
+    "tanh, max-outside": {"adjacency": "max-outside", "adjacency_step": 0.5, "activation": "tanh", "num_layers": 4},
     "ecsgnn": {"adjacency": "unconstrained", "adjacency_step": 0.5, "num_layers": 4},
     "published adjacency": {"adjacency": "published", "adjacency_step": 0.5, "num_layers": 4},
 }
@@ -347,15 +347,17 @@ def flow_model(field: Dynamics, steps: int) -> FlowGNN:
 
 
 FIELDS: dict[str, Callable[[], Dynamics]] = {
-    "diffusion": lambda: Diffusion(sigma="huber", mu=0.3),
-    "diffusion, linear": lambda: Diffusion(sigma="identity", mu=0.3),
-    "diffusion, redescending": lambda: Diffusion(sigma="log-sum", mu=0.3),
+    "diffusion": lambda: Diffusion(activation="huber", mu=0.3),
+    "diffusion, linear": lambda: Diffusion(activation="identity", mu=0.3),
+    "diffusion, redescending": lambda: Diffusion(activation="log-sum", mu=0.3),
     "divided by degrees, linf": lambda: GraphGradientFlow(
-        4, sigma="tanh", normalization="degree", weight=False, mu=0.1, epsilon=0.5
+        4, activation="tanh", normalization="degree", learn_weight=False, mu=0.1, epsilon=0.5
     ),
-    "divided by degrees, l2": lambda: GraphGradientFlow(4, sigma="huber", normalization="degree", mu=0.1),
-    "group, l2": lambda: GraphGradientFlow(4, sigma="group-huber", normalization="degree", weight=False, mu=0.1),
-    "sym": lambda: GraphGradientFlow(4, sigma="tanh", mu=0.1),
+    "divided by degrees, l2": lambda: GraphGradientFlow(4, activation="huber", normalization="degree", mu=0.1),
+    "group, l2": lambda: GraphGradientFlow(
+        4, activation="group-huber", normalization="degree", learn_weight=False, mu=0.1
+    ),
+    "sym": lambda: GraphGradientFlow(4, activation="tanh", mu=0.1),
     "implicit": lambda: ImplicitFlow(4),
 }
 
@@ -384,7 +386,9 @@ def test_with_a_limit_of_four_fifths_it_is_exceeded(field: str) -> None:
 
 def test_the_root_is_attained_where_a_heavy_edge_hid_two_light_ones() -> None:
     """Path 2–0–1–3: without its middle edge both ends are pulled the other way. A root of four fifths is too small."""
-    flow = GraphGradientFlow(4, sigma="group-huber", normalization="degree", weight=False, epsilon=0.01).double()
+    flow = GraphGradientFlow(
+        4, activation="group-huber", normalization="degree", learn_weight=False, epsilon=0.01
+    ).double()
     edges = torch.tensor([[2, 0, 1, 0, 1, 3], [0, 1, 3, 2, 0, 1]])
     weight = torch.tensor([1.0, 40.0, 1.0, 1.0, 40.0, 1.0], dtype=torch.float64)
     before, after = (Graph(edges, w, 4) for w in (weight, weight.masked_fill(weight == 40.0, 0.0)))

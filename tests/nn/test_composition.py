@@ -12,8 +12,8 @@ from contractive_gnn.testing.graphs import battery, complete_bipartite
 
 def layer(bound: float = 1.0, mu: float = 0.5, sigma: str = "identity") -> AlternatingConv:
     torch.manual_seed(0)
-    contracting = GraphGradientFlow(2, sigma=sigma, mu=mu, weight=False, normalization="sym", epsilon=1e-9)
-    expanding = GradientAscent(2, sigma=sigma, weight=True, normalization="sym", epsilon=1e-9)
+    contracting = GraphGradientFlow(2, activation=sigma, mu=mu, learn_weight=False, normalization="sym", epsilon=1e-9)
+    expanding = GradientAscent(2, activation=sigma, learn_weight=True, normalization="sym", epsilon=1e-9)
     return AlternatingConv(contracting, expanding, num_pairs=3, bound=bound).double()
 
 
@@ -66,11 +66,11 @@ def test_the_expansive_step_has_a_gradient() -> None:
 
 
 def test_a_step_that_contracts_to_a_point_is_no_reason_to_expand_without_end() -> None:
-    flow = ImplicitFlow(2, gamma=0.0, sigma="identity")
+    flow = ImplicitFlow(2, gamma=0.0, activation="identity")
     torch.nn.init.zeros_(flow.own_weight)
     torch.nn.init.zeros_(flow.neighbour_weight)
     graph = complete_bipartite(2, 2)
-    ascent = GradientAscent(2, sigma="huber", normalization="degree", weight=False)
+    ascent = GradientAscent(2, activation="huber", normalization="degree", learn_weight=False)
     conv = AlternatingConv(flow, ascent).double()
     out = conv(torch.ones(4, 2, dtype=torch.float64), graph.edge_index)
     assert bool(torch.isfinite(out).all())

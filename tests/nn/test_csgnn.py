@@ -42,7 +42,7 @@ def test_the_corrected_feature_step_is_non_expansive_through_training(
     graph: Graph, normalization: str, seed: int
 ) -> None:
     torch.manual_seed(seed)
-    conv = CoupledConv(4, step=1e9, sigma=Huber(0.5), normalization=normalization).double()  # type: ignore[arg-type]
+    conv = CoupledConv(4, step=1e9, activation=Huber(0.5), normalization=normalization).double()  # type: ignore[arg-type]
     optimizer = torch.optim.SGD(conv.parameters(), lr=0.5)
     generator = torch.Generator().manual_seed(seed)
     for _ in range(5):
@@ -107,7 +107,9 @@ def test_the_gradient_surrogate_is_the_same_function_on_binary_graphs_and_sees_a
 
 def test_weights_that_a_flow_turned_negative_do_not_expand() -> None:
     graph = Graph(torch.tensor([[0, 1], [1, 0]]), torch.tensor([-1.0, -1.0]).double(), 2)
-    conv = CoupledConv(1, placement="outside", normalization="none", sigma="identity", step=5.0, weight=False)
+    conv = CoupledConv(
+        1, placement="outside", normalization="none", activation="identity", step=5.0, learn_weight=False
+    )
     x = torch.tensor([[1.0], [-1.0]], dtype=torch.float64)
     moved, _ = conv(x, Adjacency.of(graph))
     assert float(moved.norm()) <= float(x.norm())
@@ -118,7 +120,7 @@ def test_weights_that_a_flow_turned_negative_do_not_expand() -> None:
     [
         ({"adjacency": "fixed", "alpha": -2.0}, r"'fixed' has no flow .* got -2\.0 and 0\.02; leave them out"),
         ({"adjacency": "fixed", "adjacency_step": 0.5}, r"'fixed' has no flow .* got -0\.1 and 0\.5"),
-        ({"sigma": Identity(), "threshold": 2.0}, "threshold belongs to an activation given by name"),
+        ({"activation": Identity(), "threshold": 2.0}, "threshold belongs to an activation given by name"),
     ],
 )
 def test_what_the_model_would_not_read_is_refused(options: dict[str, Any], says: str) -> None:

@@ -39,7 +39,7 @@ def test_euler_is_what_it_says(graph: Graph) -> None:
 @given(seed=st.integers(0, 2**31))
 def test_a_constrained_layer_never_expands_in_its_input(graph: Graph, scheme: str, seed: int) -> None:
     """The anchor moves with the input: 1 is the constant of the docstring for a monotone σ, in the field's norm."""
-    fields = [GraphGradientFlow(4, sigma="group-huber", mu=0.3, weight=False)]
+    fields = [GraphGradientFlow(4, activation="group-huber", mu=0.3, learn_weight=False)]
     if scheme != "rk4":
         fields.append(Diffusion(threshold=0.5, mu=0.3))  # type: ignore[arg-type]
     generator = torch.Generator().manual_seed(seed)
@@ -64,7 +64,7 @@ def test_errors_say_what_was_expected(graph: Graph) -> None:
     with pytest.raises(ValueError, match="no contractive step with rk4 on this graph"):
         FlowConv(Diffusion(), scheme="rk4")(x, graph.edge_index)
     with pytest.raises(ValueError, match="no contractive step with euler on this graph"):
-        FlowConv(GraphGradientFlow(4, sigma="group-mcp")).double()(x, graph.edge_index)
+        FlowConv(GraphGradientFlow(4, activation="group-mcp")).double()(x, graph.edge_index)
     with pytest.raises(ValueError, match="scheme must be explicit, got 'implicit-euler'"):
         FlowConv(Diffusion(), scheme="implicit-euler")
     with pytest.raises(ValueError, match="an unconstrained layer needs a step"):

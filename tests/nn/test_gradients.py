@@ -62,21 +62,21 @@ class Coupled(nn.Module):
 
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {
-    "flow": lambda: FlowConv(Diffusion(sigma="huber", threshold=0.3)),
-    "flow-inside": lambda: FlowConv(GraphGradientFlow(FEATURES, sigma="huber", placement="inside", mu=0.2)),
+    "flow": lambda: FlowConv(Diffusion(activation="huber", threshold=0.3)),
+    "flow-inside": lambda: FlowConv(GraphGradientFlow(FEATURES, activation="huber", placement="inside", mu=0.2)),
     "flow-inside-fixed-weight": lambda: FlowConv(
-        GraphGradientFlow(FEATURES, sigma="huber", placement="inside", normalization="none", weight=False)
+        GraphGradientFlow(FEATURES, activation="huber", placement="inside", normalization="none", learn_weight=False)
     ),
     "flow-heun": lambda: FlowConv(
-        GraphGradientFlow(FEATURES, sigma="group-huber", mu=0.2, weight=False), scheme="heun"
+        GraphGradientFlow(FEATURES, activation="group-huber", mu=0.2, learn_weight=False), scheme="heun"
     ),
     "flow-learned-threshold": lambda: FlowConv(
-        GraphGradientFlow(FEATURES, sigma=GroupMCP(4.0, learnable=True), mu=3.0)
+        GraphGradientFlow(FEATURES, activation=GroupMCP(4.0, learnable=True), mu=3.0)
     ),
-    "equilibrium": lambda: EquilibriumConv(ImplicitFlow(FEATURES, sigma="tanh"), max_iterations=5000),
+    "equilibrium": lambda: EquilibriumConv(ImplicitFlow(FEATURES, activation="tanh"), max_iterations=5000),
     "equilibrium-flow": lambda: EquilibriumConv(GraphGradientFlow(FEATURES, mu=0.8), max_iterations=5000),
     "alternating": lambda: AlternatingConv(
-        GraphGradientFlow(FEATURES, mu=0.5), GradientAscent(FEATURES, sigma="softsign")
+        GraphGradientFlow(FEATURES, mu=0.5), GradientAscent(FEATURES, activation="softsign")
     ),
     "coupled": Coupled,
     "similarity": Similarity,

@@ -44,7 +44,7 @@ LAYERS: dict[str, Callable[[], torch.nn.Module]] = {
     "flow-gradient": lambda: nn.FlowConv(
         GraphGradientFlow(FEATURES, placement="inside", normalization="none"), num_steps=2
     ),
-    "flow-learned": lambda: nn.FlowConv(Diffusion(sigma=Huber(0.5, learnable=True)), num_steps=2, scheme="ssprk3"),
+    "flow-learned": lambda: nn.FlowConv(Diffusion(activation=Huber(0.5, learnable=True)), num_steps=2, scheme="ssprk3"),
     "alternating": lambda: nn.AlternatingConv(
         GraphGradientFlow(FEATURES, mu=0.5), GradientAscent(FEATURES), num_pairs=2
     ),

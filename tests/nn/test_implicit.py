@@ -17,7 +17,7 @@ GRAPH = random_weighted(7, seed=3)
 
 def flow(gamma: float = 0.5, seed: int = 0) -> ImplicitFlow:
     torch.manual_seed(seed)
-    made = randomised(ImplicitFlow(3, gamma=gamma, sigma="tanh"), seed=seed)
+    made = randomised(ImplicitFlow(3, gamma=gamma, activation="tanh"), seed=seed)
     assert isinstance(made, ImplicitFlow)
     return made
 
@@ -65,7 +65,7 @@ def test_its_constant_holds_in_the_max_norm(seed: int) -> None:
 
 def test_its_constant_is_attained() -> None:
     """A = γI and no messages: x = u/(1 − γ)."""
-    dynamics = ImplicitFlow(3, gamma=0.8, sigma="identity").double()
+    dynamics = ImplicitFlow(3, gamma=0.8, activation="identity").double()
     torch.nn.init.zeros_(dynamics.own_weight)
     torch.nn.init.zeros_(dynamics.neighbour_weight)
     conv = EquilibriumConv(dynamics, max_iterations=5000)
@@ -74,7 +74,7 @@ def test_its_constant_is_attained() -> None:
 
 
 def test_with_a_gradient_flow_it_is_the_proximal_point() -> None:
-    field = GraphGradientFlow(3, sigma="huber", mu=0.5, weight=False).double()
+    field = GraphGradientFlow(3, activation="huber", mu=0.5, learn_weight=False).double()
     u = draw(7, 3)
     x = EquilibriumConv(field, max_iterations=5000)(u, GRAPH.edge_index, GRAPH.edge_weight)
     assert float(field.field(x, GRAPH, anchor=u).abs().max()) < 1e-10

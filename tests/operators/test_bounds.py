@@ -230,7 +230,7 @@ def test_the_graph_gradients_bound_is_attained_on_a_complete_bipartite_graph(nor
 @pytest.mark.parametrize("placement", ["inside", "outside"])
 def test_the_graph_gradient_is_that_of_the_gradient_flow(normalization: str, placement: str) -> None:
     graph = random_graph(8, 3)
-    linear = GraphGradientFlow(3, sigma="identity", placement=placement, normalization=normalization).double()  # type: ignore[arg-type]
+    linear = GraphGradientFlow(3, activation="identity", placement=placement, normalization=normalization).double()  # type: ignore[arg-type]
     gradient = GraphGradient(graph, normalization, placement=placement)  # type: ignore[arg-type]
     assert linear.weight is not None
     weight = Dense(linear.weight.detach().t())  # the flow multiplies by W from the right
@@ -241,7 +241,9 @@ def test_the_graph_gradient_is_that_of_the_gradient_flow(normalization: str, pla
     torch.testing.assert_close(whole.adjoint(whole(x)), -expected)
     assert float(whole.norm_bound() ** 2) <= float(linear.smoothness(graph).detach()) * (1 + 1e-12)
     if placement == "inside":
-        curved = GraphGradientFlow(3, sigma="tanh", placement=placement, normalization=normalization, weight=False)
+        curved = GraphGradientFlow(
+            3, activation="tanh", placement=placement, normalization=normalization, learn_weight=False
+        )
         expected = -gradient.adjoint(torch.tanh(gradient(x)))
         torch.testing.assert_close(curved.field(x, graph), expected)
 

@@ -181,7 +181,7 @@ class Conducting(Dynamics):
         super().__init__()
         self.conductivity = torch.nn.Parameter(torch.zeros(2))
         self.share = share
-        self.inner = Diffusion(sigma="tanh", mu=0.0)
+        self.inner = Diffusion(activation="tanh", mu=0.0)
 
     def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: Tensor | float = 0.0) -> Tensor:
         return self.conductivity.sigmoid() * self.inner.field(x, graph)

@@ -38,7 +38,7 @@ def test_patience_stops_early(data: Data) -> None:
 
 
 def test_roles_have_their_own_rates(data: Data) -> None:
-    model = nn.build("csgnn", data.num_features, 3, hidden_channels=8, weight=True)
+    model = nn.build("csgnn", data.num_features, 3, hidden_channels=8, learn_weight=True)
     training.fit(model, data, epochs=1, lr={"encoder": 0.1, "node": 0.0, "adjacency": 0.0})
     trained = {name: parameter.clone() for name, parameter in model.state_dict().items()}
     training.fit(model, data, epochs=0)  # the same seed draws the same parameters and stops there

@@ -137,6 +137,6 @@ def _conv(
     check_whole("hidden_channels", hidden_channels, least=1)
     check_real("mu", mu, least=0)
     field = GraphGradientFlow(
-        hidden_channels, sigma=sigma, normalization="degree", mu=mu, weight=False, epsilon=epsilon
+        hidden_channels, activation=sigma, normalization="degree", mu=mu, learn_weight=False, epsilon=epsilon
     )
     return FlowConv(field, num_steps=num_steps, step=1.0 / (1.0 + mu), constrained=constrained)
