@@ -90,3 +90,50 @@ def test_nothing_is_remembered_from_a_transformation() -> None:
     assert torch.equal(torch.func.grad(f)(x), expected)
     assert torch.equal(torch.func.jacfwd(f)(x), expected)
     assert known.row_sum(known.edge_weight) is degree
+
+
+def test_compiled_code_reads_weights_of_one_dtype_in_reverse_mode_alone() -> None:
+    weight, x = torch.ones(5), torch.ones(3, 1)
+    assert graph(weight).serves(x)
+    assert graph(weight.requires_grad_()).serves(x)
+    assert not graph(weight).serves(x.double())
+    with torch.autograd.forward_ad.dual_level():
+        assert not graph(torch.autograd.forward_ad.make_dual(weight.detach(), weight.detach())).serves(x)
+    seen: list[bool] = []
+
+    def total(given: torch.Tensor) -> torch.Tensor:
+        seen.append(graph(given).serves(x))
+        return given.sum()
+
+    torch.func.grad(total)(weight.detach())
+    assert seen == [False]
+
+
+class Learned(Diffusion):
+    """A diffusion whose transition matrix is learned: its derivative is not one of the graph's weights."""
+
+    def __init__(self) -> None:
+        super().__init__(mu=0.0)
+        self.share = torch.nn.Parameter(torch.tensor(0.5))
+
+    def transition(self, graph: Graph) -> torch.Tensor:
+        return self.share * super().transition(graph)
+
+
+def test_another_transition_keeps_its_forward_derivative() -> None:
+    flow, known, x = Learned(), graph(torch.ones(5)), torch.tensor([[0.0], [1.0], [3.0]])
+
+    def moved(share: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(_Field(flow, known), {"flow.share": share}, (x,))  # type: ignore[no-any-return]
+
+    value, tangent = torch.func.jvp(moved, (torch.tensor(0.5),), (torch.tensor(1.0),))
+    torch.testing.assert_close(tangent, 2 * value)
+
+
+class _Field(torch.nn.Module):
+    def __init__(self, flow: Diffusion, graph: Graph) -> None:
+        super().__init__()
+        self.flow, self.graph = flow, graph
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.flow.field(x, self.graph)

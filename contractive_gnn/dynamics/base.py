@@ -231,7 +231,7 @@ class OnGraph(VectorField):
             self._modules["dynamics"] = dynamics
             self._buffers.update(held)
             self._non_persistent_buffers_set.update(held)
-            self.__dict__["_graph"] = graph
+            object.__setattr__(self, "_graph", graph)
 
     dynamics: Dynamics
     edge_index: Tensor
