@@ -126,6 +126,7 @@ def dynamics_results(folder: Path) -> list[dict[str, Any]]:
         *(folder, "dynamics", "--dataset", "csbm", "--models", "gcn,channel-diffusion"),
         *("--attacks", "clean,whitebox-pgd:3flips", "--set", "whitebox-pgd.attack.epochs=2"),
         *("--set", "channel-diffusion.model.mu=0.5", "--plugin", "channel_diffusion.py", "--set", "training.epochs=5"),
+        *("--set", "channel-diffusion.model.hidden_channels=4", "--set", "channel-diffusion.model.num_layers=2"),
     )
 
 
