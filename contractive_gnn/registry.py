@@ -28,14 +28,13 @@ class Registry(Mapping[str, T]):
 
     Example:
         >>> SHAPES: Registry[type] = Registry("shape")
-        >>> @SHAPES.register("unit-circle")
-        ... class UnitCircle: ...
+        >>> @SHAPES.register("ring")
+        ... class Ring: ...
         >>> SHAPES.names()
-        ['unit-circle']
-        >>> SHAPES.get("unit-cirle")
+        ['ring']
+        >>> SHAPES.get("rign")
         Traceback (most recent call last):
-            ...
-        contractive_gnn.names.UnknownNameError: no shape is called 'unit-cirle'. Did you mean 'unit-circle'? …
+        contractive_gnn.names.UnknownNameError: no shape is called 'rign'. Did you mean 'ring'? There are: ring
     """
 
     #: all that were made, for :func:`transaction`

@@ -83,11 +83,13 @@ def register(name: str, *, description: str | None = None) -> Callable[[_Loader]
         TypeError: if the function does not take the four arguments.
 
     Example:
+        >>> from contractive_gnn import datasets
         >>> @datasets.register("two-rooms")
-        ... def two_rooms(*, split, split_seed, root, download):
-        ...     \"""500 points in two rooms with a door between them.\"""
-        ...     return Data(x=..., edge_index=..., y=...)
-        >>> datasets.load("two-rooms")
+        ... def two_rooms(**options):
+        ...     \"""Two rooms with a door between them.\"""
+        ...     return datasets.contextual_sbm(80, classes=2, homophily=0.9, split_seed=options["split_seed"])
+        >>> datasets.load("two-rooms", split_seed=3).num_nodes
+        80
     """
 
     def add(loader: _Loader) -> _Loader:

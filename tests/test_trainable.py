@@ -14,6 +14,7 @@ from torch_geometric.nn import GCNConv
 
 from contractive_gnn import datasets, nn, training
 from contractive_gnn.bench.adapter import AdapterError, adapted
+from contractive_gnn.nn.plain import plain_type
 from contractive_gnn.trainable import (
     Calibrated,
     HasCommunities,
@@ -259,3 +260,14 @@ def test_a_compiled_model_is_trained_as_the_model_in_it(data: Data) -> None:
     compiled = torch.compile(model, backend="eager")
     assert declared(compiled, HasRoles) is model
     assert declared(compiled, HasModes) is None
+
+
+def test_a_parametrised_model_that_declares_something_is_still_known_by_its_class() -> None:
+    class Declared(torch.nn.Linear, HasRoles):
+        def parameter_groups(self) -> dict[str, list[torch.nn.Parameter]]:
+            return {"all": list(self.parameters())}
+
+    model = Declared(2, 2)
+    parametrizations.weight_norm(model)
+    assert type(model) is not Declared
+    assert plain_type(model) is Declared

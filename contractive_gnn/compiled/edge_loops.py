@@ -346,7 +346,7 @@ def flow(x, edge_weight, scale, anchor, order, constants, *, num_steps, remember
     kind, parameter, fall, keep, pull = constants
     number = x.dtype.type
     anchored = None if pull == 0 else x if anchor is None else anchor
-    arrays = by_neighbour(edge_weight, scale, order, order[2], every=False)
+    arrays = by_neighbour(edge_weight, scale, order, order[2], every=False)  # type: ignore[no-untyped-call]
     pointer = arrays[-2]
     forward, _ = steps(kind)
     between = empty((num_steps - 1 if remember else 0, *x.shape), x.dtype)
@@ -375,7 +375,7 @@ def flow_backward(g, states, edge_weight, scale, order, constants, *, own_anchor
     kind, parameter, fall, keep, pull = constants
     _, _, edge, back = order
     gradient, number = g, g.dtype.type
-    arrays = by_neighbour(edge_weight, scale, order, edge, back, every=by_weights)
+    arrays = by_neighbour(edge_weight, scale, order, edge, back, every=by_weights)  # type: ignore[no-untyped-call]
     pointer = arrays[-2]
     _, backward = steps(kind)
     summed = pull != 0 and (len(states) > 1 or not own_anchor)

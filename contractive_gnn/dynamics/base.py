@@ -16,7 +16,7 @@ from contractive_gnn.activations import Activation
 from contractive_gnn.dynamics.field import VectorField
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import Invariant, integrate
-from contractive_gnn.norms import Norm, as_norm, number, vector_norm
+from contractive_gnn.norms import NORMS, Norm, as_norm, number, vector_norm
 
 
 class Dynamics(nn.Module, ABC):
@@ -54,8 +54,11 @@ class Dynamics(nn.Module, ABC):
             anchor: ``x⁽⁰⁾``, the point that a fidelity term pulls back to; None stands for the origin.
 
         Example:
-            >>> field = Diffusion().on(graph)
-            >>> Flow(field, num_steps=8)(x)
+            >>> from contractive_gnn.dynamics import Diffusion
+            >>> x = torch.tensor([[0.0], [1.0]])
+            >>> field = Diffusion().on(Graph.of(x, torch.tensor([[0, 1], [1, 0]])))
+            >>> field(x).shape == x.shape
+            True
         """
         return OnGraph(self, graph, anchor)
 
@@ -218,12 +221,19 @@ class OnGraph(VectorField):
 
     def __init__(self, dynamics: Dynamics, graph: Graph, anchor: Tensor | None = None) -> None:
         super().__init__()
-        self.dynamics = dynamics
-        self.register_buffer("edge_index", graph.edge_index, persistent=False)
-        self.register_buffer("edge_weight", graph.edge_weight, persistent=False)
-        self.register_buffer("anchor", anchor, persistent=False)
-        self._graph = graph
+        held = {"edge_index": graph.edge_index, "edge_weight": graph.edge_weight, "anchor": anchor}
+        if torch.compiler.is_compiling():
+            self.dynamics = dynamics
+            for name, tensor in held.items():
+                self.register_buffer(name, tensor, persistent=False)
+            self._graph = graph
+        else:  # the same without torch's checks: a layer comes here in every call, and they take 20 µs
+            self._modules["dynamics"] = dynamics
+            self._buffers.update(held)
+            self._non_persistent_buffers_set.update(held)
+            self.__dict__["_graph"] = graph
 
+    dynamics: Dynamics
     edge_index: Tensor
     edge_weight: Tensor
     anchor: Tensor | None
@@ -239,7 +249,8 @@ class OnGraph(VectorField):
     @property
     def norm(self) -> Norm:  # type: ignore[override]
         """That of the dynamics with its weights on this graph."""
-        return as_norm(self.dynamics.measure, self.dynamics.norm_weight(self.graph))
+        norm, weight = self.dynamics.measure, self.dynamics.norm_weight(self.graph)
+        return _PLAIN[norm] if isinstance(norm, str) and norm in _PLAIN and weight is None else as_norm(norm, weight)
 
     @property
     def conserves(self) -> frozenset[Invariant]:  # type: ignore[override]
@@ -319,6 +330,9 @@ class OnGraph(VectorField):
 
     def __str__(self) -> str:
         return str(self.dynamics)
+
+
+_PLAIN: dict[str, Norm] = {name: as_norm(name) for name in NORMS if name != "l2-degree"}
 
 
 def larger(a: Tensor | float, b: Tensor | float) -> Tensor | float:

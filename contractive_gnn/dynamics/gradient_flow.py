@@ -141,7 +141,10 @@ class GradientFlow(VectorField):
 
     @property
     def certified(self) -> bool:
-        """Whether σ and A are this library's own: the slopes and bounds of others are not proved here."""
+        """Whether σ and A are this library's own: the slopes and bounds of others are not proved here.
+
+        A subclass whose author has proved them overrides it.
+        """
         return self.layer.certified
 
     def smoothness(self) -> Tensor:

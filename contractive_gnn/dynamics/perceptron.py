@@ -92,7 +92,10 @@ class PerceptronField(VectorField):
 
     @property
     def certified(self) -> bool:
-        """Whether σ and the operators are this library's own: the slopes and bounds of others are not proved here."""
+        """Whether σ and the operators are this library's own: the slopes and bounds of others are not proved here.
+
+        A subclass whose author has proved them overrides it.
+        """
         return self.layer.certified and (self.outer is None or own_operator(self.outer))
 
     def state(self, *, generator: torch.Generator | None = None) -> Tensor:

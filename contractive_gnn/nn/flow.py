@@ -49,6 +49,10 @@ class Flow(Stepping):
             where the field has no contractive step and ``constrained`` is True.
 
     Example:
+        >>> from contractive_gnn.dynamics import Diffusion
+        >>> from contractive_gnn.graph import Graph
+        >>> x = torch.tensor([[0.0], [1.0]])
+        >>> graph = Graph.of(x, torch.tensor([[0, 1], [1, 0]]))
         >>> layer = Flow(Diffusion(mu=0.5).on(graph), num_steps=4, scheme="heun")
         >>> layer(x).shape == x.shape
         True

@@ -65,7 +65,7 @@ class FieldSuite:
         assert torch.autograd.gradcheck(field, x, atol=1e-5)
         out = field(x)
         weights = torch.randn(out.shape, dtype=out.dtype, generator=torch.Generator().manual_seed(3))
-        (out * weights).sum().backward()  # type: ignore[no-untyped-call]
+        (out * weights).sum().backward()
         for name, parameter in field.named_parameters():
             if not parameter.requires_grad:
                 continue
@@ -141,7 +141,8 @@ class FieldSuite:
                 continue
 
             def step(y: Tensor, *, h: float = h, field: VectorField = field) -> Tensor:
-                return y + h * field(y)
+                moved: Tensor = y + h * field(y)
+                return moved
 
             found = worst_pair(
                 step,

@@ -104,7 +104,7 @@ def test_a_search_takes_a_file_and_a_model_of_ones_own(here: Path) -> None:
     Path("mine.py").write_text(
         "from contractive_gnn.nn import build\n\n"
         "def net(in_channels, out_channels, hidden=4):\n"
-        "    return build('gcn', in_channels, out_channels, hidden=hidden)\n",
+        "    return build('gcn', in_channels, out_channels, hidden_channels=hidden)\n",
         "utf-8",
     )
     Path("space.json").write_text('{"model": {"hidden": [2, 3]}, "training": {"epochs": 2}}', "utf-8")
