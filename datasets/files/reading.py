@@ -85,7 +85,7 @@ def read(
     Example:
         >>> import numpy as np
         >>> ring = np.arange(40)
-        >>> np.savez("ring.npz", edges=np.stack([ring, np.roll(ring, 1)]), labels=ring // 20)
+        >>> np.savez("ring.npz", edges=np.stack([ring, np.roll(ring, 1)]), labels=ring // 20)  # doctest: +SKIP
         >>> data = read("ring.npz", split="random")  # doctest: +SKIP
     """
     file = _existing(path)
