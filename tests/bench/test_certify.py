@@ -117,7 +117,10 @@ def test_attacks_do_not_break_it_but_break_a_wrong_bound(tmp_path: Path, monkeyp
             "no model or preset for a certificate is called 'certifed'. Did you mean",
         ),
         (("--model", "gcn", "--set", "model.num_steps=null", "--flips", "1"), "no model hyperparameter is called"),
-        (("--set", "model.hiden_channels=3"), "is called 'hiden_channels'. Did you mean 'hidden_channels'?"),
+        (
+            ("--set", "model.hiden_channels=3"),
+            "no model hyperparameter is called 'hiden_channels'. Did you mean 'hidden_channels'?",
+        ),
         (("--set", "training.self_training=0.5"), "no training hyperparameter is called 'self_training'. "),
         (("--set", "gcn.model.hidden_channels=3"), "expected model.KEY=VALUE or training.KEY=VALUE"),
         (("--set", "training.epochs=-5"), "epochs must be at least 0, got -5"),
