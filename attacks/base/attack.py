@@ -241,7 +241,7 @@ class Attack(ABC):
             raise AttackError(
                 f"attack {self.name!r}: the victim's {len(cached)} layers with cached=True (the first is {name!r}) "
                 "keep the graph that they saw first: no flip can reach them, and the accuracy on the attacked graph "
-                "would be that on the first one; build the model with cached=False"
+                "would be that on the first one; build the model with cached=False (to set it later empties nothing)"
             )
         if isinstance(victim, torch.jit.ScriptModule):
             raise AttackError(

@@ -1,4 +1,8 @@
-"""PyG's layers with ``cached=True``, which keep the first graph they see and read no other one."""
+"""PyG's layers with ``cached=True``, which keep the first graph they see and read no other one.
+
+What is kept is read even where ``cached`` was set to False afterwards: a layer that holds a graph is one of them,
+whatever it says.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,9 @@ def cached_layers(model: nn.Module) -> dict[str, Any]:
 
 
 def _keeps(layer: nn.Module) -> bool:
-    return isinstance(layer, MessagePassing) and bool(getattr(layer, "cached", False))
+    if not isinstance(layer, MessagePassing):
+        return False
+    return bool(getattr(layer, "cached", False)) or any(getattr(layer, name) is not None for name in _kept(layer))
 
 
 def forget_graph(model: nn.Module) -> None:
@@ -29,16 +35,19 @@ def forget_graph(model: nn.Module) -> None:
 @contextlib.contextmanager
 def reading_anew(model: nn.Module) -> Iterator[None]:
     """Inside the block every layer reads the graph that it is given; what it keeps is put back afterwards."""
-    before = [(layer, {name: getattr(layer, name) for name in _kept(layer)}) for layer in cached_layers(model).values()]
-    for layer, kept in before:
+    before = [
+        (layer, layer.cached, {name: getattr(layer, name) for name in _kept(layer)})
+        for layer in cached_layers(model).values()
+    ]
+    for layer, _, kept in before:
         layer.cached = False
         for name in kept:
             setattr(layer, name, None)
     try:
         yield
     finally:
-        for layer, kept in before:
-            layer.cached = True
+        for layer, cached, kept in before:
+            layer.cached = cached
             for name, value in kept.items():
                 setattr(layer, name, value)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 from torch_geometric.nn import APPNP, GCNConv, SGConv
 
 from contractive_gnn import datasets
+from contractive_gnn.attacks import AttackError, Budget, get
 from contractive_gnn.nn.caches import cached_layers
 from contractive_gnn.training import evaluate, fit, predict
 
@@ -64,3 +66,16 @@ def test_a_second_fit_forgets_the_first_graph() -> None:
     again = fitted(data, cached=True)
     fit(again, larger, epochs=10)
     torch.testing.assert_close(predict(again, larger), predict(fitted(larger, cached=False), larger))
+
+
+def test_a_layer_that_says_it_keeps_nothing_may_hold_a_graph() -> None:
+    data, other = datasets.contextual_sbm(80, seed=0), datasets.contextual_sbm(80, seed=5)
+    other.x = data.x
+    model, plain = fitted(data, cached=True), fitted(data, cached=False)
+    for layer in (model.first, model.second, model.last):
+        layer.cached = False
+    assert len(cached_layers(model)) == 3
+    torch.testing.assert_close(predict(model, other), predict(plain, other))
+    assert not model.second.cached
+    with pytest.raises(AttackError, match="keep the graph that they saw first"):
+        get("prbcd", seed=0).run(data, Budget(flips=2), victim=model)
