@@ -2,7 +2,6 @@
 
 from contractive_gnn.deprecated import aliases
 
-__getattr__ = aliases(
-    __name__,
-    {name: f"contractive_gnn.compiled.kernels:{name}" for name in ("available", "code", "disabled", "euler", "flow")},
-)
+_NAMES = ("available", "code", "disabled", "euler", "fixed", "flow", "hooked", "plain_edge_sum")
+
+__getattr__ = aliases(__name__, {name: f"contractive_gnn.compiled.kernels:{name}" for name in _NAMES})

@@ -61,6 +61,8 @@ def test_the_new_words_are_those_that_are_seen() -> None:
         ("contractive_gnn.certificates.attack", "Siege", "contractive_gnn.certificates.attack", "EmpiricalAttack"),
         ("contractive_gnn.certificates.attack", "besiege", "contractive_gnn.certificates.attack", "run"),
         ("contractive_gnn.kernels", "disabled", "contractive_gnn.compiled.kernels", "disabled"),
+        ("contractive_gnn.kernels", "plain_edge_sum", "contractive_gnn.compiled.kernels", "plain_edge_sum"),
+        ("contractive_gnn.nn.hedged", "Hedged", "contractive_gnn.nn.mixture", "MLPMixture"),
         ("contractive_gnn.nn.relaxed", "relaxed", "contractive_gnn.nn.surrogate", "gradient_surrogate"),
         ("contractive_gnn.nn.reliability", "Reliability", "contractive_gnn.nn.calibration", "Calibration"),
     ],
