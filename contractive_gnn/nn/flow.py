@@ -308,6 +308,7 @@ def gradient_flow(
     channels.
     """
     check_whole("hidden_channels", hidden_channels, least=1)
+    check_whole("num_layers", num_layers, least=1)
     dynamics = GraphGradientFlow(
         hidden_channels,
         activation=activations.activation(activation, threshold=threshold),
@@ -334,5 +335,6 @@ def linf_diffusion(
     space: Literal["hidden", "class"] = "class",
 ) -> FlowGNN:
     """The ℓ∞ diffusion (:class:`Diffusion`) as a model, by default on the class scores."""
+    check_whole("num_layers", num_layers, least=1)
     conv = FlowConv(Diffusion(activation=activation, mu=mu, threshold=threshold), num_steps=num_layers, step=step)
     return FlowGNN(in_channels, out_channels, conv, hidden_channels=hidden_channels, space=space, dropout=dropout)

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 from torch import nn
 
 from contractive_gnn import former
-from contractive_gnn.checks import check_widths
+from contractive_gnn.checks import check_whole, check_widths
 from contractive_gnn.deprecated import renamed
 from contractive_gnn.dynamics import DYNAMICS, Dynamics, registry
 from contractive_gnn.names import unknown
@@ -189,6 +189,7 @@ def flow_gnn(
         **hyperparameters: the dynamics' own.
     """
     check_widths(in_channels, out_channels=out_channels, hidden_channels=hidden_channels)
+    check_whole("num_layers", num_layers, least=1)
     field = registry.build(dynamics, hidden_channels if space == "hidden" else out_channels, **hyperparameters)
     if not field.on_features:
         raise ValueError(f"{dynamics!r} is a flow of matrices; a model needs a flow of node features")

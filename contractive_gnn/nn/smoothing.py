@@ -234,6 +234,7 @@ class ElasticGNN(MLPClassifier):
         dropout: float = 0.5,
     ) -> None:
         super().__init__(in_channels, out_channels, hidden_channels=hidden_channels, dropout=dropout)
+        check_whole("num_layers", num_layers, least=1)
         self.conv = ElasticConv(num_steps=num_layers, lambda1=lambda1, lambda2=lambda2, norm=norm)
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
@@ -273,6 +274,7 @@ class RUNG(MLPClassifier):
     ) -> None:
         super().__init__(in_channels, out_channels, hidden_channels=hidden_channels, dropout=dropout)
         gamma = math.inf if gamma is None else gamma
+        check_whole("num_layers", num_layers, least=1)
         self.conv = RUNGConv(num_steps=num_layers, alpha=alpha, gamma=gamma, epsilon=epsilon)
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:

@@ -59,7 +59,7 @@ def robust(
         _conv(
             hidden_channels,
             activations.activation(activation, threshold=threshold),
-            num_steps=num_layers,
+            num_layers=num_layers,
             mu=mu,
             epsilon=epsilon,
         ),
@@ -112,7 +112,7 @@ def robust_provable(
     return SimilarityFlowGNN(
         in_channels,
         out_channels,
-        _conv(hidden_channels, sigma, num_steps=num_layers, mu=mu, epsilon=epsilon, constrained=True),
+        _conv(hidden_channels, sigma, num_layers=num_layers, mu=mu, epsilon=epsilon, constrained=True),
         similarity=_similarity(similarity, similarities),
         calibrated=calibrated,
         hidden_channels=hidden_channels,
@@ -131,12 +131,13 @@ def _similarity(wanted: bool, options: Mapping[str, Any]) -> Similarity | None:
 
 
 def _conv(
-    hidden_channels: int, sigma: Activation, *, num_steps: int, mu: float, epsilon: float, constrained: bool = False
+    hidden_channels: int, sigma: Activation, *, num_layers: int, mu: float, epsilon: float, constrained: bool = False
 ) -> FlowConv:
     """Steps of ``1/(1 + μ)``: ``x ← (x − D⁻¹ Σ a σ + μ x⁰)/(1 + μ)``."""
     check_whole("hidden_channels", hidden_channels, least=1)
+    check_whole("num_layers", num_layers, least=1)
     check_real("mu", mu, least=0)
     field = GraphGradientFlow(
         hidden_channels, activation=sigma, normalization="degree", mu=mu, learn_weight=False, epsilon=epsilon
     )
-    return FlowConv(field, num_steps=num_steps, step=1.0 / (1.0 + mu), constrained=constrained)
+    return FlowConv(field, num_steps=num_layers, step=1.0 / (1.0 + mu), constrained=constrained)
