@@ -162,6 +162,8 @@ class RungeKutta(Scheme):
         rate, limit = number(field.rate()), number(field.max_step())
         if not math.isfinite(rate):
             return math.inf
+        if 1 < rate * limit <= 1 + 1e-6:
+            limit = 1 / rate  # both were rounded, in single precision say
         try:
             # a step that was computed from max_step may have been rounded up
             longest = self.radius(field.norm) * limit

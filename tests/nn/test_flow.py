@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from contractive_gnn import datasets
-from contractive_gnn.dynamics import Diffusion, GraphGradientFlow, VectorField
+from contractive_gnn.dynamics import Diffusion, GradientFlow, GraphGradientFlow, VectorField
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import SCHEMES, Invariant, RungeKutta, solver
 from contractive_gnn.nn import Flow, FlowConv
 from contractive_gnn.norms import number
+from contractive_gnn.operators import Dense
 
 EXPLICIT = [name for name in SCHEMES if isinstance(solver(name), RungeKutta) and solver(name).explicit]
 
@@ -254,3 +255,9 @@ def test_a_symplectic_flow_takes_the_two_parts_of_its_field() -> None:
     assert float(torch.linalg.matrix_norm(step, 2)) <= short.lipschitz() < 1.2
     with pytest.raises(ValueError, match="no contractive step with stormer-verlet"):
         Flow(Turn(), scheme="stormer-verlet")(x)
+
+
+@pytest.mark.parametrize("mu", [0.3, 0.7, 0.9, 1.3])
+def test_a_largest_step_that_was_rounded_up_has_a_constant(mu: float) -> None:
+    field = GradientFlow(Dense(torch.zeros(1, 2)), mu=mu)  # κ = 1/h_E, and their product is above 1 in float32
+    assert Flow(field, scheme="heun").lipschitz() == pytest.approx(1.0)
