@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 from torch_geometric.nn.aggr import SumAggregation
+from torch_geometric.nn.inits import reset
 
 from contractive_gnn.activations import Activation
 from contractive_gnn.dynamics.field import VectorField
@@ -108,9 +109,7 @@ class Dynamics(nn.Module, ABC):
     def reset_parameters(self) -> None:
         """Draw what is learned anew: here that of the parts, a threshold say; a field with weights extends it."""
         for part in self.children():
-            reset = getattr(part, "reset_parameters", None)
-            if reset is not None:
-                reset()
+            reset(part)
 
     @property
     def certified(self) -> bool:
@@ -294,12 +293,12 @@ class OnGraph(VectorField):
 
     def anchored(self, anchor: Tensor) -> OnGraph:
         """The same dynamics on the same graph with another anchor."""
-        return OnGraph(self.dynamics, self.graph, anchor)
+        return self.dynamics.on(self.graph, anchor)
 
     def parts(self) -> tuple[VectorField, ...]:
         """Those of the dynamics, on this graph."""
         parts = self.dynamics.parts()
-        return (self,) if len(parts) == 1 else tuple(OnGraph(part, self.graph, self.anchor) for part in parts)
+        return (self,) if len(parts) == 1 else tuple(part.on(self.graph, self.anchor) for part in parts)
 
     def euler(self, x: Tensor, *, step: Tensor | float, num_steps: int) -> Tensor:
         """The dynamics' own way to the state after K Euler steps: compiled in one where it has a kernel."""

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.nn.inits import reset
 
 from contractive_gnn.integrators import Invariant, integrate
 from contractive_gnn.norms import L2, Norm, number
@@ -42,7 +43,10 @@ class VectorField(nn.Module, ABC):
         return -math.inf
 
     def max_step(self) -> Tensor | float:
-        """The largest Euler step h that contracts by ``1 − hκ``; 0 where the field expands, or nothing is known."""
+        """The largest Euler step h that contracts by ``1 − hκ``; 0 where the field expands, or nothing is known.
+
+        ``inf`` where every step is non-expansive, as for a constant field: a layer must be given its step then.
+        """
         return 0.0
 
     def lipschitz(self, step: Tensor | float) -> Tensor | float:
@@ -62,9 +66,11 @@ class VectorField(nn.Module, ABC):
         """A Lipschitz constant L of X itself, ``inf`` where none is known: a step with ``hL < 1`` is invertible.
 
         By default ``(1 + q)/h`` with q the constant of the Euler step E of the largest contractive length h, since
-        ``hX(x) = E(x) − x``; ``inf`` where no step contracts.
+        ``hX(x) = E(x) − x``; ``inf`` where no step contracts, and ``−κ`` where every step does, its limit.
         """
         step = self.max_step()
+        if number(step) == math.inf:
+            return 0.0 - self.rate()
         return (1.0 + self.lipschitz(step)) / step if number(step) > 0 else math.inf
 
     def anchored(self, anchor: Tensor) -> VectorField:
@@ -102,9 +108,7 @@ class VectorField(nn.Module, ABC):
     def reset_parameters(self) -> None:
         """Draw what is learned anew: here that of the parts, a threshold say; a field with weights extends it."""
         for part in self.children():
-            reset = getattr(part, "reset_parameters", None)
-            if reset is not None:
-                reset()
+            reset(part)
 
     def state(self, *, generator: torch.Generator | None = None) -> Tensor:
         """A random state of the field's domain in float64, for those who try to break its claims.

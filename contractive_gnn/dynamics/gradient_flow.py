@@ -2,6 +2,7 @@ r"""Gradient flows of an operator and an activation: for vectors, images and gra
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -102,8 +103,8 @@ class GradientFlow(VectorField):
         self.layer = Layer(operator, activation, bias=bias)
         self.mu = float(mu)
         self.expansive = expansive
-        if anchor is not None and not (isinstance(anchor, Tensor) and anchor.is_floating_point()):
-            raise TypeError(f"anchor must be a tensor of real numbers, a state, got {anchor!r}")
+        if anchor is not None:
+            _check_anchor(anchor)
         self.register_buffer("anchor", anchor, persistent=False)  # a state, not something learned
 
     def forward(self, x: Tensor, t: Tensor | float = 0.0) -> Tensor:
@@ -186,9 +187,14 @@ class GradientFlow(VectorField):
         """
         if not self.mu:
             return self
-        return type(self)(
-            self.operator, self.sigma, bias=self.bias, mu=self.mu, anchor=anchor, expansive=self.expansive
-        )
+        if type(self) is GradientFlow:
+            return GradientFlow(
+                self.operator, self.sigma, bias=self.bias, mu=self.mu, anchor=anchor, expansive=self.expansive
+            )
+        _check_anchor(anchor)
+        field = copy.copy(self)  # of a subclass, whatever its arguments are; no trace takes a copy
+        field._buffers = {**self._buffers, "anchor": anchor}
+        return field
 
     @property
     def anchor_lipschitz(self) -> float:
@@ -207,3 +213,8 @@ class GradientFlow(VectorField):
     def extra_repr(self) -> str:
         """Show the fidelity and the sign."""
         return f"mu={self.mu}, expansive={self.expansive}"
+
+
+def _check_anchor(anchor: object) -> None:
+    if not (isinstance(anchor, Tensor) and anchor.is_floating_point()):
+        raise TypeError(f"anchor must be a tensor of real numbers, a state, got {anchor!r}")

@@ -373,10 +373,6 @@ class GradientFlowOnGraph(OnGraph):
         """The same field as ``GradientFlow(operator, σ)``."""
         return self.dynamics.gradient_flow(self.graph, self.anchor)
 
-    def anchored(self, anchor: Tensor) -> GradientFlowOnGraph:
-        """The same flow on the same graph with another anchor."""
-        return GradientFlowOnGraph(self.dynamics, self.graph, anchor)
-
 
 class EdgeActivation(Activation):
     r"""σ as the rows of :meth:`GraphGradientFlow.operator` see it: ``√a σ(d/√a)``, with σ's odd part.

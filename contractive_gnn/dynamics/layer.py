@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import type_before_parametrizations
+from torch_geometric.nn.inits import reset
 
 from contractive_gnn import activations
 from contractive_gnn.activations import Activation
@@ -91,9 +92,7 @@ class Layer(nn.Module):
     def reset_parameters(self) -> None:
         """Draw what is learned anew where the operator and σ know how; a learned bias starts at 0."""
         for part in (self.operator, self.sigma):
-            reset = getattr(part, "reset_parameters", None)
-            if reset is not None:
-                reset()
+            reset(part)
         if isinstance(self.bias, nn.Parameter):
             nn.init.zeros_(self.bias)
 

@@ -2,6 +2,7 @@ r"""The sum of vector fields."""
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 
@@ -88,17 +89,20 @@ class SumField(VectorField):
         """``Σ κ_i``."""
         return _added([field.rate() for field in self._summands()])
 
-    def max_step(self) -> Tensor:
+    def max_step(self) -> Tensor | float:
         """``1/Σ 1/m_i``; 0 where one of them is."""
-        return 1.0 / torch.stack([_scalar(field.max_step()).reciprocal() for field in self._summands()]).sum()
+        return _inverse(_added([_inverse(field.max_step()) for field in self._summands()]))
 
     def lipschitz(self, step: Tensor | float) -> Tensor | float:
         """The least of what the class's text gives: the mean of steps, and ``1 + h Σ L_i``."""
         steps = [number(field.max_step()) for field in self._summands()]
-        limit = 1.0 / sum(1.0 / m for m in steps if m > 0) if any(m > 0 for m in steps) else math.inf
-        mean: list[Tensor | float] = [] if math.isfinite(limit) else [1.0]
+        finite = [m for m in steps if 0 < m < math.inf]
+        limit = 1.0 / sum(1.0 / m for m in finite) if finite else math.inf
+        mean: list[Tensor | float] = [] if finite else [1.0]
         for field, longest in zip(self._summands(), steps, strict=True):
-            if longest > 0:
+            if longest == math.inf:  # the weight may be as small as one likes
+                mean.append(-step * field.rate())
+            elif longest > 0:
                 weight = limit / longest
                 mean.append(weight * field.lipschitz(step / weight))
             else:
@@ -116,7 +120,11 @@ class SumField(VectorField):
         anchored = [field.anchored(anchor) for field in fields]
         if all(new is old for new, old in zip(anchored, fields, strict=True)):
             return self
-        return SumField(*anchored)
+        if type(self) is SumField:
+            return SumField(*anchored)
+        field = copy.copy(self)  # of a subclass, with all that it holds beside the summands; no trace takes a copy
+        field._modules = {**self._modules, "fields": nn.ModuleList(anchored)}
+        return field
 
     @property
     def anchor_lipschitz(self) -> float:
@@ -149,5 +157,8 @@ def _added(values: list[Tensor | float]) -> Tensor | float:
     return total
 
 
-def _scalar(value: Tensor | float) -> Tensor:
-    return value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
+def _inverse(value: Tensor | float) -> Tensor | float:
+    """``1/value``, ``inf`` for 0."""
+    if isinstance(value, Tensor):
+        return value.reciprocal()
+    return 1.0 / value if value else math.inf

@@ -60,7 +60,7 @@ class Stepping(nn.Module):
         if math.isinf(radius):
             limit: Tensor | float = math.inf if number(field.rate()) >= 0 else 0.0
         else:
-            limit = radius * field.max_step()
+            limit = radius * field.max_step() if radius else 0.0
         if isinstance(limit, Tensor) and torch.compiler.is_compiling():  # a trace cannot branch on a value
             torch._assert_async(limit > 0, f"the field has no contractive step{field.where}")
         elif limit <= 0:
@@ -70,7 +70,7 @@ class Stepping(nn.Module):
                 "monotone activation or another scheme, or pass constrained=False with a step"
             )
         if self.step is None:
-            if math.isinf(radius):
+            if not isinstance(limit, Tensor) and math.isinf(limit):
                 raise ValueError(f"every step of {method.name} contracts in {field.norm}: give step")
             return limit
         return limit.clamp(max=self.step) if isinstance(limit, Tensor) else min(limit, self.step)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from contractive_gnn.activations import Activation, GroupHuber, Huber, LeakyReLU, activation
 from contractive_gnn.dynamics import GradientAscent, GradientFlow, GraphGradientFlow
 from contractive_gnn.graph import Graph
+from contractive_gnn.nn.flow import Flow
 from contractive_gnn.norms import L2, log_norm_at, number
 from contractive_gnn.operators import Composition, Conv2d, Dense, GraphGradient, Operator, Stencil
 
@@ -425,3 +426,24 @@ def test_the_ascent_on_a_graph_is_an_expansive_gradient_flow() -> None:
     torch.testing.assert_close(flow(x), field(x))
     torch.testing.assert_close(flow.lipschitz(0.7), torch.as_tensor(field.lipschitz(0.7)))
     torch.testing.assert_close(flow.field_lipschitz(), torch.as_tensor(field.field_lipschitz()))
+
+
+class Fixed(GradientFlow):
+    """A subclass with arguments of its own, and another field."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(Dense(torch.eye(size, dtype=torch.float64)), "tanh", mu=0.5)
+
+    def forward(self, x: Tensor, t: Tensor | float = 0.0) -> Tensor:
+        return super().forward(x, t) / 2
+
+
+def test_a_subclass_keeps_its_class_with_another_anchor() -> None:
+    field, x, anchor = Fixed(3), draw(2, 3), draw(2, 3, seed=1)
+    bound = field.anchored(anchor)
+    torch.testing.assert_close(bound(x), (-x.tanh() - 0.5 * (x - anchor)) / 2)
+    torch.testing.assert_close(field(x), (-x.tanh() - 0.5 * x) / 2)
+    assert type(bound) is Fixed and bound.layer is field.layer
+    with pytest.raises(TypeError, match="anchor must be a tensor of real numbers"):
+        field.anchored(torch.ones(3, dtype=torch.long))
+    assert Flow(field, num_steps=2)(x).shape == x.shape

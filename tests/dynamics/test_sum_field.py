@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from contractive_gnn.activations import Huber
 from contractive_gnn.dynamics import GradientFlow, PerceptronField, SumField
 from contractive_gnn.dynamics.field import VectorField
+from contractive_gnn.nn.flow import Flow
 from contractive_gnn.norms import L1, lipschitz_at, log_norm_at, number
 from contractive_gnn.operators import Dense
 
@@ -123,3 +125,57 @@ def test_errors_say_what_was_expected() -> None:
     other.norm = L1
     with pytest.raises(ValueError, match="must be declared in one norm, got l2, l1"):
         SumField(descent(), other)
+
+
+class Halved(SumField):
+    def forward(self, x: Tensor, t: Tensor | float = 0.0) -> Tensor:
+        return super().forward(x, t) / 2
+
+
+def test_a_subclass_keeps_its_class_with_another_anchor() -> None:
+    field, x, anchor = Halved(descent(0, 0.2), ascent(1)), draw(2, 3), draw(2, 3, seed=1)
+    bound = field.anchored(anchor)
+    assert type(bound) is Halved
+    torch.testing.assert_close(bound(x) - field(x), 0.1 * anchor)
+
+
+def test_what_the_summands_have_learned_is_drawn_anew() -> None:
+    bias = nn.Parameter(draw(4))
+    SumField(GradientFlow(Dense(draw(4, 3)), "tanh", bias=bias), block()).reset_parameters()
+    assert not bias.any()
+
+
+class Wind(VectorField):
+    """The same at every state: every step is an isometry."""
+
+    def forward(self, x: Tensor, t: Tensor | float = 0.0) -> Tensor:
+        return torch.ones_like(x)
+
+    def rate(self) -> float:
+        return 0.0
+
+    def max_step(self) -> float:
+        return math.inf
+
+
+def test_a_field_with_steps_of_any_length_adds_nothing() -> None:
+    assert Wind().field_lipschitz() == 0.0
+    calm = SumField(Wind(), Wind())
+    assert (calm.max_step(), calm.lipschitz(3.0), calm.field_lipschitz()) == (math.inf, 1.0, 0.0)
+    field = descent(0, 0.2)
+    for h in (0.01, number(field.max_step()), 5.0):
+        assert number(SumField(Wind(), field).lipschitz(h)) == pytest.approx(number(field.lipschitz(h)))
+    assert number(SumField(Wind(), field).max_step()) == pytest.approx(number(field.max_step()))
+    assert number(SumField(Wind(), block()).max_step()) == 0.0
+    for scheme in ("euler", "heun"):
+        with pytest.raises(ValueError, match=f"every step of {scheme} contracts in l2: give step"):
+            Flow(calm, scheme=scheme).step_size()
+        assert Flow(calm, scheme=scheme, step=0.5, num_steps=2).lipschitz() == 1.0
+    with pytest.raises(ValueError, match="has no contractive step with mass-projection"):
+        Flow(calm, scheme="mass-projection", step=0.5).step_size()
+
+
+def test_constants_in_two_precisions_and_as_numbers_are_added() -> None:
+    single = GradientFlow(Dense(draw(4, 3).float()), "tanh", mu=0.2)
+    assert number(SumField(descent(), single).max_step()) > 0
+    assert number(SumField(single, block()).max_step()) == 0.0
