@@ -443,7 +443,8 @@ def test_a_subclass_keeps_its_class_with_another_anchor() -> None:
     bound = field.anchored(anchor)
     torch.testing.assert_close(bound(x), (-x.tanh() - 0.5 * (x - anchor)) / 2)
     torch.testing.assert_close(field(x), (-x.tanh() - 0.5 * x) / 2)
-    assert type(bound) is Fixed and bound.layer is field.layer
+    assert type(bound) is Fixed
+    assert bound.layer is field.layer
     with pytest.raises(TypeError, match="anchor must be a tensor of real numbers"):
         field.anchored(torch.ones(3, dtype=torch.long))
     assert Flow(field, num_steps=2)(x).shape == x.shape
