@@ -12,6 +12,7 @@ from torch_geometric.nn.inits import reset
 from contractive_gnn import activations
 from contractive_gnn.activations import Activation
 from contractive_gnn.operators import Composition, Conv2d, Dense, GraphGradient, Operator, Stencil, Sum
+from contractive_gnn.operators.base import described
 
 
 class Layer(nn.Module):
@@ -162,9 +163,6 @@ def _own(part: nn.Module) -> bool:
 
 
 def _described(value: object) -> str:
-    if isinstance(value, nn.Conv2d | nn.Linear):
-        kind = "Conv2d" if isinstance(value, nn.Conv2d) else "Dense"
-        return f"torch.nn.{type(value).__name__}: write contractive_gnn.operators.{kind}(module.weight)"
     if isinstance(value, int):
         return f"{value!r}: the gradient flow of a graph, on so many channels, is GraphGradientFlow"
-    return type(value).__name__
+    return described(value)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +26,12 @@ class Operator(nn.Module, ABC):
     """
 
     last_axis: bool = False
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Make it a module before its ``__init__`` runs: in releases before 0.2 that had nothing to call."""
+        operator = super().__new__(cls)
+        nn.Module.__init__(operator)
+        return operator
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -103,6 +111,28 @@ class Operator(nn.Module, ABC):
         own = self.input_norm
         known = "l1, l2 and linf" if own is L2 else f"l1, l2 and linf, and in its own {own}"
         raise ValueError(f"{type(self).__name__} has bounds in {known}, not in {norm}")
+
+
+def check_operators(operators: Sequence[object]) -> None:
+    """Raise unless there is an operator, and nothing else.
+
+    Raises:
+        ValueError: there is none.
+        TypeError: one of them is no operator.
+    """
+    if not operators:
+        raise ValueError("expected at least one operator, got none")
+    for operator in operators:
+        if not isinstance(operator, Operator):
+            raise TypeError(f"expected operators of contractive_gnn.operators, got {described(operator)}")
+
+
+def described(value: object) -> str:
+    """What was given in the place of an operator, and what to write instead where that is known."""
+    if isinstance(value, nn.Conv2d | nn.Linear):
+        kind = "Conv2d" if isinstance(value, nn.Conv2d) else "Dense"
+        return f"torch.nn.{type(value).__name__}: write contractive_gnn.operators.{kind}(module.weight)"
+    return type(value).__name__
 
 
 def require_finite(weight: Tensor) -> None:

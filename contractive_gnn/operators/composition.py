@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from contractive_gnn.norms import L2, Norm
-from contractive_gnn.operators.base import Operator
+from contractive_gnn.operators.base import Operator, check_operators
 
 
 class Composition(Operator):
@@ -22,14 +22,14 @@ class Composition(Operator):
         operators: at least one.
 
     Raises:
+        TypeError: for something else than an operator.
         ValueError: if there is none; if one acts on axes that the next one has weights on; (applied) for nodes with
             weights and no axis of channels.
     """
 
     def __init__(self, *operators: Operator) -> None:
         super().__init__()
-        if not operators:
-            raise ValueError("expected at least one operator, got none")
+        check_operators(operators)
         self.operators = nn.ModuleList(operators)
         self.last_axis = all(operator.last_axis for operator in operators)
         self._needs_channels = False

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from contractive_gnn.checks import check_whole
 from contractive_gnn.norms import Norm
 from contractive_gnn.operators.base import Operator, require_finite
 from contractive_gnn.operators.symbol import symbol_floor, symbol_norm
@@ -55,7 +56,7 @@ class Conv2d(Operator):
 
     Raises:
         ValueError: for shapes or numbers that do not fit, or another padding mode.
-        TypeError: if the weight is not real and floating.
+        TypeError: if the weight is not real and floating, and for an option that is no whole number, or two.
     """
 
     weight: Tensor
@@ -75,9 +76,9 @@ class Conv2d(Operator):
         self._hold("weight", weight)
         if weight.dim() != 4:
             raise ValueError(f"weight must have shape [out, in/groups, kh, kw], got {list(weight.shape)}")
-        for name, values, least in (("stride", stride, 1), ("dilation", dilation, 1), ("padding", padding, 0)):
-            if min(_pair(values)) < least:
-                raise ValueError(f"{name} must be at least {least}, got {values!r}")
+        if min(weight.shape[2:]) < 1:
+            raise ValueError(f"the kernel must have an entry along either axis, got a weight {list(weight.shape)}")
+        check_whole("groups", groups)
         if groups < 1 or weight.size(0) % groups:
             raise ValueError(f"groups must divide the {weight.size(0)} output channels, got {groups!r}")
         if padding_mode not in ("zeros", "circular"):
@@ -85,7 +86,9 @@ class Conv2d(Operator):
                 f"padding_mode must be 'zeros' or 'circular', got {padding_mode!r}; the others repeat or reflect "
                 "entries, and no bound is known here"
             )
-        self.stride, self.padding, self.dilation = _pair(stride), _pair(padding), _pair(dilation)
+        self.stride = _pair("stride", stride, least=1)
+        self.padding = _pair("padding", padding, least=0)
+        self.dilation = _pair("dilation", dilation, least=1)
         self.groups = groups
         self.padding_mode = padding_mode
         first, second = (d * (k - 1) for d, k in zip(self.dilation, weight.shape[2:], strict=True))
@@ -96,7 +99,7 @@ class Conv2d(Operator):
                     f"circular padding needs 2·padding ≤ dilation·(k − 1) = {self._reach[axis]}, got padding "
                     f"{self.padding[axis]}: more would repeat rows of the operator"
                 )
-        self.size: Size | None = None if size is None else self._checked(size)
+        self.size: Size | None = None if size is None else self._checked(_pair("size", size, least=1))
 
     def forward(self, x: Tensor) -> Tensor:
         """The convolution of ``[..., in, H, W]``."""
@@ -195,7 +198,6 @@ class Conv2d(Operator):
         )
 
     def _checked(self, size: Size) -> Size:
-        size = _pair(size)
         for axis in range(2):
             if size[axis] + 2 * self.padding[axis] <= self._reach[axis]:
                 raise ValueError(f"the kernel reaches beyond an input of size {size} with padding {self.padding}")
@@ -207,9 +209,10 @@ class Conv2d(Operator):
         """The size that a method is called for."""
         if size is None:
             return self.size
-        if self.size is not None and _pair(size) != self.size:
+        pair = _pair("size", size, least=1)
+        if self.size is not None and pair != self.size:
             raise ValueError(f"the operator is for inputs of size {self.size}, got size={size}")
-        return self._checked(size)
+        return self._checked(pair)
 
     def _output(self, size: Sequence[int]) -> Size:
         first, second = (
@@ -301,5 +304,16 @@ def _batched(x: Tensor) -> Tensor:
     return x if x.dim() == 4 else x.reshape(math.prod(x.shape[:-3]), *x.shape[-3:])
 
 
-def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
+def _pair(name: str, value: int | Sequence[int], *, least: int) -> tuple[int, int]:
+    """One number for both axes, or one for each.
+
+    Raises:
+        TypeError: it is neither.
+        ValueError: a number is too small.
+    """
+    first, second = value if isinstance(value, Sequence) and len(value) == 2 else (value, value)
+    for number in (first, second):
+        if isinstance(number, Sequence):
+            raise TypeError(f"{name} must be a whole number, or two of them, got {value!r}")
+        check_whole(name, number, least=least)
+    return int(first), int(second)  # type: ignore[arg-type]

@@ -81,12 +81,16 @@ class Stencil(Operator):
         taps = tuple(kernel.shape[-dimensions:])
         if any(k > n for k, n in zip(taps, size, strict=True)):
             raise ValueError(f"the kernel {list(taps)} is larger than the grid {list(size)}: its ends would meet")
-        place = tuple((k - 1) // 2 for k in taps) if origin is None else tuple(int(o) for o in origin)
-        if len(place) != dimensions or not all(0 <= o < k for o, k in zip(place, taps, strict=True)):
+        place = tuple((k - 1) // 2 for k in taps) if origin is None else origin
+        if not isinstance(place, Sequence) or len(place) != dimensions:
+            raise ValueError(f"origin must be an index into each axis of the kernel {list(taps)}, got {origin!r}")
+        for o in place:
+            check_whole("origin", o)
+        if not all(0 <= o < k for o, k in zip(place, taps, strict=True)):
             raise ValueError(f"origin must be an index into each axis of the kernel {list(taps)}, got {origin!r}")
         self.size = size
         self.boundary = boundary
-        self.origin = place
+        self.origin = tuple(map(int, place))
 
     @classmethod
     def laplacian(

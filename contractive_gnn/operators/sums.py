@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from contractive_gnn.norms import Norm
-from contractive_gnn.operators.base import Operator
+from contractive_gnn.operators.base import Operator, check_operators
 
 
 class Sum(Operator):
@@ -18,14 +18,14 @@ class Sum(Operator):
         operators: at least one; all between the same spaces.
 
     Raises:
+        TypeError: for something else than an operator.
         ValueError: if there is none, or if only some of them have weighted inputs; (applied) where outputs differ in
             shape.
     """
 
     def __init__(self, *operators: Operator) -> None:
         super().__init__()
-        if not operators:
-            raise ValueError("expected at least one operator, got none")
+        check_operators(operators)
         self.operators = nn.ModuleList(operators)
         self.last_axis = all(operator.last_axis for operator in operators)
         if any(operator.weighted for operator in operators):

@@ -1,9 +1,14 @@
 """What every operator has by default, and the norms that its bounds are asked in."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from contractive_gnn import operators
+from contractive_gnn.dynamics import GradientFlow
 from contractive_gnn.norms import L1, L2, LInf, Norm, Plain, Sum, Weighted
 from contractive_gnn.operators import Composition, Conv2d, Dense, GraphGradient, Operator, Stencil
 from contractive_gnn.testing.graphs import random_weighted
@@ -79,3 +84,38 @@ def test_operators_are_modules() -> None:
     assert [name for name, _ in model.named_parameters()] == ["0.operators.0.weight"]
     assert model(torch.ones(1, 2, dtype=torch.float64)).dtype == torch.float64
     assert "Dense(2, 2)" in repr(model)
+
+
+class Former(Operator):
+    """Written when an operator was no module: it calls no constructor but its own."""
+
+    def __init__(self, factor: Tensor) -> None:
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * x
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.factor * y
+
+    def norm_bound(self, norm: str | Norm = "l2") -> Tensor:
+        return self.factor.abs()
+
+
+def test_an_operator_that_calls_no_constructor_is_a_module_too() -> None:
+    operator = Former(torch.tensor(-2.0))
+    x = torch.ones(3)
+    for twin in (operator, copy.deepcopy(operator), pickle.loads(pickle.dumps(operator))):
+        torch.testing.assert_close(twin(x), -2 * x)
+    assert float(Composition(operator, operator).norm_bound()) == 4.0
+    torch.testing.assert_close(GradientFlow(operator, "identity")(x), -4 * x)
+
+
+@pytest.mark.parametrize("combine", [operators.Composition, operators.Sum])
+def test_only_operators_are_combined(combine: type[operators.Composition] | type[operators.Sum]) -> None:
+    dense = Dense(torch.eye(2))
+    with pytest.raises(ValueError, match="at least one operator"):
+        combine()
+    for wrong, message in ((nn.Linear(2, 2), "write contractive_gnn.operators.Dense"), (None, "got NoneType")):
+        with pytest.raises(TypeError, match=message):
+            combine(dense, wrong)  # type: ignore[arg-type]

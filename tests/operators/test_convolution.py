@@ -1,5 +1,7 @@
 """Two-dimensional convolutions: any batch axes, sizes at call, lower bounds."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -166,3 +168,23 @@ def test_shapes_are_checked() -> None:
         Conv2d(torch.ones(1, 1, 3, 3, dtype=torch.long))
     with pytest.raises(ValueError, match="entries that are not finite"):
         Conv2d(torch.full((1, 1, 3, 3), float("nan")))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"stride": (1, 2, 3)}, TypeError, r"stride must be a whole number, or two of them, got \(1, 2, 3\)"),
+        ({"padding": "same"}, TypeError, "padding must be a whole number, or two of them, got 'same'"),
+        ({"stride": 1.5}, TypeError, "stride must be a whole number"),
+        ({"dilation": (1, 1.5)}, TypeError, "dilation must be a whole number"),
+        ({"padding": (0, -1)}, ValueError, "padding must be at least 0"),
+        ({"size": (4,)}, TypeError, "size must be a whole number, or two of them"),
+        ({"groups": 1.0}, TypeError, "groups must be a whole number"),
+    ],
+)
+def test_an_option_that_is_no_pair_is_refused(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        Conv2d(draw(2, 2, 3, 3), **options)
+    with pytest.raises(ValueError, match="an entry along either axis"):
+        Conv2d(draw(2, 2, 0, 3))
+    assert Conv2d(draw(2, 2, 3, 3), size=torch.Size((4, 5)), stride=[1, 2]).stride == (1, 2)

@@ -234,3 +234,12 @@ def test_arguments_are_checked() -> None:
         Stencil.gradient((4, 4)).adjoint(torch.ones(4, 4))
     with pytest.raises(TypeError, match="real floating tensor"):
         Stencil(torch.ones(3, dtype=torch.long), size=(4,))
+
+
+def test_an_origin_that_is_no_index_is_refused() -> None:
+    kernel = torch.ones(3)
+    for wrong in (1, (0, 1), (3,)):
+        with pytest.raises(ValueError, match="origin must be an index into each axis"):
+            Stencil(kernel, size=(5,), origin=wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="origin must be a whole number"):
+        Stencil(kernel, size=(5,), origin=(1.7,))  # type: ignore[arg-type]
