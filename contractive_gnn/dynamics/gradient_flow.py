@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -70,7 +69,7 @@ class GradientFlow(VectorField):
     """
 
     #: GraphGradientFlow, which enters itself: it is built on this one
-    _of_channels: ClassVar[Callable[..., Any]]
+    _of_channels: ClassVar[Any]
 
     def __new__(cls, *arguments: Any, **named: Any) -> Any:
         """Build the field; ``GradientFlow(channels, …)`` is a graph's, under its old name, for one release."""
@@ -84,6 +83,19 @@ class GradientFlow(VectorField):
             stacklevel=2,
         )
         return cls._of_channels(*arguments, **named)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Make a flow on a graph of a subclass that was written for one, under the old name, for one release."""
+        super().__init_subclass__(**options)
+        if GradientFlow in cls.__bases__ and {"message", "field"} & vars(cls).keys():
+            warnings.warn(
+                f"{cls.__name__} defines messages or a field on a graph: GradientFlow on a graph is now "
+                "GraphGradientFlow, subclass that; GradientFlow goes for it with the next release",
+                DeprecationWarning,
+                stacklevel=3,
+            )
+            cls.__bases__ = tuple(cls._of_channels if base is GradientFlow else base for base in cls.__bases__)
+            cls.__new__ = staticmethod(lambda cls, *_, **__: object.__new__(cls))  # type: ignore[method-assign]
 
     anchor: Tensor | None
 

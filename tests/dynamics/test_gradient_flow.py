@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -448,3 +449,31 @@ def test_a_subclass_keeps_its_class_with_another_anchor() -> None:
     with pytest.raises(TypeError, match="anchor must be a tensor of real numbers"):
         field.anchored(torch.ones(3, dtype=torch.long))
     assert Flow(field, num_steps=2)(x).shape == x.shape
+
+
+def test_a_subclass_for_a_graph_under_the_old_name_is_one_of_the_graph_flow() -> None:
+    with pytest.warns(
+        DeprecationWarning, match="GradientFlow on a graph is now GraphGradientFlow, subclass that"
+    ) as said:
+
+        class Doubled(GradientFlow):
+            def __init__(self, channels: int, *, gain: float, **flow: Any) -> None:
+                super().__init__(channels, **flow)  # type: ignore[arg-type]
+                self.gain = gain
+
+            def message(self, z_i: Tensor, z_j: Tensor, a: Tensor) -> Tensor:
+                return self.gain * a * (z_i - z_j)
+
+    assert said[0].filename == __file__
+
+    class Further(Doubled):
+        def rate(self, graph: Graph) -> float:  # type: ignore[override]
+            return 0.0
+
+    graph, x = ring(6), draw(6, 3)
+    whole = GraphGradientFlow(3, sigma="identity", weight=False).double()
+    for cls in (Doubled, Further):
+        flow = cls(3, gain=2.0, sigma="identity", weight=False)
+        assert isinstance(flow, GraphGradientFlow)
+        torch.testing.assert_close(flow.field(x, graph), 2 * whole.field(x, graph))  # type: ignore[attr-defined]
+        torch.testing.assert_close(copy.deepcopy(flow).field(x, graph), flow.field(x, graph))
