@@ -107,6 +107,13 @@ class FieldSuite:
         torch.testing.assert_close(again(x), bound(x), rtol=0, atol=0)
         assert list(map(id, bound.parameters())) == list(map(id, field.parameters())), "anchored() must share weights"
 
+    def test_parts(self) -> None:
+        """The field is the sum of its parts at every time, so that a splitting follows it."""
+        field = self.field()
+        x = self.state(field)
+        for t in (0.0, 0.7):
+            torch.testing.assert_close(sum(part(x, t) for part in field.parts()), field(x, t))
+
     def test_leading_axes(self) -> None:
         """The field of a batch, of one axis or two, is that of each sample."""
         if not self.batched:

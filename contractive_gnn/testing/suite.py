@@ -140,6 +140,14 @@ class DynamicsSuite:
         for twin in (loaded, copy.deepcopy(dynamics), pickle.loads(pickle.dumps(dynamics))):
             torch.testing.assert_close(twin.field(x, graph, anchor=x), expected, rtol=0, atol=0)
 
+    def test_parts(self) -> None:
+        """The field is the sum of its parts at every time, so that a splitting follows it."""
+        dynamics, graph = self.dynamics(), self.graph()
+        x = self.state(dynamics, graph)
+        for t in (0.0, 0.7):
+            whole = dynamics.field(x, graph, anchor=x, t=t)
+            torch.testing.assert_close(sum(part.field(x, graph, anchor=x, t=t) for part in dynamics.parts()), whole)
+
     def test_no_edges(self) -> None:
         """A graph without edges, and one without nodes, are graphs."""
         dynamics = self.dynamics()

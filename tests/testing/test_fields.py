@@ -291,6 +291,9 @@ class Broken(Pull):
     def rate(self) -> float:
         return 1.2 * self.m if self.fault == "rate" else self.m
 
+    def parts(self) -> tuple[VectorField, ...]:
+        return (self, self) if self.fault == "parts" else (self,)
+
 
 FAULTS = {
     "shape": "test_shape_dtype_and_device",
@@ -301,6 +304,7 @@ FAULTS = {
     "anchors itself": "test_anchor",
     "copies": "test_anchor",
     "batch": "test_leading_axes",
+    "parts": "test_parts",
     "rate": "test_claims",
     "layer": "test_layer",
     "loose": "test_a_step_beyond_the_edge_expands",

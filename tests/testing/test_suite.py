@@ -70,6 +70,9 @@ class Broken(Dynamics):
     def max_step(self, graph: Graph) -> float:
         return {"step": 1.3, "timid": 0.5}.get(self.fault, 1.0)
 
+    def parts(self) -> tuple[Dynamics, ...]:
+        return (self, self) if self.fault == "parts" else (self,)
+
     @property
     def certified(self) -> bool:
         return self.fault != "uncertified"
@@ -96,6 +99,7 @@ class Broken(Dynamics):
         ("masked", "gradient_of_absent_edges"),
         ("graph break", "compile"),
         ("random", "state_dict_copy_and_pickle"),
+        ("parts", "parts"),
         ("rate", "claims"),
         ("nan", "claims"),
         ("nan once isolated", "claims"),
