@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+from contractive_gnn.checks import check_whole
 from contractive_gnn.integrators.scheme import Field, Scheme, Solve, StructuredField, Time, solver
 from contractive_gnn.norms import number
 
@@ -54,17 +56,23 @@ def trajectory(
         max_iterations: of implicit schemes, for each step.
 
     Raises:
-        ValueError: for an unknown scheme, a negative ``num_steps``, a step that is not positive and finite, or a field
-            without the structure that the scheme needs.
+        TypeError: for numbers that are none, and a start that is no floating point tensor, real or complex.
+        ValueError: for an unknown scheme, a negative ``num_steps``, a step that is not positive and finite (of a tensor
+            the value is not looked at), or a field without the structure that the scheme needs.
         ConvergenceError: where the implicit equation is not solved within ``max_iterations``.
     """
     method = solver(scheme)
-    if num_steps < 0:
-        raise ValueError(f"num_steps must be at least 0, got {num_steps!r}")
-    if isinstance(step, Tensor) and step.numel() != 1:
+    if not isinstance(x, Tensor) or not (x.is_floating_point() or x.is_complex()):
+        given = str(x.dtype) if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(f"the start must be a floating point tensor, got {given}")
+    check_whole("num_steps", num_steps, least=0)
+    if not isinstance(step, Tensor):
+        if not isinstance(step, numbers.Real):
+            raise TypeError(f"step must be a number or a scalar tensor, got {step!r}")
+        if not (step > 0 and math.isfinite(step)):
+            raise ValueError(f"step must be positive and finite, got {step!r}")
+    elif step.numel() != 1:
         raise ValueError(f"step must be a number or a scalar tensor, got shape {list(step.shape)}")
-    if not isinstance(step, Tensor) and not (step > 0 and math.isfinite(step)):
-        raise ValueError(f"step must be positive and finite, got {step!r}")
     if max_euler_step is not None and not max_euler_step > 0:
         raise ValueError(f"max_euler_step must be positive, got {max_euler_step!r}")
     method.check(field)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from contractive_gnn.dynamics.field import VectorField
 from contractive_gnn.inputs import InputError, check_signs, matrix_edges
+from contractive_gnn.norms import Norm
 
 HALF: Final = (torch.float16, torch.bfloat16)
 
@@ -59,6 +60,11 @@ def check_field(field: Any, name: str) -> VectorField:
         TypeError: for anything else.
     """
     if isinstance(field, VectorField):
+        if not isinstance(field.norm, Norm):
+            raise TypeError(
+                f"the norm of {type(field).__name__} must be an object, L1, L2 or LInf of contractive_gnn.norms say, "
+                f"got {field.norm!r}"
+            )
         return field
     bind = "; bind a dynamics to its graph, dynamics.on(graph)" if callable(getattr(field, "on", None)) else ""
     raise TypeError(f"{name} takes a VectorField, got {type(field).__name__}{bind}")

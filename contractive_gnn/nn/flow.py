@@ -37,8 +37,8 @@ class Flow(Stepping):
             unless ``constrained`` is False.
         constrained: keep the step within the field's condition: the scheme's contractivity radius in the field's norm
             times the largest contractive Euler step.
-        scheme: an explicit row of :data:`contractive_gnn.integrators.SCHEMES`: ``"euler"``, ``"heun"``, ``"ssprk2"``,
-            ``"ssprk3"``, ``"rk4"`` (no contractive step outside ℓ2).
+        scheme: a name of :data:`contractive_gnn.integrators.SCHEMES`, or a scheme: an explicit one, ``"heun"`` say, an
+            implicit one, or one that needs a structure of the field, ``"strang"`` or ``"stormer-verlet"`` say.
 
     Shapes:
         ``x`` of any shape that the field takes, floating point; output of the same shape.

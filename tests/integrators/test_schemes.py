@@ -4,6 +4,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -531,3 +532,20 @@ def test_a_projection_from_the_origin_is_refused_and_the_origin_stays() -> None:
     assert torch.equal(end, torch.zeros_like(end))
     (gradient,) = torch.autograd.grad(end.sum(), zero)
     assert bool(gradient.isfinite().all())
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        ({"step": "0.1"}, TypeError, "step must be a number or a scalar tensor, got '0.1'"),
+        ({"step": 0.0}, ValueError, "step must be positive and finite"),
+        ({"step": torch.ones(2)}, ValueError, r"a scalar tensor, got shape \[2\]"),
+        ({"num_steps": 2.5}, TypeError, "num_steps must be a whole number"),
+        ({"num_steps": -1}, ValueError, "num_steps must be at least 0"),
+        ({"x": torch.ones(2, dtype=torch.long)}, TypeError, "floating point tensor, got torch.int64"),
+        ({"x": [1.0, 2.0]}, TypeError, "floating point tensor, got list"),
+    ],
+)
+def test_what_cannot_be_integrated_is_refused(changed: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        integrate(lambda x, t: -x, **{"x": torch.ones(2), "step": 0.1, "num_steps": 2, **changed})

@@ -261,3 +261,11 @@ def test_a_symplectic_flow_takes_the_two_parts_of_its_field() -> None:
 def test_a_largest_step_that_was_rounded_up_has_a_constant(mu: float) -> None:
     field = GradientFlow(Dense(torch.zeros(1, 2)), mu=mu)  # κ = 1/h_E, and their product is above 1 in float32
     assert Flow(field, scheme="heun").lipschitz() == pytest.approx(1.0)
+
+
+def test_a_field_whose_norm_is_a_name_is_refused() -> None:
+    class Named(Turn):
+        norm = "linf"  # type: ignore[assignment]
+
+    with pytest.raises(TypeError, match=r"the norm of Named must be an object, L1, L2 or LInf .* got 'linf'"):
+        Flow(Named(), step=0.1, constrained=False)
