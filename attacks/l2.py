@@ -51,7 +51,8 @@ def l2_pgd(
         x̃, of the shape of x: an input that the model is wrong about; else the iterate with the largest margin.
 
     Raises:
-        ValueError: for shapes that do not fit, entries outside ``[low, high]``, and numbers out of their range.
+        ValueError: for shapes or labels that do not fit, entries outside ``[low, high]``, and numbers out of their
+            range.
 
     Example:
         ``robust = model(l2_pgd(model, images, labels, epsilon=0.5)).argmax(dim=1) == labels``
@@ -61,21 +62,27 @@ def l2_pgd(
     check_whole("restarts", restarts, least=1)
     if step_size is not None:
         check_real("step_size", step_size, above=0)
-    if not x.is_floating_point() or x.dim() < 2 or y.shape != x.shape[:1]:
+    if not x.is_floating_point() or x.dim() < 2 or y.shape != x.shape[:1] or y.is_floating_point():
         raise ValueError(
             f"x must be real, of shape [n, …], and y hold one label for each, got {x.dtype} {list(x.shape)} and "
-            f"{list(y.shape)}"
+            f"{y.dtype} {list(y.shape)}"
         )
-    if not low < high or bool((x < low).any()) or bool((x > high).any()):
+    if not low < high or not bool(((x >= low) & (x <= high)).all()):
         raise ValueError(
             f"the entries of x must lie in [low, high] = [{low:g}, {high:g}]: give the range of the inputs"
         )
-    x = x.detach()
+    x, y = x.detach(), y.long()
     if not len(x):
         return x.clone()
+    scores = model(x).detach()
+    if scores.dim() != 2 or len(scores) != len(x) or bool((y < 0).any()) or bool((y >= scores.size(1)).any()):
+        raise ValueError(
+            f"the model must give scores [{len(x)}, classes] and y lie below the number of classes, got scores "
+            f"{list(scores.shape)} and labels from {int(y.min())} to {int(y.max())}"
+        )
     length = 2.5 * epsilon / num_steps if step_size is None else step_size
     generator = torch.Generator().manual_seed(seed)
-    found, worst = x.clone(), _margin(model(x).detach(), y)
+    found, worst = x.clone(), _margin(scores, y)
     for restart in range(restarts):
         start = torch.randn(x.shape, generator=generator, dtype=torch.float64)
         start *= epsilon * torch.rand(len(x), generator=generator, dtype=torch.float64).view(-1, *[1] * (x.dim() - 1))

@@ -121,7 +121,7 @@ def state_shape(operator: nn.Module) -> tuple[int, ...] | None:
     if isinstance(operator, GraphGradient):
         return operator.graph.num_nodes, 2
     if isinstance(operator, Conv2d):
-        return 2, operator.weight.size(1) * operator.groups, *(operator.size or (8, 8))
+        return 2, operator.weight.size(1) * operator.groups, *(operator.size or operator.least_size(8))
     if isinstance(operator, Stencil):
         return 2, *operator.size
     if isinstance(operator, Sum):

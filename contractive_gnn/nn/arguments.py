@@ -12,6 +12,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from contractive_gnn.dynamics.base import Dynamics
 from contractive_gnn.dynamics.field import VectorField
 from contractive_gnn.inputs import InputError, check_signs, matrix_edges
 from contractive_gnn.norms import Norm
@@ -68,6 +69,24 @@ def check_field(field: Any, name: str) -> VectorField:
         return field
     bind = "; bind a dynamics to its graph, dynamics.on(graph)" if callable(getattr(field, "on", None)) else ""
     raise TypeError(f"{name} takes a VectorField, got {type(field).__name__}{bind}")
+
+
+def check_dynamics(dynamics: Any, name: str) -> Dynamics:
+    """The dynamics itself, if it is one: what a layer that gets its graph with each call takes.
+
+    Args:
+        dynamics: what the layer was given.
+        name: of the layer.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if isinstance(dynamics, Dynamics):
+        return dynamics
+    bound = f"; a field that lives on its own domain is for {name.removesuffix('Conv')}"
+    raise TypeError(
+        f"{name} takes a Dynamics, got {type(dynamics).__name__}{bound if isinstance(dynamics, VectorField) else ''}"
+    )
 
 
 def check_floating(x: Any, name: str) -> None:

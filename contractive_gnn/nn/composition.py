@@ -11,6 +11,7 @@ from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.dynamics import Dynamics, VectorField
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn.arguments import (
+    check_dynamics,
     check_features,
     check_field,
     check_floating,
@@ -161,6 +162,8 @@ class AlternatingConv(_Pairs):
 
     def __init__(self, contracting: Dynamics, expanding: Dynamics, *, num_pairs: int = 4, bound: float = 1.0) -> None:
         super().__init__(num_pairs=num_pairs, bound=bound)
+        for dynamics in (contracting, expanding):
+            check_dynamics(dynamics, type(self).__name__)
         if contracting.norm != expanding.norm or contracting.norm == "l2-degree":
             raise ValueError(
                 f"both fields must be declared in one norm that no weights change, got {contracting.norm} and "

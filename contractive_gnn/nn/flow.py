@@ -13,7 +13,7 @@ from contractive_gnn.deprecated import renamed
 from contractive_gnn.dynamics import Diffusion, Dynamics, GraphGradientFlow, VectorField
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import Scheme, solver
-from contractive_gnn.nn.arguments import check_features, check_field, check_floating, edge_list, widened
+from contractive_gnn.nn.arguments import check_dynamics, check_features, check_field, check_floating, edge_list, widened
 from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.nn.bound import CoupledBound, compose, doubt, layer_bound, linear_norm, simple, unknown
 from contractive_gnn.nn.sparse import Linear, dropout
@@ -135,7 +135,7 @@ class FlowConv(Stepping):
         super().__init__(num_steps=num_steps, step=step, constrained=constrained, scheme=scheme)
         if not solver(scheme).explicit:
             raise ValueError(f"scheme must be explicit, got {scheme!r}; Flow(dynamics.on(graph)) takes implicit ones")
-        self.dynamics = dynamics
+        self.dynamics = check_dynamics(dynamics, type(self).__name__)
 
     def reset_parameters(self) -> None:
         """Draw the field's parameters anew."""

@@ -12,6 +12,7 @@ from contractive_gnn.dynamics import Dynamics, VectorField
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import fixed_point
 from contractive_gnn.nn.arguments import (
+    check_dynamics,
     check_features,
     check_field,
     check_floating,
@@ -145,7 +146,7 @@ class EquilibriumConv(_Rest):
 
     def __init__(self, dynamics: Dynamics, *, tolerance: float | None = None, max_iterations: int = 500) -> None:
         super().__init__(tolerance=tolerance, max_iterations=max_iterations)
-        self.dynamics = dynamics
+        self.dynamics = check_dynamics(dynamics, type(self).__name__)
 
     def reset_parameters(self) -> None:
         """Draw the field's parameters anew."""

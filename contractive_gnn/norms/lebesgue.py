@@ -94,6 +94,8 @@ def entry_weights(x: Tensor, name: str, weight: Tensor | None) -> Tensor | None:
         return None
     w = weight.to(x)
     if weight.shape != x.shape and weight.shape != x.shape[:1]:
+        if x.dim() == 1 and weight.shape == (*x.shape, 1):  # the row of a signal alone is its entry
+            return positive(w.squeeze(1), what="weight")
         # [n, 1] and the like: for the last axes of x, those before them are a batch
         pairs = zip(reversed(weight.shape), reversed(x.shape), strict=False)
         if not (1 < weight.dim() <= x.dim() and all(a in (1, b) for a, b in pairs)):

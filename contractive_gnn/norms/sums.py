@@ -30,6 +30,12 @@ class Sum(Norm):
     second: Norm
     columns: int | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what is no norm."""
+        for norm in (self.first, self.second):
+            if not isinstance(norm, Norm):
+                raise TypeError(f"a sum of norms is made of objects, L1, L2 or LInf say, got {norm!r}")
+
     @property
     def name(self) -> str:  # type: ignore[override]
         """``"linf + 0.5·l1"``."""

@@ -32,6 +32,8 @@ class Weighted(Norm):
         """Name it."""
         if not isinstance(self.base, Plain):
             raise TypeError(f"weights go to l1, l2 or linf (L1, L2, LInf), got {self.base!r}")
+        if not isinstance(self.weight, Tensor):
+            raise TypeError(f"weight must be a tensor, got {type(self.weight).__name__}")
         if not self.name:
             object.__setattr__(self, "name", f"weighted {self.base}")
 

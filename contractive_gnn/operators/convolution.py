@@ -189,6 +189,11 @@ class Conv2d(Operator):
             return weight.new_zeros(())
         return symbol_floor(self._phases(self._dilated(weight, size, self.stride), self.stride), samples)
 
+    def least_size(self, least: int = 1) -> Size:
+        """The smallest height and width of inputs, each at least ``least``, that the kernel does not reach beyond."""
+        first, second = (max(least, r + 1 - 2 * p) for r, p in zip(self._reach, self.padding, strict=True))
+        return first, second
+
     def extra_repr(self) -> str:
         """Show the options."""
         return (

@@ -69,8 +69,19 @@ def test_inputs_that_do_not_fit_are_refused() -> None:
     model, x, y = linear()
     with pytest.raises(ValueError, match=r"entries of x must lie in \[low, high\] = \[0, 1\]"):
         l2_pgd(model, 2 * x, y, epsilon=0.1)
-    with pytest.raises(ValueError, match=r"y hold one label for each, got torch.float64 \[40, 6\] and \[39\]"):
+    with pytest.raises(
+        ValueError, match=r"one label for each, got torch.float64 \[40, 6\] and torch.int64 \[39\]"
+    ):
         l2_pgd(model, x, y[1:], epsilon=0.1)
+    with pytest.raises(ValueError, match=r"one label for each, .* and torch.float64"):
+        l2_pgd(model, x, y.double(), epsilon=0.1)
+    with pytest.raises(ValueError, match=r"entries of x must lie in \[low, high\]"):
+        l2_pgd(model, x * torch.nan, y, epsilon=0.1)
+    with pytest.raises(ValueError, match=r"got scores \[40, 3\] and labels from 6 to 7"):
+        l2_pgd(model, x, 5 + y, epsilon=0.1)
+    with pytest.raises(ValueError, match=r"the model must give scores \[40, classes\]"):
+        l2_pgd(lambda z: model(z)[:, 0], x, y, epsilon=0.1)
+    assert torch.equal(l2_pgd(model, x, y.int(), epsilon=0.1), l2_pgd(model, x, y, epsilon=0.1))
     with pytest.raises(ValueError, match="epsilon"):
         l2_pgd(model, x, y, epsilon=0.0)
     with pytest.raises(ValueError, match="step_size"):

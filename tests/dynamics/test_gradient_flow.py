@@ -477,3 +477,9 @@ def test_a_subclass_for_a_graph_under_the_old_name_is_one_of_the_graph_flow() ->
         assert isinstance(flow, GraphGradientFlow)
         torch.testing.assert_close(flow.field(x, graph), 2 * whole.field(x, graph))  # type: ignore[attr-defined]
         torch.testing.assert_close(copy.deepcopy(flow).field(x, graph), flow.field(x, graph))
+
+
+def test_a_state_is_not_smaller_than_the_kernel() -> None:
+    flow = GradientFlow(Conv2d(draw(1, 1, 11, 3), padding=(1, 0)), "tanh")
+    x = flow.state()
+    assert flow(x).shape == x.shape == (2, 1, 9, 8)

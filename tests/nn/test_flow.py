@@ -15,7 +15,7 @@ from contractive_gnn import datasets
 from contractive_gnn.dynamics import Diffusion, GradientFlow, GraphGradientFlow, VectorField
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import SCHEMES, Invariant, RungeKutta, solver
-from contractive_gnn.nn import Flow, FlowConv
+from contractive_gnn.nn import AlternatingConv, EquilibriumConv, Flow, FlowConv
 from contractive_gnn.norms import number
 from contractive_gnn.operators import Dense
 
@@ -269,3 +269,13 @@ def test_a_field_whose_norm_is_a_name_is_refused() -> None:
 
     with pytest.raises(TypeError, match=r"the norm of Named must be an object, L1, L2 or LInf .* got 'linf'"):
         Flow(Named(), step=0.1, constrained=False)
+
+
+def test_a_field_of_a_domain_is_not_taken_for_a_dynamics() -> None:
+    field = GradientFlow(Dense(torch.eye(2)), mu=0.5)
+    with pytest.raises(TypeError, match=r"FlowConv takes a Dynamics, got GradientFlow; a field .* is for Flow"):
+        FlowConv(field)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"EquilibriumConv takes a Dynamics, got GradientFlow; .* is for Equilibrium"):
+        EquilibriumConv(field)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="AlternatingConv takes a Dynamics, got int"):
+        AlternatingConv(GraphGradientFlow(2, mu=0.5), 3)  # type: ignore[arg-type]

@@ -56,3 +56,16 @@ def test_what_holds_in_every_norm_holds_in_a_sum() -> None:
     for scheme in SOLVERS.values():
         assert scheme.radius(composite) == scheme.radius("linf")  # type: ignore[arg-type]
         assert scheme.radius(3.0 * L2) == scheme.radius("l2")  # type: ignore[arg-type]
+
+
+def test_what_is_no_norm_or_no_weight_is_refused() -> None:
+    with pytest.raises(TypeError, match="a sum of norms is made of objects, L1, L2 or LInf say, got 'linf'"):
+        Sum("linf", L1)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="weight must be a tensor, got list"):
+        Weighted(L2, [1.0, 2.0])  # type: ignore[arg-type]
+
+
+def test_weights_for_rows_of_one_entry_measure_a_signal_alone() -> None:
+    weight, x = torch.tensor([[2.0], [3.0]]), torch.tensor([1.0, -2.0])
+    assert float(Weighted(L2, weight)(x)) == pytest.approx(14**0.5)
+    torch.testing.assert_close(Weighted(L2, weight).dual(x), x / weight[:, 0])
