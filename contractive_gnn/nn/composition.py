@@ -104,7 +104,7 @@ class Alternating(_Pairs):
         if contracting.norm != expanding.norm:
             raise ValueError(
                 f"both fields must be declared in one norm, got {contracting.norm} and {expanding.norm}; two weighted "
-                "norms are one where they are the same object"
+                "norms are one where their weights are equal"
             )
 
     @property

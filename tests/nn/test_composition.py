@@ -139,8 +139,9 @@ def test_fields_of_any_domain_share_one_norm() -> None:
     graph = complete_bipartite(2, 2)
     with pytest.raises(ValueError, match="declared in one norm, got linf and l2"):
         Alternating(Diffusion().on(graph), GradientAscent(2).on(graph))
-    degree = GraphGradientFlow(2, normalization="degree"), GradientAscent(2, normalization="degree")
-    with pytest.raises(ValueError, match="one where they are the same object"):
-        Alternating(degree[0].on(graph), degree[1].on(graph))
+    degree = GraphGradientFlow(2, normalization="degree", mu=0.5).on(graph)
+    with pytest.raises(ValueError, match="one where their weights are equal"):
+        Alternating(degree, GradientAscent(2, normalization="degree", epsilon=2.0).on(graph))
+    assert Alternating(degree, GradientAscent(2, normalization="degree").on(graph)).lipschitz() <= 1 + 1e-6
     with pytest.raises(TypeError, match="Alternating takes a VectorField, got GradientAscent"):
         Alternating(GraphGradientFlow(2).on(graph), GradientAscent(2))  # type: ignore[arg-type]
