@@ -69,9 +69,7 @@ def test_inputs_that_do_not_fit_are_refused() -> None:
     model, x, y = linear()
     with pytest.raises(ValueError, match=r"entries of x must lie in \[low, high\] = \[0, 1\]"):
         l2_pgd(model, 2 * x, y, epsilon=0.1)
-    with pytest.raises(
-        ValueError, match=r"one label for each, got torch.float64 \[40, 6\] and torch.int64 \[39\]"
-    ):
+    with pytest.raises(ValueError, match=r"one label for each, got torch.float64 \[40, 6\] and torch.int64 \[39\]"):
         l2_pgd(model, x, y[1:], epsilon=0.1)
     with pytest.raises(ValueError, match=r"one label for each, .* and torch.float64"):
         l2_pgd(model, x, y.double(), epsilon=0.1)

@@ -471,9 +471,9 @@ def test_a_subclass_for_a_graph_under_the_old_name_is_one_of_the_graph_flow() ->
             return 0.0
 
     graph, x = ring(6), draw(6, 3)
-    whole = GraphGradientFlow(3, sigma="identity", weight=False).double()
+    whole = GraphGradientFlow(3, activation="identity", learn_weight=False).double()
     for cls in (Doubled, Further):
-        flow = cls(3, gain=2.0, sigma="identity", weight=False)
+        flow = cls(3, gain=2.0, activation="identity", learn_weight=False)
         assert isinstance(flow, GraphGradientFlow)
         torch.testing.assert_close(flow.field(x, graph), 2 * whole.field(x, graph))  # type: ignore[attr-defined]
         torch.testing.assert_close(copy.deepcopy(flow).field(x, graph), flow.field(x, graph))
