@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from contractive_gnn.bench import certified, own_models
@@ -54,6 +55,21 @@ def test_it_writes_results_radii_and_a_picture_and_resumes(tmp_path: Path, monke
     monkeypatch.setattr(certified, "fit_certified", None)  # nothing is trained again
     assert invoke(*arguments)[0] == 0
     assert len(read_results(tmp_path / "results.jsonl")) == 4
+
+
+def test_its_table_fits_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = CliRunner().invoke(app, ["certify", *QUICK, "--out", str(tmp_path)], env={"COLUMNS": "80"}).stdout
+    head, row = (line.split() for line in out.splitlines() if line.split()[:1] in (["data"], ["csbm"]))
+    assert head == ["data", "set", "model", "budget", "clean", "certified", "seeds"]
+    assert row[:5] == ["csbm", "certified", "1", "edge", "per"]  # whole words, and no plural
+    lines = (tmp_path / "results.jsonl").read_text("utf-8")
+    more = {"attack": "certificate-additions", "hyperparameters": {"attack": {"feature_flips": 2}}}
+    results = [Result.from_line(lines), Result.from_line(json.dumps({**json.loads(lines), **more}))]
+    Console(width=100).print(module._table(results))
+    printed = capsys.readouterr().out
+    assert "features" in printed
+    assert "additions" in printed
+    assert "2 flips" in printed
 
 
 def test_radii_are_those_of_the_largest_budget_of_every_seed_and_setting(tmp_path: Path) -> None:
