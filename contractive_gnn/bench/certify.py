@@ -237,13 +237,9 @@ def _table(results: Sequence[Result]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title=f"certified accuracy{how} (percent of the test nodes)")
     for column in ("data set", "model", "certificate", "features", "budget", "clean", "certified", "seeds"):
         if optional.get(column, True):
+            whole = column not in ("data set", "model")
             right = column in ("clean", "certified", "seeds")
-            table.add_column(
-                column,
-                justify="right" if right else "left",
-                overflow="fold",
-                no_wrap=column not in ("data set", "model"),
-            )
+            table.add_column(column, justify="right" if right else "left", overflow="fold", no_wrap=whole)
     for (dataset, model, attack, features, unit, budget), group in groups:
         allowed = f"{budget:g} {unit.replace('edges', 'edge') if budget == 1 else unit}"
         table.add_row(
