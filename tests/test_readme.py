@@ -80,6 +80,23 @@ def test_the_examples_of_the_docstrings_run(repository: Path, tmp_path: Path, mo
     assert found >= 2
 
 
+def test_every_file_the_docs_name_exists(repository: Path) -> None:
+    """A path in backticks is the end of one here, but for what the reader makes and what is said to be history."""
+    files = {f"/{file.relative_to(repository).as_posix()}" for file in repository.rglob("*.*")}
+    for page in [repository / "README.md", *(repository / "docs").glob("*.md")]:
+        text = re.sub(
+            r"[^\n]*\n?[^\n]*in the git history|the git history has[^\n]*", "", page.read_text(encoding="utf-8")
+        )
+        for path in re.findall(r"`((?:\w+/)+[\w.-]+\.(?:py|json|jsonl|md|csv))`", text):
+            assert any(file.endswith(f"/{path}") for file in files), f"{page.name} names {path}"
+
+
+def test_settings_in_the_docs_have_todays_names(repository: Path) -> None:
+    for page in [repository / "README.md", *(repository / "docs").glob("*.md")]:
+        old = re.findall(r'"(hidden|num_steps|sigma|share)":', page.read_text(encoding="utf-8"))
+        assert old == [], f"{page.name} has {old}"
+
+
 def test_every_file_the_docs_link_to_exists(repository: Path) -> None:
     for page in [repository / "README.md", *(repository / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text(encoding="utf-8")):
