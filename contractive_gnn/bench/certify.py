@@ -36,6 +36,7 @@ from contractive_gnn.bench.results import (
 from contractive_gnn.bench.runner import check_teacher
 from contractive_gnn.bench.spaces import TRAINING, model_hyperparameters
 from contractive_gnn.bench.summary import number, spread
+from contractive_gnn.bench.workers import single_thread
 from contractive_gnn.certificates.smoothed import NOISE, SAMPLES
 from contractive_gnn.certificates.smoothing import SparseNoise
 from contractive_gnn.certificates.training import CertifiedFitOptions
@@ -131,7 +132,7 @@ def run(
         budgets.append((fraction, "fraction of each degree"))
     if total is not None and (total, "edges in all") not in budgets:
         budgets.append((total, "edges in all"))
-    with ResultsFile(out / RESULTS, _read_line) as results:
+    with single_thread(), ResultsFile(out / RESULTS, _read_line) as results:
         check_kind(results.finished.values(), results.path, certificates=True)
         for seed in protocol.seeds:
             unit = unit_of(protocol, data, model, seed, asked)
