@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from contractive_gnn import datasets, training
-from contractive_gnn.nn import linf_diffusion
+from contractive_gnn.bench.presets import preset_names
+from contractive_gnn.nn import linf_diffusion, model_names
 from contractive_gnn.registry import temporary
 
 FILES = ("extend.md", "own.md")
@@ -30,6 +31,28 @@ def test_the_python_blocks_of_the_readme_run(repository: Path, capsys: pytest.Ca
     assert "10 edges flipped" in printed
 
 
+def test_the_table_of_what_is_here_is_the_code(repository: Path) -> None:
+    table = (repository / "README.md").read_text(encoding="utf-8").partition("## What is here")[2]
+    rows = re.findall(r"^\| (`.*?) \| (.*) \|$", table, re.MULTILINE)
+    named = [name for modules, _ in rows for name in re.findall(r"`([\w.]+)`", modules)]
+    modules = {name: importlib.import_module(name) for name in named}
+    for left, right in rows:
+        own = [modules[name] for name in re.findall(r"`([\w.]+)`", left)]
+        for name in re.findall(r"`([A-Za-z]\w+)`", right):
+            assert any(hasattr(module, name) for module in own), f"{left}: {name}"
+    rooms = {f"contractive_gnn.{file.parent.name}" for file in (repository / "contractive_gnn").glob("*/__init__.py")}
+    assert rooms - set(named) == {"contractive_gnn.compiled", "contractive_gnn.deeprobust"}
+
+
+def test_the_readme_has_todays_names(repository: Path) -> None:
+    """A model on a command line of the README or of docs/ is registered: not by a former name."""
+    for page in [repository / "README.md", *(repository / "docs").glob("*.md")]:
+        for line in re.findall(r"--models? ([\w,.:-]+)", page.read_text(encoding="utf-8")):
+            for name in line.split(","):
+                own = ".py:" in name or f'register("{name}")' in page.read_text(encoding="utf-8")
+                assert own or name in {*model_names(), *preset_names()}, f"{page.name}: {name}"
+
+
 def test_the_python_blocks_of_the_docs_run(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of the pages in FILES are files, which test_extend.py and test_own.py run."""
     monkeypatch.setattr(training, "fit", partial(training.fit, epochs=3))
@@ -42,7 +65,8 @@ def test_the_python_blocks_of_the_docs_run(repository: Path, monkeypatch: pytest
             exec(compile(block, page.name, "exec"), scope)
 
 
-def test_the_examples_of_the_docstrings_run(repository: Path) -> None:
+def test_the_examples_of_the_docstrings_run(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # an example may write a file
     found = 0
     for folder, package in (("contractive_gnn", ""), ("attacks", "contractive_gnn."), ("datasets", "contractive_gnn.")):
         for file in (repository / folder).rglob("*.py"):
@@ -54,6 +78,23 @@ def test_the_examples_of_the_docstrings_run(repository: Path) -> None:
                 assert outcome.failed == 0, name
                 found += outcome.attempted
     assert found >= 2
+
+
+def test_every_file_the_docs_name_exists(repository: Path) -> None:
+    """A path in backticks is the end of one here, but for what the reader makes and what is said to be history."""
+    files = {f"/{file.relative_to(repository).as_posix()}" for file in repository.rglob("*.*")}
+    for page in [repository / "README.md", *(repository / "docs").glob("*.md")]:
+        text = re.sub(
+            r"[^\n]*\n?[^\n]*in the git history|the git history has[^\n]*", "", page.read_text(encoding="utf-8")
+        )
+        for path in re.findall(r"`((?:\w+/)+[\w.-]+\.(?:py|json|jsonl|md|csv))`", text):
+            assert any(file.endswith(f"/{path}") for file in files), f"{page.name} names {path}"
+
+
+def test_settings_in_the_docs_have_todays_names(repository: Path) -> None:
+    for page in [repository / "README.md", *(repository / "docs").glob("*.md")]:
+        old = re.findall(r'"(hidden|num_steps|sigma|share)":', page.read_text(encoding="utf-8"))
+        assert old == [], f"{page.name} has {old}"
 
 
 def test_every_file_the_docs_link_to_exists(repository: Path) -> None:

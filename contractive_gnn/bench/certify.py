@@ -12,6 +12,7 @@ import torch
 import typer
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -35,6 +36,7 @@ from contractive_gnn.bench.results import (
 from contractive_gnn.bench.runner import check_teacher
 from contractive_gnn.bench.spaces import TRAINING, model_hyperparameters
 from contractive_gnn.bench.summary import number, spread
+from contractive_gnn.bench.workers import single_thread
 from contractive_gnn.certificates.smoothed import NOISE, SAMPLES
 from contractive_gnn.certificates.smoothing import SparseNoise
 from contractive_gnn.certificates.training import CertifiedFitOptions
@@ -130,7 +132,7 @@ def run(
         budgets.append((fraction, "fraction of each degree"))
     if total is not None and (total, "edges in all") not in budgets:
         budgets.append((total, "edges in all"))
-    with ResultsFile(out / RESULTS, _read_line) as results:
+    with single_thread(), ResultsFile(out / RESULTS, _read_line) as results:
         check_kind(results.finished.values(), results.path, certificates=True)
         for seed in protocol.seeds:
             unit = unit_of(protocol, data, model, seed, asked)
@@ -222,17 +224,33 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def _show(results: Sequence[Result]) -> None:
-    everywhere = not any(result.attack.startswith(SmoothedUnit.certificate) for result in results)
-    how = ", every node attacked at once" if everywhere else ""
-    table = Table(title=f"certified accuracy{how} (percent of the test nodes)")
+    Console().print(_table(results))
+
+
+def _table(results: Sequence[Result]) -> Table:
+    """One row a budget. A column that says the same in every row, or nothing, is left out."""
+    smoothed = [result.attack.startswith(SmoothedUnit.certificate) for result in results]
+    how = ", every node attacked at once" if not any(smoothed) else ", by smoothing" if all(smoothed) else ""
+    groups = sorted(_groups(results).items())
+    several = len({attack for (_, _, attack, *_), _ in groups}) > 1
+    flipped = any(features for (_, _, _, features, *_), _ in groups)
+    optional = {"certificate": several, "features": flipped}
+    table = Table(box=box.SIMPLE_HEAD, title=f"certified accuracy{how} (percent of the test nodes)")
     for column in ("data set", "model", "certificate", "features", "budget", "clean", "certified", "seeds"):
-        table.add_column(column, overflow="fold")
-    for (dataset, model, attack, features, unit, budget), group in sorted(_groups(results).items()):
+        if optional.get(column, True):
+            whole = column not in ("data set", "model")
+            right = column in ("clean", "certified", "seeds")
+            table.add_column(column, justify="right" if right else "left", overflow="fold", no_wrap=whole)
+    for (dataset, model, attack, features, unit, budget), group in groups:
+        allowed = f"{budget:g} {unit.replace('edges', 'edge') if budget == 1 else unit}"
         table.add_row(
-            dataset, model, attack, f"{features} flips" if features else "–", f"{budget:g} {unit}",
-            _spread([r.clean_accuracy for r in group]), _spread([r.accuracy for r in group]), str(len(group)),
-        )  # fmt: skip
-    Console().print(table)
+            *(dataset, model),
+            *([attack.removeprefix(f"{CERTIFICATE}-")] if several else []),
+            *([f"{features} flips" if features else "–"] if flipped else []),
+            *(allowed, _spread([r.clean_accuracy for r in group]), _spread([r.accuracy for r in group])),
+            str(len(group)),
+        )
+    return table
 
 
 def _picture(results: Sequence[Result]) -> Picture:

@@ -51,7 +51,7 @@ from contractive_gnn.bench.results import (
 )
 from contractive_gnn.bench.spaces import TRAINING, model_hyperparameters
 from contractive_gnn.bench.spec import CLEAN, AttackSpec
-from contractive_gnn.bench.workers import Job, run_jobs
+from contractive_gnn.bench.workers import Job, run_jobs, single_thread
 from contractive_gnn.names import unknown
 from contractive_gnn.nn import MODELS
 from contractive_gnn.nn.deeprobust import DeepRobustModel
@@ -425,6 +425,8 @@ def attack_once(
 ) -> tuple[AttackResult, Effect | None]:
     """Make one attacked graph, outside of any benchmark, and measure its effect where there is a model.
 
+    In one thread of torch, as a benchmark does.
+
     Args:
         protocol: with one attack, and one model or none.
         seed: of the model.
@@ -448,12 +450,13 @@ def attack_once(
     for note in _check(protocol, data):
         if on_note is not None:
             on_note(note)
-    if not protocol.models:
-        return make_graph(protocol, spec, data), None
-    model = train(protocol, protocol.models[0], data, seed=seed).model
-    result = make_graph(protocol, spec, data, victim=model)
-    nodes = evaluation(result.data)
-    before, after = (accuracy(protocol, model, graph, nodes.mask) for graph in (data, result.data))
+    with single_thread():
+        if not protocol.models:
+            return make_graph(protocol, spec, data), None
+        model = train(protocol, protocol.models[0], data, seed=seed).model
+        result = make_graph(protocol, spec, data, victim=model)
+        nodes = evaluation(result.data)
+        before, after = (accuracy(protocol, model, graph, nodes.mask) for graph in (data, result.data))
     return result, Effect(nodes.on, before, after)
 
 

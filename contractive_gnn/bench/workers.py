@@ -51,7 +51,7 @@ def run_jobs(stages: Sequence[Sequence[Job[Message]]], *, processes: int) -> Gen
         raise ValueError(f"processes must be at least 1, got {processes}")
     processes = min(processes, max(map(len, stages), default=0))
     if processes <= 1:
-        with _single_thread():
+        with single_thread():
             for stage in stages:
                 for job in stage:
                     yield from job.run()
@@ -61,7 +61,8 @@ def run_jobs(stages: Sequence[Sequence[Job[Message]]], *, processes: int) -> Gen
 
 
 @contextlib.contextmanager
-def _single_thread() -> Iterator[None]:
+def single_thread() -> Iterator[None]:
+    """One thread of torch: the numbers of one process are then those of several, and none waits for another's."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from rich.console import Console
 from typer.testing import CliRunner
 
 from contractive_gnn.bench import certified, own_models
@@ -14,7 +16,7 @@ from contractive_gnn.bench.cli import app
 from contractive_gnn.bench.results import Result, read_results
 from contractive_gnn.certificates import bounds
 
-QUICK = ("--dataset", "csbm", "--set", "training.epochs=6", "--set", "model.num_steps=4")
+QUICK = ("--dataset", "csbm", "--set", "training.epochs=6", "--set", "model.num_layers=4")
 
 
 def invoke(*arguments: str | Path) -> tuple[int, str, str]:
@@ -54,6 +56,37 @@ def test_it_writes_results_radii_and_a_picture_and_resumes(tmp_path: Path, monke
     monkeypatch.setattr(certified, "fit_certified", None)  # nothing is trained again
     assert invoke(*arguments)[0] == 0
     assert len(read_results(tmp_path / "results.jsonl")) == 4
+
+
+def test_its_table_fits_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = CliRunner().invoke(app, ["certify", *QUICK, "--out", str(tmp_path)], env={"COLUMNS": "80"}).stdout
+    head, row = (line.split() for line in out.splitlines() if line.split()[:1] in (["data"], ["csbm"]))
+    assert head == ["data", "set", "model", "budget", "clean", "certified", "seeds"]
+    assert row[:5] == ["csbm", "certified", "1", "edge", "per"]  # whole words, and no plural
+    lines = (tmp_path / "results.jsonl").read_text("utf-8")
+    more = {"attack": "certificate-additions", "hyperparameters": {"attack": {"feature_flips": 2}}}
+    results = [Result.from_line(lines), Result.from_line(json.dumps({**json.loads(lines), **more}))]
+    Console(width=100).print(module._table(results))
+    printed = capsys.readouterr().out
+    assert "features" in printed
+    assert "additions" in printed
+    assert "2 flips" in printed
+
+
+def test_it_takes_one_thread_as_a_benchmark_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    fit = certified.fit_certified
+    monkeypatch.setattr(
+        certified, "fit_certified", lambda *a, **k: (seen.append(torch.get_num_threads()), fit(*a, **k))[1]
+    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert invoke(*QUICK, "--out", tmp_path)[0] == 0
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert seen == [1]
 
 
 def test_radii_are_those_of_the_largest_budget_of_every_seed_and_setting(tmp_path: Path) -> None:

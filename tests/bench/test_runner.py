@@ -390,6 +390,24 @@ def test_attack_once_measures_the_effect_where_there_is_a_model() -> None:
             attack_once(protocol(specs, models=models), seed=0)
 
 
+@pytest.mark.parametrize("models", [(), ("gcn",)])
+def test_attack_once_takes_one_thread_as_a_benchmark_does(
+    models: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    train, make = runner.train, runner.make_graph
+    monkeypatch.setattr(runner, "train", lambda *a, **k: (seen.append(torch.get_num_threads()), train(*a, **k))[1])
+    monkeypatch.setattr(runner, "make_graph", lambda *a, **k: (seen.append(torch.get_num_threads()), make(*a, **k))[1])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        attack_once(protocol("random:0.5", models=models), seed=0)
+        assert torch.get_num_threads() == 2  # those of the caller
+    finally:
+        torch.set_num_threads(threads)
+    assert seen == [1] * (1 + len(models))
+
+
 def test_a_killed_benchmark_resumes_with_nothing_lost_and_nothing_done_twice(tmp_path: Path) -> None:
     out = tmp_path / "run"
     command = [
