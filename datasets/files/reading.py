@@ -102,7 +102,8 @@ def read(
         raise UnreadableFileError(f"{where}: expected a file that ends in {', '.join(SUFFIXES)}")
     data = assemble(
         contents, name=file.name, where=where, split=split, split_seed=split_seed,
-        labels=_beside(labels, _read_labels, "labels", where), features=_beside(features, _read_features, "features", where),
+        labels=_beside(labels, _read_labels, "labels", where),
+        features=_beside(features, _read_features, "features", where),
     )  # fmt: skip
     data.file_digest = digest(path, *(part for part in (labels, features) if isinstance(part, str | os.PathLike)))
     if data.notes:

@@ -274,7 +274,7 @@ HALVES = np.arange(40) // 20
         ({"edges": RING, "y": HALVES, "x": np.array(3.0)}, {}, r"the features are float64 \[\]; expected real numbers"),
         ({"edges": RING, "y": np.array(3)}, {}, r"the labels are int64 \[\]; expected one class a node"),
         ({"edges": RING, "y": HALVES, "x": np.ones((40, 0))}, {}, r"the features are \[40, 0\], none at all"),
-        ({"adj": np.ones((1, 40, 40)), "y": HALVES}, {}, r"the adjacency matrix is \[1, 40, 40\]; expected a square one"),
+        ({"adj": np.ones((1, 40, 40)), "y": HALVES}, {}, r"the adjacency matrix is \[1, 40, 40\]; expected a sq"),
         ({"edges": RING, "y": np.full(40, np.inf)}, {}, "a label is inf; expected classes"),
         ({"edges": RING, "y": np.array(["one"] * 40)}, {}, "all labels are one; expected at least two classes"),
         ({"edges": RING, "y": np.array([""] * 40)}, {}, "no node has a label"),
@@ -336,7 +336,7 @@ def test_marks_and_capitals_of_other_programs_change_nothing(tmp_path: Path) -> 
 
 
 def test_names_of_classes_leave_a_node_without_one(tmp_path: Path) -> None:
-    np.savez(tmp_path / "g.npz", edges=RING, y=np.array(["b", "a"])[HALVES].tolist()[:39] + [""])
+    np.savez(tmp_path / "g.npz", edges=RING, y=[*np.array(["b", "a"])[HALVES[:39]], ""])
     data = read(tmp_path / "g.npz")
     assert data.y[:39].tolist() == (1 - HALVES)[:39].tolist()
     assert int(data.y[39]) == -1
