@@ -114,6 +114,13 @@ BEFORE = {
 }
 
 
+def test_of_a_former_word_and_that_of_today_the_later_value_is_taken() -> None:
+    for first, second in (("hidden", "hidden_channels"), ("hidden_channels", "hidden")):
+        with pytest.warns(DeprecationWarning, match="hidden is called"):
+            given = protocol("gcn", f"model.{first}=7", f"model.{second}=8").model_hyperparameters("gcn")
+        assert given["model"]["hidden_channels"] == 8
+
+
 @pytest.mark.parametrize("name", BEFORE)
 def test_what_was_measured_with_former_words_is_not_measured_again(tmp_path: Path, name: str) -> None:
     settings = [f"{name}.model.{key}={json.dumps(value)}" for key, value in BEFORE[name].items()]

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shlex
 import signal
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
@@ -315,7 +316,7 @@ def tune(
             _say(f"{len(failed)} trials failed; the last, {failed[-1].number}: {failed[-1].reason}", markup=False)
         if record.best is None:
             raise RuntimeError(f"no trial is complete; {out / TRIALS} says why")
-        _wide_console().print(table(record.trials, search.space))
+        _wide_console().print(table(record.trials, record.search.space))
         typer.echo(f"Written: {out / PRESET}, {out / TRIALS}, {out / STUDY}")
         measure = _command(
             protocol, presets=[f"{model}={out / PRESET}"], plugins=plugins, jobs=None, anchors=None, out=out / "bench"
@@ -880,10 +881,29 @@ def _say(text: str, *, markup: bool = True) -> None:
 
 
 @contextlib.contextmanager
+def _former_names_told() -> Iterator[None]:
+    """Say each once what has another name now: by itself Python shows no DeprecationWarning of a library."""
+    told: set[str] = set()
+
+    def tell(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if not issubclass(category, DeprecationWarning):
+            shown_before(message, category, *where, **more)
+        elif str(message) not in told:
+            told.add(str(message))
+            _say(f"note: {message}", markup=False)
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", r"(?s).*( called .* now|next release)", DeprecationWarning)
+        shown_before, warnings.showwarning = warnings.showwarning, tell
+        yield
+
+
+@contextlib.contextmanager
 def _errors_in_one_line(debug: bool) -> Iterator[None]:
     quiet_dependencies()
     try:
-        yield
+        with _former_names_told():
+            yield
     except typer.Exit:
         raise
     except KeyboardInterrupt:

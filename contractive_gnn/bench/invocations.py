@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from contractive_gnn.bench.results import append_line, open_alone
+from contractive_gnn.former import current_model
 
 FILE = "commands.jsonl"
 
@@ -35,7 +36,10 @@ class Invocation:
 
 
 def read_invocations(folder: Path) -> tuple[Invocation, ...]:
-    """The folder's list, each once; empty where there is none. What a killed run left unfinished is passed over."""
+    """The folder's list, each once, models by their names of today; empty where there is none.
+
+    What a killed run left unfinished is passed over.
+    """
     path = folder / FILE
     if not path.exists():
         return ()
@@ -43,7 +47,8 @@ def read_invocations(folder: Path) -> tuple[Invocation, ...]:
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             record = json.loads(line)
-            found[record["command"]] = Invocation(record["command"], tuple(record["models"]))
+            models = tuple(current_model(name, warn=False) for name in record["models"])
+            found[record["command"]] = Invocation(record["command"], models)
         except (ValueError, KeyError, TypeError):
             continue
     return tuple(found.values())

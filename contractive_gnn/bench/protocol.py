@@ -190,17 +190,20 @@ class Protocol:
     def model_hyperparameters(self, model: str) -> dict[str, dict[str, Any]]:
         """``{"model": {…}, "training": {…}}``: the preset, with the overrides over it."""
         given = self.presets.get(model) or load_preset(model, self.dataset)
-        preset = {section: dict(values) for section, values in given.items()}
+        preset: dict[str, dict[str, Any]] = {section: {} for section in given}
+        chosen = [(section, key, value) for section, values in given.items() for key, value in values.items()]
         for override in self.overrides:
-            if override.section in preset and override.subject in (None, model):
-                preset[override.section][override.key] = override.value
-        for key in preset.get("model", {}):
-            if (now := current_keyword(model, key)) != key:
+            if override.section in given and override.subject in (None, model):
+                chosen.append((override.section, override.key, override.value))
+        for section, key, value in chosen:  # a former word and that of today are one: the later value wins
+            now = current_keyword(model, key) if section == "model" else key
+            if now != key:
                 warnings.warn(
                     f"{model}.model.{key} is called {model}.model.{now} now; the old word goes with the next release",
                     DeprecationWarning,
                     stacklevel=2,
                 )
+            preset[section][now] = value
         return current_hyperparameters(model, preset)
 
     def model_identity(self, model: str) -> dict[str, dict[str, Any]]:

@@ -40,6 +40,7 @@ from contractive_gnn.bench.runner import GRAPHS, Failure, GraphJob, Message, Sta
 from contractive_gnn.bench.spaces import Space
 from contractive_gnn.bench.spec import CLEAN, AttackSpec
 from contractive_gnn.bench.workers import Job, run_jobs
+from contractive_gnn.former import current_hyperparameters, current_model
 
 try:
     import optuna
@@ -293,6 +294,12 @@ def _val_accuracy(protocol: Protocol, model: str, data: Data, *, seed: int) -> f
     return training.evaluate(trained.model, data, data.val_mask)
 
 
+def _in_words_of_today(question: Mapping[str, Any]) -> dict[str, Any]:
+    """A question of :attr:`Search.question`, its model and the hyperparameters of its space by their names of today."""
+    model, space = question["model"], question["space"]
+    return {**question, "model": current_model(model, warn=False), "space": current_hyperparameters(model, space)}
+
+
 @dataclass
 class Record:
     """The study of a search while one run has it; a context manager.
@@ -319,11 +326,8 @@ class Record:
             question = json.loads(json.dumps(self.search.question))
             if asked is None:
                 self._study.set_user_attr("question", question)
-            elif differing := [name for name in {**asked, **question} if asked.get(name) != question.get(name)]:
-                raise TuneError(
-                    f"{self.search.out} holds another search, with other {', '.join(differing)}; "
-                    "choose another --out, or repeat its options to carry it on"
-                )
+            else:
+                self._carry_on(asked, question)
             self._end_what_was_killed()
             self.write()
         except BaseException:
@@ -333,6 +337,22 @@ class Record:
 
     def __exit__(self, *error: object) -> None:
         self._lock.close()
+
+    def _carry_on(self, asked: Mapping[str, Any], question: Mapping[str, Any]) -> None:
+        """Go on with what the folder holds, in its own words: the study knows its parameters by them.
+
+        Raises:
+            TuneError: it is another search.
+        """
+        there, here = _in_words_of_today(asked), _in_words_of_today(question)
+        if differing := [name for name in {**there, **here} if there.get(name) != here.get(name)]:
+            raise TuneError(
+                f"{self.search.out} holds another search, with other {', '.join(differing)}; "
+                "choose another --out, or repeat its options to carry it on"
+            )
+        if asked["space"] != question["space"]:
+            space = dataclasses.replace(self.search.space, given=asked["space"])
+            self.search = dataclasses.replace(self.search, space=space)
 
     def _end_what_was_killed(self) -> None:
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
@@ -355,7 +375,8 @@ class Record:
         lines = [json.dumps(dataclasses.asdict(trial), ensure_ascii=False) + "\n" for trial in self.trials]
         _write(self.search.out / TRIALS, "".join(lines))
         if self.best is not None:
-            entry = {self.search.protocol.dataset: self.best.hyperparameters}
+            best = current_hyperparameters(self.search.model, self.best.hyperparameters)
+            entry = {self.search.protocol.dataset: best}
             _write(self.search.out / PRESET, json.dumps(entry, indent=2, ensure_ascii=False) + "\n")
 
 

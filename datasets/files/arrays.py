@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,16 @@ def npz(content: bytes, where: str) -> dict[str, Any]:
             others = [name for name in names if name not in parts]
             found.update({name: archive[name] if name.lower() in _KNOWN else None for name in others})
             return found
-    except (ValueError, KeyError, TypeError, zipfile.BadZipFile, OSError, EOFError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+        zlib.error,
+        OSError,
+        EOFError,
+    ) as error:
         pickled = "allow_pickle" in str(error) or "Object arrays" in str(error)
         todo = (
             "a pickle can run code, so none is loaded. If you trust the file, convert it once: d = dict(numpy.load("

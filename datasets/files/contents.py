@@ -69,7 +69,7 @@ def from_arrays(arrays: Mapping[str, Any], where: str) -> Contents:
                 f"{where}: {' and '.join(map(repr, found))} may each be the {what}; save the file with one of them"
             )
         used.update(found)
-        return arrays[found[0]] if found else None
+        return numbers_of(arrays[found[0]], what, where) if found else None
 
     adjacency, edges = part(ADJACENCY, "adjacency matrix"), part(EDGES, "edges")
     weights = part(WEIGHTS, "weights of the edges")
@@ -83,16 +83,17 @@ def from_arrays(arrays: Mapping[str, Any], where: str) -> Contents:
             f"and labels ({', '.join(LABELS[:4])})"
         )
     if adjacency is not None:
+        if adjacency.ndim != 2 or adjacency.shape[0] != adjacency.shape[1]:
+            raise UnreadableFileError(
+                f"{where}: the adjacency matrix is {list(adjacency.shape)}; expected a square one"
+            )
         matrix = sp.coo_matrix(adjacency)
-        if matrix.shape[0] != matrix.shape[1]:
-            raise UnreadableFileError(f"{where}: the adjacency matrix is {list(matrix.shape)}; expected a square one")
         n, pairs = int(matrix.shape[0]), np.stack([matrix.row, matrix.col]).astype(np.int64)
         weights = np.asarray(matrix.data)
     else:
-        pairs = _pairs(np.asarray(edges), where)
-        n = next((len(v) if isinstance(v, np.ndarray) else v.shape[0] for v in (features, labels) if v is not None), -1)
-        n = int(pairs.max(initial=-1)) + 1 if n < 0 else int(n)
-        weights = None if weights is None else np.asarray(weights).reshape(-1)
+        pairs = _pairs(_dense(edges), where)
+        n = next((int(v.shape[0]) for v in (features, labels) if v is not None), int(pairs.max(initial=-1)) + 1)
+        weights = None if weights is None else _dense(weights).reshape(-1)
     return Contents(
         num_nodes=n,
         edges=pairs,
@@ -104,9 +105,23 @@ def from_arrays(arrays: Mapping[str, Any], where: str) -> Contents:
     )
 
 
+def numbers_of(value: Any, what: str, where: str) -> Any:
+    """An array of at least one axis, or a sparse matrix, of real numbers; of labels also one of texts or objects."""
+    if not sp.issparse(value):
+        try:
+            value = np.asarray(value)
+        except ValueError as error:  # a list of lists of different lengths
+            raise UnreadableFileError(f"{where}: the {what} cannot be read as an array ({error})") from error
+    if value.dtype.kind not in ("biufOUS" if what == "labels" else "biuf") or not value.ndim:
+        wanted = "one class a node" if what == "labels" else "real numbers"
+        raise UnreadableFileError(f"{where}: the {what} are {value.dtype} {list(value.shape)}; expected {wanted}")
+    return value
+
+
 def _pairs(edges: Array, where: str) -> IntArray:
     """``[2, E]`` of ``[2, E]`` or ``[E, 2]``."""
-    whole = edges.ndim == 2 and (edges.dtype.kind in "iu" or bool((edges == np.round(edges)).all()))
+    whole = edges.ndim == 2 and (edges.dtype.kind in "iu" or bool((np.abs(edges) < 2**53).all()))
+    whole = whole and bool((edges == np.round(edges)).all())
     if not whole or 2 not in edges.shape:
         raise UnreadableFileError(
             f"{where}: the edges are {edges.dtype} {list(edges.shape)}; expected whole numbers [2, E] or [E, 2]"

@@ -39,7 +39,14 @@ def graphml(content: bytes, where: str) -> Contents:
     masks: dict[str, Array] = {}
     for part, words in MASKS.items():
         for name in (n for n in names if n.lower() in words):
-            masks[part] = np.array([bool(attributes.get(name, False)) for _, attributes in nodes])
+            if part in masks:
+                raise UnreadableFileError(f"{where}: several attributes may each be the {part} mask; keep one")
+            chosen = [attributes.get(name, False) for _, attributes in nodes]
+            if strange := [value for value in chosen if value not in (0, 1)]:  # a text, "False" too, counts as true
+                raise UnreadableFileError(
+                    f"{where}: {name!r} of a node is {strange[0]!r}; expected a boolean attribute (attr.type)"
+                )
+            masks[part] = np.array(chosen, dtype=bool)
     taken = {*labels, *(name for name in names if any(name.lower() in words for words in MASKS.values()))}
     numeric = [n for n in names if n not in taken and all(_is_number(a.get(n, 0)) for _, a in nodes)]
     for name in numeric:
@@ -49,6 +56,8 @@ def graphml(content: bytes, where: str) -> Contents:
             )
     edges = [(place[u], place[v]) for u, v in graph.edges()]
     weights = [attributes.get("weight", 1.0) for _, _, attributes in graph.edges(data=True)]
+    if strange := [weight for weight in weights if not _is_number(weight)]:
+        raise UnreadableFileError(f"{where}: the weight of an edge is {strange[0]!r}; expected a number")
     return Contents(
         num_nodes=len(nodes),
         edges=np.array(edges, dtype=np.int64).reshape(-1, 2).T,
@@ -68,11 +77,9 @@ def edge_list(content: bytes, where: str, *, suffix: str) -> Contents:
     Raises:
         UnreadableFileError: a line of another form.
     """
-    import networkx as nx
-
     form = f"lines of two whole numbers from 0 and perhaps a weight, separated by {_DELIMITERS[suffix] or 'spaces'!r}"
     try:
-        lines = content.decode("utf-8").splitlines()
+        lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise UnreadableFileError(f"{where} is no text; expected {form}") from error
     rows = [line.split("#", 1)[0].strip() for line in lines]
@@ -91,9 +98,9 @@ def edge_list(content: bytes, where: str, *, suffix: str) -> Contents:
             data=[("weight", float)] if weighted else False,
             create_using=nx.MultiDiGraph,
         )
-    except (TypeError, ValueError) as error:
+        edges = np.array(list(graph.edges()), dtype=np.int64).reshape(-1, 2).T
+    except (TypeError, ValueError, OverflowError) as error:
         raise UnreadableFileError(f"{where}: {error}; expected {form}, without a line of names") from error
-    edges = np.array(list(graph.edges()), dtype=np.int64).reshape(-1, 2).T
     weights = [weight for _, _, weight in graph.edges(data="weight")] if weighted else None
     return Contents(
         num_nodes=int(edges.max(initial=-1)) + 1,

@@ -18,7 +18,7 @@ from torch_geometric.data import Data
 
 from contractive_gnn.datasets.errors import InvalidGraphError, MissingFileError, UnknownSplitError, UnreadableFileError
 from contractive_gnn.datasets.files import arrays, networks, saved
-from contractive_gnn.datasets.files.contents import Array, Contents, from_arrays
+from contractive_gnn.datasets.files.contents import Array, Contents, from_arrays, numbers_of
 from contractive_gnn.datasets.files.masks import FILE_SPLITS, drawn_split, own_split
 from contractive_gnn.datasets.protocol import IntArray, simple_graph
 from contractive_gnn.datasets.protocol import assemble as assemble_graph
@@ -106,7 +106,8 @@ def read(
         raise UnreadableFileError(f"{where}: expected a file that ends in {', '.join(SUFFIXES)}")
     data = assemble(
         contents, name=file.name, where=where, split=split, split_seed=split_seed,
-        labels=_beside(labels, _read_labels), features=_beside(features, _read_features),
+        labels=_beside(labels, _read_labels, "labels", where),
+        features=_beside(features, _read_features, "features", where),
     )  # fmt: skip
     data.file_digest = digest(path, *(part for part in (labels, features) if isinstance(part, str | os.PathLike)))
     if data.notes:
@@ -180,36 +181,40 @@ def _wanted(split: str | int | None, split_seed: int, *, has_masks: bool) -> tup
     """The kind of the split, and its number or seed."""
     if split is None:
         return ("own" if has_masks else "random"), split_seed
-    if isinstance(split, int) or split.isdigit():
+    if isinstance(split, int | np.integer) and not isinstance(split, bool):
+        return "own", int(split)
+    if isinstance(split, str) and split.isdecimal():
         return "own", int(split)
     if split not in FILE_SPLITS:
         raise UnknownSplitError(f"{unknown('split', [split], FILE_SPLITS)}; or the number of one of the file's own")
     return split, split_seed
 
 
-def _existing(path: str | os.PathLike[str]) -> Path:
+def _existing(path: str | os.PathLike[str], expected: str = f"a file that ends in {', '.join(SUFFIXES)}") -> Path:
     text = os.path.expandvars(os.fspath(path))
     if unset := re.findall(r"\$\{?(\w+)\}?", text):
         raise MissingFileError(f"{os.fspath(path)}: the variable ${unset[0]} is not set; set it, or write the folder")
     file = Path(text).expanduser()
     if not file.is_file():
         what = "is a folder" if file.is_dir() else "does not exist"
-        raise MissingFileError(f"{file} {what}; expected a file that ends in {', '.join(SUFFIXES)}")
+        raise MissingFileError(f"{file} {what}; expected {expected}")
     return file
 
 
-def _beside(given: Any, reader: Callable[[Path, str], Any]) -> Any:
-    """An array, or what a file of it holds."""
+def _beside(given: Any, reader: Callable[[Path, str], Any], what: str, where: str) -> Any:
+    """An array, or what a file of it holds; None where there is none."""
     if isinstance(given, str | os.PathLike):
-        return reader(_existing(given), os.fspath(given))
-    return given.detach().cpu().numpy() if isinstance(given, Tensor) else given
+        return reader(_existing(given, f"a file of {what}"), os.fspath(given))
+    if isinstance(given, Tensor):
+        given = given.detach().cpu().numpy()
+    return None if given is None else numbers_of(given, what, where)
 
 
 def _read_labels(file: Path, where: str) -> Array:
-    if file.suffix == ".npy":
+    if file.suffix.lower() == ".npy":
         return _npy(file, where)
     try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise UnreadableFileError(f"{where} is no text; expected .npy, or a label a line") from error
     if any(len(re.split(r"[\s,;]+", line)) > 1 for line in lines):
@@ -218,9 +223,9 @@ def _read_labels(file: Path, where: str) -> Array:
 
 
 def _read_features(file: Path, where: str) -> Any:
-    if file.suffix == ".npy":
+    if file.suffix.lower() == ".npy":
         return _npy(file, where)
-    found = arrays.npz(file.read_bytes(), where) if file.suffix == ".npz" else {}
+    found = arrays.npz(file.read_bytes(), where) if file.suffix.lower() == ".npz" else {}
     if len(found) != 1:
         raise UnreadableFileError(f"{where}: expected features [n, d] in .npy, or in .npz of scipy.sparse.save_npz")
     return next(iter(found.values()))
@@ -246,18 +251,22 @@ def _classes(given: Array, n: int, where: str, notes: list[str]) -> IntArray:
         given = np.where(ones.any(axis=1), ones.argmax(axis=1), -1)
     if given.shape != (n,):
         raise UnreadableFileError(f"{where}: the labels are {list(given.shape)}; expected one for each of {n} nodes")
+    shown: list[str] = []
     if given.dtype.kind in "OUS":
-        given = _numbers(given)
+        given = _without_text(given)
     if given.dtype.kind in "OUS":
         named = sorted({str(label) for label in given if label is not None})
         place = {name: k for k, name in enumerate(named)}
-        notes.append(f"the {len(named)} classes were numbered in the order of their names, from {named[0]!r}")
-        return np.array([-1 if label is None else place[str(label)] for label in given], dtype=np.int64)
+        if named:
+            notes.append(f"the {len(named)} classes were numbered in the order of their names, from {named[0]!r}")
+        given = np.array([-1 if label is None else place[str(label)] for label in given], dtype=np.int64)
+        shown = named
     if given.dtype.kind not in "biuf":
         raise UnreadableFileError(f"{where}: the labels are {given.dtype}; expected whole numbers or names")
     values = np.where(np.isnan(given), -1, given) if given.dtype.kind == "f" else given
-    if bool((values != np.round(values)).any()):
-        raise UnreadableFileError(f"{where}: a label is {values[values != np.round(values)][0]}; expected classes")
+    strange = (values != np.round(values)) | (np.abs(values) >= 2**53)
+    if bool(strange.any()):
+        raise UnreadableFileError(f"{where}: a label is {values[strange][0]}; expected classes 0, 1, …")
     whole = values.astype(np.int64)
     whole[whole == -100] = -1
     if bool((whole < -1).any()):
@@ -268,7 +277,9 @@ def _classes(given: Array, n: int, where: str, notes: list[str]) -> IntArray:
     if not len(there):
         raise UnreadableFileError(f"{where}: no node has a label")
     if len(there) == 1:
-        raise UnreadableFileError(f"{where}: all labels are {there[0]}; expected at least two classes")
+        raise UnreadableFileError(
+            f"{where}: all labels are {shown[0] if shown else there[0]}; expected at least two classes"
+        )
     if there[-1] != len(there) - 1:
         notes.append(f"the {len(there)} classes, from {there[0]} to {there[-1]}, were numbered from 0")
         whole = np.where(whole < 0, -1, np.searchsorted(there, whole))
@@ -277,13 +288,15 @@ def _classes(given: Array, n: int, where: str, notes: list[str]) -> IntArray:
     return whole
 
 
-def _numbers(given: Array) -> Array:
+def _without_text(given: Array) -> Array:
     """Of texts or objects the numbers that they are, if all are; else themselves."""
-    empty = {None, "", "nan", "NaN", "None"}
+    # a cell of MATLAB is an array of one
+    labels = [label.item() if isinstance(label, np.ndarray) and label.size == 1 else label for label in given.tolist()]
+    labels = [None if str(label) in ("", "nan", "NaN", "None") else label for label in labels]
     try:
-        return np.array([np.nan if label in empty else float(label) for label in given.tolist()])
+        return np.array([np.nan if label is None else float(label) for label in labels])
     except (TypeError, ValueError):
-        return np.array([None if label in empty else label for label in given.tolist()], dtype=object)
+        return np.array(labels, dtype=object)
 
 
 def _features(given: Any, n: int, where: str, notes: list[str]) -> Tensor:
@@ -298,9 +311,14 @@ def _features(given: Any, n: int, where: str, notes: list[str]) -> Tensor:
     dense = np.asarray(given.toarray() if sp.issparse(given) else given)
     if dense.ndim != 2 or dense.shape[0] != n or dense.dtype.kind not in "biuf":
         raise UnreadableFileError(f"{where}: the features are {dense.dtype} {list(dense.shape)}; expected [{n}, d]")
-    x = dense.astype(np.float32)
+    if not dense.shape[1]:
+        raise UnreadableFileError(f"{where}: the features are {list(dense.shape)}, none at all; leave them out")
+    with np.errstate(over="ignore"):  # what is too large for float32 is not finite there
+        x = dense.astype(np.float32)
     if not bool(np.isfinite(x).all()):
-        raise UnreadableFileError(f"{where}: {int((~np.isfinite(x)).sum())} features are not finite; fill them in")
+        raise UnreadableFileError(
+            f"{where}: {int((~np.isfinite(x)).sum())} features are not finite in float32; fill them in"
+        )
     return torch.from_numpy(x)
 
 

@@ -55,5 +55,7 @@ def _array(value: Any) -> Any:
 
     if value.layout == torch.strided:
         return (value.float() if value.dtype == torch.bfloat16 else value).detach().numpy()
+    if value.dim() != 2:
+        return value.detach().to_dense().numpy()
     coo = value.detach().to_sparse_coo().coalesce()  # type: ignore[no-untyped-call]
     return sp.coo_matrix((coo.values().numpy(), tuple(coo.indices().numpy())), shape=tuple(coo.shape))

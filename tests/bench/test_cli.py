@@ -91,6 +91,21 @@ def test_bench_writes_results_table_pictures_and_page(tmp_path: Path) -> None:
     assert len(read_results(out / "results.jsonl")) == 2
 
 
+def test_a_former_name_is_told_once(tmp_path: Path) -> None:
+    """Python shows no DeprecationWarning of a library, and a command has no other way to say it."""
+    words = ("--set", "linf-diffusion.model.num_steps=2", "--set", "training.epochs=1")
+    outcome = Outcome(
+        "bench", "--dataset", "csbm", "--models", "robust-hedged,linf-diffusion", "--seeds", "1", "--jobs", "1",
+        "--attacks", "clean", *words, "--out", tmp_path,
+    )  # fmt: skip
+    assert outcome.code == 0
+    assert outcome.err.splitlines() == [
+        "note: the model 'robust-hedged' is called 'robust-mixture' now; write 'robust-mixture'",
+        "note: linf-diffusion.model.num_steps is called linf-diffusion.model.num_layers now; the old word goes with "
+        "the next release",
+    ]
+
+
 def test_a_failing_cell_gives_exit_code_1_and_a_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fit = training.fit
 

@@ -26,3 +26,9 @@ def test_a_line_that_was_cut_off_costs_no_other(tmp_path: Path) -> None:
     more = Invocation("bench --seeds 4", ("gcn",))
     more.append_to(tmp_path)
     assert read_invocations(tmp_path) == (kept, more)
+
+
+def test_models_have_their_names_of_today(tmp_path: Path) -> None:
+    """The columns of a report are in the order of these names, and its results have the names of today."""
+    Invocation("bench", ("gcn", "robust-hedged", "gat")).append_to(tmp_path)
+    assert read_invocations(tmp_path)[0].models == ("gcn", "robust-mixture", "gat")

@@ -407,3 +407,35 @@ def test_without_optuna_the_error_says_what_to_install(
     code, _, err = search(tmp_path / "run", space)
     assert code == 2
     assert "pip install 'contractive-gnn[tune]'" in err
+
+
+@pytest.mark.filterwarnings("ignore:.* is called:DeprecationWarning")
+def test_a_search_in_former_words_is_carried_on(tmp_path: Path, space: Path, loaded: Data) -> None:
+    """The study knows its parameters by them, so that the draws that follow are those that would have followed."""
+    former = json.loads(json.dumps(SPACE).replace("hidden_channels", "hidden"))
+    written = tmp_path / "former.json"
+    written.write_text(json.dumps(former))
+    run_search(Search(searched(), Space.read(written, "gcn"), tmp_path / "whole"), trials=3)
+    run_search(Search(searched(), Space.read(written, "gcn"), tmp_path / "run"), trials=2)
+    kept = trials_in(tmp_path / "run")
+    record = run_search(Search(searched(), Space.read(space, "gcn"), tmp_path / "run"), trials=3)
+    assert trials_in(tmp_path / "run")[:2] == kept
+    assert trials_in(tmp_path / "run") == trials_in(tmp_path / "whole")
+    assert tune.table(record.trials, record.search.space).row_count == 3
+    best = json.loads((tmp_path / "run" / tune.PRESET).read_text())["csbm"]
+    assert "hidden_channels" in best["model"]
+    assert "hidden" not in best["model"]
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({"model": {"hidden_channels": [3, 5]}}))
+    assert "with other attacks, seeds, space" in search(tmp_path / "run", other)[2]
+
+
+def searched() -> Protocol:
+    return Protocol(dataset="csbm", models=("gcn",), attacks=parse_attacks("clean", dataset="csbm"), seeds=(0,))
+
+
+def run_search(asked: Search, *, trials: int) -> Record:
+    graphs, tasks = asked.prepare()
+    with Record(asked) as record:
+        list(tune.execute(record, graphs, tasks, trials=trials, processes=1))
+    return record

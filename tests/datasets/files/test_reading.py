@@ -264,6 +264,20 @@ HALVES = np.arange(40) // 20
          ("train", "val", "test")}}, {"split": 3}, "split 3 given, and .* has 3; expected 0 to 2"),
         ({"edges": RING, "y": HALVES, **{f"idx_{part}": np.array([k]) for k, part in
          enumerate(("train", "val", "test"))}}, {"split": 1}, "split 1 given, and .* has one"),
+        ({"edges": RING, "y": HALVES, **{f"{part}_masks": np.ones((40, 3), dtype=bool) for part in
+         ("train", "val", "test")}}, {"split": -1}, "split -1 given, and .* has several; expected the number of one"),
+        ({"edges": RING, "y": HALVES}, {"split": 1.5}, r"no split is called 1\.5"),
+        ({"edges": RING, "y": HALVES}, {"split": True}, "no split is called True"),
+        ({"edges": RING.astype(str), "y": HALVES}, {}, "the edges are <U.* expected real numbers"),
+        ({"edges": RING + 1j, "y": HALVES}, {}, "the edges are complex128 .* expected real numbers"),
+        ({"edges": RING * 1e30, "y": HALVES}, {}, r"the edges are float64 \[2, 40\]; expected whole numbers"),
+        ({"edges": RING, "y": HALVES, "x": np.array(3.0)}, {}, r"the features are float64 \[\]; expected real numbers"),
+        ({"edges": RING, "y": np.array(3)}, {}, r"the labels are int64 \[\]; expected one class a node"),
+        ({"edges": RING, "y": HALVES, "x": np.ones((40, 0))}, {}, r"the features are \[40, 0\], none at all"),
+        ({"adj": np.ones((1, 40, 40)), "y": HALVES}, {}, r"the adjacency matrix is \[1, 40, 40\]; expected a sq"),
+        ({"edges": RING, "y": np.full(40, np.inf)}, {}, "a label is inf; expected classes"),
+        ({"edges": RING, "y": np.array(["one"] * 40)}, {}, "all labels are one; expected at least two classes"),
+        ({"edges": RING, "y": np.array([""] * 40)}, {}, "no node has a label"),
     ],
 )  # fmt: skip
 def test_a_bad_file_is_answered_in_one_sentence(
@@ -287,6 +301,7 @@ def test_a_bad_file_is_answered_in_one_sentence(
         ("g.csv", b"source,target\n0,1\n", "expected lines of two whole numbers from 0 and perhaps a weight"),
         ("g.txt", b"\xff\xfe", "is no text"),
         ("g.edges", b"# nothing\n", "has no edges"),
+        ("g.txt", b"0 99999999999999999999\n1 2\n", "expected lines of two whole numbers"),
         ("g.json", b"{}", r"expected a file that ends in \.npz, \.mat, \.pt"),
     ],
 )
@@ -294,6 +309,86 @@ def test_bytes_of_another_kind(tmp_path: Path, name: str, content: bytes, compla
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DatasetError, match=complaint):
         read(tmp_path / name)
+
+
+def test_a_damaged_member_of_an_npz(tmp_path: Path) -> None:
+    file = tmp_path / "g.npz"
+    np.savez_compressed(file, edges=RING, y=HALVES)
+    content = bytearray(file.read_bytes())
+    content[60:90] = bytes(30)
+    file.write_bytes(content)
+    with pytest.raises(DatasetError, match="is not an npz file of plain arrays"):
+        read(file)
+
+
+def test_marks_and_capitals_of_other_programs_change_nothing(tmp_path: Path) -> None:
+    """Excel begins a text with a byte order mark, which is no part of the first label or node."""
+    lines = "\n".join(f"{u},{v}" for u, v in RING.T)
+    (tmp_path / "g.csv").write_text(lines, encoding="utf-8-sig")
+    (tmp_path / "y.txt").write_text("\n".join("ab"[y] for y in HALVES), encoding="utf-8-sig")
+    data = read(tmp_path / "g.csv", labels=tmp_path / "y.txt")
+    assert data.y.tolist() == HALVES.tolist()
+    np.save(tmp_path / "y.npy", HALVES)
+    (tmp_path / "y.npy").rename(tmp_path / "Y.NPY")
+    assert read(tmp_path / "g.csv", labels=tmp_path / "Y.NPY").y.tolist() == HALVES.tolist()
+    with pytest.raises(DatasetError, match=r"z\.npy does not exist; expected a file of labels"):
+        read(tmp_path / "g.csv", labels=tmp_path / "z.npy")
+
+
+def test_names_of_classes_leave_a_node_without_one(tmp_path: Path) -> None:
+    np.savez(tmp_path / "g.npz", edges=RING, y=[*np.array(["b", "a"])[HALVES[:39]], ""])
+    data = read(tmp_path / "g.npz")
+    assert data.y[:39].tolist() == (1 - HALVES)[:39].tolist()
+    assert int(data.y[39]) == -1
+    assert "1 nodes have no label" in data.notes
+
+
+def test_cells_of_matlab_are_names(tmp_path: Path) -> None:
+    ring = sp.csr_matrix((np.ones(40), tuple(RING)), shape=(40, 40))
+    cells = np.array(["one", "two"], dtype=object)[HALVES]
+    scipy.io.savemat(tmp_path / "g.mat", {"Network": ring, "Label": cells})
+    assert read(tmp_path / "g.mat").y.tolist() == HALVES.tolist()
+
+
+def test_one_mask_beside_several_belongs_to_each_split(tmp_path: Path) -> None:
+    """As in WikiCS: twenty splits for training and validation, and one for the test."""
+    node = np.arange(40)
+    train = np.stack([node % 4 == k for k in range(2)], axis=1)
+    np.savez(
+        tmp_path / "g.npz", edges=RING, y=HALVES, train_mask=train, val_mask=train[:, ::-1], test_mask=node % 4 > 1
+    )
+    for number in range(2):
+        data = read(tmp_path / "g.npz", split=number)
+        assert data.train_mask.tolist() == train[:, number].tolist()
+        assert data.test_mask.tolist() == (node % 4 > 1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("node", "edge", "complaint"),
+    [
+        (dict.fromkeys(("train_mask", "val_mask", "test_mask"), "False"), {}, "of a node is 'False'; expected a bool"),
+        ({"train_mask": True, "idx_train": False}, {}, "several attributes may each be the train mask"),
+        ({}, {"weight": "heavy"}, "the weight of an edge is 'heavy'; expected a number"),
+    ],
+)
+def test_an_attribute_of_graphml_that_cannot_be_read(
+    tmp_path: Path, node: dict[str, Any], edge: dict[str, Any], complaint: str
+) -> None:
+    graph = nx.cycle_graph(40)
+    for k in graph:
+        graph.nodes[k].update(label=k // 20, **node)
+    for u, v in graph.edges:
+        graph.edges[u, v].update(edge)
+    nx.write_graphml(graph, tmp_path / "g.graphml")
+    with pytest.raises(DatasetError, match=complaint):
+        read(tmp_path / "g.graphml")
+
+
+@pytest.mark.parametrize("x", [torch.ones(40, 2, 2).to_sparse(), [[1.0], [2.0, 3.0]], {"a": 1}])
+def test_features_of_another_kind_in_a_saved_dictionary(tmp_path: Path, x: Any) -> None:
+    torch.save({"x": x, "edge_index": torch.from_numpy(RING), "y": torch.from_numpy(HALVES)}, tmp_path / "g.pt")
+    with pytest.raises(DatasetError, match="the features"):
+        read(tmp_path / "g.pt")
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
