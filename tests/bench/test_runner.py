@@ -116,7 +116,7 @@ def test_a_number_is_what_training_by_hand_gives(tmp_path: Path) -> None:
     poisoned, evaded = results_of(run(benchmark, tmp_path))
     clean = benchmark.load()
     noisy = AttackResult.load(next((tmp_path / "graphs").glob("*random*"))).data
-    model = runner.build("gcn", 32, 4, **benchmark.model_hyperparameters("gcn")["model"])
+    model = build("gcn", 32, 4, **benchmark.model_hyperparameters("gcn")["model"])
     training.fit(model, clean, seed=1, **benchmark.model_hyperparameters("gcn")["training"])
     assert evaded.clean_accuracy == training.evaluate(model, clean, clean.test_mask)
     assert evaded.accuracy == training.evaluate(model, noisy, clean.test_mask)
@@ -287,7 +287,7 @@ def test_a_device_is_looked_for_before_anything_is_done(tmp_path: Path) -> None:
     ]:
         asked = protocol("clean", device="meta", models=models, overrides=overrides)
         with pytest.raises(ProtocolError, match=r"--device meta: model .* is trained by DeepRobust's own loop"):
-            runner._check_model(models[0], asked.model_hyperparameters(models[0]), asked.load(), device="meta")
+            runner.check_model(models[0], asked.model_hyperparameters(models[0]), asked.load(), device="meta")
     with pytest.raises(ProtocolError, match=r"--device meta: .* torch finds here: cpu"):
         plan(protocol("clean", device="meta"), out=tmp_path, finished={})
 

@@ -16,9 +16,9 @@ def test_select_keeps_the_order_and_takes_all_where_none_is_named() -> None:
 
 
 def test_an_unknown_name_is_told_from_the_known_ones() -> None:
-    complaint = "no dynamics is called 'difusion'. Did you mean 'diffusion'"
-    with pytest.raises(ValueError, match=complaint):
+    with pytest.raises(ValueError, match="no dynamics is called 'difusion'. Did you mean 'diffusion'"):
         registry.build("difusion", 2)
+    complaint = "no dynamics or field is called 'difusion'. Did you mean 'diffusion'"
     with pytest.raises(ValueError, match=complaint):
         next(verify(["diffusion", "difusion"]))
     with pytest.raises(ValueError, match="the dynamics 'diffusion' is given twice; give each once"):
