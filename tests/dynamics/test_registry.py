@@ -16,7 +16,7 @@ def test_select_keeps_the_order_and_takes_all_where_none_is_named() -> None:
 
 
 def test_an_unknown_name_is_told_from_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="no dynamics is called 'difusion'. Did you mean 'diffusion'"):
+    with pytest.raises(ValueError, match=r"no dynamics is called 'difusion'\. Did you mean 'diffusion'"):
         registry.build("difusion", 2)
     complaint = "no dynamics or field is called 'difusion'. Did you mean 'diffusion'"
     with pytest.raises(ValueError, match=complaint):
