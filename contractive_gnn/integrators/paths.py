@@ -63,16 +63,16 @@ def trajectory(
     """
     method = solver(scheme)
     if not isinstance(x, Tensor) or not (x.is_floating_point() or x.is_complex()):
-        given = str(x.dtype) if isinstance(x, Tensor) else type(x).__name__
-        raise TypeError(f"the start must be a floating point tensor, got {given}")
+        kind = str(x.dtype) if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(f"the start must be a floating point tensor, got {kind}")
     check_whole("num_steps", num_steps, least=0)
-    if not isinstance(step, Tensor):
-        if not isinstance(step, numbers.Real):
-            raise TypeError(f"step must be a number or a scalar tensor, got {step!r}")
-        if not (step > 0 and math.isfinite(step)):
-            raise ValueError(f"step must be positive and finite, got {step!r}")
-    elif step.numel() != 1:
+    given: object = step
+    if not isinstance(given, Tensor | numbers.Real):
+        raise TypeError(f"step must be a number or a scalar tensor, got {step!r}")
+    if isinstance(step, Tensor) and step.numel() != 1:
         raise ValueError(f"step must be a number or a scalar tensor, got shape {list(step.shape)}")
+    if not isinstance(step, Tensor) and not (step > 0 and math.isfinite(step)):
+        raise ValueError(f"step must be positive and finite, got {step!r}")
     if max_euler_step is not None and not max_euler_step > 0:
         raise ValueError(f"max_euler_step must be positive, got {max_euler_step!r}")
     method.check(field)

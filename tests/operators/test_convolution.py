@@ -187,4 +187,4 @@ def test_an_option_that_is_no_pair_is_refused(options: dict[str, Any], error: ty
         Conv2d(draw(2, 2, 3, 3), **options)
     with pytest.raises(ValueError, match="an entry along either axis"):
         Conv2d(draw(2, 2, 0, 3))
-    assert Conv2d(draw(2, 2, 3, 3), size=torch.Size((4, 5)), stride=[1, 2]).stride == (1, 2)
+    assert Conv2d(draw(2, 2, 3, 3), size=torch.Size((4, 5)), stride=[1, 2]).stride == (1, 2)  # type: ignore[arg-type]
