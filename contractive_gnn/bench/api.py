@@ -164,6 +164,15 @@ def benchmark(
         >>> sorted(result.attack for result in report.results)
         ['clean', 'random']
     """
+    for what, given, kinds in (
+        ("attacks", attacks, str | Sequence),
+        ("seeds", seeds, int | Sequence),
+        ("settings", {} if settings is None else settings, Mapping),
+        ("data", data, Data | str | os.PathLike),
+    ):
+        if not isinstance(given, kinds) or isinstance(given, bool):
+            wanted = " or ".join(kind.__name__ for kind in getattr(kinds, "__args__", (kinds,)))
+            raise TypeError(f"{what} must be a {wanted}, got {given!r}")
     own = _models(models)
     graph, name = _graph(data)
     protocol = Protocol(
