@@ -164,15 +164,10 @@ def benchmark(
         >>> sorted(result.attack for result in report.results)
         ['clean', 'random']
     """
-    for what, given, kinds in (
-        ("attacks", attacks, str | Sequence),
-        ("seeds", seeds, int | Sequence),
-        ("settings", {} if settings is None else settings, Mapping),
-        ("data", data, Data | str | os.PathLike),
-    ):
-        if not isinstance(given, kinds) or isinstance(given, bool):
-            wanted = " or ".join(kind.__name__ for kind in getattr(kinds, "__args__", (kinds,)))
-            raise TypeError(f"{what} must be a {wanted}, got {given!r}")
+    _check_kind("attacks", attacks, str, Sequence)
+    _check_kind("seeds", seeds, int, Sequence)
+    _check_kind("settings", {} if settings is None else settings, Mapping)
+    _check_kind("data", data, Data, str, os.PathLike)
     own = _models(models)
     graph, name = _graph(data)
     protocol = Protocol(
@@ -193,6 +188,11 @@ def benchmark(
         return _run(protocol, Path(out))
     with tempfile.TemporaryDirectory() as folder:
         return _run(protocol, Path(folder))
+
+
+def _check_kind(name: str, given: object, *kinds: type) -> None:
+    if not isinstance(given, kinds) or isinstance(given, bool):
+        raise TypeError(f"{name} must be {' or '.join(kind.__name__ for kind in kinds)}, got {given!r}")
 
 
 def _run(protocol: Protocol, out: Path) -> BenchmarkReport:

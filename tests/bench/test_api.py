@@ -167,15 +167,15 @@ def test_a_graph_with_weights_or_half_a_split_is_refused(graph: Data) -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"seeds": 1.5}, "seeds must be a int or Sequence, got 1.5"),
-        ({"seeds": True}, "seeds must be a int or Sequence, got True"),
+        ({"seeds": 1.5}, "seeds must be int or Sequence, got 1.5"),
+        ({"seeds": True}, "seeds must be int or Sequence, got True"),
         ({"seeds": ["a"]}, "a seed must be a whole number, got 'a'"),
         ({"seeds": [-3]}, "a seed must be at least 0, got -3"),
         ({"seeds": [2**70]}, "a seed must be below 4294967296"),
         ({"targets": "5"}, "targets must be a whole number, got '5'"),
-        ({"settings": ["training.epochs"]}, "settings must be a Mapping, got"),
-        ({"attacks": None}, "attacks must be a str or Sequence, got None"),
-        ({"data": None}, "data must be a Data or str or PathLike, got None"),
+        ({"settings": ["training.epochs"]}, "settings must be Mapping, got"),
+        ({"attacks": None}, "attacks must be str or Sequence, got None"),
+        ({"data": None}, "data must be Data or str or PathLike, got None"),
     ],
 )
 def test_an_argument_of_another_kind_is_refused_in_a_sentence(
