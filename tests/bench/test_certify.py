@@ -216,7 +216,7 @@ def test_a_model_without_a_bound_is_smoothed_and_the_method_is_named(tmp_path: P
     assert "gcn: no bound covers it (" in err
     assert "randomised smoothing" in err
     assert "gcn, 2 edges in all: the noise p+ = 0.001, p- = 0.6 hides" in err
-    assert "certificate-smoothing" in out
+    assert "certified accuracy, by smoothing" in out
     one, two = (json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines())
     assert (one["budget"], one["budget_unit"], one["attack"]) == (1, "edges in all", "certificate-smoothing")
     assert one["method"].startswith("randomised smoothing (p+ = 0.001, p- = 0.6, 200 samples, alpha = 0.01")
