@@ -190,7 +190,8 @@ class _Settings(HasModes):
 def reset(model: nn.Module) -> None:
     """Draw all parameters anew: by ``reset_parameters()``, or, where a model has none, by that of its parts.
 
-    Parts whose parameters are all frozen (``requires_grad = False``) are left as they are.
+    Parts whose parameters are all frozen (``requires_grad = False``) are left as they are. A model's own method draws
+    what it draws, frozen or not: keep what was learned elsewhere in a part of a model without that method.
 
     Raises:
         ValueError: a parameter that nobody draws, or a part that declares more than this about its training.

@@ -31,6 +31,7 @@ def test_every_promised_name_is_there() -> None:
         assert getattr(cg, name).__name__ == name
         assert inspect.getdoc(getattr(cg, name)), name
     assert set(cg.__all__) <= set(dir(cg))
+    assert not {"Any", "importlib", "annotations", "needs"} & set(dir(cg))
     assert cg.nn is importlib.import_module("contractive_gnn.nn")
 
 

@@ -101,6 +101,12 @@ def test_a_wrapper_of_a_model_that_declares_nothing_trains_like_that_model(data:
     assert same(parameters(plain), parameters(wrapped))
 
 
+def test_a_model_that_is_frozen_altogether_is_refused(data: Data) -> None:
+    model = GCNConv(data.num_features, 4).requires_grad_(False)
+    with pytest.raises(ValueError, match="GCNConv has no parameter that learns: all are frozen"):
+        training.fit(model, data, epochs=1)
+
+
 def test_frozen_parts_stay_as_they_are(data: Data) -> None:
     model = Net()
     model.conv.requires_grad_(False)

@@ -164,6 +164,10 @@ def benchmark(
         >>> sorted(result.attack for result in report.results)
         ['clean', 'random']
     """
+    _check_kind("attacks", attacks, str, Sequence)
+    _check_kind("seeds", seeds, int, Sequence)
+    _check_kind("settings", {} if settings is None else settings, Mapping)
+    _check_kind("data", data, Data, str, os.PathLike)
     own = _models(models)
     graph, name = _graph(data)
     protocol = Protocol(
@@ -184,6 +188,11 @@ def benchmark(
         return _run(protocol, Path(out))
     with tempfile.TemporaryDirectory() as folder:
         return _run(protocol, Path(folder))
+
+
+def _check_kind(name: str, given: object, *kinds: type) -> None:
+    if not isinstance(given, kinds) or isinstance(given, bool):
+        raise TypeError(f"{name} must be {' or '.join(kind.__name__ for kind in kinds)}, got {given!r}")
 
 
 def _run(protocol: Protocol, out: Path) -> BenchmarkReport:

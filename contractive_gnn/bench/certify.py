@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import inspect
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import mean
@@ -31,6 +32,7 @@ from contractive_gnn.bench.results import (
     Result,
     ResultsFile,
     check_kind,
+    digest,
     replacing,
 )
 from contractive_gnn.bench.runner import check_teacher
@@ -42,7 +44,7 @@ from contractive_gnn.certificates.smoothing import SparseNoise
 from contractive_gnn.certificates.training import CertifiedFitOptions
 from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.datasets import DATASETS
-from contractive_gnn.former import current_keyword
+from contractive_gnn.former import current_hyperparameters, current_keyword, current_model
 from contractive_gnn.names import unknown
 from contractive_gnn.nn import linf_diffusion
 
@@ -191,12 +193,29 @@ def _read_line(line: str) -> Result:
 
 
 def _read_radii(out: Path) -> list[dict[str, str]]:
-    """The lines of ``radii.csv``; none where there is no such file, or one with other columns."""
+    """The lines of ``radii.csv``, names and digests as of today; none where there is no such file, or one with other
+    columns.
+    """
     if not (out / RADII).exists():
         return []
     with (out / RADII).open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        return list(reader) if reader.fieldnames == RADII_COLUMNS else []
+        rows = list(reader) if reader.fieldnames == RADII_COLUMNS else []
+    renewed = _renewed_digests(out)
+    for row in rows:
+        row["model"] = current_model(row["model"], warn=False)
+        row["hyperparameters"] = renewed.get(row["hyperparameters"], row["hyperparameters"])
+    return rows
+
+
+def _renewed_digests(out: Path) -> dict[str, str]:
+    """Of the hyperparameters in the lines of ``results.jsonl``: by their digest in the words of the line, today's."""
+    renewed: dict[str, str] = {}
+    for line in (out / RESULTS).read_text(encoding="utf-8").splitlines() if (out / RESULTS).exists() else ():
+        record = json.loads(line)
+        learned = {section: values for section, values in record["hyperparameters"].items() if section != "attack"}
+        renewed[digest(learned)] = digest(current_hyperparameters(record["model"], learned))
+    return renewed
 
 
 def _write_radii(out: Path, unit: Unit, prediction: Tensor, radius: Tensor, *, most: int) -> None:

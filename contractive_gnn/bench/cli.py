@@ -123,7 +123,7 @@ Plugins = Annotated[
     typer.Option(
         "--plugin",
         metavar="FILE.py|MODULE",
-        help="Code of yours that registers dynamics, models or attacks; may be given again and again.",
+        help="Code of yours that registers dynamics, models, attacks or datasets; may be given again and again.",
     ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")]
@@ -589,10 +589,10 @@ def report(
 
 
 @app.command()
-def datasets(root: Root = None, debug: Debug = False) -> None:
+def datasets(plugins: Plugins = None, root: Root = None, debug: Debug = False) -> None:
     """What data is here, and what can be fetched."""
     with _errors_in_one_line(debug):
-        _use(None)
+        _use(plugins)
         from contractive_gnn.datasets import status
 
         table = Table()

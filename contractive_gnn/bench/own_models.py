@@ -28,6 +28,7 @@ from torch import nn
 
 from contractive_gnn import former
 from contractive_gnn.bench.adapter import Adapted, adapted
+from contractive_gnn.bench.code_of import code_of
 from contractive_gnn.names import closest
 from contractive_gnn.nn import build as build_registered
 from contractive_gnn.nn import model_names
@@ -102,11 +103,7 @@ class OwnModel:
                 "is fitted by a new one"
             )
         known = name if name is not None else getattr(factory, "__name__", type(factory).__name__)
-        try:
-            source = inspect.getsource(inspect.unwrap(factory))
-        except (OSError, TypeError):  # typed into an interpreter, or a partial
-            source = repr(factory)
-        return cls(known, _digest(source.encode()), given=factory)
+        return cls(known, _digest(code_of(factory).encode()), given=factory)
 
     def factory(self) -> Callable[..., Any]:
         """The class or function; the file is run when it is first asked for.

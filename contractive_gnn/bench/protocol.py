@@ -173,6 +173,9 @@ class Protocol:
             self.own_graph.check_split(self.split)
         for name, seed in (("split_seed", self.split_seed), ("attack_seed", self.attack_seed)):
             check_whole(name, seed, least=0, below=2**32)
+        for seed in self.seeds:
+            check_whole("a seed", seed, least=0, below=2**32)
+        check_whole("targets", self.n_targets)
 
     def load(self) -> Data:
         """The clean graph."""

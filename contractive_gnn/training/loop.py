@@ -77,10 +77,16 @@ def train(
     Raises:
         InputError: a graph that does not fit the model.
         FloatingPointError: a loss that is not finite, or a judgement that never is.
+        ValueError: there is nothing to train.
     """
     torch.manual_seed(seed)
     reset(model)
     forget_graph(model)
+    if options.epochs and not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(
+            f"{type(model).__name__} has no parameter that learns: all are frozen (requires_grad = False). Let some "
+            "learn, or use the model as it is, without fit"
+        )
     optimizer = torch.optim.Adam(parameter_groups(model, options.lr, options.weight_decay))
     best = Kept(-1, Judgement((-math.inf, -math.inf), (math.nan, math.nan)), 0)
     state, epoch = copy.deepcopy(model.state_dict()), -1

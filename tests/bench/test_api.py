@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import numpy as np
 import pytest
@@ -160,3 +162,24 @@ def test_a_graph_with_weights_or_half_a_split_is_refused(graph: Data) -> None:
         benchmark("gcn", graph)
     with pytest.raises(ValueError, match="no dataset is called 'coral'"):
         benchmark("gcn", "coral")
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"seeds": 1.5}, "seeds must be int or Sequence, got 1.5"),
+        ({"seeds": True}, "seeds must be int or Sequence, got True"),
+        ({"seeds": ["a"]}, "a seed must be a whole number, got 'a'"),
+        ({"seeds": [-3]}, "a seed must be at least 0, got -3"),
+        ({"seeds": [2**70]}, "a seed must be below 4294967296"),
+        ({"targets": "5"}, "targets must be a whole number, got '5'"),
+        ({"settings": ["training.epochs"]}, "settings must be Mapping, got"),
+        ({"attacks": None}, "attacks must be str or Sequence, got None"),
+        ({"data": None}, "data must be Data or str or PathLike, got None"),
+    ],
+)
+def test_an_argument_of_another_kind_is_refused_in_a_sentence(
+    graph: Data, options: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises((TypeError, ValueError), match=re.escape(complaint)):
+        benchmark("gcn", **{"data": graph, "attacks": "clean", **options})

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from contractive_gnn.bench import certified, own_models
 from contractive_gnn.bench import certify as module
 from contractive_gnn.bench.cli import app
-from contractive_gnn.bench.results import Result, read_results
+from contractive_gnn.bench.results import Result, digest, read_results
 from contractive_gnn.certificates import bounds
 
 QUICK = ("--dataset", "csbm", "--set", "training.epochs=6", "--set", "model.num_layers=4")
@@ -87,6 +87,31 @@ def test_it_takes_one_thread_as_a_benchmark_does(tmp_path: Path, monkeypatch: py
     finally:
         torch.set_num_threads(threads)
     assert seen == [1]
+
+
+def test_what_was_certified_in_former_words_is_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = (*QUICK, "--out", tmp_path)
+    assert invoke(*arguments)[0] == 0
+    results, radii = tmp_path / "results.jsonl", tmp_path / "radii.csv"
+    (line,) = map(json.loads, results.read_text().splitlines())
+    now = {key: value for key, value in line["hyperparameters"].items() if key != "attack"}
+    words = {"hidden_channels": "hidden", "num_layers": "num_steps", "activation": "sigma"}
+    before = {**now, "model": {words.get(key, key): value for key, value in now["model"].items()}}
+    assert before != now
+    line["hyperparameters"].update(before)
+    results.write_text(json.dumps(line) + "\n")
+    whole = radii.read_text()
+    radii.write_text(whole.replace(digest(now), digest(before)))
+    assert radii.read_text() != whole
+
+    monkeypatch.setattr(certified, "fit_certified", None)  # nothing is trained again
+    assert invoke(*arguments)[0] == 0
+    monkeypatch.undo()
+    assert invoke(*arguments, "--flips", "2")[0] == 0
+    assert {row["hyperparameters"] for row in read_radii(tmp_path)} == {digest(now)}
+    assert [row["largest_tried"] for row in read_radii(tmp_path)] == ["2"] * 1000
 
 
 def test_radii_are_those_of_the_largest_budget_of_every_seed_and_setting(tmp_path: Path) -> None:
@@ -191,7 +216,7 @@ def test_a_model_without_a_bound_is_smoothed_and_the_method_is_named(tmp_path: P
     assert "gcn: no bound covers it (" in err
     assert "randomised smoothing" in err
     assert "gcn, 2 edges in all: the noise p+ = 0.001, p- = 0.6 hides" in err
-    assert "certificate-smoothing" in out
+    assert "certified accuracy, by smoothing" in out
     one, two = (json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines())
     assert (one["budget"], one["budget_unit"], one["attack"]) == (1, "edges in all", "certificate-smoothing")
     assert one["method"].startswith("randomised smoothing (p+ = 0.001, p- = 0.6, 200 samples, alpha = 0.01")

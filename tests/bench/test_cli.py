@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -317,3 +318,18 @@ def test_datasets_lists_what_there_is() -> None:
     assert outcome.code == 0
     for name in datasets.DATASETS:
         assert name in outcome.out
+
+
+def test_datasets_lists_those_of_a_plugin(tmp_path: Path) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "from contractive_gnn import datasets\n"
+        "@datasets.register('my-own-graph')\n"
+        "def graph(*, split='random', split_seed=0, root=None, download=True):\n"
+        '    """A graph of mine."""\n'
+        "    return datasets.contextual_sbm(120, seed=split_seed)\n"
+    )
+    code = "import sys; from contractive_gnn.bench.cli import app; app(sys.argv[1:])"
+    command = [sys.executable, "-W", "ignore", "-c", code, "datasets", "--plugin", str(plugin)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "200"})
+    assert "my-own-graph" in done.stdout

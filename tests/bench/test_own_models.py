@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -210,3 +211,47 @@ def test_a_class_of_this_process() -> None:
         OwnModel.of(nn.Linear(2, 2))  # type: ignore[arg-type]
     with pytest.raises(ModelFileError, match="a registered model is called 'gcn'"):
         own_models.use([OwnModel.of(GCN, name="gcn")])
+
+
+def test_the_digest_of_a_model_of_this_process_is_of_all_that_decides_it() -> None:
+    """One line of source makes several models here: results of one must not pass for those of another."""
+
+    def made(width: int) -> OwnModel:
+        return OwnModel.of(lambda i, o: nn.Linear(i + width, o))
+
+    assert made(8).digest == made(8).digest
+    assert made(8).digest != made(16).digest
+    partial = [functools.partial(nn.Linear, bias=bias) for bias in (True, False, True)]
+    one, other, same = (OwnModel.of(factory, name="linear").digest for factory in partial)
+    assert one == same != other
+
+    def defaults(width: int) -> OwnModel:
+        def make(i: int, o: int, hidden: int = width) -> nn.Module:
+            return nn.Linear(i, o + hidden)
+
+        return OwnModel.of(make)
+
+    assert defaults(1).digest != defaults(2).digest
+
+    def derived(base: type) -> OwnModel:
+        class Mine(base):  # type: ignore[misc]
+            pass
+
+        return OwnModel.of(Mine)
+
+    assert derived(nn.Linear).digest == derived(nn.Linear).digest
+    assert derived(nn.Linear).digest != derived(nn.Bilinear).digest
+
+
+def test_the_digest_knows_the_globals_that_a_model_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = OwnModel.of(of_a_global_width).digest
+    assert OwnModel.of(of_a_global_width).digest == before
+    monkeypatch.setitem(globals(), "WIDTH", 5)
+    assert OwnModel.of(of_a_global_width).digest != before
+
+
+WIDTH = 4
+
+
+def of_a_global_width(in_channels: int, out_channels: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(in_channels, WIDTH), nn.Linear(WIDTH, out_channels))
