@@ -80,6 +80,14 @@ def test_the_examples_of_the_docstrings_run(repository: Path, tmp_path: Path, mo
     assert found >= 2
 
 
+def test_the_rooms_of_contributing_are_here(repository: Path) -> None:
+    table = (repository / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Where things are")[2]
+    rooms = re.findall(r"`([\w.]+)`", "".join(re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)))
+    assert {"compiled", "dynamics", "bench.cli"} <= set(rooms)
+    for room in rooms:
+        importlib.import_module(f"contractive_gnn.{room}")
+
+
 def test_every_file_the_docs_name_exists(repository: Path) -> None:
     """A path in backticks is the end of one here, but for what the reader makes and what is said to be history."""
     files = {f"/{file.relative_to(repository).as_posix()}" for file in repository.rglob("*.*")}

@@ -334,8 +334,9 @@ _PUBLISHED = "Published by others, on their own splits and settings; not measure
 
 
 def _caption(section: Section) -> str:
+    what = "of one seed" if section.seeds_text == "1 seed" else f"mean ± standard deviation over {section.seeds_text}"
     return (
-        f"Accuracy in percent, mean ± standard deviation over {section.seeds_text}; best in bold; "
+        f"Accuracy in percent, {what}; best in bold; "
         "poisoning: retrained on the attacked graph; evasion: the model is frozen."
     )
 

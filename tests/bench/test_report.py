@@ -77,6 +77,14 @@ def test_markdown_says_how_it_was_made(folder: Path) -> None:
     assert "over 2 seeds" in text
 
 
+def test_one_seed_has_no_deviation(tmp_path: Path, make_result: Make) -> None:
+    with ResultsFile(tmp_path / "results.jsonl") as file:
+        file.append(make_result(accuracy=80.0))
+    text = Report.of(tmp_path).markdown()
+    assert "Accuracy in percent, of one seed;" in text
+    assert "±" not in text
+
+
 def test_csv_has_exactly_these_numbers(folder: Path) -> None:
     rows = list(csv.DictReader(StringIO(Report.of(folder, anchors=folder / "anchors.csv").csv())))
     assert list(rows[0]) == list(CSV_COLUMNS)
