@@ -89,17 +89,14 @@ def select(wanted: Sequence[str] | None = None) -> list[str]:
     """The names in ``wanted``, all of them of a dynamics or a field; every registered name if there are none.
 
     Raises:
-        ValueError: if a name is unknown, given twice, or that of a dynamics and of a field.
+        ValueError: if a name is unknown, or given twice.
     """
     known = [*DYNAMICS, *FIELDS]
     if strangers := [name for name in wanted or () if name not in known]:
         raise ValueError(unknown("dynamics or field", strangers, known))
     if wanted is not None and (twice := [name for name in wanted if wanted.count(name) > 1]):
         raise ValueError(f"the name {twice[0]!r} is given twice; give each once")
-    chosen = list(wanted or known)
-    if both := [name for name in chosen if name in DYNAMICS and name in FIELDS]:
-        raise ValueError(f"{both[0]!r} is registered as a dynamics and as a field; give one of them another name")
-    return chosen
+    return list(wanted or known)
 
 
 def verify(names: Sequence[str] | None = None, *, tries: int = 2000, seed: int = 0) -> Iterator[Verdict]:
