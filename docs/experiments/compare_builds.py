@@ -46,9 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure by turns, append a line for each figure, and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--before", required=True, help="interpreter with the build before")
-    parser.add_argument(
-        "--after", default=sys.executable, help="with the build after; by default this one"
-    )
+    parser.add_argument("--after", default=sys.executable, help="with the build after; by default this one")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=3, help="of each layer in a round")
     parser.add_argument("--out", type=Path, required=True)
