@@ -116,18 +116,6 @@ main()
     assert ran.stderr.splitlines()[-1] == said
 
 
-def test_importing_the_layers_takes_little_longer_than_importing_pyg(tmp_path: Path) -> None:
-    code = """
-import time
-start = time.perf_counter()
-import torch_geometric
-middle = time.perf_counter()
-import contractive_gnn.nn
-print((time.perf_counter() - start) / (middle - start))
-"""
-    assert min(float(run(code, tmp_path)) for _ in range(3)) < 1.3
-
-
 def test_one_call_attacks() -> None:
     data = cg.contextual_sbm(60, seed=0)
     model = cg.build("gcn", data.num_features, 4)
