@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from contractive_gnn.registry import registered, transaction
@@ -174,15 +175,32 @@ def _run(path: Path) -> str:
         raise FileNotFoundError(f"there is no file {path}; expected a Python file, or the name of a module")
     # By the path, so that two files of one name do not meet, and the same in every process, so that objects pickle.
     name = f"contractive_gnn_plugin_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    source = path.read_bytes()
+    run_source(source, path, name)
+    return source_digest(source)
+
+
+def source_digest(source: bytes) -> str:
+    """The first 12 digits of its SHA-256."""
+    return hashlib.sha256(source).hexdigest()[:12]
+
+
+def run_source(source: bytes, path: Path, name: str) -> ModuleType:
+    """What a file holds as a module of that name, which is forgotten where an error ends it.
+
+    Args:
+        source: the content. Not by the file's loader, which may run what it compiled of an earlier content: the digest
+            is that of what runs.
+        path: of the file.
+        name: under which the module is imported.
+    """
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    source = path.read_bytes()
     try:
-        # Not by its loader, which may run what it compiled of an earlier content: the digest is that of what runs.
         exec(compile(source, str(path), "exec"), module.__dict__)
     except BaseException:
         del sys.modules[name]
         raise
-    return hashlib.sha256(source).hexdigest()[:12]
+    return module

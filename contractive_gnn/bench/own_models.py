@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.util
 import inspect
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +30,7 @@ from contractive_gnn.bench.code_of import code_of
 from contractive_gnn.names import closest
 from contractive_gnn.nn import build as build_registered
 from contractive_gnn.nn import model_names
+from contractive_gnn.plugins import run_source, source_digest
 from contractive_gnn.registry import transaction
 
 #: what the number of features and of classes are called, by who writes models
@@ -81,7 +80,7 @@ class OwnModel:
         path = Path(os.path.expandvars(file)).expanduser().resolve()
         if not path.is_file():
             raise ModelFileError(f"model {text!r}: there is no file {path}; expected FILE.py:NAME, like mine.py:Net")
-        own = cls(f"{path.name}:{attribute}", _digest(path.read_bytes()), path, attribute)
+        own = cls(f"{path.name}:{attribute}", source_digest(path.read_bytes()), path, attribute)
         own.factory()
         return own
 
@@ -103,7 +102,7 @@ class OwnModel:
                 "is fitted by a new one"
             )
         known = name if name is not None else getattr(factory, "__name__", type(factory).__name__)
-        return cls(known, _digest(code_of(factory).encode()), given=factory)
+        return cls(known, source_digest(code_of(factory).encode()), given=factory)
 
     def factory(self) -> Callable[..., Any]:
         """The class or function; the file is run when it is first asked for.
@@ -251,10 +250,6 @@ def _widths(parameters: Mapping[str, inspect.Parameter]) -> tuple[list[str], dic
     return ["in", "out"], {}
 
 
-def _digest(code: bytes) -> str:
-    return hashlib.sha256(code).hexdigest()[:12]
-
-
 @functools.cache
 def _module(path: Path, digest: str) -> ModuleType:
     """The file as a module, run once in a process for each content.
@@ -266,22 +261,16 @@ def _module(path: Path, digest: str) -> ModuleType:
         source = path.read_bytes()
     except OSError as error:
         raise ModelFileError(f"the model file {path} cannot be read ({error.strerror})") from error
-    if _digest(source) != digest:
+    if source_digest(source) != digest:
         raise ModelFileError(f"the model file {path} has changed since this run began; start it again")
     name = f"contractive_gnn_model_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}_{digest}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
     try:
         with transaction():  # it may register something as well
-            exec(compile(source, str(path), "exec"), module.__dict__)
+            return run_source(source, path, name)
     except (Exception, SystemExit) as error:
-        del sys.modules[name]
         hint = ""
         if isinstance(error, ModuleNotFoundError):
             hint = "; a model file stands alone: put what it needs into it, or install that as a package"
         raise ModelFileError(
             f"the model file {path} cannot be imported: {type(error).__name__}: {error}{hint}"
         ) from error
-    return module

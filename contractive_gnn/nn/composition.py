@@ -27,12 +27,25 @@ from contractive_gnn.norms import number
 class _Pairs(nn.Module):
     """How many pairs of steps, and what they may come to; the two fields are arguments of its methods."""
 
+    contracting: VectorField | Dynamics
+    expanding: VectorField | Dynamics
+
     def __init__(self, *, num_pairs: int, bound: float) -> None:
         super().__init__()
         check_whole("num_pairs", num_pairs, least=1)
         check_real("bound", bound, above=0)
         self.num_pairs = num_pairs
         self.bound = float(bound)
+
+    @property
+    def certified(self) -> bool:
+        """Whether both fields' constants are proved."""
+        return self.contracting.certified and self.expanding.certified
+
+    def reset_parameters(self) -> None:
+        """Draw both fields' parameters anew."""
+        self.contracting.reset_parameters()
+        self.expanding.reset_parameters()
 
     def _lengths(self, contracting: VectorField, expanding: VectorField, like: Tensor) -> tuple[Tensor, Tensor]:
         """``(h_c, h_e)``, scalar tensors of the dtype and on the device of ``like``."""
@@ -95,6 +108,9 @@ class Alternating(_Pairs):
             reach.
     """
 
+    contracting: VectorField
+    expanding: VectorField
+
     def __init__(
         self, contracting: VectorField, expanding: VectorField, *, num_pairs: int = 4, bound: float = 1.0
     ) -> None:
@@ -106,16 +122,6 @@ class Alternating(_Pairs):
                 f"both fields must be declared in one norm, got {contracting.norm} and {expanding.norm}; two weighted "
                 "norms are one where their weights are equal"
             )
-
-    @property
-    def certified(self) -> bool:
-        """Whether both fields' constants are proved."""
-        return self.contracting.certified and self.expanding.certified
-
-    def reset_parameters(self) -> None:
-        """Draw both fields' parameters anew."""
-        self.contracting.reset_parameters()
-        self.expanding.reset_parameters()
 
     def steps(self) -> tuple[Tensor, Tensor]:
         """``(h_c, h_e)``, scalar tensors in float64."""
@@ -160,6 +166,9 @@ class AlternatingConv(_Pairs):
             bound that it cannot reach.
     """
 
+    contracting: Dynamics
+    expanding: Dynamics
+
     def __init__(self, contracting: Dynamics, expanding: Dynamics, *, num_pairs: int = 4, bound: float = 1.0) -> None:
         super().__init__(num_pairs=num_pairs, bound=bound)
         for dynamics in (contracting, expanding):
@@ -171,16 +180,6 @@ class AlternatingConv(_Pairs):
             )
         self.contracting = contracting
         self.expanding = expanding
-
-    @property
-    def certified(self) -> bool:
-        """Whether both fields' constants are proved."""
-        return self.contracting.certified and self.expanding.certified
-
-    def reset_parameters(self) -> None:
-        """Draw both fields' parameters anew."""
-        self.contracting.reset_parameters()
-        self.expanding.reset_parameters()
 
     def steps(self, graph: Graph) -> tuple[Tensor, Tensor]:
         """``(h_c, h_e)`` on this graph, scalar tensors."""
