@@ -131,6 +131,7 @@ _ROOMS = (
     "datasets",
     "dynamics",
     "integrators",
+    "inverse",
     "nn",
     "norms",
     "operators",

@@ -37,6 +37,7 @@ ROOMS: list[tuple[str, tuple[str, ...]]] = [
     ("models by name", ("nn.models",)),
     ("data and training", ("datasets", "training")),
     ("certificates and attacks", ("certificates", "certify", "attacks")),
+    ("inverse problems", ("inverse",)),
     ("conformance suites", ("testing",)),
     ("benchmark", ("plugins", "bench", "benchmark")),
     ("command line", ("bench.cli", "__main__", "")),

@@ -1,0 +1,1 @@
+"""Inverse problems: Plug-and-Play iterations that converge, and why."""
