@@ -6,8 +6,10 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
+import torch
 from torch import nn
 
+from contractive_gnn.checks import check_whole
 from contractive_gnn.nn.composition import Alternating
 from contractive_gnn.nn.flow import Flow
 from contractive_gnn.norms import L2, Norm
@@ -27,18 +29,75 @@ class LipschitzModule(nn.Module, ABC):
 
     @abstractmethod
     def lipschitz(self) -> float:
-        """An upper bound of ``sup ‖f(x) − f(y)‖₂/‖x − y‖₂`` for the present weights; ``inf`` where none is known."""
+        """An upper bound of ``sup ‖f(x) − f(y)‖₂/‖x − y‖₂`` for the present weights; ``inf`` where none is known.
+
+        It is worked out anew at every call: nothing is kept that could outlive a step of training.
+        """
+
+    def rounded_lipschitz(self, dtype: torch.dtype) -> float:
+        """A bound of the Jacobian's norm as autograd evaluates it where weights and results are rounded to ``dtype``.
+
+        That is so under ``torch.autocast``; sums are kept in float32 (or in ``dtype``, if that is wider), as oneDNN and
+        cuDNN keep them. A map with rounded results has no Lipschitz constant (it jumps): use :meth:`lipschitz` for a
+        certificate, and evaluate scores in float32 or float64. Here ``inf``, for a layer that has worked out none.
+        """
+        return math.inf
 
 
 #: modules of torch that are 1-Lipschitz in ℓ2 in training and in evaluation, whatever their arguments are
 NONEXPANSIVE: tuple[type[nn.Module], ...] = (nn.Flatten, nn.Identity, nn.ReLU, nn.Tanh, nn.Unflatten)
 
 
+#: modules that have no constant, and why; any other module that is not known has none because nobody proved one
+UNBOUNDED: tuple[tuple[type[nn.Module], str], ...] = (
+    (
+        nn.modules.dropout._DropoutNd,
+        "in training it is random and scales what it keeps by 1/(1 - p); in evaluation it does nothing: leave it out",
+    ),
+    (
+        nn.modules.batchnorm._BatchNorm,
+        "in training an output depends on the whole batch, and in evaluation it divides by a learned deviation, "
+        "however small that is: use Standardise, or leave it out",
+    ),
+    (nn.LayerNorm, "it divides by the deviation of its input: near a constant input its slope has no bound"),
+    (nn.GroupNorm, "it divides by the deviation of its input: near a constant input its slope has no bound"),
+    (nn.modules.instancenorm._InstanceNorm, "it divides by the deviation of its input, however small that is"),
+    (nn.Linear, "the norm of its weight is free: use SpectralLinear or OrthogonalLinear"),
+    (nn.Conv2d, "the norm of its kernel is free: use SpectralConv2d or OrthogonalConv2d"),
+    (nn.MaxPool2d, "overlapping windows use an entry several times: use contractive_gnn.nn.lipschitz.MaxPool2d"),
+    (nn.AvgPool2d, "it may pad and overlap: use contractive_gnn.nn.lipschitz.AvgPool2d"),
+    (nn.MultiheadAttention, "dot products of inputs with each other have no bounded slope"),
+)
+
+
+def why_unknown(module: nn.Module) -> str:
+    """Why :func:`lipschitz` knows no constant of a module, and what to use instead; empty where it knows one.
+
+    Args:
+        module: any; of a sequence the first part without a constant is named.
+
+    Example:
+        >>> why_unknown(nn.Flatten())
+        ''
+        >>> why_unknown(nn.Linear(2, 2))
+        'Linear: the norm of its weight is free: use SpectralLinear or OrthogonalLinear'
+    """
+    if math.isfinite(lipschitz(module)):
+        return ""
+    if isinstance(module, nn.Sequential):
+        return next(filter(None, map(why_unknown, module)), f"{type(module).__name__}: its constant overflows")
+    for kind, reason in UNBOUNDED:
+        if isinstance(module, kind) and not isinstance(module, LipschitzModule):
+            return f"{type(module).__name__}: {reason}"
+    return f"{type(module).__name__}: no constant is known in ℓ2; a LipschitzModule states its own"
+
+
 def lipschitz(module: nn.Module) -> float:
     """The certified Lipschitz constant of a module in ℓ2, ``inf`` where this library knows none.
 
     Known are :class:`LipschitzModule`, ``Flow`` and ``Alternating`` of fields in the plain ℓ2 norm, and a few modules
-    of torch (:data:`NONEXPANSIVE`).
+    of torch (:data:`NONEXPANSIVE`). :func:`why_unknown` says why another one, dropout or batch normalisation say, has
+    none.
     """
     if isinstance(module, LipschitzModule):
         return module.lipschitz()
@@ -47,6 +106,18 @@ def lipschitz(module: nn.Module) -> float:
     if isinstance(module, Alternating) and module.contracting.norm == L2:
         return module.lipschitz()
     return 1.0 if type(module) in NONEXPANSIVE else math.inf
+
+
+def rounded_lipschitz(module: nn.Module, dtype: torch.dtype) -> float:
+    """What :meth:`LipschitzModule.rounded_lipschitz` says of a module; of torch's own, that of :func:`lipschitz`.
+
+    Those of torch in :data:`NONEXPANSIVE` multiply by slopes in [0, 1] at most, which are rounded once.
+    """
+    if isinstance(module, LipschitzModule):
+        return module.rounded_lipschitz(dtype)
+    if type(module) in NONEXPANSIVE:
+        return rounded(1.0, 1.0, dtype, roundings=0 if type(module) is not nn.Tanh else 4)
+    return math.inf
 
 
 def certified(module: nn.Module) -> bool:
@@ -80,6 +151,10 @@ class Sequential(nn.Sequential, LipschitzModule):
         """The product of the constants."""
         return product(lipschitz(module) for module in self)
 
+    def rounded_lipschitz(self, dtype: torch.dtype) -> float:
+        """The product of those of the parts."""
+        return product(rounded_lipschitz(module, dtype) for module in self)
+
     @property
     def certified(self) -> bool:  # type: ignore[override]  # that of its parts
         """Whether the constants of all parts are proved."""
@@ -88,7 +163,30 @@ class Sequential(nn.Sequential, LipschitzModule):
 
 def product(constants: Iterable[float]) -> float:
     """The product of constants, 0 where one of them is 0 whatever the others are, rounded up."""
-    factors = list(constants)
+    factors = [constant for constant in constants if constant != 1.0]  # a product with 1 is exact
     if 0.0 in factors:
         return 0.0
-    return math.prod(factors) * (1.0 + len(factors) * 2.0**-52)
+    inexact = len(factors) if len(factors) > 1 else 0
+    return math.prod(factors) * (1.0 + inexact * 2.0**-52)
+
+
+def rounded(constant: float, magnitude: float, dtype: torch.dtype, *, roundings: int, terms: int = 0) -> float:
+    r"""``L + ((1 + u)^r (1 + s)^t − 1) M``: the norm of a matrix whose entries are rounded r times.
+
+    The entries of the evaluated matrix differ from those of W by at most ``((1 + u)^r (1 + s)^t − 1) |W|``, entry by
+    entry, and the ℓ2 norm of a matrix grows with the absolute values of its entries. u is half the spacing of ``dtype``
+    at 1, s that of the type that sums are kept in (float32, or ``dtype`` if it is wider).
+
+    Args:
+        constant: L ≥ ‖W‖₂.
+        magnitude: M ≥ ‖|W|‖₂, the norm with the absolute values of all entries.
+        dtype: of weights and results.
+        roundings: r.
+        terms: t, in a sum.
+    """
+    check_whole("roundings", roundings, least=0)
+    if roundings == 0 and terms == 0:
+        return constant
+    own = torch.finfo(dtype).eps / 2
+    sums = min(own, torch.finfo(torch.float32).eps / 2)
+    return constant + math.expm1(roundings * math.log1p(own) + terms * math.log1p(sums)) * magnitude
