@@ -13,6 +13,7 @@ from contractive_gnn.nn.lipschitz.channels import ChannelProjection, Lift
 from contractive_gnn.nn.lipschitz.combination import ConvexCombination
 from contractive_gnn.nn.lipschitz.group_sort import FullSort, GroupSort, MaxMin
 from contractive_gnn.nn.lipschitz.orthogonal import OrthogonalLinear
+from contractive_gnn.nn.lipschitz.orthogonal_convolution import OrthogonalConv2d
 from contractive_gnn.nn.lipschitz.pooling import (
     AvgPool2d,
     GlobalAvgPool2d,
@@ -41,6 +42,7 @@ __all__ = [
     "LipschitzModule",
     "MaxMin",
     "MaxPool2d",
+    "OrthogonalConv2d",
     "OrthogonalLinear",
     "Sequential",
     "SpaceToDepth",
