@@ -2,6 +2,14 @@
 
 from contractive_gnn.testing.claims import Claim, Finding, claims, field_claims
 from contractive_gnn.testing.field_suite import FieldSuite
+from contractive_gnn.testing.lipschitz import (
+    Gain,
+    LipschitzSuite,
+    measured_lipschitz,
+    raise_gain,
+    rounded_measured_lipschitz,
+    singular_values,
+)
 from contractive_gnn.testing.operators import OperatorSuite
 from contractive_gnn.testing.suite import DynamicsSuite
 from contractive_gnn.testing.verification import Verdict, verify, verify_field, verify_one
@@ -11,10 +19,16 @@ __all__ = [
     "DynamicsSuite",
     "FieldSuite",
     "Finding",
+    "Gain",
+    "LipschitzSuite",
     "OperatorSuite",
     "Verdict",
     "claims",
     "field_claims",
+    "measured_lipschitz",
+    "raise_gain",
+    "rounded_measured_lipschitz",
+    "singular_values",
     "verify",
     "verify_field",
     "verify_one",

@@ -9,9 +9,10 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from contractive_gnn.checks import check_whole
 from contractive_gnn.nn.composition import Alternating
 from contractive_gnn.nn.flow import Flow
+from contractive_gnn.nn.lipschitz.flows import rounded_flow
+from contractive_gnn.nn.lipschitz.rounding import rounded
 from contractive_gnn.norms import L2, Norm
 
 
@@ -109,12 +110,11 @@ def lipschitz(module: nn.Module) -> float:
 
 
 def rounded_lipschitz(module: nn.Module, dtype: torch.dtype) -> float:
-    """What :meth:`LipschitzModule.rounded_lipschitz` says of a module; of torch's own, that of :func:`lipschitz`.
-
-    Those of torch in :data:`NONEXPANSIVE` multiply by slopes in [0, 1] at most, which are rounded once.
-    """
+    """What :meth:`LipschitzModule.rounded_lipschitz` says of any module that :func:`lipschitz` knows; else ``inf``."""
     if isinstance(module, LipschitzModule):
         return module.rounded_lipschitz(dtype)
+    if isinstance(module, Flow | Alternating):
+        return rounded_flow(module, dtype)
     if type(module) in NONEXPANSIVE:
         return rounded(1.0, 1.0, dtype, roundings=0 if type(module) is not nn.Tanh else 4)
     return math.inf
@@ -168,25 +168,3 @@ def product(constants: Iterable[float]) -> float:
         return 0.0
     inexact = len(factors) if len(factors) > 1 else 0
     return math.prod(factors) * (1.0 + inexact * 2.0**-52)
-
-
-def rounded(constant: float, magnitude: float, dtype: torch.dtype, *, roundings: int, terms: int = 0) -> float:
-    r"""``L + ((1 + u)^r (1 + s)^t − 1) M``: the norm of a matrix whose entries are rounded r times.
-
-    The entries of the evaluated matrix differ from those of W by at most ``((1 + u)^r (1 + s)^t − 1) |W|``, entry by
-    entry, and the ℓ2 norm of a matrix grows with the absolute values of its entries. u is half the spacing of ``dtype``
-    at 1, s that of the type that sums are kept in (float32, or ``dtype`` if it is wider).
-
-    Args:
-        constant: L ≥ ‖W‖₂.
-        magnitude: M ≥ ‖|W|‖₂, the norm with the absolute values of all entries.
-        dtype: of weights and results.
-        roundings: r.
-        terms: t, in a sum.
-    """
-    check_whole("roundings", roundings, least=0)
-    if roundings == 0 and terms == 0:
-        return constant
-    own = torch.finfo(dtype).eps / 2
-    sums = min(own, torch.finfo(torch.float32).eps / 2)
-    return constant + math.expm1(roundings * math.log1p(own) + terms * math.log1p(sums)) * magnitude

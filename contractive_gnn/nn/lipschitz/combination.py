@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from contractive_gnn.checks import check_flag, check_real
-from contractive_gnn.nn.lipschitz.base import LipschitzModule, certified, lipschitz, rounded, rounded_lipschitz
+from contractive_gnn.nn.lipschitz.base import LipschitzModule, certified, lipschitz, rounded_lipschitz
+from contractive_gnn.nn.lipschitz.rounding import rounded
 
 
 class ConvexCombination(LipschitzModule):

@@ -10,8 +10,9 @@ from torch.nn import functional
 from torch.nn.utils import parametrize
 
 from contractive_gnn.checks import check_flag, check_whole
-from contractive_gnn.nn.lipschitz.base import LipschitzModule, rounded
+from contractive_gnn.nn.lipschitz.base import LipschitzModule
 from contractive_gnn.nn.lipschitz.bjorck import Bjorck
+from contractive_gnn.nn.lipschitz.rounding import rounded
 from contractive_gnn.nn.lipschitz.weights import applied, exact
 from contractive_gnn.nn.parametrizations import orthogonal
 from contractive_gnn.operators import Dense

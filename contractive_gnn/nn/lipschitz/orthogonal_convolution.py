@@ -9,10 +9,11 @@ circular convolution is orthogonal where all of them are. Two ways to such a ker
 * **Cayley**: Cayley's map of the skew-Hermitian part of a free kernel's symbol, at the frequencies of one size
   (Trockman and Kolter, ICLR 2021). The kernel is as large as the image.
 
-**What is exact.** With circular padding and ``out ≥ in`` the layer is an isometry, up to :meth:`OrthogonalConv2d.defect`;
-with ``out < in`` its adjoint is one, and the layer has norm 1. With zero padding, which keeps the size, it is a
-submatrix of a circular convolution on a larger image: its norm is 1 at most, and what leaves at the border is lost, so
-it is no isometry. Reflected or repeated borders are refused: they count entries twice, and the norm reaches 1.6.
+**What is exact.** With circular padding and ``out ≥ in`` the layer is an isometry, up to what
+:meth:`OrthogonalConv2d.defect` measures; with ``out < in`` its adjoint is one, and the layer has norm 1. With zero
+padding, which keeps the size, it is a submatrix of a circular convolution on a larger image: its norm is 1 at most, and
+what leaves at the border is lost, so it is no isometry. Reflected or repeated borders are refused: they count entries
+twice, and the norm exceeds 1.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from torch.nn import functional
 from torch.nn.utils import parametrize
 
 from contractive_gnn.checks import check_flag, check_whole
-from contractive_gnn.nn.lipschitz.base import LipschitzModule, rounded
+from contractive_gnn.nn.lipschitz.base import LipschitzModule
 from contractive_gnn.nn.lipschitz.bjorck import bjorck
+from contractive_gnn.nn.lipschitz.rounding import rounded
 from contractive_gnn.nn.lipschitz.weights import applied, exact
 from contractive_gnn.operators import Conv2d, rounding
 from contractive_gnn.operators.convolution import Padding, Size

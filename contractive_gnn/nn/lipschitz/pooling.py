@@ -25,7 +25,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from contractive_gnn.checks import check_flag, check_whole
-from contractive_gnn.nn.lipschitz.base import LipschitzModule, rounded
+from contractive_gnn.nn.lipschitz.base import LipschitzModule
+from contractive_gnn.nn.lipschitz.rounding import rounded
 
 Pair = tuple[int, int]
 

@@ -8,7 +8,8 @@ from torch.nn import functional
 from torch.nn.utils import parametrize
 
 from contractive_gnn.checks import check_flag, check_real, check_whole
-from contractive_gnn.nn.lipschitz.base import LipschitzModule, rounded
+from contractive_gnn.nn.lipschitz.base import LipschitzModule
+from contractive_gnn.nn.lipschitz.rounding import rounded
 from contractive_gnn.nn.lipschitz.weights import applied, exact
 from contractive_gnn.nn.parametrizations import Spectral
 from contractive_gnn.operators import Conv2d, Dense, rounding

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from contractive_gnn.checks import check_real
-from contractive_gnn.nn.lipschitz.base import LipschitzModule, rounded
+from contractive_gnn.nn.lipschitz.base import LipschitzModule
 from contractive_gnn.nn.lipschitz.channels import check_channels
+from contractive_gnn.nn.lipschitz.rounding import rounded
 
 
 class Standardise(LipschitzModule):
