@@ -62,6 +62,14 @@ class VectorField(nn.Module, ABC):
             return 1.0 - step * self.rate()
         return math.inf
 
+    def longest_step(self, share: Tensor) -> Tensor | None:
+        """The longest Euler step whose constant is at most ``share``, in closed form; None where it is searched for.
+
+        Args:
+            share: at least 1, a scalar tensor; gradients pass through it.
+        """
+        return None
+
     def field_lipschitz(self) -> Tensor | float:
         """A Lipschitz constant L of X itself, ``inf`` where none is known: a step with ``hL < 1`` is invertible.
 

@@ -188,6 +188,10 @@ class GradientFlow(VectorField):
         """``max(1 − hκ, h(ν + μ) − 1)``, for every h > 0."""
         return self.spectrum().lipschitz(step)
 
+    def longest_step(self, share: Tensor) -> Tensor:
+        """The longest step whose constant :meth:`lipschitz` is at most ``share ≥ 1``; it is piecewise affine."""
+        return self.spectrum().longest_step(share)
+
     def field_lipschitz(self) -> Tensor:
         """``ν + μ``; of an ascent, the larger of ``|μ − ν|`` and of what is left of μ at the lowest slope."""
         return self.spectrum().field_lipschitz()

@@ -11,7 +11,7 @@ from torch_geometric.nn.inits import reset
 
 from contractive_gnn import activations
 from contractive_gnn.activations import Activation
-from contractive_gnn.operators import Composition, Conv2d, Dense, GraphGradient, Operator, Stencil, Sum
+from contractive_gnn.operators import Composition, Conv2d, Dense, GraphGradient, KnownNorm, Operator, Stencil, Sum
 from contractive_gnn.operators.base import described
 
 
@@ -154,8 +154,11 @@ def check_broadcast(name: str, value: Tensor, like: Tensor, *, of: str) -> None:
 
 
 def own_operator(operator: Operator) -> bool:
-    """Whether all that an operator is made of is this library's own, so that its bounds are proved here."""
-    return all(_own(part) for part in operator.modules() if isinstance(part, Operator))
+    """Whether all that an operator is made of is this library's own, so that its bounds are proved here.
+
+    What promises a bound of a weight counts: it takes the place of a proof.
+    """
+    return all(_own(part) for part in operator.modules() if isinstance(part, Operator | KnownNorm))
 
 
 def _own(part: nn.Module) -> bool:

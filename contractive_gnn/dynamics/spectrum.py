@@ -22,6 +22,7 @@ So for ``s = 1`` the eigenvalues of M lie in ``[κ, ν + μ]``, with ``κ = μ +
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -55,6 +56,18 @@ class Spectrum(NamedTuple):
         """``max(1 − h least, h most − 1)``, the Lipschitz constant of a step, for every h > 0."""
         beyond = step * self.most - 1.0
         return torch.maximum(torch.as_tensor(1.0 - step * self.least, dtype=beyond.dtype, device=beyond.device), beyond)
+
+    def longest_step(self, share: Tensor) -> Tensor:
+        """The longest step with a constant of at most ``share ≥ 1``: ``1 − h least`` and ``h most − 1`` are affine.
+
+        Where no eigenvalue bounds it every step will do; a large one is returned.
+        """
+        most = self.most.to(share)
+        least = torch.as_tensor(self.least, dtype=share.dtype, device=share.device)
+        ascent = (share - 1.0) / torch.where(least < 0, -least, torch.ones_like(least))
+        ascent = torch.where(least < 0, ascent, torch.full_like(ascent, math.inf))
+        epsilon = torch.finfo(share.dtype).eps
+        return torch.minimum(ascent, (share + 1.0) / most.clamp(min=epsilon)).clamp(max=1.0 / epsilon)
 
     def field_lipschitz(self) -> Tensor:
         """``max(|least|, |most|)``, a Lipschitz constant of X."""

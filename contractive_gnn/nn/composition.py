@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from contractive_gnn.checks import check_real, check_whole
+from contractive_gnn.checks import check_flag, check_real, check_whole
 from contractive_gnn.dynamics import Dynamics, VectorField
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn.arguments import (
@@ -22,6 +22,9 @@ from contractive_gnn.nn.arguments import (
 from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.nn.bound import simple
 from contractive_gnn.norms import number
+
+
+FIRST_LOGIT = 2.0  # of the share of the longest step that a learned one takes first: 0.88
 
 
 class _Pairs(nn.Module):
@@ -93,11 +96,17 @@ class Alternating(_Pairs):
     h_e the longest step with ``q_e(h_e) ≤ bound^{1/pairs}/q_c``: what the contraction saves is spent on expansion, and
     nothing more. Neither field gets an anchor.
 
+    Where the constant of a step is affine in its length, as for :class:`~contractive_gnn.dynamics.GradientFlow`, h_e has
+    a closed form; else it is searched for.
+
     Args:
         contracting: a field of any domain with a positive rate.
         expanding: a field in the same norm that declares a Lipschitz constant for some step.
         num_pairs: how many pairs.
         bound: of the whole layer.
+        expanding_step: h_e > 0; None for the longest. A longer one than that is cut down to it.
+        learn_step: learn which share of that length is taken, in (0, 1): ``share_logit``, its logit, starts at
+            :data:`FIRST_LOGIT`.
 
     Shapes:
         ``x`` of any shape that the fields take, floating point; output of the same shape.
@@ -110,11 +119,25 @@ class Alternating(_Pairs):
 
     contracting: VectorField
     expanding: VectorField
+    share_logit: nn.Parameter | None
 
     def __init__(
-        self, contracting: VectorField, expanding: VectorField, *, num_pairs: int = 4, bound: float = 1.0
+        self,
+        contracting: VectorField,
+        expanding: VectorField,
+        *,
+        num_pairs: int = 4,
+        bound: float = 1.0,
+        expanding_step: float | None = None,
+        learn_step: bool = False,
     ) -> None:
         super().__init__(num_pairs=num_pairs, bound=bound)
+        if expanding_step is not None:
+            check_real("expanding_step", expanding_step, above=0)
+        check_flag("learn_step", learn_step)
+        self.expanding_step = expanding_step
+        self.register_parameter("share_logit", nn.Parameter(torch.tensor(FIRST_LOGIT)) if learn_step else None)
+        self._held: tuple[float, float] | None = None
         self.contracting = check_field(contracting, type(self).__name__)
         self.expanding = check_field(expanding, type(self).__name__)
         if contracting.norm != expanding.norm:
@@ -127,7 +150,29 @@ class Alternating(_Pairs):
         """``(h_c, h_e)``, scalar tensors in float64."""
         tensors = (*self.contracting.parameters(), *self.contracting.buffers())
         device = next((tensor.device for tensor in tensors), torch.device("cpu"))
-        return self._lengths(self.contracting, self.expanding, torch.empty((), dtype=torch.float64, device=device))
+        like = torch.empty((), dtype=torch.float64, device=device)
+        if self._held is not None:
+            return like.new_tensor(self._held[0]), like.new_tensor(self._held[1])
+        h_c, h_e = self._lengths(self.contracting, self.expanding, like)
+        if self.expanding_step is not None:
+            h_e = h_e.clamp(max=self.expanding_step)
+        if self.share_logit is not None:
+            h_e = h_e * self.share_logit.to(h_e).sigmoid()
+        return h_c, h_e
+
+    def hold(self) -> None:
+        """Take the present steps from now on, whatever becomes of the weights.
+
+        :meth:`lipschitz` is then that of these steps, which may exceed ``bound`` once weights change.
+        """
+        h_c, h_e = self.steps()
+        self._held = number(h_c), number(h_e)
+
+    def reset_parameters(self) -> None:
+        """Draw both fields' parameters anew."""
+        super().reset_parameters()
+        if self.share_logit is not None:
+            nn.init.constant_(self.share_logit, FIRST_LOGIT)
 
     def forward(self, x: Tensor) -> Tensor:
         """The pairs of steps from ``x``; the result has its shape."""
@@ -136,7 +181,7 @@ class Alternating(_Pairs):
         return self._follow(self.contracting, self.expanding, x, self.steps()).to(x.dtype)
 
     def lipschitz(self) -> float:
-        """The product of the constants of all steps; at most ``bound`` up to rounding."""
+        """The product of the constants of all steps; at most ``bound`` up to rounding, unless steps are held."""
         return self._constant(self.contracting, self.expanding, self.steps())
 
 
@@ -210,10 +255,13 @@ class AlternatingConv(_Pairs):
 def longest_step(field: VectorField, share: Tensor) -> Tensor:
     """The longest step with a constant of at most ``share``, to a relative 1e-6, from below; 0 where there is none.
 
-    The constant q of a step is a convex function of it (a norm of something affine in h) that is 1 at 0. So the chord
+    A field may know it in closed form. Else: the constant q of a step is a convex function of it (a norm of something affine in h) that is 1 at 0. So the chord
     from 0 to a step that is too long lies above q, and where the chord meets ``share`` the step is short enough: one
     chord is exact where q is affine. The gradient is the chord's.
     """
+    known = field.longest_step(share)
+    if known is not None:
+        return known
     allowed, h, longest = number(share), 1.0, 0.0
     for _ in range(50):
         gain = number(field.lipschitz(h)) - 1.0

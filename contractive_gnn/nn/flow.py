@@ -18,6 +18,7 @@ from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.nn.bound import CoupledBound, compose, doubt, layer_bound, linear_norm, simple, unknown
 from contractive_gnn.nn.sparse import Linear, dropout
 from contractive_gnn.nn.stepping import Stepping
+from contractive_gnn.norms import number
 
 
 class Flow(Stepping):
@@ -78,6 +79,10 @@ class Flow(Stepping):
     def step_size(self) -> Tensor | float:
         """The step that is taken."""
         return self._length(self.field)
+
+    def hold(self) -> None:
+        """Take the present step from now on, whatever becomes of the weights; :meth:`lipschitz` is that of this step."""
+        self.step, self.constrained = number(self.step_size()), False
 
     def forward(self, x: Tensor) -> Tensor:
         """Integrate from ``x``, the anchor; the result has its shape."""

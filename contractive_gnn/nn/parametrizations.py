@@ -23,11 +23,15 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrizations as torch_parametrizations
 from torch.nn.utils import parametrize
 
+from contractive_gnn.checks import check_flag
 from contractive_gnn.dynamics import AdjacencyFlow
-from contractive_gnn.operators import Conv2d, Dense, Operator, rounding
-from contractive_gnn.operators.singular import largest_singular_value
+from contractive_gnn.operators import Conv2d, Dense, KnownNorm, Operator, rounding
+from contractive_gnn.operators.correlation import weighted_sums
+from contractive_gnn.operators.singular import largest_singular_value, require_decomposable
 
 Layer = TypeVar("Layer", bound=nn.Module)
+
+LARGEST_LOG = 10.0  # of a learned weight of a row
 
 
 class Constraint(nn.Module):
@@ -46,7 +50,7 @@ class Constraint(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must define violation")
 
 
-class Spectral(Constraint):
+class Spectral(Constraint, KnownNorm):
     r"""``W ↦ W · min(1, bound/‖W‖₂)`` with a certified upper bound of the norm, never an estimate from below.
 
     The norm is that of :class:`contractive_gnn.operators.Dense` for a matrix, and for the kernel of a convolution that
@@ -82,9 +86,93 @@ class Spectral(Constraint):
         """The certified norm minus the bound."""
         return float(self.operator(_exact(weight)).norm_bound()) - self.bound
 
+    def promise(self, operator: nn.Module) -> float | None:
+        """The bound, for a matrix, and for a convolution with the options that this was made for."""
+        if self.kernel is None:
+            return self.bound if isinstance(operator, Dense) else None
+        if not isinstance(operator, Conv2d):
+            return None
+        return self.bound if self.kernel == _kernel_options(operator) else None
+
     def extra_repr(self) -> str:
         """Show the bound."""
         return f"bound={self.bound}"
+
+
+class AlmostOrthogonal(Constraint, KnownNorm):
+    r"""``A = DW`` with ``D_ii² = q_i / Σ_j M_ij q_j``, so that ``‖A‖₂ ≤ 1``: almost orthogonal rows.
+
+    ``M_ij = Σ_t |R_ij(t)|`` sums the absolute values of the correlation ``R(t) = Σ_s W_{s+t} W_sᵀ`` of the rows; of a
+    matrix it is ``|WWᵀ|_ij``. With ``p = q/diag(D)`` then ``(DMD)p = p``, so for every frequency ω
+
+    .. math:: \|A(ω)\|_2^2 = \|D\,W(ω)W(ω)^*D\|_2 \le ρ(DMD) = 1
+
+    (:mod:`contractive_gnn.operators.correlation`), with equality where the rows are orthogonal. It holds for a matrix,
+    and for a convolution with zero padding at every size, with circular padding at every size (also where the kernel
+    wraps onto itself), with any stride, dilation and groups. Prach and Lampert (ECCV 2022), q = 1; Araujo et al. (ICLR
+    2023), q learned. Where there are more outputs than inputs in a group, more rows than dimensions cannot be
+    orthogonal: then columns are scaled instead, ``A = WD`` with the correlation of the columns.
+
+    No decomposition and no iteration; A does not depend on the scale of W. What rounding can add in the weight's
+    precision is bounded and taken off: about 1e-4 of the norm in single precision. ``bound`` scales A.
+
+    Args:
+        bound: > 0.
+        groups: of a convolution.
+        rows: how many rows (or columns) are scaled in all; given, q is learned, as ``log_q``.
+
+    Raises:
+        ValueError: if the bound is not positive and finite; (called) for entries that are not finite.
+        TypeError: (called) in half precision.
+    """
+
+    log_q: nn.Parameter | None
+
+    def __init__(self, bound: float = 1.0, *, groups: int = 1, rows: int | None = None) -> None:
+        super().__init__()
+        self.bound = _positive(bound)
+        self.groups = groups
+        self.register_parameter("log_q", None if rows is None else nn.Parameter(torch.zeros(rows)))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Scale the rows, or the columns."""
+        require_decomposable(weight)
+        # The result does not depend on this scale, so it needs no gradient; squares neither overflow nor vanish.
+        scale = weight.detach().abs().amax()
+        weight = weight / torch.where(scale > 0, scale, torch.ones_like(scale))
+        kernel, columns = _kernel(weight, self.groups)
+        groups, rows = kernel.shape[:2]
+        if self.log_q is None:
+            q = torch.ones(groups, rows, dtype=weight.dtype, device=weight.device)
+        else:
+            free = self.log_q.to(weight.dtype).view(groups, rows)
+            q = (free - free.mean(dim=1, keepdim=True)).clamp(-LARGEST_LOG, LARGEST_LOG).exp()
+        sums = weighted_sums(kernel, q)
+        # More than what is lost of products below the smallest number; and a row of zeros has a gradient.
+        sums = sums + torch.finfo(weight.dtype).eps ** 2
+        factor = (self.bound * (1.0 - 4 * torch.finfo(weight.dtype).eps)) * sums.rsqrt()
+        if columns:  # of W: each input channel of each group
+            blocks = weight.view(groups, -1, *weight.shape[1:])
+            return (blocks * factor.view(groups, 1, rows, *[1] * (weight.dim() - 2))).view_as(weight)
+        return weight * factor.view(-1, *[1] * (weight.dim() - 1))
+
+    def violation(self, weight: Tensor) -> float:
+        """The largest norm of the symbol of ``weight`` on a fine grid minus the bound, and the slack of that grid."""
+        exact = _exact(weight)
+        if exact.dim() == 2:
+            return float(torch.linalg.matrix_norm(exact, 2)) - self.bound * (1 + 1e-12)
+        operator = Conv2d(exact, groups=self.groups, size=_fine(exact), padding_mode="circular")
+        return float(operator.norm_bound()) - self.bound * (1 + 1e-12)
+
+    def promise(self, operator: nn.Module) -> float | None:
+        """The bound, for every matrix and every convolution with as many groups."""
+        if isinstance(operator, Conv2d):
+            return self.bound if operator.groups == self.groups else None
+        return self.bound if isinstance(operator, Dense) and self.groups == 1 else None
+
+    def extra_repr(self) -> str:
+        """Show the options."""
+        return f"bound={self.bound}, groups={self.groups}, learned q={self.log_q is not None}"
 
 
 class RowSum(Constraint):
@@ -213,20 +301,47 @@ def spectral(module: Layer, name: str = "weight", *, bound: float = 1.0) -> Laye
     weight = _weight(module, name)
     kernel: dict[str, object] | None = None
     if weight.dim() != 2:
-        layer = _convolution(module, name, weight)
-        # Zero padding changes no bound here; too much of a circular one is refused ("same" never is too much).
-        circular = layer.padding_mode == "circular" and not isinstance(layer.padding, str)
-        kernel = {
-            "stride": layer.stride,
-            "dilation": layer.dilation,
-            "groups": layer.groups,
-            "padding_mode": layer.padding_mode,
-            "padding": layer.padding if circular else 0,
-        }
-        if isinstance(layer, Conv2d) and layer.size is not None:
-            kernel |= {"size": layer.size, "padding": layer.padding}  # the norm for that size alone
+        kernel = _kernel_options(_convolution(module, name, weight))
     constraint = Spectral(bound, kernel=kernel)
     constraint.operator(weight)  # refuses what it has no bound for
+    return _register(module, name, constraint)
+
+
+def almost_orthogonal(
+    module: Layer, name: str = "weight", *, bound: float = 1.0, learn_weights: bool = True
+) -> Layer:
+    """Keep ``‖A‖₂ ≤ bound`` by scaling rows, without a decomposition. See :class:`AlmostOrthogonal`.
+
+    The operators of this library then know the bound: ``norm_bound()`` computes nothing.
+
+    Args:
+        module: as for :func:`spectral`.
+        name: of its weight.
+        bound: > 0.
+        learn_weights: learn the vector q.
+
+    Returns:
+        ``module``, changed in place.
+
+    Raises:
+        ValueError: if the bound is not positive and finite, for a weight without entries, or another padding mode.
+        TypeError: if the weight is neither a matrix nor the kernel of a convolution, or in half precision.
+
+    Example:
+        >>> from contractive_gnn.operators import Conv2d
+        >>> operator = almost_orthogonal(Conv2d(nn.Parameter(torch.randn(4, 4, 3, 3)), padding=1))
+        >>> float(operator.norm_bound())
+        1.0
+    """
+    check_flag("learn_weights", learn_weights)
+    weight, groups = _weight(module, name), 1
+    require_decomposable(weight)
+    if weight.dim() != 2:
+        layer = _convolution(module, name, weight)
+        groups = layer.groups
+        Spectral(1.0, kernel=_kernel_options(layer)).operator(weight)  # refuses a padding that repeats entries
+    rows = _kernel(weight, groups)[0].shape[:2].numel() if learn_weights else None
+    constraint = AlmostOrthogonal(bound, groups=groups, rows=rows).to(weight)
     return _register(module, name, constraint)
 
 
@@ -411,6 +526,36 @@ def _convolution(module: nn.Module, name: str, weight: Tensor) -> nn.Conv2d | Co
             f"{list(weight.shape)}"
         )
     return module
+
+
+def _kernel_options(layer: nn.Conv2d | Conv2d) -> dict[str, object]:
+    """What of a convolution its norm depends on."""
+    # Zero padding changes no bound here; too much of a circular one is refused ("same" never is too much).
+    circular = layer.padding_mode == "circular" and not isinstance(layer.padding, str)
+    kernel: dict[str, object] = {
+        "stride": layer.stride,
+        "dilation": layer.dilation,
+        "groups": layer.groups,
+        "padding_mode": layer.padding_mode,
+        "padding": layer.padding if circular else 0,
+    }
+    if isinstance(layer, Conv2d) and layer.size is not None:
+        kernel |= {"size": layer.size, "padding": layer.padding}  # the norm for that size alone
+    return kernel
+
+
+def _kernel(weight: Tensor, groups: int) -> tuple[Tensor, bool]:
+    """The kernel whose rows are scaled, ``[groups, rows, other, kh, kw]``, and whether they are columns of W."""
+    kernel = weight[..., None, None] if weight.dim() == 2 else weight
+    kernel = kernel.reshape(groups, -1, *kernel.shape[1:])
+    columns = kernel.size(1) > kernel.size(2)
+    return (kernel.transpose(1, 2) if columns else kernel), columns
+
+
+def _fine(kernel: Tensor) -> tuple[int, int]:
+    """A grid of frequencies on which to look at a kernel."""
+    first, second = (max(8, 4 * (length - 1)) for length in kernel.shape[2:])
+    return first, second
 
 
 def _register(module: Layer, name: str, constraint: Constraint) -> Layer:

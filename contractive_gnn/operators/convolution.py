@@ -12,6 +12,7 @@ from torch import Tensor
 from contractive_gnn.checks import check_whole
 from contractive_gnn.norms import Norm
 from contractive_gnn.operators.base import Operator, require_finite
+from contractive_gnn.operators.known import promised_norm
 from contractive_gnn.operators.symbol import symbol_floor, symbol_norm
 
 Padding = Literal["zeros", "circular"]
@@ -142,13 +143,19 @@ class Conv2d(Operator):
     def norm_bound(self, norm: str | Norm = "l2", *, size: Size | None = None) -> Tensor:
         """As in the class's text; in ℓ1 and ℓ∞ exact for a given size, else for inputs larger than the kernel.
 
-        A circular convolution whose kernel wraps onto itself gets an upper bound in ℓ1 and ℓ∞ too.
+        A circular convolution whose kernel wraps onto itself gets an upper bound in ℓ1 and ℓ∞ too. Where the last
+        parametrisation of the kernel promises a bound in ℓ2 (:class:`~contractive_gnn.operators.KnownNorm`), it is that
+        one, and nothing is computed.
 
         Args:
             norm: see :class:`Operator`.
             size: height and width of the input; None for that of the constructor, or for all sizes at once.
         """
-        kind, weight, size = self.family(norm), self.weight, self._size(size)
+        kind, size = self.family(norm), self._size(size)
+        known = promised_norm(self) if kind == "l2" else None
+        if known is not None:
+            return known
+        weight = self.weight
         if kind == "l2":
             return self._spectral_bound(weight, size)
         require_finite(weight)

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from contractive_gnn.norms import Norm
 from contractive_gnn.operators.base import Operator, require_finite
+from contractive_gnn.operators.known import promised_norm
 from contractive_gnn.operators.singular import largest_singular_value, smallest_singular_value
 
 
@@ -54,9 +55,14 @@ class Dense(Operator):
     def norm_bound(self, norm: str | Norm = "l2") -> Tensor:
         """ℓ2: ``‖W‖₂ (1 + rounding)``; ℓ1 and ℓ∞ exact, the largest column and row sum.
 
-        In ℓ1 and ℓ∞ the batch is one vector too: the bound is the same.
+        In ℓ1 and ℓ∞ the batch is one vector too: the bound is the same. Where the last parametrisation of W promises a
+        bound in ℓ2 (:class:`~contractive_gnn.operators.KnownNorm`), it is that one, and nothing is computed.
         """
-        kind, weight = self.family(norm), self.weight
+        kind = self.family(norm)
+        known = promised_norm(self) if kind == "l2" else None
+        if known is not None:
+            return known
+        weight = self.weight
         if weight.numel() == 0:
             return weight.sum()
         if kind == "l2":
