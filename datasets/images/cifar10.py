@@ -8,6 +8,7 @@ results must say so. The other form is the published one, ``images/cifar-10-batc
 from __future__ import annotations
 
 import io
+import itertools
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def _of_archive(path: Path, file: str, split: str, modified: int, size: int) -> 
         from PIL import Image, UnidentifiedImageError
     pixels = np.empty((len(offsets) - 1, 32, 32, 3), dtype=np.uint8)
     try:
-        for index, (start, end) in enumerate(zip(offsets, offsets[1:], strict=False)):
+        for index, (start, end) in enumerate(itertools.pairwise(offsets)):
             with Image.open(io.BytesIO(data[start:end])) as image:
                 pixels[index] = np.asarray(image)
     except (UnidentifiedImageError, OSError, ValueError) as error:

@@ -60,7 +60,7 @@ class Photographs(Sequence[Tensor]):
                 raise InvalidImagesError(f"{name} is {image.dtype} {list(image.shape)}; expected float32 [c, H, W]")
             if image.size(0) != self.images[0].size(0):
                 raise InvalidImagesError(
-                    f"{name} has {image.size(0)} channels, {self.names[0]} {self.images[0].size(0)}; expected one number"
+                    f"{name} has {image.size(0)} channels, {self.names[0]} {self.images[0].size(0)}; expected the same"
                 )
             if not bool(((image >= 0) & (image <= 1)).all()):
                 raise InvalidImagesError(f"{name} has values outside [0, 1]; divide by the largest value of a pixel")
