@@ -51,16 +51,16 @@ class Task(Generic[Batch]):
         batches: those of an epoch, drawn by a generator on the CPU.
         objective: the loss of a batch, by the model that is trained.
         judge: figures of the model that would be kept now, in evaluation mode, without a gradient.
-        begin: called before each epoch.
         identity: of the data, as text: what a checkpoint must share.
+        begin: called before each epoch.
     """
 
     steps: int
     batches: Callable[[torch.Generator], Iterator[Batch]]
     objective: Callable[[Batch], StepResult]
     judge: Callable[[nn.Module], Figures]
-    begin: Callable[[], None]
     identity: Mapping[str, str]
+    begin: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,8 @@ def _epoch(
     """Train for an epoch, and judge what it came to."""
     wall, cpu = time.perf_counter(), time.process_time()
     model.train()
-    task.begin()
+    if task.begin is not None:
+        task.begin()
     device = next(model.parameters()).device.type
     total, right, items = 0.0, 0.0, 0
     counts = False
@@ -225,7 +226,7 @@ def _epoch(
     return {
         "epoch": epoch + 1,
         "loss": total / items,
-        "train_accuracy": 100.0 * right / items if counts else None,
+        **({"train_accuracy": 100.0 * right / items} if counts else {}),
         **judged,
         "seconds": seconds,
         "cpu_seconds": cpu_seconds,
