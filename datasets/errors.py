@@ -43,3 +43,7 @@ class UnreadableFileError(DatasetError):
 
 class InvalidGraphError(DatasetError, InputError):
     """A graph breaks the protocol (symmetric, binary, no self-loop, no duplicate), or cannot be generated."""
+
+
+class InvalidImagesError(DatasetError, InputError):
+    """Images or labels have another shape, type or range than they must have."""

@@ -1,0 +1,266 @@
+"""The loop of every training on images: steps, average, judgement and checkpoint of each epoch."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+from torch.optim.swa_utils import AveragedModel
+
+from contractive_gnn.seeding import seeded
+from contractive_gnn.training.images.averaging import moving_average
+from contractive_gnn.training.images.checkpoint import load_checkpoint, model_identity, save_checkpoint
+from contractive_gnn.training.images.options import ImageLoopOptions
+from contractive_gnn.training.images.progress import Progress
+
+Batch = TypeVar("Batch")
+Figures = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What the objective says of a batch.
+
+    Attributes:
+        loss: mean over the batch, a scalar with a gradient.
+        items: how many images there were.
+        right: how many were answered rightly; None where there is no such thing.
+    """
+
+    loss: Tensor
+    items: int
+    right: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Task(Generic[Batch]):
+    """What is learned.
+
+    Attributes:
+        steps: batches of an epoch.
+        batches: those of an epoch, drawn by a generator on the CPU.
+        objective: the loss of a batch, by the model that is trained.
+        judge: figures of the model that would be kept now, in evaluation mode, without a gradient.
+        identity: of the data, as text: what a checkpoint must share.
+        begin: called before each epoch.
+    """
+
+    steps: int
+    batches: Callable[[torch.Generator], Iterator[Batch]]
+    objective: Callable[[Batch], StepResult]
+    judge: Callable[[nn.Module], Figures]
+    identity: Mapping[str, str]
+    begin: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the loop did.
+
+    Attributes:
+        records: figures of each epoch, those of earlier runs included.
+        resumed: epochs that a checkpoint had.
+    """
+
+    records: list[Figures]
+    resumed: int
+
+
+def run(
+    model: nn.Module,
+    task: Task[Batch],
+    options: ImageLoopOptions,
+    *,
+    seed: int,
+    checkpoint: Path | None,
+    progress: bool,
+) -> Run:
+    """Train a model from the weights that it has, and leave it in evaluation mode with those of the last epoch.
+
+    Those are the averaged ones where ``options.ema`` is given. With a checkpoint the state is saved after each epoch,
+    and a later call goes on from there, to the same weights bit for bit as one call (with the same number of threads).
+
+    Raises:
+        CheckpointError: the checkpoint belongs to another training.
+        FloatingPointError: a loss is not finite; the checkpoint is that of the epoch before.
+        ValueError: there is nothing to train.
+    """
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not learning:
+        raise ValueError(f"{type(model).__name__} has no parameter that learns: use it as it is, without training")
+    identity = {**options.identity(), **task.identity, "seed": str(seed), "model": model_identity(model)}
+    saved = None if checkpoint is None else load_checkpoint(checkpoint, identity=identity)
+    with seeded(seed), _threads(options.threads), torch.enable_grad():
+        if options.channels_last:
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        state = _State(model, learning, options, steps=options.epochs * task.steps, seed=seed)
+        records: list[Figures] = []
+        if saved is not None:
+            state.restore(saved)
+            records = saved["records"]
+        resumed = len(records)
+        if checkpoint is not None:
+            _write_lines(checkpoint, records)
+        shown = Progress(shown=progress, steps=options.epochs * task.steps, done=resumed * task.steps)
+        try:
+            for epoch in range(resumed, options.epochs):
+                figures = _epoch(model, task, options, state, shown, epoch)
+                records.append(figures)
+                shown.epoch(figures)
+                if checkpoint is not None:
+                    save_checkpoint(checkpoint, {**state.saved(), "records": records}, identity=identity)
+                    _write_lines(checkpoint, records)
+        finally:
+            shown.close()
+        state.keep()
+    model.eval()
+    return Run(records, resumed)
+
+
+class _State:
+    """All that changes while a model is trained."""
+
+    def __init__(
+        self, model: nn.Module, learning: list[nn.Parameter], options: ImageLoopOptions, *, steps: int, seed: int
+    ) -> None:
+        self.model = model
+        self.optimiser = _optimiser(learning, options)
+        self.schedule: LRScheduler
+        if options.schedule == "one-cycle":
+            self.schedule = OneCycleLR(
+                self.optimiser, options.max_lr, total_steps=steps, pct_start=options.warmup, cycle_momentum=False
+            )
+        else:
+            self.schedule = LambdaLR(self.optimiser, _constant)
+        self.average: AveragedModel | None = None if options.ema is None else moving_average(model, options.ema)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.cuda = next(model.parameters()).is_cuda
+
+    @property
+    def kept(self) -> nn.Module:
+        """The model that would be kept now."""
+        return self.model if self.average is None else self.average.module
+
+    def advance(self, loss: Tensor) -> None:
+        """A step of the optimiser."""
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        self.schedule.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+
+    def saved(self) -> dict[str, Any]:
+        """For :func:`save_checkpoint`."""
+        return {
+            "model": self.model.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "generator": self.generator.get_state(),
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if self.cuda else [],
+        }
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Go back to what :meth:`saved` gave."""
+        self.model.load_state_dict(saved["model"])
+        if self.average is not None:
+            self.average.load_state_dict(saved["average"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.schedule.load_state_dict(saved["schedule"])
+        self.generator.set_state(saved["generator"])
+        torch.set_rng_state(saved["torch"])
+        if self.cuda and saved["cuda"]:
+            torch.cuda.set_rng_state_all(saved["cuda"])
+
+    def keep(self) -> None:
+        """Give the model the weights that are kept."""
+        if self.average is not None:
+            self.model.load_state_dict(self.average.module.state_dict())
+
+
+def _epoch(
+    model: nn.Module, task: Task[Batch], options: ImageLoopOptions, state: _State, shown: Progress, epoch: int
+) -> Figures:
+    """Train for an epoch, and judge what it came to."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    model.train()
+    if task.begin is not None:
+        task.begin()
+    device = next(model.parameters()).device.type
+    total, right, items = 0.0, 0.0, 0
+    counts = False
+    for batch in task.batches(state.generator):
+        with (
+            parametrize.cached(),
+            torch.autocast(device, dtype=torch.bfloat16, enabled=options.dtype == "bfloat16"),
+        ):
+            step = task.objective(batch)
+        loss = float(step.loss.detach())
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the training loss is {loss} in epoch {epoch + 1}; lower max_lr, or lengthen the warm-up. A "
+                "checkpoint is that of the epoch before"
+            )
+        state.advance(step.loss)
+        total, items = total + loss * step.items, items + step.items
+        if step.right is not None:
+            right, counts = right + float(step.right), True
+        shown.step()
+    seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
+    kept = state.kept
+    kept.eval()
+    with torch.no_grad(), parametrize.cached():
+        judged = task.judge(kept)
+    return {
+        "epoch": epoch + 1,
+        "loss": total / items,
+        **({"train_accuracy": 100.0 * right / items} if counts else {}),
+        **judged,
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "judge_seconds": time.perf_counter() - wall - seconds,
+    }
+
+
+def _optimiser(learning: list[nn.Parameter], options: ImageLoopOptions) -> torch.optim.Optimizer:
+    lr, decay = options.max_lr, options.weight_decay
+    if options.optimiser == "sgd":
+        return torch.optim.SGD(learning, lr=lr, momentum=0.9, nesterov=True, weight_decay=decay)
+    kind = torch.optim.Adam if options.optimiser == "adam" else torch.optim.AdamW
+    return kind(learning, lr=lr, weight_decay=decay)
+
+
+def _constant(step: int) -> float:
+    return 1.0
+
+
+@contextlib.contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    try:
+        if count is not None:
+            torch.set_num_threads(count)
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _write_lines(checkpoint: Path, records: list[Figures]) -> None:
+    """The records beside the checkpoint, one object a line: those that it has, and no others."""
+    path = checkpoint.with_suffix(".jsonl")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.part")
+    beside.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    beside.replace(path)
