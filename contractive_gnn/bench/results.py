@@ -13,9 +13,8 @@ import hashlib
 import json
 import math
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
-from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
