@@ -2,36 +2,32 @@
 
 A cell is identified by what was asked for (:attr:`Cell.key`); a result is a cell with what came out. A line is handed
 to the system and flushed to the disk before the next one, so a run that is killed leaves at most one unfinished line,
-at the end: readers pass over it and :class:`ResultsFile` cuts it away before it appends. A line that the system does
-not take, on a full disk for instance, is cut away at once, and the run ends with an error.
+at the end: readers pass over it and :class:`ResultsFile` cuts it away before it appends (see
+:mod:`contractive_gnn.lines`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import errno
 import hashlib
 import json
 import math
-import os
 import platform
-import subprocess
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
-from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
 from contractive_gnn import plugins
 from contractive_gnn.former import current_hyperparameters, current_model
-
-try:
-    import fcntl
-except ImportError:  # Windows has no advisory locks of this kind: two benchmarks in one folder are not caught there
-    fcntl = None  # type: ignore[assignment]
+from contractive_gnn.lines import ResultsError as ResultsError
+from contractive_gnn.lines import append_line as append_line
+from contractive_gnn.lines import check_folder as check_folder
+from contractive_gnn.lines import make_folder as make_folder
+from contractive_gnn.lines import open_alone as open_alone
+from contractive_gnn.lines import replacing as replacing
+from contractive_gnn.provenance import current_commit as current_commit
 
 Threat = Literal["poisoning", "evasion"]
 EvaluatedOn = Literal["test", "targets"]
@@ -56,10 +52,6 @@ RESULTS = "results.jsonl"
 #: what the attack is called in the results of ``contractive-gnn certify``, or what its name begins with
 CERTIFICATE = "certificate"
 PACKAGES = ("torch", "torch_geometric", "numpy", "deeprobust", "contractive_gnn")
-
-
-class ResultsError(ValueError):
-    """A results file that cannot be read or written, or that another run is writing to."""
 
 
 #: of the fields of a line; what is not here may be null
@@ -194,25 +186,6 @@ class Result(Cell):
         return cls(**{f.name: record[f.name] for f in fields if f.name in record})
 
 
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name to write to, renamed to ``path`` after the block: a reader finds the old file or the new one.
-
-    It ends as ``path`` does, and is gone after an error. The folder is made where it is missing.
-
-    Raises:
-        ResultsError: see :func:`make_folder`.
-    """
-    make_folder(path.parent)
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
-        yield partial
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-
-
 def digest(hyperparameters: Mapping[str, Any]) -> str:
     """Twelve hexadecimal digits that change when any hyperparameter does; the order of the keys does not matter."""
     canonical = json.dumps(hyperparameters, sort_keys=True, ensure_ascii=False, allow_nan=False)
@@ -253,92 +226,6 @@ def check_kind(results: Iterable[Result], path: Path, *, certificates: bool) -> 
     if any(result.attack.startswith(CERTIFICATE) != certificates for result in results):
         other = "results of `contractive-gnn bench`" if certificates else "certificates of `contractive-gnn certify`"
         raise ResultsError(f"{path} holds {other}; choose another --out")
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder of results, and those that it lies in, where they are missing.
-
-    Raises:
-        ResultsError: it cannot be made, or there is a file in its place.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ResultsError(f"{folder} cannot be made a folder ({error.strerror}); choose another --out") from error
-
-
-def check_folder(folder: Path) -> None:
-    """Make a folder of results where it is missing, and find out now whether files can be written to it.
-
-    Raises:
-        ResultsError: they cannot.
-    """
-    make_folder(folder)
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ResultsError(f"{folder} cannot be written to ({error.strerror}); choose another --out") from error
-
-
-def open_alone(path: Path) -> FileIO:
-    """Open a file of lines for appending, by one run at a time, and cut an unfinished last line away.
-
-    The folder is made where it is missing. The lock ends when the file is closed.
-
-    Raises:
-        ResultsError: another run has the file open, or it cannot be written to.
-    """
-    make_folder(path.parent)
-    try:
-        file = path.open("ab", buffering=0)
-    except OSError as error:
-        raise ResultsError(f"{path} cannot be written to ({error.strerror}); choose another --out") from error
-    try:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ResultsError(
-                    f"another run is writing to {path}; wait for it, stop it, or choose another --out"
-                ) from error
-        file.truncate(path.read_bytes().rfind(b"\n") + 1)
-    except BaseException:
-        file.close()
-        raise
-    return file
-
-
-def append_line(file: FileIO, line: str) -> None:
-    """Append a line, newline included, so that it is on the disk when this returns; or leave the file as it was.
-
-    Args:
-        file: of :func:`open_alone`; closed where a part of the line could neither be completed nor cut away.
-        line: one line.
-
-    Raises:
-        ResultsError: the system does not take it (no space left on the disk, a file too large, …).
-    """
-    end = os.fstat(file.fileno()).st_size
-    left = memoryview(line.encode())
-    try:
-        while left:  # the system may take a part, and give its reason for the rest at the next try
-            taken = file.write(left)
-            if not taken:
-                raise OSError(errno.EIO, "it takes nothing and gives no reason")
-            left = left[taken:]
-        os.fsync(file.fileno())
-    except BaseException as error:
-        try:
-            file.truncate(end)
-        except OSError:
-            file.close()
-        if isinstance(error, OSError):
-            raise ResultsError(
-                f"{file.name} takes no more lines ({error.strerror}); what was there before is whole. "
-                "Make room, or choose another --out"
-            ) from error
-        raise
 
 
 class ResultsFile:
@@ -390,23 +277,6 @@ class ResultsFile:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-
-def current_commit() -> tuple[str | None, bool]:
-    """The commit of the checkout that this code is in, and whether its tracked files differ; or (None, False)."""
-    folder = Path(__file__).resolve().parent
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-
-    try:
-        # Installed in an environment that lies inside someone else's checkout, that commit says nothing about us.
-        git("ls-files", "--error-unmatch", "__init__.py")
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
-    except (OSError, subprocess.SubprocessError):
-        return None, False
 
 
 def current_versions() -> dict[str, str | None]:

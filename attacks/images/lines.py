@@ -1,0 +1,181 @@
+"""One line of JSON for each image and attack."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from contractive_gnn.lines import ResultsError
+
+Key = tuple[str, str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageLine:
+    """What an attack did to one image.
+
+    Attributes:
+        network: what the model is called by whoever attacked it.
+        model: digest of its structure and its weights, see :func:`model_digest`.
+        index: of the image in the data.
+        image: digest of the image and its label, see :func:`image_digest`.
+        label: the right class.
+        prediction: the model's on the image itself.
+        correct: whether that is the label, without a tie.
+        attack: name of the attack.
+        norm: ``"l2"`` or ``"linf"``.
+        epsilon: ε, raw pixel units.
+        settings: everything else that decides what the attack does.
+        survived: whether the model is right about all that was tried; False where it was wrong at once.
+        lost_to: the part of the attack that won, or None.
+        distance: of the image that it found, in the norm; None where there is none.
+        lipschitz: the model's constant in ℓ2, or None.
+        proved: whether this library proves it; False for one that others claim.
+        radius: certified radius in ℓ2 of the prediction, None without a constant.
+        certified: whether the image is right and no image within ε can be predicted otherwise, if the constant holds.
+        attacked: False where the attack was left out because the image is certified.
+        batch_size: of the evaluation; random numbers are shared in a batch.
+        batch: how many images of the batch the model was right about.
+        seconds: that the batch took, divided by that number; 0 where the model was wrong at once.
+        forwards: images that went through the model, divided likewise.
+        commit: of this library, or None.
+        uncommitted_changes: whether its files differed from it.
+        versions: of the packages that matter.
+        device: where the model was.
+    """
+
+    network: str
+    model: str
+    index: int
+    image: str
+    label: int
+    prediction: int
+    correct: bool
+    attack: str
+    norm: str
+    epsilon: float
+    settings: Mapping[str, Any]
+    survived: bool
+    lost_to: str | None
+    distance: float | None
+    lipschitz: float | None
+    proved: bool
+    radius: float | None
+    certified: bool
+    attacked: bool
+    batch_size: int
+    batch: int
+    seconds: float
+    forwards: float
+    commit: str | None
+    uncommitted_changes: bool
+    versions: Mapping[str, str]
+    device: str
+
+    @property
+    def key(self) -> Key:
+        """What makes this line another one than the next."""
+        return (self.model, settings_digest(self.settings), self.index)
+
+    def to_line(self) -> str:
+        """The line, with its newline."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_line(cls, line: str) -> ImageLine:
+        """Read a line; fields of later versions are passed over.
+
+        Raises:
+            ResultsError: the line is not a JSON object, or lacks a field.
+        """
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ResultsError(f"not JSON ({error})") from error
+        if not isinstance(record, dict):
+            raise ResultsError(f"expected a JSON object, got {type(record).__name__}")
+        names = [field.name for field in dataclasses.fields(cls)]
+        if missing := [name for name in names if name not in record]:
+            raise ResultsError(f"lacks the field(s) {', '.join(missing)}")
+        return cls(**{name: record[name] for name in names})
+
+
+def read_lines(path: Path) -> list[ImageLine]:
+    """Every finished line of a file, in order; an unfinished last one (no newline) is passed over.
+
+    Raises:
+        ResultsError: the file cannot be read, or a finished line is none of these.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ResultsError(f"{path} cannot be read ({error.strerror})") from error
+    lines = []
+    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
+        try:
+            lines.append(ImageLine.from_line(line.decode()))
+        except (ResultsError, UnicodeDecodeError) as error:
+            raise ResultsError(f"{path}, line {number}: {error}; remove or repair that line") from error
+    return lines
+
+
+def robust_accuracy(lines: Sequence[ImageLine], *, norm: str, epsilon: float) -> float:
+    """Percent of the images that survived every attack at this ε: the worst case over attacks, image by image.
+
+    Args:
+        lines: of one model; every attack on all its images.
+        norm: ``"l2"`` or ``"linf"``.
+        epsilon: ε.
+
+    Raises:
+        ValueError: there are no such lines, lines of several models, or an attack lacks images that another has.
+    """
+    chosen = [line for line in lines if line.norm == norm and math.isclose(line.epsilon, epsilon, rel_tol=1e-9)]
+    if not chosen or len({line.model for line in chosen}) != 1:
+        raise ValueError(
+            f"expected lines of one model in {norm} at ε = {epsilon:.6g}, got {len(chosen)} of "
+            f"{len({line.model for line in chosen})} models"
+        )
+    images = {line.index for line in chosen}
+    for attack in {settings_digest(line.settings) for line in chosen}:
+        if {line.index for line in chosen if settings_digest(line.settings) == attack} != images:
+            raise ValueError("not every attack has lines of all images: finish the evaluation first")
+    lost = {line.index for line in chosen if not line.survived}
+    return 100.0 * (1.0 - len(lost) / len(images))
+
+
+def settings_digest(settings: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits that change when any setting does."""
+    return _digest(json.dumps(settings, sort_keys=True, allow_nan=False).encode())
+
+
+def model_digest(model: nn.Module) -> str:
+    """Twelve hexadecimal digits that change with the model's printed structure, its weights and its buffers."""
+    parts = [type(model).__module__, repr(model)]
+    content = hashlib.sha256("\n".join(parts).encode())
+    for name, value in sorted(model.state_dict().items()):
+        content.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+        content.update(_bytes(value))
+    return content.hexdigest()[:12]
+
+
+def image_digest(image: Tensor, label: int) -> str:
+    """Twelve hexadecimal digits that change with any pixel and with the label."""
+    return _digest(f"{image.dtype} {list(image.shape)} {label}".encode() + _bytes(image))
+
+
+def _bytes(value: Tensor) -> bytes:
+    return value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:12]

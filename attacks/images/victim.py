@@ -1,0 +1,95 @@
+"""A classifier of images while it is attacked."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from contractive_gnn.attacks.base import AttackError
+
+
+class Victim(nn.Module):
+    """A model as the attacks call it: in single precision, with the number of images counted.
+
+    Args:
+        model: ``[n, c, H, W]`` to scores ``[n, classes]``.
+        dtype: of the images that the model takes.
+        device: where it is.
+
+    Attributes:
+        forwards: images that went through the model so far.
+        classes: number of scores; set by :func:`scores_of`.
+    """
+
+    def __init__(self, model: nn.Module, *, dtype: torch.dtype, device: torch.device) -> None:
+        super().__init__()
+        # torchattacks reads the device off the first parameter, and a model may have none
+        self.place = nn.Parameter(torch.empty(0, device=device), requires_grad=False)
+        self.model = model
+        self.dtype = dtype
+        self.forwards = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The scores, ``[n, classes]``, float32."""
+        self.forwards += len(x)
+        scores: Tensor = self.model(x.to(self.dtype))
+        return scores.float().clone()  # Square writes into what it is given
+
+    @torch.no_grad()
+    def scores(self, x: Tensor) -> Tensor:
+        """The scores in the model's own precision, checked.
+
+        Raises:
+            AttackError: they are no finite numbers ``[n, classes]`` with at least two classes.
+        """
+        self.forwards += len(x)
+        scores = self.model(x)
+        if not isinstance(scores, Tensor) or scores.dim() != 2 or len(scores) != len(x) or scores.size(1) < 2:
+            got = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+            raise AttackError(
+                f"{type(self.model).__name__} must map images [{len(x)}, …] to scores [{len(x)}, classes] with at "
+                f"least two classes, got {got}"
+            )
+        if not bool(scores.isfinite().all()):
+            raise AttackError(
+                f"{type(self.model).__name__} gives scores that are not finite: no attack says anything about it"
+            )
+        return scores
+
+
+@contextlib.contextmanager
+def attacked(model: nn.Module, x: Tensor) -> Iterator[Victim]:
+    """The model in eval mode, parameters without gradients, parametrised weights computed once; as before after it.
+
+    Args:
+        model: any.
+        x: the images, for their dtype and device.
+    """
+    training = [module for module in model.modules() if module.training]
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    victim = Victim(model, dtype=x.dtype, device=x.device)
+    try:
+        victim.eval()
+        for parameter in learned:
+            parameter.requires_grad_(False)
+        with parametrize.cached():
+            yield victim
+    finally:
+        for module in training:
+            module.training = True
+        for parameter in learned:
+            parameter.requires_grad_(True)
+
+
+def margins(scores: Tensor, y: Tensor) -> Tensor:
+    """``z_y − max_{j ≠ y} z_j`` of each image, ``[n]``: the model is right where it is positive.
+
+    A tie is no prediction: an attack that reaches one has won.
+    """
+    own = scores.gather(1, y[:, None])
+    others = scores.scatter(1, y[:, None], -torch.inf).amax(dim=1, keepdim=True)
+    return (own - others).squeeze(1)
