@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from contractive_gnn.nn.images.radius import pairwise_radius
 from contractive_gnn.nn.lipschitz import LipschitzModule
 from contractive_gnn.nn.lipschitz.base import product
 from contractive_gnn.operators import Conv2d, Dense
@@ -73,16 +74,6 @@ class PeerClassifier(LipschitzModule):
             constants.append(bound(layer, x))
             x = layer(x)
         return product(constants)
-
-
-def pairwise_radius(scores: Tensor, weight: Tensor, *, lipschitz: float) -> Tensor:
-    """``min_j (z_i − z_j)/(L ‖w_i − w_j‖)``, i the first, for scores ``Wf(x) + b`` with L-Lipschitz f; ``[n]``."""
-    scores, weight = scores.detach().double(), weight.detach().double()
-    first = scores.argmax(dim=1)
-    gaps = scores.gather(1, first.unsqueeze(1)) - scores
-    apart = torch.cdist(weight, weight)[first]
-    radii = gaps / (lipschitz * apart.clamp(min=torch.finfo(apart.dtype).tiny))
-    return radii.scatter(1, first.unsqueeze(1), math.inf).min(dim=1).values
 
 
 def bound(layer: nn.Module, x: Tensor) -> float:
