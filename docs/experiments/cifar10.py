@@ -1,0 +1,482 @@
+"""CIFAR-10 on two cores: five classifiers of equal parameters, epochs and data, one attack on all of them.
+
+    python docs/experiments/cifar10.py search torchlip --scratch ~/cifar10      # and so on, two at a time
+    python docs/experiments/cifar10.py train torchlip --scratch ~/cifar10
+    python docs/experiments/cifar10.py attack torchlip --scratch ~/cifar10
+    python docs/experiments/cifar10.py table                                    # writes into docs/images.md
+    python docs/experiments/cifar10.py gpu --scratch ~/cifar10                  # the authors' networks, at their size
+
+``unconstrained``, ``nonexpansive`` and ``switching`` (alternating steps) are
+:class:`contractive_gnn.nn.images.ImageClassifier`; ``torchlip`` and ``orthogonium`` are built of the layers of
+deel-torchlip 1.0.5 and orthogonium 0.0.4 (``peer_networks.py``), which only their own stages need.
+
+``search``: short trainings of the candidates of a network on 20,000 images, judged on 5,000 images that are held out
+of the training split. ``train`` takes the candidate that was best there, by certified accuracy at 36/255 (of the
+unconstrained one by accuracy), or the first one where there was no search. Nothing is chosen on test images.
+
+``train``, ``attack`` and ``search`` go on where they were stopped. Checkpoints and a line for each attacked image lie
+in ``--scratch``; a line for each training and for each attack, with all of its images, in ``--out``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import json
+import math
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from appending import append, read
+from peer_networks import PeerClassifier, of_equal_size, orthogonium, parameters, settled, torchlip
+from torch import Tensor, nn
+
+from contractive_gnn.attacks.images import APGD, AutoAttack, ImageAttack, ImageLine, evaluate_images
+from contractive_gnn.bench.results import current_commit, current_versions
+from contractive_gnn.datasets.images import ImageData, hold_out, load_images
+from contractive_gnn.nn.images import ImageClassifier, frozen, pairwise_radius
+from contractive_gnn.nn.lipschitz import certified, lipschitz
+from contractive_gnn.training.images import ImageFitOptions, ImageLoss, TemperatureCrossEntropy, fit_images
+
+OURS: Mapping[str, str] = {"unconstrained": "unconstrained", "nonexpansive": "nonexpansive", "switching": "alternating"}
+PEERS = {"torchlip": torchlip, "orthogonium": orthogonium}
+NETWORKS = (*OURS, *PEERS)
+MEAN, STD = (0.4914, 0.4822, 0.4465), 1.0  # a constant of 1: the loss has a temperature
+CHANNELS, LAYERS = (32, 64, 128), 2
+EPOCHS, BATCH, EMA = 40, 128, 0.999
+SEARCH_EPOCHS, SEARCH_IMAGES = 4, 20_000
+SMALL = 36 / 255
+EPSILONS = (SMALL, 0.3, 0.5, 1.0)
+#: how many of the first test images each attack is run on
+ATTACKS: tuple[tuple[ImageAttack, int], ...] = (
+    (AutoAttack(norm="l2", epsilon=SMALL), 1000),
+    (AutoAttack(norm="l2", epsilon=0.5), 256),
+    *((APGD(norm="l2", epsilon=epsilon, loss=loss), 1000) for epsilon in (0.3, 1.0) for loss in ("ce", "targeted")),
+    (AutoAttack(norm="linf", epsilon=2 / 255), 256),
+)
+BEGIN, END = "<!-- {} begin: written by docs/experiments/cifar10.py table -->", "<!-- {} end -->"
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """One way to build and to train a network.
+
+    Attributes:
+        loss: of the scores.
+        max_lr: of the one-cycle schedule of Adam.
+        build: arguments beyond those that all have.
+        weight_decay: of AdamW.
+    """
+
+    loss: ImageLoss
+    max_lr: float
+    build: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    weight_decay: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """All of it in words."""
+        build = "".join(f", {key}={value}" for key, value in self.build.items())
+        decay = f", decay {self.weight_decay:g}" if self.weight_decay else ""
+        return f"{self.loss}, lr {self.max_lr:g}{decay}{build}"
+
+
+def handicapped(
+    rates: tuple[float, ...], temperatures: tuple[float, ...], offsets: tuple[float, ...], **build: Any
+) -> tuple[Candidate, ...]:
+    """Candidates with the loss that is in use for certificates, orthogonium's own among them."""
+    return tuple(
+        Candidate(TemperatureCrossEntropy(temperature=temperature, offset=offset), rate, build)
+        for rate, temperature, offset in itertools.product(rates, temperatures, offsets)
+    )
+
+
+#: the first is what is trained without a search; eight for every network with a certificate
+CANDIDATES: dict[str, tuple[Candidate, ...]] = {
+    "unconstrained": tuple(
+        Candidate(TemperatureCrossEntropy(), rate, weight_decay=decay) for rate in (3e-3, 1e-3) for decay in (0.0, 5e-4)
+    ),
+    "nonexpansive": handicapped((1e-2, 3e-3), (0.25, 0.1), (SMALL, 2 * SMALL)),
+    "switching": handicapped((1e-2, 3e-3), (0.25, 0.1), (SMALL, 2 * SMALL)),
+    "torchlip": (
+        *handicapped((1e-2, 3e-3), (0.25, 0.1), (SMALL,), pool="invertible"),
+        *handicapped((1e-2, 3e-3), (0.25, 0.1), (SMALL,), pool="l2"),
+    ),
+    "orthogonium": (
+        *handicapped((1e-2, 3e-3), (0.25, 0.1), (SMALL,), block="aoc"),
+        *handicapped((1e-2, 3e-3), (0.25, 0.1), (SMALL,), block="sll"),
+    ),
+}
+
+
+def build(network: str, candidate: Candidate) -> nn.Module:
+    """The network, of as many parameters as the non-expansive one."""
+    common: dict[str, Any] = {"size": 32, "channels": CHANNELS, "num_layers": LAYERS, "mean": MEAN, "std": STD}
+    if network in OURS:
+        return ImageClassifier(3, 10, kind=OURS[network], **common, **candidate.build)
+    target = parameters(ImageClassifier(3, 10, kind="nonexpansive", **common))
+    model, _ = of_equal_size(PEERS[network], target, in_channels=3, num_classes=10, **common, **candidate.build)
+    return model
+
+
+def at_rest(model: nn.Module) -> nn.Module:
+    """A copy for evaluation whose weights are computed once."""
+    return settled(model) if isinstance(model, PeerClassifier) else frozen(model)
+
+
+def fit_options(candidate: Candidate, *, epochs: int) -> ImageFitOptions:
+    """What is the same for all, and what the candidate says."""
+    return ImageFitOptions(
+        epochs=epochs,
+        batch_size=BATCH,
+        optimiser="adamw",
+        max_lr=candidate.max_lr,
+        weight_decay=candidate.weight_decay,
+        loss=candidate.loss,
+        ema=EMA,
+        threads=1,
+    )
+
+
+def data(limit: int | None) -> tuple[ImageData, ImageData]:
+    """45,000 images to train on and 5,000 to choose by; the first of them with a limit."""
+    train, val = hold_out(load_images("cifar10"))
+    if limit is not None:
+        train = train.subset(slice(limit), name=f"{train.name}:{limit}")
+    return train, val
+
+
+def about() -> dict[str, Any]:
+    """Where a line comes from."""
+    commit, changed = current_commit()
+    return {"commit": commit, "uncommitted_changes": changed, "versions": current_versions()}
+
+
+# search and train ----------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def scores(model: nn.Module, images: ImageData) -> Tensor:
+    """Of all images, ``[n, classes]``."""
+    return torch.cat([model(images.floats(slice(first, first + 500))) for first in range(0, len(images), 500)])
+
+
+def judged(model: nn.Module, images: ImageData) -> dict[str, Any]:
+    """Accuracy and certified accuracy in percent, by each constant that there is.
+
+    ``claimed`` is that of the layers by their library's text, ``proved`` that of this library's bounds for the weights
+    as they are; radii are the pairwise ones ``min_j (z_i − z_j)/(L ‖w_i − w_j‖)``.
+    """
+    found = scores(model, images)
+    right = found.argmax(dim=1) == images.labels
+    line: dict[str, Any] = {"images": len(images), "clean": percent(right)}
+    if isinstance(model, PeerClassifier):
+        body = model.proved(images.floats([0]))
+        constants = {"claimed": model.claimed / model.std, "proved": body}
+        radii = {kind: pairwise_radius(found, model.head.weight, lipschitz=value) for kind, value in constants.items()}
+    elif certified(model):
+        constants = {"proved": lipschitz(model)}
+        radii = {
+            "proved": torch.cat([model.radius(images.floats(slice(a, a + 500))) for a in range(0, len(images), 500)])
+        }
+    else:
+        constants, radii = {}, {}
+    line["lipschitz"] = constants
+    line["certified"] = {
+        kind: {f"{epsilon:.4g}": percent(right & (radius > epsilon)) for epsilon in EPSILONS}
+        for kind, radius in radii.items()
+    }
+    return line
+
+
+def percent(which: Tensor) -> float:
+    """Of the images for which it holds."""
+    return round(100.0 * float(which.double().mean()), 3)
+
+
+def slope(model: nn.Module, images: ImageData, *, count: int = 64) -> float:
+    """The largest singular value of the scores' Jacobian at the first images: a lower bound of the constant."""
+    x = images.floats(slice(count)).requires_grad_()
+    found = model(x)
+    rows = [torch.autograd.grad(found[:, k].sum(), x, retain_graph=True)[0].flatten(1) for k in range(found.size(1))]
+    return float(torch.linalg.matrix_norm(torch.stack(rows, dim=1).double(), 2).max())
+
+
+def value(line: Mapping[str, Any]) -> float:
+    """What a candidate is chosen by."""
+    by_claim = line["val"]["certified"].get("claimed") or line["val"]["certified"].get("proved")
+    return float(by_claim[f"{SMALL:.4g}"] if by_claim else line["val"]["clean"])
+
+
+def search(network: str, *, out: Path, limit: int | None, epochs: int) -> None:
+    """Train every candidate shortly, and write down how it did on the validation images."""
+    train, val = data(limit)
+    lines = out / "search.jsonl"
+    done = {(line["network"], line["candidate"], line["epochs"], line["train"]) for line in read(lines)}
+    for candidate in CANDIDATES[network]:
+        if (network, candidate.name, epochs, train.name) in done:
+            continue
+        torch.manual_seed(0)
+        model = build(network, candidate)
+        result = fit_images(model, train, fit_options(candidate, epochs=epochs), progress=False)
+        line = {
+            "network": network,
+            "candidate": candidate.name,
+            "parameters": parameters(model),
+            "epochs": epochs,
+            "train": train.name,
+            "val": judged(at_rest(model), val),
+            "seconds": round(result.seconds, 1),
+            "cpu_seconds": round(result.cpu_seconds, 1),
+        } | about()
+        append(lines, [line])
+        print(f"{value(line):6.2f}  {candidate.name}", flush=True)
+
+
+def chosen(network: str, out: Path) -> Candidate:
+    """The best of the search; the first of the candidates without one."""
+    known = {candidate.name: candidate for candidate in CANDIDATES[network]}
+    lines = [line for line in read(out / "search.jsonl") if line["network"] == network and line["candidate"] in known]
+    if not lines:
+        return CANDIDATES[network][0]
+    return known[max(lines, key=value)["candidate"]]
+
+
+def train(network: str, *, scratch: Path, out: Path, limit: int | None, epochs: int, seed: int) -> None:
+    """Train one network to the end, judge it, and keep its weights."""
+    train_images, val = data(limit)
+    candidate = chosen(network, out)
+    torch.manual_seed(seed)
+    model = build(network, candidate)
+    print(f"{network}: {parameters(model):,} parameters, {candidate.name}", flush=True)
+    options = fit_options(candidate, epochs=epochs)
+    result = fit_images(
+        model, train_images, options, val=val, seed=seed, checkpoint=scratch / f"{network}-{seed}.checkpoint"
+    )
+    torch.save(model.state_dict(), scratch / f"{network}-{seed}.pt")
+    still = at_rest(model)
+    test = load_images("cifar10", "test")
+    line = {
+        "network": network,
+        "seed": seed,
+        "candidate": candidate.name,
+        "parameters": parameters(model),
+        "at_rest": sum(tensor.numel() for tensor in still.parameters()),
+        "epochs": epochs,
+        "batch_size": BATCH,
+        "ema": EMA,
+        "train": train_images.name,
+        "note": train_images.note,
+        "seconds": round(result.seconds, 1),
+        "cpu_seconds": round(result.cpu_seconds, 1),
+        "threads": 1,
+        "val": judged(still, val),
+        "test": judged(still, test),
+        "slope": slope(still, test),
+    } | about()
+    append(out / "train.jsonl", [line])
+    print(json.dumps({key: line[key] for key in ("network", "val", "test", "seconds")}), flush=True)
+
+
+# attack --------------------------------------------------------------------------------------------------------------
+
+
+def attack(network: str, *, scratch: Path, out: Path, limit: int | None, seed: int, skip_certified: bool) -> None:
+    """Attack a trained network; its lines are compacted into ``out`` after each attack."""
+    model = build(network, chosen(network, out))
+    model.load_state_dict(torch.load(scratch / f"{network}-{seed}.pt", weights_only=True))
+    still = at_rest(model)
+    claimed = still.lipschitz() if isinstance(still, PeerClassifier) else None
+    test = load_images("cifar10", "test")
+    lines = scratch / f"{network}-{seed}.attacks.jsonl"
+    for what, count in ATTACKS:
+        count = count if limit is None else min(count, limit)
+        start = time.process_time()
+        found = evaluate_images(
+            still,
+            (test.floats(slice(count)), test.labels[:count]),
+            [what],
+            out=lines,
+            network=network,
+            lipschitz=claimed,
+            skip_certified=skip_certified,
+        )
+        keep(out / "attacks.jsonl", compact(network, seed, found))
+        print(
+            f"{network} {what.name} {what.norm} {what.epsilon:.4g}: {survived(found):.1f} % of {count} survive, "
+            f"{time.process_time() - start:.0f} s",
+            flush=True,
+        )
+
+
+def survived(lines: list[ImageLine]) -> float:
+    """Percent."""
+    return 100.0 * sum(line.survived for line in lines) / len(lines)
+
+
+def compact(network: str, seed: int, lines: list[ImageLine]) -> dict[str, Any]:
+    """One line of an attack: what all images share, and a row for each image."""
+    first = lines[0]
+    parts = sorted({line.lost_to for line in lines if line.lost_to is not None})
+    return {
+        "network": network,
+        "seed": seed,
+        "model": first.model,
+        "attack": first.attack,
+        "norm": first.norm,
+        "epsilon": first.epsilon,
+        "settings": dict(first.settings),
+        "images": len(lines),
+        "clean": percent(torch.tensor([line.correct for line in lines])),
+        "robust": percent(torch.tensor([line.survived for line in lines])),
+        "certified": percent(torch.tensor([line.certified for line in lines])),
+        "broken": sum(line.certified and not line.survived for line in lines),
+        "proved": first.proved,
+        "lipschitz": first.lipschitz,
+        "seconds": round(sum(line.seconds for line in lines), 1),
+        "forwards": round(sum(line.forwards for line in lines)),
+        "batch_size": first.batch_size,
+        "lost_to": parts,
+        "columns": ["prediction", "correct", "survived", "lost_to", "distance", "radius"],
+        "rows": [
+            [
+                line.prediction,
+                int(line.correct),
+                int(line.survived),
+                None if line.lost_to is None else parts.index(line.lost_to),
+                None if line.distance is None else round(line.distance, 4),
+                None if line.radius is None else round(line.radius, 4),
+            ]
+            for line in lines
+        ],
+        "device": first.device,
+        "commit": first.commit,
+        "uncommitted_changes": first.uncommitted_changes,
+        "versions": dict(first.versions),
+    }
+
+
+def keep(path: Path, line: Mapping[str, Any]) -> None:
+    """Put a line in the place of a former one of the same network, seed and attack, or at the end."""
+
+    def key(one: Mapping[str, Any]) -> tuple[Any, ...]:
+        return tuple(one[name] for name in ("network", "seed", "attack", "norm", "epsilon"))
+
+    others = [one for one in read(path) if key(one) != key(line)]
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(json.dumps(one) + "\n" for one in (*others, line)), encoding="utf-8")
+    partial.replace(path)
+
+
+# the table -----------------------------------------------------------------------------------------------------------
+
+ABSENT = "not yet measured"
+
+
+def latest(lines: list[Mapping[str, Any]], **wanted: Any) -> Mapping[str, Any] | None:
+    """The last line with these fields."""
+    found = [line for line in lines if all(line[key] == value for key, value in wanted.items())]
+    return found[-1] if found else None
+
+
+def table(out: Path) -> str:
+    """All networks in markdown."""
+    trained, attacked = read(out / "train.jsonl"), read(out / "attacks.jsonl")
+    free = latest(trained, network="unconstrained")
+    columns = [f"{what.name} {what.norm} {shown(what.epsilon)}" for what, _ in ATTACKS]
+    head = ["network", "parameters", "clean", "gap", *columns, "constant", "slope", "training"]
+    certified_head = ["network", "by", *(f"certified at {shown(epsilon)}" for epsilon in EPSILONS)]
+    rows, certified_rows = [], []
+    for network in NETWORKS:
+        line = latest(trained, network=network)
+        if line is None:
+            rows.append([network, *[ABSENT] * (len(head) - 1)])
+            certified_rows.append([network, *[ABSENT] * (len(certified_head) - 1)])
+            continue
+        clean = line["test"]["clean"]
+        constants = line["test"]["lipschitz"]
+        cells = [network, f"{line['parameters']:,}", f"{clean:.1f}"]
+        cells.append("—" if free is None else f"{clean - free['test']['clean']:+.1f}")
+        for what, count in ATTACKS:
+            found = latest(attacked, network=network, attack=what.name, norm=what.norm, epsilon=what.epsilon)
+            cells.append(ABSENT if found is None or found["images"] < count else f"{found['robust']:.1f}")
+        cells.append(", ".join(f"{value:.3f} {kind}" for kind, value in constants.items()) or "none")
+        cells += [f"{line['slope']:.2f}", f"{line['seconds']:.0f} s"]
+        rows.append(cells)
+        for kind, found in line["test"]["certified"].items():
+            certified_rows.append([network, kind, *(f"{found[f'{epsilon:.4g}']:.1f}" for epsilon in EPSILONS)])
+    return "\n\n".join((markdown(head, rows), markdown(certified_head, certified_rows)))
+
+
+def shown(epsilon: float) -> str:
+    """An ε as it is written."""
+    pixels = epsilon * 255
+    return f"{round(pixels)}/255" if math.isclose(pixels, round(pixels)) and pixels < 200 else f"{epsilon:g}"
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A table."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
+
+
+def write_table(text: str, page: Path, name: str) -> None:
+    """Put a table between its marks on a page.
+
+    Raises:
+        ValueError: the page has no such marks.
+    """
+    begin, end = BEGIN.format(name), END.format(name)
+    before, found, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(f"{page} has no lines {begin!r} and {end!r} to write between")
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
+
+
+def main() -> None:
+    """Run one stage."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=("search", "train", "attack", "table", "gpu"))
+    parser.add_argument("network", nargs="?", choices=NETWORKS)
+    parser.add_argument("--scratch", type=Path, help="checkpoints, and a line for each image; outside the repository")
+    parser.add_argument("--out", type=Path, default=Path("docs/results/cifar10"))
+    parser.add_argument("--page", type=Path, default=Path("docs/images.md"))
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--limit", type=int, help="so many images only, to try it out")
+    parser.add_argument("--skip-certified", action="store_true", help="do not attack what is certified; lines say so")
+    options = parser.parse_args()
+    if options.stage == "table":
+        write_table(table(options.out), options.page, "cifar10")
+        return
+    if options.scratch is None or (options.network is None) != (options.stage == "gpu"):
+        parser.error(f"{options.stage} needs --scratch, and {'no' if options.stage == 'gpu' else 'a'} network")
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", category=FutureWarning)  # of the peers, one for each build
+    options.scratch.mkdir(parents=True, exist_ok=True)
+    options.out.mkdir(parents=True, exist_ok=True)
+    where = {"scratch": options.scratch, "out": options.out, "limit": options.limit}
+    if options.stage == "search":
+        search(
+            options.network,
+            out=options.out,
+            limit=options.limit or SEARCH_IMAGES,
+            epochs=options.epochs or SEARCH_EPOCHS,
+        )
+    elif options.stage == "train":
+        train(options.network, **where, epochs=options.epochs or EPOCHS, seed=options.seed)
+    elif options.stage == "attack":
+        attack(options.network, **where, seed=options.seed, skip_certified=options.skip_certified)
+    else:
+        if not torch.cuda.is_available():
+            print("skipped: there is no GPU here")
+            return
+
+
+if __name__ == "__main__":
+    main()
