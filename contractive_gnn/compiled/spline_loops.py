@@ -31,7 +31,7 @@ def backward(
     factor = _ones(u, scale)
     by_scale = np.empty(factor.shape, u.dtype)
     # a table for each thread, added up in double precision: a piece may hold millions of entries
-    tables = np.zeros((len(cuts) - 1, *slope.shape, 2)) if by_table else np.zeros((len(cuts) - 1, 1, 1, 2))
+    tables = np.zeros((len(cuts) - 1, *(slope.shape if by_table else (1, slope.shape[1])), 2))
     bounds = np.array(cuts)
     in_threads(
         _backward,
@@ -41,16 +41,10 @@ def backward(
         tables,
         by_scale,
     )
-    if by_table:
-        by_intercept, by_slope = np.moveaxis(tables.sum(0).astype(u.dtype), -1, 0)
-    else:
-        by_intercept = by_slope = np.empty((0, slope.shape[1]), u.dtype)
-    return (
-        by_u,
-        np.ascontiguousarray(by_intercept),
-        np.ascontiguousarray(by_slope),
-        by_scale[: None if scale is not None else 0],
-    )
+    if not by_table:
+        tables = tables[:, :0]
+    by_intercept, by_slope = (np.ascontiguousarray(tables.sum(0)[..., k].astype(u.dtype)) for k in range(2))
+    return by_u, by_intercept, by_slope, by_scale[:0] if scale is None else by_scale
 
 
 def _cuts(u: Any) -> list[int]:
