@@ -32,7 +32,7 @@ ROOMS: list[tuple[str, tuple[str, ...]]] = [
         ),
     ),
     ("operators and schemes", ("operators", "integrators")),
-    ("compiled code", ("compiled", "kernels")),
+    ("compiled code", ("compiled", "kernels", "splines")),
     ("dynamics", ("dynamics",)),
     ("layers", ("nn",)),
     ("models by name", ("nn.models",)),

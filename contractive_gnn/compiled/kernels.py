@@ -82,6 +82,11 @@ def disabled() -> Iterator[None]:
         _enabled.reset(token)
 
 
+def enabled() -> bool:
+    """Whether compiled loops may run here at all: numba is installed, and nobody has them :func:`disabled`."""
+    return _enabled.get() and _installed()
+
+
 def available(sigma: Activation, x: Tensor, *others: Tensor | None) -> bool:
     """Whether the compiled kernel serves these arguments; it only knows reverse-mode differentiation.
 
@@ -94,9 +99,8 @@ def available(sigma: Activation, x: Tensor, *others: Tensor | None) -> bool:
         and x.dtype in (torch.float32, torch.float64)
         and all(tensor.dtype == x.dtype for tensor in tensors)
         and code(sigma) is not None
-        and _enabled.get()
+        and enabled()
         and not any(transformed(tensor) for tensor in tensors)
-        and _installed()
     )
 
 

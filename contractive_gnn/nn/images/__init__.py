@@ -1,1 +1,5 @@
 """Models of images: classifiers and denoisers."""
+
+from contractive_gnn.nn.images.dncnn import DnCNN
+
+__all__ = ["DnCNN"]
