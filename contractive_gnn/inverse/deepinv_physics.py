@@ -1,0 +1,206 @@
+"""deepinv's measurements in our iterations, with bounds that are proved and not estimated."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from contractive_gnn.checks import check_real
+from contractive_gnn.extras import needs
+from contractive_gnn.inverse.physics import LinearPhysics, Solution, adjoint_defect, conjugate_gradient, perron_bound
+
+#: padding modes of deepinv's convolutions in which no pixel is counted twice
+PLAIN_PADDING = ("valid", "circular", "constant", "zeros")
+
+
+class DeepinvPhysics(LinearPhysics):
+    """A linear measurement of deepinv; see :func:`from_deepinv`.
+
+    Attributes:
+        physics: deepinv's object.
+    """
+
+    def __init__(
+        self,
+        physics: nn.Module,
+        *,
+        squared_norm: float,
+        curvature: float,
+        closed: bool,
+        reason: str,
+    ) -> None:
+        super().__init__()
+        self.physics = physics
+        self._squared_norm = squared_norm
+        self._curvature = curvature
+        self._closed = closed
+        self.certified = not reason
+        self.reason = reason
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``Ax``, without noise."""
+        return self._call("A", x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """``Aᵀy``."""
+        return self._call("A_adjoint", y)
+
+    def squared_norm(self) -> float:
+        """Proved where ``certified``; else what was given, or ``inf``."""
+        return self._squared_norm
+
+    def curvature(self) -> float:
+        """Proved where ``certified``, else 0."""
+        return self._curvature
+
+    def prox(self, v: Tensor, y: Tensor, step: float) -> Solution:
+        """Deepinv's closed form where it has one, else conjugate gradients; the error is measured either way."""
+        right = v + step * self.adjoint(y)
+        if not self._closed:
+            return conjugate_gradient(lambda u: self.adjoint(self(u)), right, step=step, start=v)
+        image: Tensor = self.physics.prox_l2(v, y, step)
+        left = (right - image - step * self.adjoint(self(image))).flatten(1).norm(dim=1)
+        rounding = 16 * torch.finfo(right.dtype).eps * right.flatten(1).norm(dim=1)
+        return Solution(image, torch.where(left <= rounding, 0.0, left))
+
+    def _call(self, name: str, argument: Tensor) -> Tensor:
+        value = getattr(self.physics, name)(argument)
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"{type(self.physics).__name__}.{name} returned {type(value).__name__}; stacked measurements are not "
+                "supported: use one of them"
+            )
+        return value.detach()
+
+
+def from_deepinv(physics: nn.Module, size: tuple[int, int, int], *, squared_norm: float | None = None) -> LinearPhysics:
+    r"""One of deepinv's linear measurements as a :class:`~contractive_gnn.inverse.LinearPhysics`.
+
+    ``compute_sqnorm`` approaches ``‖A‖²`` from below, so it is not used. Proved here are, for these classes and not for
+    their subclasses:
+
+    ============================================ =========================================================
+    class                                        ``‖A‖²`` is at most
+    ============================================ =========================================================
+    ``Denoising``, ``Inpainting``, ``MRI``       ``max m²`` of the mask: ``A = diag(m)V`` with an isometry V
+    ``BlurFFT``                                  the largest squared symbol
+    ``Blur``, ``Downsampling``, circular          the largest mean of the squared symbol over the aliases
+    the same with a kernel ``h ≥ 0``             Perron's bound, for every padding
+    the same, ``valid`` or ``zeros``             ``(Σ|h|)²`` (Young)
+    ``Tomography``                               Perron's bound: the matrix has no negative entry
+    ============================================ =========================================================
+
+    The adjoint is tried with random images; where it fails, and for another class, nothing is certified.
+
+    Args:
+        physics: a ``deepinv.physics.LinearPhysics``. Its noise is not used.
+        size: ``(c, H, W)`` of the images.
+        squared_norm: what you claim of ``‖A‖²``, for a class without a proof. It is used as the step, not certified.
+
+    Raises:
+        MissingExtraError: deepinv is not installed.
+        TypeError: for something else.
+        ValueError: for a claim where there is a proof.
+
+    Example:
+        >>> import deepinv
+        >>> mask = (torch.rand(1, 8, 8) < 0.5).float()
+        >>> physics = from_deepinv(deepinv.physics.Inpainting((1, 8, 8), mask=mask), (1, 8, 8))
+        >>> physics.squared_norm(), physics.certified
+        (1.0, True)
+    """
+    with needs("inverse", "a measurement of deepinv"):
+        import deepinv
+    if not isinstance(physics, deepinv.physics.LinearPhysics):
+        raise TypeError(f"expected a linear measurement of deepinv, got {type(physics).__name__}")
+    with torch.no_grad():
+        most, least, closed = _bounds(physics, size)
+    reason = ""
+    if math.isinf(most):
+        reason = f"no bound of ‖A‖² is proved for {type(physics).__name__} of deepinv"
+        if squared_norm is not None:
+            check_real("squared_norm", squared_norm, above=0)
+            most, reason = float(squared_norm), f"{reason}: it was claimed"
+    elif squared_norm is not None:
+        raise ValueError(f"‖A‖² ≤ {most:.6g} is proved for this measurement: leave squared_norm out")
+    wrapped = DeepinvPhysics(physics, squared_norm=most, curvature=least, closed=closed, reason=reason)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, *size, generator=generator)
+    y = wrapped(x)
+    other = torch.randn(y.shape, generator=generator, dtype=y.dtype)
+    defect = adjoint_defect(wrapped, x, other)
+    if defect > 1e-5:
+        wrapped.certified = False
+        wrapped.reason = f"A_adjoint of {type(physics).__name__} is not the adjoint of A: off by {defect:.2g}"
+    return wrapped
+
+
+def _bounds(physics: Any, size: tuple[int, int, int]) -> tuple[float, float, bool]:
+    """Bounds of ``‖A‖²`` and of the least eigenvalue of AᵀA, and whether deepinv has the proximal step in closed form.
+
+    ``inf`` and 0 where nothing is proved.
+    """
+    import deepinv
+
+    kinds = deepinv.physics
+    kind = type(physics)
+    if kind in (kinds.Denoising, kinds.Inpainting, kinds.Demosaicing, kinds.MRI, kinds.BlurFFT):
+        mask = torch.as_tensor(physics.mask).abs().to(torch.float64).square()
+        # the symbol of BlurFFT was computed in single precision from Σ|h| terms
+        slack = 1.0 + (64 * torch.finfo(torch.float32).eps if kind is kinds.BlurFFT else 0.0)
+        least = 0.0 if kind is kinds.BlurFFT else float(mask.min())
+        return float(mask.max()) * slack, least, True
+    if kind in (kinds.Blur, kinds.Downsampling):
+        return (*_convolution_bounds(physics, size), kind is kinds.Downsampling and physics.padding == "circular")
+    if kind is kinds.Tomography:
+        exact = copy.deepcopy(physics).double()
+        exact.dtype = torch.float64
+        # the copy would keep the adjoint of the original, in single precision
+        exact._auto_grad_adjoint_fn = None
+        # The weights of its interpolation are rounded in single precision, at places of up to ``width`` pixels.
+        slack = 1.0 + 16 * physics.img_width * torch.finfo(torch.float32).eps
+        return perron_bound(_Adjoint(exact), torch.ones(1, *size, dtype=torch.float64)) * slack, 0.0, False
+    return math.inf, 0.0, False
+
+
+def _convolution_bounds(physics: Any, size: tuple[int, int, int]) -> tuple[float, float]:
+    stride = int(getattr(physics, "factor", 1))
+    if physics.filter is None:
+        return 1.0, 1.0 if stride == 1 else 0.0  # rows of the identity
+    kernel = physics.filter.to(torch.float64)
+    found = []
+    sides = kernel.shape[-2:]
+    fits = all(k <= n and n % stride == 0 for k, n in zip(sides, size[1:], strict=True))
+    if physics.padding == "circular" and fits:
+        padded = torch.zeros(*kernel.shape[:2], *size[1:], dtype=torch.float64)
+        padded[..., : sides[0], : sides[1]] = kernel
+        symbol = torch.fft.fft2(padded).abs().square()
+        aliases = symbol.unflatten(-2, (stride, -1)).unflatten(-1, (stride, -1)).mean(dim=(-4, -2))
+        slack = 64 * kernel.numel() * torch.finfo(torch.float64).eps * float(kernel.abs().sum()) ** 2
+        found.append(float(aliases.max()) + slack)
+    if physics.padding in PLAIN_PADDING:
+        found.append(float(kernel.abs().sum(dim=(-2, -1)).max()) ** 2)
+    if bool((kernel >= 0).all()):
+        exact = copy.deepcopy(physics).double()
+        found.append(perron_bound(_Adjoint(exact), torch.ones(1, *size, dtype=torch.float64)))
+    return min(found, default=math.inf), 0.0
+
+
+class _Adjoint(nn.Module):
+    """deepinv's names in ours."""
+
+    def __init__(self, physics: nn.Module) -> None:
+        super().__init__()
+        self.physics = physics
+
+    def forward(self, x: Tensor) -> Tensor:
+        value: Tensor = self.physics.A(x)
+        return value.detach()
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        value: Tensor = self.physics.A_adjoint(y)
+        return value.detach()
