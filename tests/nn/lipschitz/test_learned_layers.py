@@ -1,4 +1,4 @@
-"""Every layer with learned weights, measured by dense Jacobians after training that tries to raise them."""
+"""Layers with learned weights: their constants, measured by dense Jacobians after training that tries to raise them."""
 
 from __future__ import annotations
 
