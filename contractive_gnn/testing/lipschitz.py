@@ -95,7 +95,8 @@ def raise_gain(module: nn.Module, x: Tensor, *, steps: int = 60, step_size: floa
 
     Args:
         module: any that takes a batch.
-        x: ``[n, …]``, where the search begins: at each sample, with a y nearby and with one far away.
+        x: ``[n, …]``, where the search begins: at each sample, with a y nearby, one far away, and one that differs in a
+            single entry.
         steps: of Adam.
         step_size: of Adam.
         seed: of the directions to y.
@@ -110,10 +111,13 @@ def raise_gain(module: nn.Module, x: Tensor, *, steps: int = 60, step_size: floa
     check_whole("steps", steps, least=0)
     check_real("step_size", step_size, above=0)
     generator = torch.Generator().manual_seed(seed)
-    start = torch.cat([x.detach(), x.detach()])
-    noise = torch.randn(start.shape, generator=generator, dtype=torch.float64).to(start)
+    start = torch.cat([x.detach()] * 3)
+    noise = torch.randn(start.shape, generator=generator, dtype=torch.float64)
     noise[: len(x)] *= 0.01
-    first, second = start.clone().requires_grad_(), (start + noise).requires_grad_()
+    spikes = noise[2 * len(x) :].zero_().flatten(1)
+    entries = torch.randint(spikes.size(1), (len(x), 1), generator=generator)
+    noise[2 * len(x) :] = spikes.scatter(1, entries, 4.0).view(x.shape)
+    first, second = start.clone().requires_grad_(), (start + noise.to(start)).requires_grad_()
     learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimiser = torch.optim.Adam([first, second, *learned], lr=step_size)
     with torch.enable_grad():
