@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from contractive_gnn.checks import check_flag, check_real
 from contractive_gnn.nn.lipschitz.base import LipschitzModule, certified, lipschitz, rounded_lipschitz
 from contractive_gnn.nn.lipschitz.rounding import rounded
+from contractive_gnn.norms import number
 
 
 class ConvexCombination(LipschitzModule):
@@ -46,7 +47,7 @@ class ConvexCombination(LipschitzModule):
 
     @property
     def weight(self) -> Tensor | float:
-        """T, with a gradient where it is learned."""
+        """The share t, with a gradient where it is learned."""
         return self.logit.sigmoid() if self.learned else self._start
 
     def forward(self, x: Tensor) -> Tensor:
@@ -86,4 +87,4 @@ class ConvexCombination(LipschitzModule):
 
     def extra_repr(self) -> str:
         """Show the weight."""
-        return f"weight={float(self.weight):.6g}, learned={self.learned}"
+        return f"weight={number(self.weight):.6g}, learned={self.learned}"
