@@ -149,6 +149,8 @@ class OrthogonalConv2d(LipschitzModule):
         if self.method == "cayley":
             return _symbol_norm(weight)
         near = math.sqrt(1.0 + _defect(weight))
+        if near < 1.001:  # the other bound is up to 4 % too large, and takes many times as long
+            return near
         return min(near, float(Conv2d(weight, **self._options()).norm_bound()))  # type: ignore[arg-type]
 
     def rounded_lipschitz(self, dtype: torch.dtype) -> float:
