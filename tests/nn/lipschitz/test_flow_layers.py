@@ -12,6 +12,7 @@ from contractive_gnn.dynamics import GradientFlow
 from contractive_gnn.nn.composition import Alternating
 from contractive_gnn.nn.flow import Flow
 from contractive_gnn.nn.lipschitz import Sequential, lipschitz, rounded_lipschitz
+from contractive_gnn.nn.parametrizations import almost_orthogonal, spectral
 from contractive_gnn.operators import Conv2d, Dense, Stencil
 from contractive_gnn.testing import LipschitzSuite
 
@@ -94,6 +95,44 @@ class TestAlternating(LipschitzSuite):
         )
         expanding = GradientFlow(Conv2d(kernel(2, 2, 3, 3), padding=1), LeakyReLU(0.5), bias=bias(2), expansive=True)
         return Alternating(contracting, expanding, num_pairs=2, bound=1.0)
+
+
+class TestAlmostOrthogonalFlow(LipschitzSuite):
+    """Its operator is told that its norm is at most 1, and computes none."""
+
+    shape = (2, 4, 4)
+
+    def make(self) -> nn.Module:
+        operator = almost_orthogonal(Conv2d(kernel(3, 2, 3, 3), padding=1))
+        return Flow(GradientFlow(operator, LeakyReLU(0.1), bias=bias(3)), num_steps=2)
+
+
+class TestSpectralFlow(LipschitzSuite):
+    shape = (2, 4, 4)
+
+    def make(self) -> nn.Module:
+        operator = spectral(Conv2d(kernel(2, 2, 3, 3), padding=1, padding_mode="circular"))
+        return Flow(GradientFlow(operator, LeakyReLU(0.1), bias=bias(2)), num_steps=2)
+
+
+class TestLearnedSteps(LipschitzSuite):
+    """Expansive and contracting steps, with a learned share of the longest one."""
+
+    shape = (2, 4, 4)
+    gain_steps = 15
+
+    def make(self) -> nn.Module:
+        contracting, expanding = (
+            GradientFlow(
+                almost_orthogonal(Conv2d(kernel(2, 2, 3, 3), padding=1)),
+                LeakyReLU(0.5),
+                bias=bias(2),
+                mu=mu,
+                expansive=not mu,
+            )
+            for mu in (0.5, 0.0)
+        )
+        return Alternating(contracting, expanding, num_pairs=2, learn_step=True)
 
 
 class TestDenseFlow(LipschitzSuite):
