@@ -1,1 +1,7 @@
 """Models of images: classifiers and denoisers."""
+
+from contractive_gnn.nn.images.classifier import ImageClassifier
+from contractive_gnn.nn.images.frozen import frozen
+from contractive_gnn.nn.images.radius import pairwise_radius
+
+__all__ = ["ImageClassifier", "frozen", "pairwise_radius"]
