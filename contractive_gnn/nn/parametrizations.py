@@ -137,24 +137,28 @@ class AlmostOrthogonal(Constraint, KnownNorm):
     def forward(self, weight: Tensor) -> Tensor:
         """Scale the rows, or the columns."""
         require_decomposable(weight)
-        # The result does not depend on this scale, so it needs no gradient; squares neither overflow nor vanish.
-        scale = weight.detach().abs().amax()
-        weight = weight / torch.where(scale > 0, scale, torch.ones_like(scale))
-        kernel, columns = _kernel(weight, self.groups)
+        factor = self.scaling(weight)[0]
+        if _kernel(weight, self.groups)[1]:  # of W: each input channel of each group
+            blocks = weight.view(self.groups, -1, *weight.shape[1:])
+            return (blocks * factor.view(self.groups, 1, -1, *[1] * (weight.dim() - 2))).view_as(weight)
+        return weight * factor.view(-1, *[1] * (weight.dim() - 1))
+
+    def scaling(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """The diagonal of D, and the vector p with ``(DMD)p = p`` up to the slack; each ``[groups, rows]``."""
+        # AOL of cW is that of W for every c: a factor that is held fixed keeps squares from overflowing.
+        largest = weight.detach().abs().amax()
+        scale = torch.where(largest > 0, largest, torch.ones_like(largest))
+        kernel, _ = _kernel(weight / scale, self.groups)
         groups, rows = kernel.shape[:2]
         if self.log_q is None:
             q = torch.ones(groups, rows, dtype=weight.dtype, device=weight.device)
         else:
             free = self.log_q.to(weight.dtype).view(groups, rows)
             q = (free - free.mean(dim=1, keepdim=True)).clamp(-LARGEST_LOG, LARGEST_LOG).exp()
-        sums = weighted_sums(kernel, q)
         # More than what is lost of products below the smallest number; and a row of zeros has a gradient.
-        sums = sums + torch.finfo(weight.dtype).eps ** 2
+        sums = weighted_sums(kernel, q) + torch.finfo(weight.dtype).eps ** 2
         factor = (self.bound * (1.0 - 4 * torch.finfo(weight.dtype).eps)) * sums.rsqrt()
-        if columns:  # of W: each input channel of each group
-            blocks = weight.view(groups, -1, *weight.shape[1:])
-            return (blocks * factor.view(groups, 1, rows, *[1] * (weight.dim() - 2))).view_as(weight)
-        return weight * factor.view(-1, *[1] * (weight.dim() - 1))
+        return factor / scale, q / factor
 
     def violation(self, weight: Tensor) -> float:
         """The largest norm of the symbol of ``weight`` on a fine grid minus the bound, and the slack of that grid."""
@@ -173,6 +177,38 @@ class AlmostOrthogonal(Constraint, KnownNorm):
     def extra_repr(self) -> str:
         """Show the options."""
         return f"bound={self.bound}, groups={self.groups}, learned q={self.log_q is not None}"
+
+
+class Witness(KnownNorm):
+    r"""Leaves a weight as it is, and proves a bound of its norm by a vector: ``‖A‖² ≤ max_i (Mp)_i/p_i`` for any p > 0.
+
+    M as in :class:`AlmostOrthogonal`. The sums are computed from the weight at every question, in double precision, so
+    the bound is that of the weight, whatever became of it.
+
+    Args:
+        p: ``[groups, rows]``, positive.
+    """
+
+    p: Tensor
+
+    def __init__(self, p: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("p", p)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The weight."""
+        return weight
+
+    def promise(self, operator: nn.Module) -> Tensor | None:
+        """The bound, for a matrix or a convolution with as many groups; ``inf`` for entries that are not finite."""
+        groups = len(self.p)
+        if not (operator.groups == groups if isinstance(operator, Conv2d) else isinstance(operator, Dense)):
+            return None
+        weight = operator.weight
+        assert isinstance(weight, Tensor)
+        sums = weighted_sums(_kernel(weight.detach().double(), groups)[0], self.p.double())
+        square = torch.nan_to_num(sums, nan=math.inf).max()
+        return (square.sqrt() * (1.0 + 4 * torch.finfo(torch.float64).eps)).to(weight.device)
 
 
 class RowSum(Constraint):
@@ -307,9 +343,7 @@ def spectral(module: Layer, name: str = "weight", *, bound: float = 1.0) -> Laye
     return _register(module, name, constraint)
 
 
-def almost_orthogonal(
-    module: Layer, name: str = "weight", *, bound: float = 1.0, learn_weights: bool = True
-) -> Layer:
+def almost_orthogonal(module: Layer, name: str = "weight", *, bound: float = 1.0, learn_weights: bool = True) -> Layer:
     """Keep ``‖A‖₂ ≤ bound`` by scaling rows, without a decomposition. See :class:`AlmostOrthogonal`.
 
     The operators of this library then know the bound: ``norm_bound()`` computes nothing.
@@ -411,6 +445,35 @@ def linf_log_norm(module: Layer, name: str = "weight", *, bound: float = 0.0) ->
     if weight.dim() != 2 or weight.size(0) != weight.size(1):
         raise TypeError(f"a log norm needs a square matrix, got shape {list(weight.shape)}")
     return _register(module, name, RowLogNorm(bound))
+
+
+@torch.no_grad()
+def fix(module: nn.Module) -> None:
+    """Compute every parametrised weight of a module once, and take the parametrisations away.
+
+    A :class:`Witness` takes the place of :class:`AlmostOrthogonal`: the operator's bound stays known, and proved from
+    the fixed weight.
+
+    Args:
+        module: a parametrised module, changed in place; its children are left as they are.
+    """
+    weights: dict[str, Tensor] = {}
+    witnesses: dict[str, Witness] = {}
+    for name, chain in cast(nn.ModuleDict, module.parametrizations).items():
+        weights[name] = getattr(module, name)
+        *before, last = cast(nn.ModuleList, chain)
+        if isinstance(last, AlmostOrthogonal):
+            free = chain.original
+            for part in before:
+                free = part(free)
+            witnesses[name] = Witness(last.scaling(free)[1])
+    # torch's remove_parametrizations changes the class, which copies of a module share: the others would lose theirs.
+    module.__class__ = parametrize.type_before_parametrizations(module)
+    del module.parametrizations
+    for name, weight in weights.items():
+        module.register_parameter(name, nn.Parameter(weight.clone(), requires_grad=False))
+        if name in witnesses:
+            parametrize.register_parametrization(module, name, witnesses[name])
 
 
 @torch.no_grad()

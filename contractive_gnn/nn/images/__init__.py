@@ -1,5 +1,8 @@
 """Models of images: classifiers and denoisers."""
 
+from contractive_gnn.nn.images.classifier import ImageClassifier
 from contractive_gnn.nn.images.dncnn import DnCNN
+from contractive_gnn.nn.images.frozen import frozen
+from contractive_gnn.nn.images.radius import pairwise_radius
 
-__all__ = ["DnCNN"]
+__all__ = ["DnCNN", "ImageClassifier", "frozen", "pairwise_radius"]
