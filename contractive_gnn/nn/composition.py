@@ -23,7 +23,6 @@ from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.nn.bound import simple
 from contractive_gnn.norms import number
 
-
 FIRST_LOGIT = 2.0  # of the share of the longest step that a learned one takes first: 0.88
 
 
@@ -96,8 +95,8 @@ class Alternating(_Pairs):
     h_e the longest step with ``q_e(h_e) ≤ bound^{1/pairs}/q_c``: what the contraction saves is spent on expansion, and
     nothing more. Neither field gets an anchor.
 
-    Where the constant of a step is affine in its length, as for :class:`~contractive_gnn.dynamics.GradientFlow`, h_e has
-    a closed form; else it is searched for.
+    Where the constant of a step is affine in its length, as for :class:`~contractive_gnn.dynamics.GradientFlow`, h_e
+    has a closed form; else it is searched for.
 
     Args:
         contracting: a field of any domain with a positive rate.
@@ -255,9 +254,9 @@ class AlternatingConv(_Pairs):
 def longest_step(field: VectorField, share: Tensor) -> Tensor:
     """The longest step with a constant of at most ``share``, to a relative 1e-6, from below; 0 where there is none.
 
-    A field may know it in closed form. Else: the constant q of a step is a convex function of it (a norm of something affine in h) that is 1 at 0. So the chord
-    from 0 to a step that is too long lies above q, and where the chord meets ``share`` the step is short enough: one
-    chord is exact where q is affine. The gradient is the chord's.
+    A field may know it in closed form. Else: the constant q of a step is a convex function of it (a norm of something
+    affine in h) that is 1 at 0. So the chord from 0 to a step that is too long lies above q, and where the chord meets
+    ``share`` the step is short enough: one chord is exact where q is affine. The gradient is the chord's.
     """
     known = field.longest_step(share)
     if known is not None:

@@ -81,7 +81,7 @@ class Flow(Stepping):
         return self._length(self.field)
 
     def hold(self) -> None:
-        """Take the present step from now on, whatever becomes of the weights; :meth:`lipschitz` is that of this step."""
+        """Take the present step from now on, whatever becomes of the weights; the constant is that of this step."""
         self.step, self.constrained = number(self.step_size()), False
 
     def forward(self, x: Tensor) -> Tensor:
