@@ -126,6 +126,18 @@ class GradientFlow(VectorField):
             force = -force
         return force - self.mu * self._displacement(x) if self.mu else force
 
+    def euler(self, x: Tensor, *, step: Tensor | float, num_steps: int) -> Tensor:
+        """The state after K Euler steps, each without passing over the state more than it must."""
+        plain = type(self).forward is GradientFlow.forward and x.dtype in (torch.float32, torch.float64)
+        if not plain:  # a step that is rounded to half precision may be too long
+            return super().euler(x, step=step, num_steps=num_steps)
+        h = torch.as_tensor(step, dtype=x.dtype, device=x.device)
+        for _ in range(num_steps):
+            force = self.operator.adjoint(self.layer(x))
+            moved = torch.addcmul(x, force, h, value=1.0 if self.expansive else -1.0)
+            x = torch.addcmul(moved, self._displacement(x), h, value=-self.mu) if self.mu else moved
+        return x
+
     def _displacement(self, x: Tensor) -> Tensor:
         if self.anchor is None:
             return x
