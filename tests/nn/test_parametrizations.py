@@ -15,12 +15,15 @@ from torch.nn.utils import parametrize
 from contractive_gnn.dynamics import AdjacencyFlow
 from contractive_gnn.nn import CSGNN
 from contractive_gnn.nn.parametrizations import (
+    AlmostOrthogonal,
     Constraint,
     Orthogonal,
     RowLogNorm,
     RowSum,
     Spectral,
+    almost_orthogonal,
     check,
+    fix,
     linf,
     linf_log_norm,
     orthogonal,
@@ -44,6 +47,11 @@ CASES = [
     ("spectral", "conv", lambda m: spectral(m, bound=0.5)),
     ("spectral", "circular", lambda m: spectral(m)),
     ("spectral tiny", "linear", lambda m: spectral(m, bound=1e-6)),
+    ("almost orthogonal", "linear", lambda m: almost_orthogonal(m)),
+    ("almost orthogonal", "square", lambda m: almost_orthogonal(m, bound=0.9, learn_weights=False)),
+    ("almost orthogonal", "conv", lambda m: almost_orthogonal(m, bound=0.5)),
+    ("almost orthogonal", "circular", lambda m: almost_orthogonal(m)),
+    ("almost orthogonal tiny", "linear", lambda m: almost_orthogonal(m, bound=1e-6)),
     ("linf", "linear", lambda m: linf(m, bound=0.7)),
     ("linf", "conv", lambda m: linf(m)),
     ("linf tiny", "linear", lambda m: linf(m, bound=1e-6)),
@@ -374,3 +382,119 @@ def test_errors_say_what_was_expected() -> None:
         orthogonal(nn.Conv2d(2, 2, 3))
     with pytest.raises(ValueError, match="no constraint to check"):
         require(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_orthogonal_rows_stay_and_reach_the_bound(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    rows = torch.linalg.qr(torch.randn(7, 5, dtype=dtype)).Q.t()
+    kept = AlmostOrthogonal()(rows)
+    torch.testing.assert_close(kept, rows, rtol=1e-4, atol=1e-5)
+    norm = float(torch.linalg.matrix_norm(kept.double(), 2))
+    assert 1 - 1e-4 <= norm <= 1.0
+    # Without the slack for rounding the same rows are outside.
+    assert float(torch.linalg.matrix_norm(kept.double() / norm * (1 + 1e-9), 2)) > 1.0
+
+
+def test_more_rows_than_columns_are_scaled_by_columns() -> None:
+    """30 rows in 3 dimensions cannot be orthogonal, but 3 columns are: they stay. Scaled by rows they would shrink."""
+    torch.manual_seed(0)
+    tall = torch.linalg.qr(torch.randn(30, 3)).Q
+    torch.testing.assert_close(AlmostOrthogonal()(tall), tall, rtol=1e-4, atol=1e-5)
+    by_rows = tall / (tall @ tall.t()).abs().sum(1, keepdim=True).sqrt()
+    assert float(torch.linalg.svdvals(by_rows)[-1]) < 0.95
+
+
+@pytest.mark.parametrize("mode", ["zeros", "circular"])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize(("out", "channels", "groups"), [(4, 3, 1), (2, 6, 1), (6, 2, 1), (4, 4, 2)])
+def test_an_almost_orthogonal_convolution_expands_no_image(
+    mode: str, stride: int, out: int, channels: int, groups: int
+) -> None:
+    """Trained to raise the gain, and measured by its dense matrix at sizes down to where the kernel wraps."""
+    torch.manual_seed(0)
+    layer = almost_orthogonal(
+        nn.Conv2d(channels, out, 3, stride, padding=1, groups=groups, padding_mode=mode, bias=False)  # type: ignore[arg-type]
+    )
+    updates = torch.optim.Adam(layer.parameters(), lr=0.1)
+    for _ in range(40):
+        x = torch.randn(4, channels, 6, 6)
+        updates.zero_grad()
+        (-layer(x).norm() / x.norm()).backward()
+        updates.step()
+    twin = nn.Conv2d(channels, out, 3, stride, padding=1, groups=groups, padding_mode=mode, bias=False).double()  # type: ignore[arg-type]
+    with torch.no_grad():
+        twin.weight.copy_(layer.weight)
+    largest = 0.0
+    for size in (1, 2, 3, 5, 6):
+        basis = torch.eye(channels * size**2, dtype=torch.float64).view(-1, channels, size, size)
+        largest = max(largest, float(torch.linalg.matrix_norm(twin(basis).flatten(1).detach(), 2)))
+    assert 0.5 < largest <= 1.0
+    assert check(layer)["weight"] <= 0
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_the_scale_of_the_weight_does_not_matter(scale: float) -> None:
+    weight = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(AlmostOrthogonal()(scale * weight), AlmostOrthogonal()(weight), rtol=1e-5, atol=0)
+
+
+def test_its_gradient_is_that_of_the_scaled_weight() -> None:
+    torch.manual_seed(0)
+    constraint = AlmostOrthogonal(rows=4).double()
+    with torch.no_grad():
+        constraint.log_q.normal_()  # type: ignore[union-attr]
+    weight = torch.randn(4, 4, 3, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(constraint, weight)
+    nought = torch.zeros(3, 3, requires_grad=True)
+    AlmostOrthogonal()(nought).sum().backward()
+    assert bool(torch.isfinite(nought.grad).all())  # type: ignore[arg-type]
+
+
+def test_an_almost_orthogonal_weight_refuses_what_it_cannot_bound() -> None:
+    with pytest.raises(ValueError, match="'reflect'"):
+        almost_orthogonal(nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"))
+    with pytest.raises(TypeError, match="learn_weights must be"):
+        almost_orthogonal(nn.Linear(2, 2), learn_weights=1)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="bound must be a positive"):
+        almost_orthogonal(nn.Linear(2, 2), bound=0.0)
+    with pytest.raises(TypeError, match="float16"):
+        AlmostOrthogonal()(torch.ones(2, 2, dtype=torch.float16))
+    layer = almost_orthogonal(nn.Linear(2, 2))
+    with torch.no_grad():
+        layer.parametrizations.weight.original.fill_(math.nan)  # type: ignore[union-attr,index]
+    with pytest.raises(ValueError, match="not finite"):
+        layer(torch.ones(1, 2))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [lambda: Dense(nn.Parameter(torch.randn(5, 4))), lambda: Conv2d(nn.Parameter(torch.randn(3, 4, 3, 3)), padding=1)],
+    ids=["dense", "conv"],
+)
+def test_a_fixed_weight_keeps_its_bound_and_its_proof(build: Callable[[], Operator]) -> None:
+    torch.manual_seed(0)
+    operator = almost_orthogonal(build())
+    with torch.no_grad():
+        operator.parametrizations.weight[0].log_q.normal_()  # type: ignore[union-attr,index]
+    twin = copy.deepcopy(operator)
+    fix(twin)
+    torch.testing.assert_close(twin.weight, operator.weight, rtol=0, atol=0)
+    assert not twin.weight.requires_grad  # type: ignore[union-attr]
+    assert 0.999 < float(twin.norm_bound()) <= 1.0
+    assert float(operator.norm_bound()) == 1.0  # the class that copies share is as it was
+    # The bound is that of the weight, whatever became of it.
+    with torch.no_grad():
+        twin.parametrizations.weight.original.mul_(3.0)  # type: ignore[union-attr,index]
+    assert float(twin.norm_bound()) == pytest.approx(3.0, rel=1e-3)
+    with torch.no_grad():
+        twin.parametrizations.weight.original.fill_(math.nan)  # type: ignore[union-attr,index]
+    assert float(twin.norm_bound()) == math.inf
+
+
+def test_fixing_other_weights_leaves_them_as_they_are() -> None:
+    layer = spectral(nn.Linear(4, 3))
+    weight = layer.weight.detach().clone()
+    fix(layer)
+    assert not parametrize.is_parametrized(layer)
+    torch.testing.assert_close(layer.weight, weight, rtol=0, atol=0)
