@@ -191,7 +191,7 @@ def test_a_prescribed_step_is_taken_up_to_what_the_bound_allows() -> None:
     short, cut = flows(expanding_step=0.5 * longest), flows(expanding_step=2 * longest)
     assert float(short.steps()[1]) == pytest.approx(0.5 * longest)
     assert float(cut.steps()[1]) == pytest.approx(longest)
-    assert short.lipschitz() < cut.lipschitz() <= 1 + 1e-12
+    assert short.lipschitz() < cut.lipschitz() <= 1 + 1e-5  # in single precision
     with pytest.raises(ValueError, match="expanding_step must be positive"):
         flows(expanding_step=0.0)
 
@@ -205,10 +205,10 @@ def test_a_learned_step_has_a_gradient_and_stays_within_the_bound() -> None:
         updates.zero_grad()
         (-layer(x).norm()).backward()
         updates.step()
-        assert layer.lipschitz() <= 1 + 1e-12
+        assert layer.lipschitz() <= 1 + 1e-5
     assert float(layer.steps()[1]) > first  # it was pushed to expand
     start = torch.zeros(3, dtype=torch.float64)
-    assert lipschitz_adversarial(layer.double(), start, norm="l2").value <= 1 + 1e-6
+    assert lipschitz_adversarial(layer.double(), start, norm="l2").value <= 1 + 1e-5
     layer.reset_parameters()
     assert float(layer.share_logit) == 2.0  # type: ignore[arg-type]
 
