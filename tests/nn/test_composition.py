@@ -3,10 +3,21 @@
 import pytest
 import torch
 
-from contractive_gnn.dynamics import Diffusion, GradientAscent, GraphGradientFlow, ImplicitFlow, VectorField
+from contractive_gnn.dynamics import (
+    Diffusion,
+    GradientAscent,
+    GradientFlow,
+    GraphGradientFlow,
+    ImplicitFlow,
+    VectorField,
+)
+from contractive_gnn.dynamics.spectrum import Spectrum
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn import Alternating, AlternatingConv
+from contractive_gnn.nn.composition import longest_step
+from contractive_gnn.nn.parametrizations import almost_orthogonal
 from contractive_gnn.norms import lipschitz_adversarial
+from contractive_gnn.operators import Dense
 from contractive_gnn.testing.graphs import battery, complete_bipartite
 
 
@@ -145,3 +156,69 @@ def test_fields_of_any_domain_share_one_norm() -> None:
     assert Alternating(degree, GradientAscent(2, normalization="degree").on(graph)).lipschitz() <= 1 + 1e-6
     with pytest.raises(TypeError, match="Alternating takes a VectorField, got GradientAscent"):
         Alternating(GraphGradientFlow(2).on(graph), GradientAscent(2))  # type: ignore[arg-type]
+
+
+def flows(mu: float = 0.2, **options: object) -> Alternating:
+    """Two almost orthogonal matrices in turn."""
+    torch.manual_seed(0)
+    contracting, expanding = (almost_orthogonal(Dense(torch.nn.Parameter(torch.randn(3, 3)))) for _ in range(2))
+    return Alternating(
+        GradientFlow(contracting, "leaky-relu", mu=mu),
+        GradientFlow(expanding, "leaky-relu", expansive=True),
+        **options,  # type: ignore[arg-type]
+    )
+
+
+@pytest.mark.parametrize("share", [1.0, 1.3, 4.0])
+@pytest.mark.parametrize(("least", "most"), [(-2.0, -0.5), (-2.0, 1.0), (-0.1, 5.0), (0.0, 3.0), (1.0, 2.0)])
+def test_the_longest_step_of_a_spectrum_reaches_the_share_and_no_more(least: float, most: float, share: float) -> None:
+    spectrum = Spectrum(torch.tensor(least).double(), torch.tensor(most).double())
+    h = spectrum.longest_step(torch.tensor(share, dtype=torch.float64))
+    assert float(spectrum.lipschitz(h)) == pytest.approx(share) or (share == 1.0 and float(h) == 0.0)
+    assert float(spectrum.lipschitz(h * 1.01 + 1e-3)) > share
+
+
+def test_the_closed_form_is_what_the_search_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    field, share = flows().expanding, torch.tensor(1.25, dtype=torch.float64)
+    known = float(longest_step(field, share))
+    monkeypatch.setattr(VectorField, "longest_step", lambda self, share: None)
+    monkeypatch.delattr(GradientFlow, "longest_step")
+    assert float(longest_step(field, share)) == pytest.approx(known, rel=1e-5)
+
+
+def test_a_prescribed_step_is_taken_up_to_what_the_bound_allows() -> None:
+    longest = float(flows().steps()[1])
+    short, cut = flows(expanding_step=0.5 * longest), flows(expanding_step=2 * longest)
+    assert float(short.steps()[1]) == pytest.approx(0.5 * longest)
+    assert float(cut.steps()[1]) == pytest.approx(longest)
+    assert short.lipschitz() < cut.lipschitz() <= 1 + 1e-5  # in single precision
+    with pytest.raises(ValueError, match="expanding_step must be positive"):
+        flows(expanding_step=0.0)
+
+
+def test_a_learned_step_has_a_gradient_and_stays_within_the_bound() -> None:
+    layer = flows(learn_step=True)
+    x = torch.randn(5, 3)
+    updates = torch.optim.Adam(layer.parameters(), lr=0.3)
+    first = float(layer.steps()[1])
+    for _ in range(30):
+        updates.zero_grad()
+        (-layer(x).norm()).backward()
+        updates.step()
+        assert layer.lipschitz() <= 1 + 1e-5
+    assert float(layer.steps()[1]) > first  # it was pushed to expand
+    start = torch.zeros(3, dtype=torch.float64)
+    assert lipschitz_adversarial(layer.double(), start, norm="l2").value <= 1 + 1e-5
+    layer.reset_parameters()
+    assert float(layer.share_logit) == 2.0  # type: ignore[arg-type]
+
+
+def test_held_steps_stay_and_their_constant_is_honest() -> None:
+    layer = flows()
+    x, steps = torch.randn(5, 3), [float(h) for h in layer.steps()]
+    before = layer(x)
+    layer.hold()
+    torch.testing.assert_close(layer(x), before)
+    layer.expanding.operator.parametrizations.weight[0].bound = 2.0  # type: ignore[union-attr,operator]
+    assert [float(h) for h in layer.steps()] == steps
+    assert layer.lipschitz() > 1.1  # the weights have changed, the steps have not
