@@ -55,9 +55,10 @@ def load_checkpoint(path: Path, *, identity: Mapping[str, str]) -> dict[str, Any
             raise KeyError(f"format {saved['format']}")
         theirs, state = saved["identity"], saved["state"]
     except (RuntimeError, OSError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise CheckpointError(
-            f"{path} is no checkpoint of this release ({type(error).__name__}: {str(error).splitlines()[0]}); delete "
-            "it to train from the start, or give another path"
+            f"{path} is no checkpoint of this release ({reason}); delete it to train from the start, or give another "
+            "path"
         ) from error
     strange = [
         f"{key}: {theirs.get(key, 'absent')} there, {identity.get(key, 'absent')} here"
