@@ -102,7 +102,7 @@ def run(
     saved = None if checkpoint is None else load_checkpoint(checkpoint, identity=identity)
     with seeded(seed), _threads(options.threads), torch.enable_grad():
         if options.channels_last:
-            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            model.to(memory_format=torch.channels_last)
         state = _State(model, learning, options, steps=options.epochs * task.steps, seed=seed)
         records: list[Figures] = []
         if saved is not None:
