@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from contractive_gnn.lines import replacing
+
 _FORMAT = 1
 
 
@@ -26,16 +28,10 @@ def save_checkpoint(path: Path, state: Mapping[str, Any], *, identity: Mapping[s
         state: numbers, text, lists, dictionaries and tensors.
         identity: what :func:`load_checkpoint` compares.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with beside.open("wb") as file:
-            torch.save({"format": _FORMAT, "identity": dict(identity), "state": dict(state)}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as partial, partial.open("wb") as file:
+        torch.save({"format": _FORMAT, "identity": dict(identity), "state": dict(state)}, file)
+        file.flush()
+        os.fsync(file.fileno())  # before the new name: a crash of the machine leaves one of the two whole
 
 
 def load_checkpoint(path: Path, *, identity: Mapping[str, str]) -> dict[str, Any] | None:
