@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from contractive_gnn.datasets import fetch
 from contractive_gnn.datasets.errors import (
     AlteredFileError,
     DownloadError,
     MissingFileError,
     UnreadableFileError,
 )
-from contractive_gnn.datasets.fetch import Folder, cache_folder, places
+from contractive_gnn.datasets.fetch import Folder
 from contractive_gnn.datasets.images.classification import ImageData
 from contractive_gnn.datasets.images.sources import described, origin, pinned_files, verified
 from contractive_gnn.datasets.published import arrays
@@ -34,18 +35,19 @@ _BATCHES = "cifar-10-batches-py"
 
 def cifar10(split: str, *, root: Folder | None, download: bool) -> ImageData:
     """A split of CIFAR-10; see :func:`contractive_gnn.datasets.images.load_images`."""
-    file, searched = f"images/cifar10_{split}.npz", places(root)
+    file, searched = f"images/cifar10_{split}.npz", fetch.places(root)
     for place in searched:
         archive, batches = place.folder / file, place.folder / "images" / _BATCHES
         if archive.is_file():
             status = archive.stat()
             return _of_archive(archive, file, split, status.st_mtime_ns, status.st_size)
-        if batches.is_dir():
+        # what a download left in the cache half done is completed below
+        if batches.is_dir() and not (download and place.folder == fetch.cache_folder()):
             return _of_batches(batches, split)
     if not download:
         raise MissingFileError(f"neither {file} nor images/{_BATCHES} is in {described(searched)}; {origin(file)}")
-    _download(cache_folder() / "images")
-    return _of_batches(cache_folder() / "images" / _BATCHES, split)
+    _download(fetch.cache_folder() / "images")
+    return _of_batches(fetch.cache_folder() / "images" / _BATCHES, split)
 
 
 @lru_cache(maxsize=2)  # both splits; modification time and size say whether the file is still the same

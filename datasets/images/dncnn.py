@@ -27,7 +27,8 @@ def dncnn_weights(sigma: int, *, root: Folder | None = None) -> tuple[tuple[Tens
 
     Returns:
         ``((weight, bias), …)``: weight float32 ``[out, in, 3, 3]``, bias ``[out]``. The file has the two last axes
-        of each kernel the other way round (MATLAB's order); here they are put right.
+        of each kernel the other way round, since MATLAB's files do; here they are put right. The PSNR does not tell:
+        with all kernels the other way round the network is as good, on the image turned by its diagonal.
 
     Raises:
         UnknownDatasetError: another sigma.

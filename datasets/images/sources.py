@@ -67,7 +67,8 @@ def _pins() -> dict[str, Any]:
 
 def origin(file: str) -> str:
     """Where to get a file or a folder, in words."""
-    return next(text for start, text in _pins()["origins"].items() if file.startswith(start))
+    origins: dict[str, str] = _pins()["origins"]
+    return next(text for start, text in origins.items() if file.startswith(start))
 
 
 def find(file: str, *, root: Folder | None) -> Path | None:

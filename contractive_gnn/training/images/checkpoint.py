@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+
+from contractive_gnn.lines import replacing
 
 _FORMAT = 1
 
@@ -27,16 +28,10 @@ def save_checkpoint(path: Path, state: Mapping[str, Any], *, identity: Mapping[s
         state: numbers, text, lists, dictionaries and tensors.
         identity: what :func:`load_checkpoint` compares.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with beside.open("wb") as file:
-            torch.save({"format": _FORMAT, "identity": dict(identity), "state": dict(state)}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as partial, partial.open("wb") as file:
+        torch.save({"format": _FORMAT, "identity": dict(identity), "state": dict(state)}, file)
+        file.flush()
+        os.fsync(file.fileno())  # before the new name: a crash of the machine leaves one of the two whole
 
 
 def load_checkpoint(path: Path, *, identity: Mapping[str, str]) -> dict[str, Any] | None:
@@ -54,10 +49,11 @@ def load_checkpoint(path: Path, *, identity: Mapping[str, str]) -> dict[str, Any
         if saved["format"] != _FORMAT:
             raise KeyError(f"format {saved['format']}")
         theirs, state = saved["identity"], saved["state"]
-    except (RuntimeError, OSError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+    except Exception as error:  # of a damaged file torch raises almost anything, IndexError too
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise CheckpointError(
-            f"{path} is no checkpoint of this release ({type(error).__name__}: {str(error).splitlines()[0]}); delete "
-            "it to train from the start, or give another path"
+            f"{path} is no checkpoint of this release ({reason}); delete it to train from the start, or give another "
+            "path"
         ) from error
     strange = [
         f"{key}: {theirs.get(key, 'absent')} there, {identity.get(key, 'absent')} here"

@@ -28,8 +28,8 @@ class DenoiserFitOptions(ImageLoopOptions):
     Attributes:
         steps: of an epoch, at least 1: an epoch is what lies between two validations, and two checkpoints.
         patch: height and width of the crops that are trained on, at least 1.
-        sigma: standard deviation of the noise, in [0, 1] as the images are, such as 25/255; a pair for one that is drawn
-            uniformly from there for each crop.
+        sigma: standard deviation of the noise, in [0, 1] as the images are, such as 25/255; a pair for one that is
+            drawn uniformly from there for each crop.
         loss: ``"mse"`` (mean squared error) or ``"l1"`` (mean absolute error).
         turn: whether crops are also reflected and turned by right angles.
         val_sigmas: noise of the validation, one or more, likewise.
@@ -176,8 +176,8 @@ def _check_photographs(train: Photographs, val: Photographs | None, options: Den
     for name, image in zip(train.names, train, strict=True):
         if min(image.shape[1:]) < options.patch:
             raise ValueError(
-                f"{name} of {train.name} is {image.size(1)} × {image.size(2)}, smaller than a crop of {options.patch} × "
-                f"{options.patch}; give a smaller patch, or leave it out"
+                f"{name} of {train.name} is {image.size(1)} × {image.size(2)}, smaller than a crop of {options.patch} "
+                f"× {options.patch}; give a smaller patch, or leave it out"
             )
     if val is not None and val.channels != train.channels:
         raise ValueError(f"train has {train.channels} channels, val {val.channels}; load both with the same grey=…")

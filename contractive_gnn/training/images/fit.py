@@ -186,11 +186,13 @@ def _task(
                 constant = lipschitz(model)
 
     def batches(generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        for chosen in torch.randperm(len(train), generator=generator).split(options.batch_size):
-            images = pixels[chosen.to(device)]
+        order = torch.randperm(len(train), generator=generator)
+        for start in range(0, len(train), options.batch_size):
+            chosen = order[start : start + options.batch_size].to(device)
+            images = pixels[chosen]
             if options.augment is not None:
                 images = options.augment(images, generator)
-            yield images.to(dtype).div_(train.white).to(memory_format=layout), labels[chosen.to(device)]
+            yield images.to(dtype).div_(train.white).to(memory_format=layout), labels[chosen]
 
     def objective(batch: tuple[Tensor, Tensor]) -> StepResult:
         images, targets = batch

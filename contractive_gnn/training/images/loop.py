@@ -17,6 +17,7 @@ from torch.nn.utils import parametrize
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from torch.optim.swa_utils import AveragedModel
 
+from contractive_gnn.lines import replacing
 from contractive_gnn.seeding import seeded
 from contractive_gnn.training.images.averaging import moving_average
 from contractive_gnn.training.images.checkpoint import load_checkpoint, model_identity, save_checkpoint
@@ -102,7 +103,7 @@ def run(
     saved = None if checkpoint is None else load_checkpoint(checkpoint, identity=identity)
     with seeded(seed), _threads(options.threads), torch.enable_grad():
         if options.channels_last:
-            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            model.to(memory_format=torch.channels_last)
         state = _State(model, learning, options, steps=options.epochs * task.steps, seed=seed)
         records: list[Figures] = []
         if saved is not None:
@@ -259,8 +260,5 @@ def _threads(count: int | None) -> Iterator[None]:
 
 def _write_lines(checkpoint: Path, records: list[Figures]) -> None:
     """The records beside the checkpoint, one object a line: those that it has, and no others."""
-    path = checkpoint.with_suffix(".jsonl")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.part")
-    beside.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
-    beside.replace(path)
+    with replacing(checkpoint.with_suffix(".jsonl")) as partial:
+        partial.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
