@@ -20,6 +20,7 @@ from contractive_gnn.attacks.images.lines import ImageLine, Key, image_digest, m
 from contractive_gnn.attacks.images.victim import attacked, margins
 from contractive_gnn.certificates.lipschitz import lipschitz_radius
 from contractive_gnn.checks import check_flag, check_real, check_whole
+from contractive_gnn.datasets.images import ImageData
 from contractive_gnn.extras import needs
 from contractive_gnn.lines import ResultsError, append_line, open_alone
 from contractive_gnn.nn.lipschitz import certified as proved_constant
@@ -36,7 +37,7 @@ class CertificateError(AttackError):
 
 def evaluate_images(
     model: nn.Module,
-    data: tuple[Tensor, Tensor],
+    data: ImageData | tuple[Tensor, Tensor],
     attacks: Sequence[ImageAttack],
     *,
     out: Path | str | None = None,
@@ -63,7 +64,8 @@ def evaluate_images(
 
     Args:
         model: ``[n, c, H, W]`` with entries in [0, 1] to scores ``[n, classes]``; ``frozen(model)`` is faster.
-        data: images and labels, on the model's device.
+        data: images and labels: a pair of tensors on the model's device, or what
+            :func:`contractive_gnn.datasets.images.load_images` returns.
         attacks: one after the other.
         out: a file of lines, ``….jsonl``; None for none.
         network: what to call the model in the lines.
@@ -85,7 +87,7 @@ def evaluate_images(
     Example:
         ``evaluate_images(net, (images, labels), [AutoAttack(norm="l2", epsilon=36 / 255)], out="net.jsonl")``
     """
-    x, y = data
+    x, y = (data.floats(), data.labels) if isinstance(data, ImageData) else data
     check_whole("batch_size", batch_size, least=1)
     check_flag("skip_certified", skip_certified)
     check_flag("progress", progress)

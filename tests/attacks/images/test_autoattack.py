@@ -135,18 +135,30 @@ def test_what_apgd_finds_does_not_depend_on_the_company() -> None:
         assert torch.allclose(together.images[0], alone.images[0], atol=1e-5)
 
 
-def test_scores_of_any_scale_are_attacked_alike() -> None:
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+def test_scores_of_any_scale_are_attacked_alike(scale: float) -> None:
     model = Linear()
     x, y = images_at(model, 0.1, norm="l2")
-    for scale in (1e-4, 1.0, 1e4):
-        scaled = Linear()
-        scaled.weight.data *= scale
-        for attack in (
-            apgd(scaled, x, y, norm="l2", epsilon=0.102),
-            apgd(scaled, x, y, norm="l2", epsilon=0.102, loss="dlr"),
-            apgd(scaled, x, y, norm="l2", epsilon=0.102, loss="targeted"),
-        ):
-            assert not attack.survived.any()
+    model.weight.data *= scale
+    for attack in (
+        apgd(model, x, y, norm="l2", epsilon=0.102),
+        apgd(model, x, y, norm="l2", epsilon=0.102, loss="dlr"),
+        apgd(model, x, y, norm="l2", epsilon=0.102, loss="targeted"),
+        full_reach_pgd(model, x, y, norm="l2", epsilon=0.102, restarts=1),
+    ):
+        assert not attack.survived.any()
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_the_plain_cross_entropy_is_misled_by_scores_close_together_or_far_apart(scale: float) -> None:
+    model = Linear()
+    x, y = images_at(model, 0.1, norm="l2")
+    model.weight.data *= scale
+    for plain in (
+        APGD(norm="l2", epsilon=0.102, spread=None),
+        PGD(norm="l2", epsilon=0.102, restarts=1, spread=None),
+    ):
+        assert plain(model, x, y).survived.any()
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from contractive_gnn.attacks.images import (
 )
 from contractive_gnn.attacks.images.attack import Run
 from contractive_gnn.attacks.images.victim import Victim
+from contractive_gnn.datasets.images import load_images
 from contractive_gnn.dynamics import GradientFlow
 from contractive_gnn.lines import ResultsError, open_alone
 from contractive_gnn.nn import Flow
@@ -295,6 +296,16 @@ def test_data_and_options_that_do_not_fit(linear: tuple[Affine, Tensor, Tensor])
     with pytest.raises(TypeError, match="skip_certified must be True or False"):
         evaluate_images(model, (x, y), QUICK, skip_certified="no", progress=False)  # type: ignore[arg-type]
     assert evaluate_images(model, (x, y), [], progress=False) == []
+
+
+def test_a_loaded_set_is_taken_as_it_is(linear: tuple[Affine, Tensor, Tensor]) -> None:
+    model, _, _ = linear
+    data = load_images("digits", "test").subset(slice(12))
+    lines = evaluate_images(model, data, QUICK[:1], progress=False)
+    assert comparable(lines) == comparable(
+        evaluate_images(model, (data.floats(), data.labels), QUICK[:1], progress=False)
+    )
+    assert [line.label for line in lines] == data.labels.tolist()
 
 
 def test_the_bar_counts_images(
