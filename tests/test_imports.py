@@ -27,7 +27,7 @@ ROOMS: list[tuple[str, tuple[str, ...]]] = [
         "words and data",
         (
             *("deprecated", "extras", "names", "registry", "checks", "seeding", "graph", "inputs"),
-            *("lines", "provenance"),
+            *("lines", "palette", "provenance"),
             *("activations", "norms", "trainable", "former", "deeprobust"),
         ),
     ),

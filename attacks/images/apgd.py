@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from contractive_gnn.attacks.images.attack import ImageAttack, ImageAttackResult, Run
 from contractive_gnn.attacks.images.ball import BallNorm
 from contractive_gnn.attacks.images.losses import (
+    SPREAD,
     ScoreLoss,
     difference_of_logits_ratio,
     runner_up,
     scaled_cross_entropy,
+    spread_scale,
     targeted_ratio,
 )
 from contractive_gnn.attacks.images.victim import Victim
@@ -39,6 +41,11 @@ class APGD(ImageAttack):
     in ℓ2, with the sign of the gradient g of the loss in ℓ∞; η starts at 2ε and is halved, for each image by itself,
     where the loss does not grow. ``"targeted"`` aims at the wrong classes one after the other: it is APGD-T.
 
+    The cross-entropy is that of scores which are scaled, image by image, to ``max z − min z = 20`` on the image itself.
+    No prediction changes by it, and the loss does: where scores lie close together, as those of a 1-Lipschitz network
+    do, it is almost their mean and pulls towards no class in particular; where they lie far apart its gradient is 0 in
+    single precision.
+
     torchattacks' own APGDT is not used: in ℓ2 all images of its batch move by the step of the first one
     (``step_size[0]``, version 3.5.1), so what it finds depends on the company. Here its APGD, where every image has a
     step of its own, ascends the targeted loss.
@@ -50,7 +57,7 @@ class APGD(ImageAttack):
         loss: ``"ce"`` (cross-entropy), ``"dlr"`` or ``"targeted"``.
         num_steps: of each run.
         restarts: runs from other starts, for each target.
-        scale: of the scores in the cross-entropy; the other losses do not change with it.
+        spread: to which the scores of each image are scaled in the cross-entropy; None: not at all.
 
     Raises:
         ValueError: for numbers out of range; (called) where the loss needs more classes than there are.
@@ -59,7 +66,7 @@ class APGD(ImageAttack):
     loss: Loss = "ce"
     num_steps: int = 100
     restarts: int = 1
-    scale: float = 1.0
+    spread: float | None = SPREAD
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,7 +74,8 @@ class APGD(ImageAttack):
             raise ValueError(f"loss must be one of {', '.join(_CLASSES)}, got {self.loss!r}")
         check_whole("num_steps", self.num_steps, least=1)
         check_whole("restarts", self.restarts, least=1)
-        check_real("scale", self.scale, above=0)
+        if self.spread is not None:
+            check_real("spread", self.spread, above=0)
 
     @property
     def name(self) -> str:
@@ -97,12 +105,13 @@ class APGD(ImageAttack):
         return torch.where(held.view(-1, 1, 1, 1), strongest, wrong)
 
     def _loss(self, victim: Victim, rank: int, x: Tensor, y: Tensor) -> ScoreLoss:
-        if self.loss == "ce":
-            return scaled_cross_entropy(self.scale)
         if self.loss == "dlr":
             return difference_of_logits_ratio
         with torch.no_grad():
-            return targeted_ratio(runner_up(victim(x), y, rank))
+            scores = victim(x)
+        if self.loss == "ce":
+            return scaled_cross_entropy(spread_scale(scores, self.spread))
+        return targeted_ratio(runner_up(scores, y, rank))
 
 
 def apgd(

@@ -47,7 +47,8 @@ class Ball:
         if self.norm == "l2":
             length: Tensor = torch.linalg.vector_norm(difference, dim=1)
             return length
-        return difference.abs().amax(dim=1)
+        largest: Tensor = difference.abs().amax(dim=1)
+        return largest
 
     def holds(self, x: Tensor, moved: Tensor) -> Tensor:
         """Whether each image is inside, ``[n]``: ``‖x̃ − x‖ ≤ ε(1 + 10⁻⁶)``, all entries in [0, 1]."""

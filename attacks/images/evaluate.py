@@ -20,8 +20,10 @@ from contractive_gnn.attacks.images.lines import ImageLine, Key, image_digest, m
 from contractive_gnn.attacks.images.victim import attacked, margins
 from contractive_gnn.certificates.lipschitz import lipschitz_radius
 from contractive_gnn.checks import check_flag, check_real, check_whole
+from contractive_gnn.datasets.images import ImageData
 from contractive_gnn.extras import needs
 from contractive_gnn.lines import ResultsError, append_line, open_alone
+from contractive_gnn.nn.images import ImageClassifier, pairwise_radius
 from contractive_gnn.nn.lipschitz import certified as proved_constant
 from contractive_gnn.nn.lipschitz import lipschitz as constant_of
 from contractive_gnn.provenance import current_commit
@@ -36,7 +38,7 @@ class CertificateError(AttackError):
 
 def evaluate_images(
     model: nn.Module,
-    data: tuple[Tensor, Tensor],
+    data: ImageData | tuple[Tensor, Tensor],
     attacks: Sequence[ImageAttack],
     *,
     out: Path | str | None = None,
@@ -48,8 +50,9 @@ def evaluate_images(
 ) -> list[ImageLine]:
     r"""Attack images, and write down what became of each of them.
 
-    The certified radius is ``margin/(√2 L)``, the margin lowered by 64 units in the last place of the largest score
-    for its rounding (an allowance, not a proof). In ℓ∞ an image is certified at ε where it is in ℓ2 at ``ε √d``, d the
+    The certified radius is ``margin/(√2 L)``, and that of :func:`contractive_gnn.nn.images.pairwise_radius`, which is
+    never less, for an :class:`~contractive_gnn.nn.images.ImageClassifier`; the largest score is lowered by 64 units in
+    its last place for the rounding (an allowance, not a proof). In ℓ∞ an image is certified at ε where it is in ℓ2 at ``ε √d``, d the
     number of its entries.
 
     **Certificates are checked.** An image that is certified at the attack's ε and lost to it ends the evaluation with
@@ -62,8 +65,9 @@ def evaluate_images(
     refused.
 
     Args:
-        model: ``[n, c, H, W]`` with entries in [0, 1] to scores ``[n, classes]``; ``frozen(model)`` is faster.
-        data: images and labels, on the model's device.
+        model: ``[n, c, H, W]`` with entries in [0, 1] to scores ``[n, classes]``.
+        data: images and labels: a pair of tensors on the model's device, or what
+            :func:`contractive_gnn.datasets.images.load_images` returns.
         attacks: one after the other.
         out: a file of lines, ``….jsonl``; None for none.
         network: what to call the model in the lines.
@@ -85,7 +89,7 @@ def evaluate_images(
     Example:
         ``evaluate_images(net, (images, labels), [AutoAttack(norm="l2", epsilon=36 / 255)], out="net.jsonl")``
     """
-    x, y = data
+    x, y = (data.floats(), data.labels) if isinstance(data, ImageData) else data
     check_whole("batch_size", batch_size, least=1)
     check_flag("skip_certified", skip_certified)
     check_flag("progress", progress)
@@ -131,6 +135,9 @@ class _Evaluation:
         self.skip_certified = skip_certified
         self.proved = claimed is None and proved_constant(model)
         self.lipschitz = constant_of(model) if self.proved else claimed
+        self.head: tuple[Tensor, float] | None = None
+        if self.proved and isinstance(model, ImageClassifier):
+            self.head = model.head.operator.weight.detach(), model.body.lipschitz()
         self.commit, self.changes = current_commit()
         self.versions = dict(versions(("torchattacks",)))
 
@@ -201,9 +208,11 @@ class _Evaluation:
             return None
         rounding = _UNITS * torch.finfo(scores.dtype).eps * scores.double().abs().amax(dim=1)
         lowered = scores.double().scatter_add(1, scores.argmax(dim=1, keepdim=True), -rounding[:, None])
-        return torch.where(
-            lowered.argmax(dim=1) == scores.argmax(dim=1), lipschitz_radius(lowered, lipschitz=self.lipschitz), 0.0
-        )
+        if self.head is None:
+            radii = lipschitz_radius(lowered, lipschitz=self.lipschitz)
+        else:
+            radii = pairwise_radius(lowered, self.head[0], lipschitz=self.head[1])
+        return torch.where(lowered.argmax(dim=1) == scores.argmax(dim=1), radii, 0.0)
 
     def _defend(
         self,

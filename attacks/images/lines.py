@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,31 +125,6 @@ def read_lines(path: Path) -> list[ImageLine]:
         except (ResultsError, UnicodeDecodeError) as error:
             raise ResultsError(f"{path}, line {number}: {error}; remove or repair that line") from error
     return lines
-
-
-def robust_accuracy(lines: Sequence[ImageLine], *, norm: str, epsilon: float) -> float:
-    """Percent of the images that survived every attack at this ε: the worst case over attacks, image by image.
-
-    Args:
-        lines: of one model; every attack on all its images.
-        norm: ``"l2"`` or ``"linf"``.
-        epsilon: ε.
-
-    Raises:
-        ValueError: there are no such lines, lines of several models, or an attack lacks images that another has.
-    """
-    chosen = [line for line in lines if line.norm == norm and math.isclose(line.epsilon, epsilon, rel_tol=1e-9)]
-    if not chosen or len({line.model for line in chosen}) != 1:
-        raise ValueError(
-            f"expected lines of one model in {norm} at ε = {epsilon:.6g}, got {len(chosen)} of "
-            f"{len({line.model for line in chosen})} models"
-        )
-    images = {line.index for line in chosen}
-    for attack in {settings_digest(line.settings) for line in chosen}:
-        if {line.index for line in chosen if settings_digest(line.settings) == attack} != images:
-            raise ValueError("not every attack has lines of all images: finish the evaluation first")
-    lost = {line.index for line in chosen if not line.survived}
-    return 100.0 * (1.0 - len(lost) / len(images))
 
 
 def settings_digest(settings: Mapping[str, Any]) -> str:

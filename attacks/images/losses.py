@@ -10,17 +10,27 @@ from torch.nn.functional import cross_entropy
 
 #: scores ``[n, classes]`` and labels ``[n]`` to ``[n]``
 ScoreLoss = Callable[[Tensor, Tensor], Tensor]
+#: largest minus smallest score to which the cross-entropy scales: neither flat nor saturated
+SPREAD = 20.0
 #: keeps a quotient of equal scores finite
 _TINY = 1e-12
 
 
-def scaled_cross_entropy(scale: float) -> ScoreLoss:
-    """The cross-entropy of ``scale`` times the scores."""
+def scaled_cross_entropy(scale: Tensor) -> ScoreLoss:
+    """The cross-entropy of scores times a number for each image, ``[n]``."""
 
     def loss(scores: Tensor, y: Tensor) -> Tensor:
-        return cross_entropy(scale * scores, y, reduction="none")
+        return cross_entropy(scale[:, None] * scores, y, reduction="none")
 
     return loss
+
+
+def spread_scale(scores: Tensor, spread: float | None) -> Tensor:
+    """What brings the scores of each image to ``max z − min z = spread``, ``[n]``; 1 for None, and for equal scores."""
+    width = scores.amax(dim=1) - scores.amin(dim=1)
+    if spread is None:
+        return torch.ones_like(width)
+    return torch.where(width > 0, spread / width, 1.0).clamp(max=torch.finfo(scores.dtype).max)
 
 
 def difference_of_logits_ratio(scores: Tensor, y: Tensor) -> Tensor:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from contractive_gnn.attacks.base import AttackError
+from contractive_gnn.nn.images import frozen
 
 
 class Victim(nn.Module):
@@ -17,31 +17,32 @@ class Victim(nn.Module):
 
     Args:
         model: ``[n, c, H, W]`` to scores ``[n, classes]``.
+        fast: the same function with weights that are computed once; what the attacks search with.
         dtype: of the images that the model takes.
         device: where it is.
 
     Attributes:
-        forwards: images that went through the model so far.
-        classes: number of scores; set by :func:`scores_of`.
+        forwards: images that went through the model or its copy so far.
     """
 
-    def __init__(self, model: nn.Module, *, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, model: nn.Module, fast: nn.Module, *, dtype: torch.dtype, device: torch.device) -> None:
         super().__init__()
         # torchattacks reads the device off the first parameter, and a model may have none
         self.place = nn.Parameter(torch.empty(0, device=device), requires_grad=False)
         self.model = model
+        self.fast = fast
         self.dtype = dtype
         self.forwards = 0
 
     def forward(self, x: Tensor) -> Tensor:
         """The scores, ``[n, classes]``, float32."""
         self.forwards += len(x)
-        scores: Tensor = self.model(x.to(self.dtype))
+        scores: Tensor = self.fast(x.to(self.dtype))
         return scores.float().clone()  # Square writes into what it is given
 
     @torch.no_grad()
     def scores(self, x: Tensor) -> Tensor:
-        """The scores in the model's own precision, checked.
+        """The scores by the model itself in its own precision, checked.
 
         Raises:
             AttackError: they are no finite numbers ``[n, classes]`` with at least two classes.
@@ -63,7 +64,7 @@ class Victim(nn.Module):
 
 @contextlib.contextmanager
 def attacked(model: nn.Module, x: Tensor) -> Iterator[Victim]:
-    """The model in eval mode, parameters without gradients, parametrised weights computed once; as before after it.
+    """The model in eval mode, parameters without gradients, and a frozen copy to search with; as before after it.
 
     Args:
         model: any.
@@ -71,18 +72,24 @@ def attacked(model: nn.Module, x: Tensor) -> Iterator[Victim]:
     """
     training = [module for module in model.modules() if module.training]
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    victim = Victim(model, dtype=x.dtype, device=x.device)
     try:
-        victim.eval()
+        model.eval()
         for parameter in learned:
             parameter.requires_grad_(False)
-        with parametrize.cached():
-            yield victim
+        yield Victim(model, _fast(model), dtype=x.dtype, device=x.device).eval()
     finally:
         for module in training:
             module.training = True
         for parameter in learned:
             parameter.requires_grad_(True)
+
+
+def _fast(model: nn.Module) -> nn.Module:
+    """A frozen copy; the model itself where it cannot be copied."""
+    try:
+        return frozen(model)
+    except (RuntimeError, TypeError):  # a lock, an open file, a tensor with a history
+        return model
 
 
 def margins(scores: Tensor, y: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from contractive_gnn.bench import own_models
 from contractive_gnn.bench.certified import OWNER, Asked, CertifiedResult, SmoothedUnit, Unit, way
 from contractive_gnn.bench.own_graph import OwnGraph
 from contractive_gnn.bench.own_models import OwnModel
-from contractive_gnn.bench.plots import COLOURS, Picture
+from contractive_gnn.bench.plots import Picture
 from contractive_gnn.bench.presets import preset_names
 from contractive_gnn.bench.protocol import Override, Protocol, ProtocolError, check_names
 from contractive_gnn.bench.results import (
@@ -47,6 +47,7 @@ from contractive_gnn.datasets import DATASETS
 from contractive_gnn.former import current_hyperparameters, current_keyword, current_model
 from contractive_gnn.names import unknown
 from contractive_gnn.nn import linf_diffusion
+from contractive_gnn.palette import COLOURS
 
 RADII = "radii.csv"
 RADII_COLUMNS = [*OWNER, *("node", "label", "prediction", "radius", "largest_tried")]

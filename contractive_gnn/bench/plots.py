@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -15,24 +14,7 @@ from matplotlib.figure import Figure
 
 from contractive_gnn.bench.results import replacing
 from contractive_gnn.bench.summary import CLEAN, Anchor, Condition, Section, spread
-
-#: Okabe and Ito's colours, told apart with every common colour vision; yellow, too pale for a line on white, left out
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_STYLE: Any = {  # matplotlib types its keys as one long Literal
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#666666",
-    "axes.titlelocation": "left",
-    "axes.titlesize": 12,
-    "axes.titleweight": "bold",
-    "xtick.color": "#444444",
-    "ytick.color": "#444444",
-    "svg.hashsalt": "contractive_gnn",
-    "svg.fonttype": "path",
-}
+from contractive_gnn.palette import COLOURS, MARKERS, STYLE
 
 
 @dataclass(frozen=True)
@@ -52,7 +34,7 @@ class Picture:
     def save(self, folder: Path) -> None:
         """Write NAME.png and NAME.svg."""
         for suffix in ("png", "svg"):
-            with replacing(folder / f"{self.name}.{suffix}") as partial, mpl.rc_context(_STYLE):
+            with replacing(folder / f"{self.name}.{suffix}") as partial, mpl.rc_context(STYLE):
                 self.figure.savefig(partial, dpi=160, bbox_inches="tight", metadata=_undated(suffix))
 
 
@@ -66,7 +48,7 @@ def pictures(sections: Sequence[Section], anchors: Sequence[Anchor] = ()) -> lis
     Several attacks in a row have none: at a budget of 0 of the first one the others would still be there.
     """
     drawn = []
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         for section in sections:
             prefix = "" if len(sections) == 1 else f"{section.dataset}-{section.split}-{section.split_seed}_"
             drawn.append(_overview(section, prefix))

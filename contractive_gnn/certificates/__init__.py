@@ -3,17 +3,22 @@
 from contractive_gnn.certificates.bounds import Box, Neighbourhoods, diffusion_bounds, worst_step
 from contractive_gnn.certificates.budget import FeatureBudget, FlipBudget
 from contractive_gnn.certificates.certificate import Certificate, certify, radii
+from contractive_gnn.certificates.curve import Curve, certified_accuracy, picture, table
 from contractive_gnn.certificates.lipschitz import lipschitz_radius
 
 __all__ = [
     "Box",
     "Certificate",
+    "Curve",
     "FeatureBudget",
     "FlipBudget",
     "Neighbourhoods",
+    "certified_accuracy",
     "certify",
     "diffusion_bounds",
     "lipschitz_radius",
+    "picture",
     "radii",
+    "table",
     "worst_step",
 ]
