@@ -9,9 +9,9 @@
 # Source: torch/nn/utils/parametrize.py: default_deepcopy makes self.__new__(self.__class__), and remove_parametrizations
 # does delattr(module.__class__, tensor_name).
 # Seen:
-#   orthogonal: one class for both True; original after: AttributeError 'ParametrizedLinear' object has no attribute 'weight'
-#   spectral_norm: one class for both True; original after: AttributeError 'ParametrizedLinear' object has no attribute 'weight'
-#   weight_norm: one class for both True; original after: AttributeError 'ParametrizedLinear' object has no attribute 'weight'
+#   orthogonal: one class for both True; original after: AttributeError '…' object has no attribute 'weight'
+#   spectral_norm: one class for both True; original after: AttributeError '…' object has no attribute 'weight'
+#   weight_norm: one class for both True; original after: AttributeError '…' object has no attribute 'weight'
 set -euo pipefail
 
 folder="$(mktemp -d)"

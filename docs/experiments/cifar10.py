@@ -449,6 +449,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, help="so many images only, to try it out")
+    parser.add_argument("--device", default="cuda", help="of the stage gpu; another one only to try it out")
     parser.add_argument("--skip-certified", action="store_true", help="do not attack what is certified; lines say so")
     options = parser.parse_args()
     if options.stage == "table":
@@ -472,10 +473,12 @@ def main() -> None:
         train(options.network, **where, epochs=options.epochs or EPOCHS, seed=options.seed)
     elif options.stage == "attack":
         attack(options.network, **where, seed=options.seed, skip_certified=options.skip_certified)
+    elif options.device == "cuda" and not torch.cuda.is_available():
+        print("skipped: there is no GPU here")
     else:
-        if not torch.cuda.is_available():
-            print("skipped: there is no GPU here")
-            return
+        from cifar10_gpu import run
+
+        run(**where, device=options.device, epochs=options.epochs)
 
 
 if __name__ == "__main__":
