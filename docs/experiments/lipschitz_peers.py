@@ -23,13 +23,14 @@ import dataclasses
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 from appending import append, read
+from pages import markdown, write_between
 from torch import Tensor, nn
 
 from contractive_gnn.activations import LeakyReLU
@@ -382,35 +383,45 @@ def shown(value: float | str | None) -> str:
     return f"{value:.4f}" if isinstance(value, float) else value.partition(":")[0]
 
 
-def table(lines: list[dict[str, Any]]) -> str:
-    """The lines in markdown, what exceeds its claim in bold."""
-    rows = [
-        "| library | layer | options | claimed | fresh | trained | autocast | bfloat16 |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+def constants_table(lines: list[Mapping[str, Any]]) -> str:
+    """The constants in markdown, what exceeds its claim in bold."""
+    rows = []
     for line in lines:
-        worst = f"**{line['worst']:.4f}**" if line["exceeds"] else f"{line['worst']:.4f}"
         claim = "none" if line["claimed"] is None else f"{line['claimed']:g}"
         claim += f" ({line['text']})" if line["text"] else ""
+        worst = f"**{line['worst']:.4f}**" if line["exceeds"] else f"{line['worst']:.4f}"
         low = line["bfloat16"]
-        rows.append(
-            f"| {line['library']} | `{line['layer']}` | {line['options']} | {claim} | {line['fresh']:.4f} | {worst} | "
-            f"{shown(low['autocast'])} | {shown(low['weights'])} |"
-        )
-    return "\n".join(rows)
+        measured = f"{line['fresh']:.4f}", worst, shown(low["autocast"]), shown(low["weights"])
+        rows.append([line["library"], f"`{line['layer']}`", line["options"], claim, *measured])
+    return markdown(["library", "layer", "options", "claimed", "fresh", "trained", "autocast", "bfloat16"], rows)
+
+
+def times_table(lines: list[Mapping[str, Any]]) -> str:
+    """Milliseconds of a step in markdown: a row for each layer, a column for each size."""
+    kinds = list(dict.fromkeys(line["kind"] for line in lines))
+    found = {(line["library"], line["layer"], line["kind"]): line["median_ms"] for line in lines}
+    layers = list(dict.fromkeys((line["library"], line["layer"]) for line in lines))
+    rows = [
+        [library, f"`{layer}`", *(f"{found[library, layer, kind]:.1f}" if (library, layer, kind) in found else ""
+                                  for kind in kinds)]
+        for library, layer in layers
+    ]  # fmt: skip
+    return markdown(["library", "layer", *kinds], rows)
 
 
 def main() -> None:
-    """Measure what has no line yet, or print the table."""
+    """Measure what has no line yet, or write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=("constants", "times", "table"))
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--page", type=Path, default=Path("docs/images.md"))
     parser.add_argument("--steps", type=int, default=STEPS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")  # of other libraries, one for each build
     if options.stage == "table":
-        print(table([dict(line) for line in read(options.out)]))
+        for name, table in (("lipschitz_peers", constants_table), ("lipschitz_peers_times", times_table)):
+            write_between(options.page, name, table(read(options.out.with_name(f"{name}.jsonl"))))
         return
     commit, changed = current_commit()
     about = {"commit": commit, "uncommitted_changes": changed, "versions": current_versions()}
