@@ -3,7 +3,7 @@
     python docs/experiments/cifar10.py search torchlip --scratch ~/cifar10      # and so on, two at a time
     python docs/experiments/cifar10.py train torchlip --scratch ~/cifar10
     python docs/experiments/cifar10.py attack torchlip --scratch ~/cifar10
-    python docs/experiments/cifar10.py table                                    # writes into docs/images.md
+    python docs/experiments/cifar10.py table              # writes into docs/images.md, and a picture
     python docs/experiments/cifar10.py gpu --scratch ~/cifar10                  # the authors' networks, at their size
 
 ``unconstrained``, ``nonexpansive`` and ``switching`` (alternating steps) are
@@ -33,11 +33,13 @@ from typing import Any
 
 import torch
 from appending import append, read
+from pages import markdown, write_between
 from peer_networks import PeerClassifier, of_equal_size, orthogonium, parameters, settled, torchlip
 from torch import Tensor, nn
 
 from contractive_gnn.attacks.images import APGD, AutoAttack, ImageAttack, ImageLine, evaluate_images
 from contractive_gnn.bench.results import current_commit, current_versions
+from contractive_gnn.certificates.curve import Curve, certified_accuracy, picture
 from contractive_gnn.datasets.images import ImageData, hold_out, load_images
 from contractive_gnn.nn.images import ImageClassifier, frozen, pairwise_radius
 from contractive_gnn.nn.lipschitz import certified, lipschitz
@@ -48,10 +50,11 @@ PEERS = {"torchlip": torchlip, "orthogonium": orthogonium}
 NETWORKS = (*OURS, *PEERS)
 MEAN, STD = (0.4914, 0.4822, 0.4465), 1.0  # a constant of 1: the loss has a temperature
 CHANNELS, LAYERS = (32, 64, 128), 2
-EPOCHS, BATCH, EMA = 40, 128, 0.999
+EPOCHS, BATCH, EMA = 30, 128, 0.999
 SEARCH_EPOCHS, SEARCH_IMAGES = 4, 20_000
 SMALL = 36 / 255
 EPSILONS = (SMALL, 0.3, 0.5, 1.0)
+CURVE = tuple(round(0.05 * step, 2) for step in range(21))
 #: how many of the first test images each attack is run on
 ATTACKS: tuple[tuple[ImageAttack, int], ...] = (
     (AutoAttack(norm="l2", epsilon=SMALL), 1000),
@@ -59,7 +62,6 @@ ATTACKS: tuple[tuple[ImageAttack, int], ...] = (
     *((APGD(norm="l2", epsilon=epsilon, loss=loss), 1000) for epsilon in (0.3, 1.0) for loss in ("ce", "targeted")),
     (AutoAttack(norm="linf", epsilon=2 / 255), 256),
 )
-BEGIN, END = "<!-- {} begin: written by docs/experiments/cifar10.py table -->", "<!-- {} end -->"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,10 +189,11 @@ def judged(model: nn.Module, images: ImageData) -> dict[str, Any]:
     else:
         constants, radii = {}, {}
     line["lipschitz"] = constants
-    line["certified"] = {
-        kind: {f"{epsilon:.4g}": percent(right & (radius > epsilon)) for epsilon in EPSILONS}
-        for kind, radius in radii.items()
-    }
+    for name, epsilons in (("certified", EPSILONS), ("curve", CURVE)):
+        line[name] = {
+            kind: dict(zip(map("{:.4g}".format, epsilons), certified_accuracy(radius, right, epsilons), strict=True))
+            for kind, radius in radii.items()
+        }
     return line
 
 
@@ -413,29 +416,37 @@ def table(out: Path) -> str:
     return "\n\n".join((markdown(head, rows), markdown(certified_head, certified_rows)))
 
 
+def curves(out: Path) -> list[Curve]:
+    """What is certified on all test images, and what the attacks leave of the first ones, network by network."""
+    trained, attacked = read(out / "train.jsonl"), read(out / "attacks.jsonl")
+    found = []
+    for network in NETWORKS:
+        line = latest(trained, network=network)
+        if line is None:
+            continue
+        for kind, values in line["test"]["curve"].items():
+            label = network if kind == "proved" and network in OURS else f"{network} ({kind})"
+            found.append(Curve(label, "certified", CURVE, (tuple(values.values()),)))
+        left = {0.0: line["test"]["clean"]}
+        for epsilon in EPSILONS:
+            lines = [one for one in attacked if one["network"] == network and one["norm"] == "l2"]
+            robust = [survivors(one) for one in lines if math.isclose(one["epsilon"], epsilon)]
+            if robust:
+                left[epsilon] = percent(torch.tensor([all(image) for image in zip(*robust, strict=True)]))
+        found.append(Curve(network, "attacked", tuple(left), (tuple(left.values()),)))
+    return found
+
+
+def survivors(line: Mapping[str, Any]) -> list[int]:
+    """Of each image, whether it survived."""
+    at = line["columns"].index("survived")
+    return [row[at] for row in line["rows"]]
+
+
 def shown(epsilon: float) -> str:
     """An ε as it is written."""
     pixels = epsilon * 255
     return f"{round(pixels)}/255" if math.isclose(pixels, round(pixels)) and pixels < 200 else f"{epsilon:g}"
-
-
-def markdown(head: list[str], rows: list[list[str]]) -> str:
-    """A table."""
-    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
-
-
-def write_table(text: str, page: Path, name: str) -> None:
-    """Put a table between its marks on a page.
-
-    Raises:
-        ValueError: the page has no such marks.
-    """
-    begin, end = BEGIN.format(name), END.format(name)
-    before, found, rest = page.read_text(encoding="utf-8").partition(begin)
-    _, closed, after = rest.partition(end)
-    if not (found and closed):
-        raise ValueError(f"{page} has no lines {begin!r} and {end!r} to write between")
-    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
 
 
 def main() -> None:
@@ -446,13 +457,17 @@ def main() -> None:
     parser.add_argument("--scratch", type=Path, help="checkpoints, and a line for each image; outside the repository")
     parser.add_argument("--out", type=Path, default=Path("docs/results/cifar10"))
     parser.add_argument("--page", type=Path, default=Path("docs/images.md"))
+    parser.add_argument("--picture", type=Path, default=Path("docs/images/cifar10_curves.png"))
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, help="so many images only, to try it out")
+    parser.add_argument("--device", default="cuda", help="of the stage gpu; another one only to try it out")
     parser.add_argument("--skip-certified", action="store_true", help="do not attack what is certified; lines say so")
     options = parser.parse_args()
     if options.stage == "table":
-        write_table(table(options.out), options.page, "cifar10")
+        write_between(options.page, "cifar10", table(options.out))
+        if lines := curves(options.out):
+            picture(lines, title="CIFAR-10, five networks of equal size", out=options.picture)
         return
     if options.scratch is None or (options.network is None) != (options.stage == "gpu"):
         parser.error(f"{options.stage} needs --scratch, and {'no' if options.stage == 'gpu' else 'a'} network")
@@ -472,10 +487,12 @@ def main() -> None:
         train(options.network, **where, epochs=options.epochs or EPOCHS, seed=options.seed)
     elif options.stage == "attack":
         attack(options.network, **where, seed=options.seed, skip_certified=options.skip_certified)
+    elif options.device == "cuda" and not torch.cuda.is_available():
+        print("skipped: there is no GPU here")
     else:
-        if not torch.cuda.is_available():
-            print("skipped: there is no GPU here")
-            return
+        from cifar10_gpu import run
+
+        run(**where, device=options.device, epochs=options.epochs)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@
     python docs/experiments/lipschitz_peers.py table --out docs/results/lipschitz_peers.jsonl
 
 ``constants``: a line for each layer and way to build it. The layer is trained by Adam to raise its gain
-``‖f(x) − f(y)‖/‖x − y‖`` between pairs of inputs, the pairs too; then the largest singular value of its dense Jacobian
-is taken at these inputs, in evaluation. That is a lower bound of what the layer may reach, found by this search; what
-is not found is not proved absent. The same Jacobian under ``autocast`` to bfloat16, and with weights in bfloat16 where
-the layer takes them.
+``‖f(x) − f(y)‖/‖x − y‖`` between pairs of inputs, the pairs too (``contractive_gnn.testing.lipschitz``); then the
+largest singular value of its dense Jacobian is taken at these and other inputs, in evaluation. That is a lower bound of
+what the layer may reach, found by this search; what is not found is not proved absent. The same under ``autocast`` to
+bfloat16, and with weights in bfloat16 where the layer takes them; there autograd's Jacobian of a sort may be no
+derivative, since numbers of eight bits are often equal.
 
 ``times``: milliseconds of one training step (forward, backward) on one core with a batch of 128, CPU seconds of the
 process, so that other work on the machine counts little. Layers of one kind are measured in turn, ours beside them.
@@ -18,25 +19,32 @@ process, so that other work on the machine counts little. Layers of one kind are
 from __future__ import annotations
 
 import argparse
-import copy
 import dataclasses
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 from appending import append, read
+from pages import markdown, write_between
 from torch import Tensor, nn
 
+from contractive_gnn.activations import LeakyReLU
 from contractive_gnn.bench.results import current_commit, current_versions
+from contractive_gnn.dynamics import GradientFlow
+from contractive_gnn.nn.flow import Flow
+from contractive_gnn.nn.lipschitz import MaxMin, OrthogonalConv2d, OrthogonalLinear, SpectralConv2d, SpectralLinear
+from contractive_gnn.nn.parametrizations import almost_orthogonal
+from contractive_gnn.operators import Conv2d, Dense, Operator
+from contractive_gnn.testing.lipschitz import measured_lipschitz, raise_gain, rounded_measured_lipschitz
 
 Build = Callable[[], nn.Module]
 IMAGE = (4, 8, 8)
-STEPS, PAIRS, SEEDS = 300, 4, (0, 1, 2)
+STEPS, STEP_SIZE, PAIRS, SEEDS = 300, 0.02, 4, (0, 1, 2)
 BATCH, ROUNDS = 128, 15
 #: what a measurement in float32 may exceed a constant by, from rounding
 ROUNDING = 1e-3
@@ -212,44 +220,12 @@ def orthogonium_layers() -> Iterator[Layer]:
 # constants -----------------------------------------------------------------------------------------------------------
 
 
-def raise_gain(module: nn.Module, shape: tuple[int, ...], *, steps: int) -> Tensor:
-    """Train the layer, and pairs of inputs a unit apart, for the largest gain; the inputs ``[PAIRS, …]``."""
-    module.train()
-    x = torch.randn(PAIRS, *shape, requires_grad=True)
-    direction = torch.randn(PAIRS, *shape, requires_grad=True)
-    # a learned angle or slope needs larger steps than a kernel; inputs larger ones than either
-    optimiser = torch.optim.Adam([{"params": [x, direction], "lr": 0.05}, {"params": module.parameters()}], lr=0.02)
-    for _ in range(steps):
-        optimiser.zero_grad()
-        unit = direction / direction.flatten(1).norm(dim=1).view(-1, *[1] * len(shape))
-        gain = (module(x + unit) - module(x)).flatten(1).norm(dim=1)
-        (-gain.clamp(min=1e-6).log().mean()).backward()
-        optimiser.step()
-    return x.detach()
-
-
-def measured(module: nn.Module, x: Tensor) -> float:
-    """The largest singular value of the Jacobian at any of the inputs, each by itself."""
-    largest = 0.0
-    for one in x:
-        one = one.unsqueeze(0).requires_grad_()
-        y = module(one)
-        y = y.float().flatten()
-        rows = torch.autograd.grad(y, one, torch.eye(len(y), dtype=y.dtype), is_grads_batched=True)[0]
-        largest = max(largest, float(torch.linalg.matrix_norm(rows.flatten(1).double(), 2)))
-    return largest
-
-
 def in_bfloat16(module: nn.Module, x: Tensor) -> dict[str, float | str]:
     """The same under autocast, and with weights in bfloat16; the error's first line where it does not run."""
     found: dict[str, float | str] = {}
-    for way in ("autocast", "weights"):
+    for way, measured in (("autocast", rounded_measured_lipschitz), ("weights", measured_lipschitz)):
         try:
-            if way == "autocast":
-                with torch.autocast("cpu", torch.bfloat16):
-                    found[way] = measured(module, x)
-            else:
-                found[way] = measured(copy.deepcopy(module).bfloat16(), x.bfloat16())
+            found[way] = measured(module, x, dtype=torch.bfloat16)
         except Exception as error:  # another library's: whatever it raises is what is reported
             found[way] = f"{type(error).__name__}: {str(error).splitlines()[0][:100]}"
     return found
@@ -264,10 +240,10 @@ def constant(layer: Layer, *, steps: int) -> dict[str, Any]:
         parameters = sum(parameter.numel() for parameter in module.parameters())
         points = torch.randn(PAIRS, *layer.shape)
         module(points)  # what is computed lazily, and in training only
-        fresh = max(fresh, measured(module.eval(), points))
-        points = raise_gain(module, layer.shape, steps=steps)
-        module.eval()
-        trained.append(max(measured(module, points), measured(module, torch.randn(PAIRS, *layer.shape))))
+        fresh = max(fresh, measured_lipschitz(module.eval(), points, dtype=torch.float32))
+        pair = raise_gain(module.train(), points, steps=steps, step_size=STEP_SIZE, seed=seed)
+        points = torch.cat([pair.x, pair.y, points])
+        trained.append(measured_lipschitz(module.eval(), points, dtype=torch.float32))
         low.append(in_bfloat16(module, points))
     worst = max(fresh, *trained)
     return {
@@ -336,19 +312,33 @@ def timed() -> Iterator[tuple[str, str, str, Build, tuple[int, ...]]]:
         yield "dense 512", "contractive_gnn", name, build, shape
 
 
+def flow(operator: Operator, bias: Tensor) -> nn.Module:
+    """``x − 2Aᵀ relu(Ax + b)`` with A almost orthogonal."""
+    field = GradientFlow(almost_orthogonal(operator), LeakyReLU(0.0), bias=nn.Parameter(bias))
+    return Flow(field, num_steps=1)
+
+
 def our_convolutions(c: int) -> list[tuple[str, Build]]:
-    """Ours beside them: the flow that the classifier is made of."""
-    return []
+    """Ours beside them, the flow that the classifier is made of first."""
+    return [
+        ("Flow", lambda: flow(Conv2d(nn.Parameter(0.1 * torch.randn(c, c, 3, 3)), padding=1), torch.zeros(c, 1, 1))),
+        ("SpectralConv2d", lambda: SpectralConv2d(c, c, 3, padding=1)),
+        ("OrthogonalConv2d", lambda: OrthogonalConv2d(c, c, 3, padding_mode="zeros")),
+    ]
 
 
 def our_activations() -> list[tuple[str, Build]]:
     """Ours beside them."""
-    return []
+    return [("MaxMin", MaxMin)]
 
 
 def our_matrices() -> list[tuple[str, Build]]:
     """Ours beside them."""
-    return []
+    return [
+        ("Flow", lambda: flow(Dense(nn.Parameter(0.1 * torch.randn(512, 512))), torch.zeros(512))),
+        ("SpectralLinear", lambda: SpectralLinear(512, 512)),
+        ("OrthogonalLinear", lambda: OrthogonalLinear(512, 512)),
+    ]
 
 
 def step_seconds(module: nn.Module, x: Tensor) -> float:
@@ -393,35 +383,45 @@ def shown(value: float | str | None) -> str:
     return f"{value:.4f}" if isinstance(value, float) else value.partition(":")[0]
 
 
-def table(lines: list[dict[str, Any]]) -> str:
-    """The lines in markdown, what exceeds its claim in bold."""
-    rows = [
-        "| library | layer | options | claimed | fresh | trained | autocast | bfloat16 |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+def constants_table(lines: list[Mapping[str, Any]]) -> str:
+    """The constants in markdown, what exceeds its claim in bold."""
+    rows = []
     for line in lines:
-        worst = f"**{line['worst']:.4f}**" if line["exceeds"] else f"{line['worst']:.4f}"
         claim = "none" if line["claimed"] is None else f"{line['claimed']:g}"
         claim += f" ({line['text']})" if line["text"] else ""
+        worst = f"**{line['worst']:.4f}**" if line["exceeds"] else f"{line['worst']:.4f}"
         low = line["bfloat16"]
-        rows.append(
-            f"| {line['library']} | `{line['layer']}` | {line['options']} | {claim} | {line['fresh']:.4f} | {worst} | "
-            f"{shown(low['autocast'])} | {shown(low['weights'])} |"
-        )
-    return "\n".join(rows)
+        measured = f"{line['fresh']:.4f}", worst, shown(low["autocast"]), shown(low["weights"])
+        rows.append([line["library"], f"`{line['layer']}`", line["options"], claim, *measured])
+    return markdown(["library", "layer", "options", "claimed", "fresh", "trained", "autocast", "bfloat16"], rows)
+
+
+def times_table(lines: list[Mapping[str, Any]]) -> str:
+    """Milliseconds of a step in markdown: a row for each layer, a column for each size."""
+    kinds = list(dict.fromkeys(line["kind"] for line in lines))
+    found = {(line["library"], line["layer"], line["kind"]): line["median_ms"] for line in lines}
+    layers = list(dict.fromkeys((line["library"], line["layer"]) for line in lines))
+    rows = [
+        [library, f"`{layer}`", *(f"{found[library, layer, kind]:.1f}" if (library, layer, kind) in found else ""
+                                  for kind in kinds)]
+        for library, layer in layers
+    ]  # fmt: skip
+    return markdown(["library", "layer", *kinds], rows)
 
 
 def main() -> None:
-    """Measure what has no line yet, or print the table."""
+    """Measure what has no line yet, or write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=("constants", "times", "table"))
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--page", type=Path, default=Path("docs/images.md"))
     parser.add_argument("--steps", type=int, default=STEPS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")  # of other libraries, one for each build
     if options.stage == "table":
-        print(table([dict(line) for line in read(options.out)]))
+        for name, table in (("lipschitz_peers", constants_table), ("lipschitz_peers_times", times_table)):
+            write_between(options.page, name, table(read(options.out.with_name(f"{name}.jsonl"))))
         return
     commit, changed = current_commit()
     about = {"commit": commit, "uncommitted_changes": changed, "versions": current_versions()}
