@@ -307,9 +307,7 @@ def spectral(module: Layer, name: str = "weight", *, bound: float = 1.0) -> Laye
     return _register(module, name, constraint)
 
 
-def almost_orthogonal(
-    module: Layer, name: str = "weight", *, bound: float = 1.0, learn_weights: bool = True
-) -> Layer:
+def almost_orthogonal(module: Layer, name: str = "weight", *, bound: float = 1.0, learn_weights: bool = True) -> Layer:
     """Keep ``‖A‖₂ ≤ bound`` by scaling rows, without a decomposition. See :class:`AlmostOrthogonal`.
 
     The operators of this library then know the bound: ``norm_bound()`` computes nothing.
