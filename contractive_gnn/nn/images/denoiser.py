@@ -1,0 +1,256 @@
+r"""A denoiser that is averaged by construction: gradient steps of learned convex potentials."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from contractive_gnn.checks import check_real, check_whole
+from contractive_gnn.nn.images.denoising_step import DenoisingStep
+from contractive_gnn.nn.images.haar import haar, inverse_haar
+from contractive_gnn.nn.lipschitz.base import LipschitzModule
+
+PADDINGS = ("circular", "zeros", "mirror")
+ROUNDED_UP = 1.0 + 2.0**-48  # a few operations in double precision
+REFERENCE = 25 / 255  # the noise level at which the splines have the scale 1 to begin with
+
+
+class GradientFlowDenoiser(LipschitzModule):
+    r"""A denoiser of Gaussian noise that is averaged, and so 1-Lipschitz in ℓ2, whatever its weights are.
+
+    With the input y, the noise level σ, a grey level c and an isometry E from images to states (``EᵀE = I``)
+
+    .. math::
+        z_0 = E(y - c)/σ, \qquad z_{k+1} = (1 - θ_k)\,\bigl(z_k - h K_k^\top s_k(K_k z_k)\bigr) + θ_k z_0, \qquad
+        D_σ(y) = c + σ E^\top z_m
+
+    E pads, takes means and differences of blocks of 2 × 2 pixels (the orthogonal Haar transform, ``levels`` times), and
+    appends ``hidden_channels`` zeros, in which the steps may keep what they find. Each step is one of
+    :class:`~contractive_gnn.nn.images.denoising_step.DenoisingStep`: K_k a convolution with ‖K_k‖ ≤ 1, s_k a learned
+    monotone spline with slopes in [0, 1] and ``s_k(0) = 0`` for each filter, whose scale is
+    ``(σ/σ_0)^{γ}`` with a learned γ for each filter: in units of the noise all noise levels are one, but what is an
+    edge is not.
+
+    **Averaged.** A step is α-averaged with ``α = h‖K‖²/2 < 1``. A composition of α_i-averaged maps is
+    ``κ/(1 + κ)``-averaged with ``κ = Σ α_i/(1 − α_i)`` (Combettes and Yamada, J. Math. Anal. Appl. 425, 2015,
+    Proposition 2.5). ``(1 − θ)T + θI`` is ``(1 − θ)α``-averaged where T is α-averaged. For an isometry E and
+    ``T = (1 − α)I + αR``, ``EᵀTE = (1 − α)I + αEᵀRE``, and ``EᵀRE`` is non-expansive: it is α-averaged. So is
+    ``c + σT((y − c)/σ)``, and so is D where the image is mirrored: mirroring is twice an isometry. Hence for all images y, y' of one size and noise level
+
+    .. math:: \|Dy - Dy'\|^2 + \frac{1 - α}{α}\,\|(y - Dy) - (y' - Dy')\|^2 \le \|y - y'\|^2
+
+    **Fixed points.** ``D_σ(c) = c`` for the constant image c, for every σ (:meth:`fixed_point`): all biases are 0 and
+    ``s(0) = 0``. So repeated application converges (Krasnosel'skii and Mann). With circular or mirrored padding and a
+    (mirrored) size that ``2^levels`` divides every constant image is a fixed point, for the filters sum to 0 over the
+    channels that hold means.
+
+    Sherry, Celledoni, Ehrhardt, Murari, Owren, Schönlieb, *Designing stable neural networks using convex analysis and
+    ODEs* (2023) have such steps on one resolution, without hidden channels.
+
+    Args:
+        channels: 1 for grey images, 3 for colour.
+        filters: number of filters, and splines, of a step.
+        kernel_size: of the filters, on the channels of the blocks; odd.
+        num_layers: m, the number of steps.
+        hidden_channels: 0 or more.
+        levels: how often blocks are taken: 0 works on pixels, 1 on blocks of 2 × 2.
+        step: h in (0, 2): it bounds ``h‖K‖²``. At h = 1 each step is firmly non-expansive.
+        num_pieces: of each spline, even.
+        reach: of the splines' knots, in units of the noise.
+        sigma_range: the noise levels that it is for, in [0, 1] as the images are; others are refused.
+        padding: ``"circular"``: the image wraps around. ``"zeros"``: c stands beyond the borders. ``"mirror"``: it is
+            mirrored at its borders, onto a torus of four times as many pixels; it takes four times as long. It is no
+            part of the weights: set :attr:`padding` at any time.
+        centre: c.
+
+    Shapes:
+        ``[n, channels, H, W]`` or ``[channels, H, W]`` to the same; sizes that blocks do not divide are filled up with
+        c, and cut afterwards. A block-wise size must be at least ``(kernel_size − 1)/2`` with circular padding.
+
+    Raises:
+        TypeError: for an argument of another type.
+        ValueError: for one that is out of its range; (called) for other channels, a σ outside of the range, or a number
+            of them other than n.
+
+    Example:
+        >>> import torch
+        >>> denoiser = GradientFlowDenoiser(filters=8, num_layers=2).eval()
+        >>> noisy = torch.rand(2, 1, 33, 20)
+        >>> denoiser(noisy, 25 / 255).shape, denoiser.lipschitz(), denoiser.averagedness() < 1
+        (torch.Size([2, 1, 33, 20]), 1.0, True)
+    """
+
+    def __init__(
+        self,
+        channels: int = 1,
+        *,
+        filters: int = 64,
+        kernel_size: int = 5,
+        num_layers: int = 10,
+        hidden_channels: int = 0,
+        levels: int = 1,
+        step: float = 1.0,
+        num_pieces: int = 16,
+        reach: float = 6.0,
+        sigma_range: tuple[float, float] = (4 / 255, 51 / 255),
+        padding: str = "circular",
+        centre: float = 0.5,
+    ) -> None:
+        super().__init__()
+        for name, value in (
+            ("channels", channels),
+            ("filters", filters),
+            ("kernel_size", kernel_size),
+            ("num_layers", num_layers),
+        ):
+            check_whole(name, value, least=1)
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, got {kernel_size}: an even one would shift the image")
+        check_whole("hidden_channels", hidden_channels, least=0)
+        check_whole("levels", levels, least=0)
+        check_real("step", step, above=0, below=2)
+        check_real("centre", centre, least=0, most=1)
+        if not isinstance(sigma_range, tuple) or len(sigma_range) != 2:
+            raise TypeError(f"sigma_range must be a pair (least, largest), got {sigma_range!r}")
+        check_real("sigma_range", sigma_range[0], above=0, most=1)
+        check_real("sigma_range", sigma_range[1], least=sigma_range[0], most=1)
+        self.channels = channels
+        self.hidden_channels = hidden_channels
+        self.levels = levels
+        self.sigma_range = (float(sigma_range[0]), float(sigma_range[1]))
+        self.centre = float(centre)
+        self.padding = padding
+        self._image_channels = channels * 4**levels
+        self.steps = nn.ModuleList(
+            DenoisingStep(
+                self._image_channels + hidden_channels,
+                filters,
+                kernel_size=kernel_size,
+                step=float(step),
+                smooth_channels=channels,
+                num_pieces=num_pieces,
+                reach=reach,
+            )
+            for _ in range(num_layers)
+        )
+        self.return_logits = nn.Parameter(torch.empty(num_layers))
+        self.scale_powers = nn.Parameter(torch.empty(num_layers, filters))
+        self._reset_own()
+
+    @property
+    def padding(self) -> str:
+        """What stands beyond the borders."""
+        return self._padding
+
+    @padding.setter
+    def padding(self, value: str) -> None:
+        if value not in PADDINGS:
+            raise ValueError(
+                f"padding must be one of {PADDINGS}, got {value!r}; reflecting or repeating entries in each "
+                "convolution is no isometry: for reflected borders take 'mirror'"
+            )
+        self._padding = value
+
+    def reset_parameters(self) -> None:
+        """Draw the kernels anew, and set all else back to where it started."""
+        for step in self.steps:
+            step.reset_parameters()  # type: ignore[operator]
+        self._reset_own()
+
+    def _reset_own(self) -> None:
+        nn.init.constant_(self.return_logits, -2.0)
+        nn.init.zeros_(self.scale_powers)
+
+    def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """The denoised images.
+
+        Args:
+            x: noisy images; values beyond [0, 1] are fine.
+            sigma: standard deviation of the noise, for images in [0, 1]: a number, or ``[n]``, one for each image.
+        """
+        if x.dim() == 3:
+            return self.forward(x[None], sigma)[0]
+        if x.dim() != 4 or x.size(1) != self.channels or not x.is_floating_point():
+            raise ValueError(
+                f"expected real images [n, {self.channels}, H, W], got {x.dtype} {list(x.shape)}; channels={self.channels}"
+            )
+        level = self._levels_of_noise(x, sigma)
+        z = start = self._lift((x - self.centre) / level)
+        powers = (level / REFERENCE).log() * self.scale_powers[:, None, :, None, None].to(x.dtype)
+        weights = torch.sigmoid(self.return_logits).to(x.dtype)
+        for step, tau, weight in zip(self.steps, powers.exp().unbind(), weights.unbind(), strict=True):
+            z = torch.lerp(step(z, tau, circular=self.padding != "zeros"), start, weight)
+        return self.centre + level * self._project(z, x.shape[-2:])
+
+    def _levels_of_noise(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """σ as ``[n, 1, 1, 1]``."""
+        if not isinstance(sigma, Tensor):
+            check_real("sigma", sigma, least=self.sigma_range[0], most=self.sigma_range[1])
+            return x.new_full((1, 1, 1, 1), float(sigma))
+        level = sigma.to(x).reshape(-1, 1, 1, 1)
+        if level.numel() not in (1, x.size(0)):
+            raise ValueError(f"sigma must be a number, or one for each of the {x.size(0)} images, got {level.numel()}")
+        low, high = self.sigma_range
+        rounding = 4 * torch.finfo(x.dtype).eps  # a σ at the end of the range may have been rounded
+        if not bool(((level >= low * (1 - rounding)) & (level <= high * (1 + rounding))).all()):
+            raise ValueError(f"sigma must lie in {self.sigma_range}, for images in [0, 1], got {sigma}")
+        return level
+
+    def _lift(self, x: Tensor) -> Tensor:
+        """``Ex``."""
+        if self.padding == "mirror":
+            x = torch.cat([x, x.flip(3)], dim=3)
+            x = torch.cat([x, x.flip(2)], dim=2)
+        block = 2**self.levels
+        z = functional.pad(x, (0, -x.size(3) % block, 0, -x.size(2) % block))
+        for _ in range(self.levels):
+            z = haar(z)
+        return functional.pad(z, (0, 0, 0, 0, 0, self.hidden_channels))
+
+    def _project(self, z: Tensor, size: torch.Size) -> Tensor:
+        """``Eᵀz``."""
+        x = z[:, : self._image_channels]
+        for _ in range(self.levels):
+            x = inverse_haar(x)
+        height, width = size
+        if self.padding != "mirror":
+            return x[:, :, :height, :width]
+        x = x[:, :, : 2 * height, : 2 * width]
+        x = 0.5 * (x[:, :, :height] + x[:, :, height:].flip(2))
+        return 0.5 * (x[:, :, :, :width] + x[:, :, :, width:].flip(3))
+
+    @torch.no_grad()
+    def averagedness(self) -> float:
+        """α, proved for the kernels of the present mode, every noise level, size and padding.
+
+        In evaluation mode it is below 1; in training mode, whose kernels follow an estimate, it may be ``inf``.
+        """
+        alpha = 0.0
+        for step, weight in zip(self.steps, torch.sigmoid(self.return_logits.double()).tolist(), strict=True):
+            own = step.averagedness()  # type: ignore[operator]
+            if not own < 1.0:
+                return 1.0 if own == 1.0 else math.inf
+            total = alpha / (1.0 - alpha) + own / (1.0 - own)
+            alpha = (1.0 - weight) * total / (1.0 + total) * ROUNDED_UP
+        return alpha
+
+    @torch.no_grad()
+    def lipschitz(self) -> float:
+        """1 in evaluation mode; in training mode what is proved for its kernels, 1 or a little more."""
+        constant = 1.0
+        for step, weight in zip(self.steps, torch.sigmoid(self.return_logits.double()).tolist(), strict=True):
+            constant *= step.lipschitz()  # type: ignore[operator]
+            constant = constant if constant == 1.0 else ((1.0 - weight) * constant + weight) * ROUNDED_UP
+        return constant
+
+    def fixed_point(self, x: Tensor) -> Tensor:
+        """An image of the shape of x that the denoiser does not change, at any noise level: c everywhere."""
+        return torch.full_like(x, self.centre)
+
+    def extra_repr(self) -> str:
+        """Show what the steps do not."""
+        low, high = self.sigma_range
+        return f"{self.channels}, levels={self.levels}, sigma_range=({low:.4g}, {high:.4g}), padding={self.padding!r}"
