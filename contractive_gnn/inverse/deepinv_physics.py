@@ -118,7 +118,7 @@ def from_deepinv(physics: nn.Module, size: tuple[int, int, int], *, squared_norm
     if not isinstance(physics, deepinv.physics.LinearPhysics):
         raise TypeError(f"expected a linear measurement of deepinv, got {type(physics).__name__}")
     with torch.no_grad():
-        most, least, closed = _bounds(physics, size)
+        most, least, closed = _bounds(physics, size, deepinv.physics)
     reason = ""
     if math.isinf(most):
         reason = f"no bound of ‖A‖² is proved for {type(physics).__name__} of deepinv"
@@ -139,14 +139,11 @@ def from_deepinv(physics: nn.Module, size: tuple[int, int, int], *, squared_norm
     return wrapped
 
 
-def _bounds(physics: Any, size: tuple[int, int, int]) -> tuple[float, float, bool]:
+def _bounds(physics: Any, size: tuple[int, int, int], kinds: Any) -> tuple[float, float, bool]:
     """Bounds of ``‖A‖²`` and of the least eigenvalue of AᵀA, and whether deepinv has the proximal step in closed form.
 
     ``inf`` and 0 where nothing is proved.
     """
-    import deepinv
-
-    kinds = deepinv.physics
     kind = type(physics)
     if kind in (kinds.Denoising, kinds.Inpainting, kinds.Demosaicing, kinds.MRI, kinds.BlurFFT):
         mask = torch.as_tensor(physics.mask).abs().to(torch.float64).square()
