@@ -129,11 +129,12 @@ def from_deepinv(physics: nn.Module, size: tuple[int, int, int], *, squared_norm
         raise ValueError(f"‖A‖² ≤ {most:.6g} is proved for this measurement: leave squared_norm out")
     wrapped = DeepinvPhysics(physics, squared_norm=most, curvature=least, closed=closed, reason=reason)
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(1, *size, generator=generator)
+    dtype = next((b.dtype for b in physics.buffers() if b.is_floating_point()), torch.get_default_dtype())
+    x = torch.randn(1, *size, generator=generator, dtype=dtype)
     y = wrapped(x)
     other = torch.randn(y.shape, generator=generator, dtype=y.dtype)
     defect = adjoint_defect(wrapped, x, other)
-    if defect > 1e-5:
+    if defect > 64 * torch.finfo(dtype).eps:
         wrapped.certified = False
         wrapped.reason = f"A_adjoint of {type(physics).__name__} is not the adjoint of A: off by {defect:.2g}"
     return wrapped
