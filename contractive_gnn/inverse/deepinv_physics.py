@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from contractive_gnn.checks import check_real
 from contractive_gnn.extras import needs
-from contractive_gnn.inverse.physics import LinearPhysics, Solution, adjoint_defect, conjugate_gradient, perron_bound
+from contractive_gnn.inverse.physics import LinearPhysics, Solution, adjoint_defect, perron_bound
 
 #: padding modes of deepinv's convolutions in which no pixel is counted twice
 PLAIN_PADDING = ("valid", "circular", "constant", "zeros")
@@ -59,9 +59,9 @@ class DeepinvPhysics(LinearPhysics):
 
     def prox(self, v: Tensor, y: Tensor, step: float) -> Solution:
         """Deepinv's closed form where it has one, else conjugate gradients; the error is measured either way."""
-        right = v + step * self.adjoint(y)
         if not self._closed:
-            return conjugate_gradient(lambda u: self.adjoint(self(u)), right, step=step, start=v)
+            return super().prox(v, y, step)
+        right = v + step * self.adjoint(y)
         image: Tensor = self.physics.prox_l2(v, y, step)
         left = (right - image - step * self.adjoint(self(image))).flatten(1).norm(dim=1)
         rounding = 16 * torch.finfo(right.dtype).eps * right.flatten(1).norm(dim=1)
