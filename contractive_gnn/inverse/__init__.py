@@ -2,9 +2,6 @@
 
 from contractive_gnn.inverse.averaged import (
     AveragedModule,
-    Clipped,
-    Relaxed,
-    Resolvent,
     averagedness_of,
     composed,
     gradient_step,
@@ -15,6 +12,7 @@ from contractive_gnn.inverse.convergence import ConvergenceCertificate, Converge
 from contractive_gnn.inverse.convolution import Convolution, gaussian_kernel, motion_kernel
 from contractive_gnn.inverse.deepinv_denoiser import as_deepinv
 from contractive_gnn.inverse.deepinv_physics import from_deepinv
+from contractive_gnn.inverse.denoisers import Clipped, OneLevel, Relaxed, Resolvent
 from contractive_gnn.inverse.fourier import Fourier
 from contractive_gnn.inverse.inpainting import Inpainting
 from contractive_gnn.inverse.iteration import Run
@@ -34,6 +32,7 @@ __all__ = [
     "Fourier",
     "Inpainting",
     "LinearPhysics",
+    "OneLevel",
     "ProximalGradient",
     "Radon",
     "Relaxed",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from contractive_gnn.checks import check_real, check_whole
-from contractive_gnn.inverse.physics import LinearPhysics, Solution, conjugate_gradient
+from contractive_gnn.inverse.physics import LinearPhysics, Solution
 from contractive_gnn.operators import Conv2d
 from contractive_gnn.operators.convolution import Padding
 
@@ -87,9 +87,9 @@ class Convolution(LinearPhysics):
 
     def prox(self, v: Tensor, y: Tensor, step: float) -> Solution:
         """Exact where the text of the class says so."""
-        right = v + step * self.adjoint(y)
         if not self.closed:
-            return conjugate_gradient(self._normal, right, step=step, start=v)
+            return super().prox(v, y, step)
+        right = v + step * self.adjoint(y)
         if self.stride == 1:
             spectrum = torch.fft.rfft2(right) / (1.0 + step * self.symbol.to(right.dtype))
             image = torch.fft.irfft2(spectrum, s=self.size)

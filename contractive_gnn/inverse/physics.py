@@ -71,7 +71,10 @@ class LinearPhysics(nn.Module, ABC):
             y: the measurements.
             step: γ > 0.
         """
-        return conjugate_gradient(lambda u: self.adjoint(self(u)), v + step * self.adjoint(y), step=step, start=v)
+        # (I + γAᵀA)(u − v) = γAᵀ(y − Av): the correction is smaller than u, and so is its rounding
+        right = step * self.adjoint(y - self(v))
+        correction = conjugate_gradient(lambda u: self.adjoint(self(u)), right, step=step)
+        return Solution(v + correction.image, correction.error)
 
 
 def conjugate_gradient(
@@ -79,7 +82,6 @@ def conjugate_gradient(
     right: Tensor,
     *,
     step: float,
-    start: Tensor,
     tolerance: float | None = None,
     most: int = 500,
 ) -> Solution:
@@ -92,7 +94,6 @@ def conjugate_gradient(
         normal: ``x ↦ Mx``.
         right: b, ``[n, …]``.
         step: γ > 0.
-        start: where it begins, of the shape of b.
         tolerance: of the residual relative to ``‖b‖``; None for 16 times the spacing of the numbers.
         most: the most steps.
 
@@ -110,8 +111,7 @@ def conjugate_gradient(
 
     small = 16 * torch.finfo(right.dtype).eps if tolerance is None else tolerance
     wanted = (small * dot(right, right).sqrt()).square()
-    u = start.clone()
-    residual = right - shifted(u)
+    u, residual = torch.zeros_like(right), right
     direction, square = residual.clone(), dot(residual, residual)
     for _ in range(most):
         if bool((square <= wanted).all()):

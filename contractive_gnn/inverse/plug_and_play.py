@@ -13,14 +13,15 @@ class                     the step T                                         T i
 ========================= ================================================== ====================================
 
 P is the projection on a box, by default the range [0, 1] of the pixels, and ``N = P ∘ (2E − I)`` with
-``E = (1 − λ)I + λD``, see :class:`~contractive_gnn.inverse.averaged.Resolvent`. The box is why a fixed point exists:
+``E = (1 − λ)I + λD``, see :class:`~contractive_gnn.inverse.Resolvent`. The box is why a fixed point exists:
 ``P ∘ D ∘ (I − γ∇f)`` and ``N ∘ (2 prox_{γf} − I)`` are continuous and map the box, which is convex and compact, to
 itself, so Brouwer's theorem applies, for whatever D was trained to do. Without it (``box=None``) a fixed point is known
 where ``AᵀA ≥ m > 0``: then T is a contraction.
 
 Sources: Venkatakrishnan, Bouman, Wohlberg (GlobalSIP 2013) for the idea; Sherry, Celledoni, Ehrhardt, Murari, Owren,
 Schönlieb, *Designing stable neural networks using convex analysis and ODEs* (Physica D 2024), for averaged denoisers
-made of gradient flows; Bauschke and Combettes for the theorems. Proofs are in docs/theory.md, section 8.
+made of gradient flows; Bauschke and Combettes for the theorems. Proofs: docs/theory.md, section "Averaged operators and
+Plug-and-Play".
 """
 
 from __future__ import annotations
@@ -32,17 +33,9 @@ import torch
 from torch import Tensor, nn
 
 from contractive_gnn.checks import check_real
-from contractive_gnn.inverse.averaged import (
-    Clipped,
-    Relaxed,
-    Resolvent,
-    averagedness_of,
-    check_box,
-    composed,
-    gradient_step,
-    lipschitz_of,
-)
+from contractive_gnn.inverse.averaged import averagedness_of, composed, gradient_step, lipschitz_of
 from contractive_gnn.inverse.convergence import ConvergenceCertificate, Factor, conclude
+from contractive_gnn.inverse.denoisers import Clipped, OneLevel, Relaxed, Resolvent, check_box
 from contractive_gnn.inverse.iteration import Iteration, Run, Stage, farthest
 from contractive_gnn.inverse.physics import LinearPhysics
 
@@ -208,7 +201,7 @@ class DouglasRachford(_PlugAndPlay):
     r"""Douglas and Rachford's splitting: ``u = prox_{γf}(z)``, ``x = J(2u − z)``, ``z ← z + β(x − u)``.
 
     ``J = (I + N)/2`` is a firmly non-expansive denoiser made of D, see
-    :class:`~contractive_gnn.inverse.averaged.Resolvent`: D itself where it is firmly non-expansive and the reflection
+    :class:`~contractive_gnn.inverse.Resolvent`: D itself where it is firmly non-expansive and the reflection
     stays inside the box. In the state z the step is ``(1 − β/2)I + (β/2) N ∘ (2 prox_{γf} − I)``, which is
     β/2-averaged: both reflections are non-expansive. The reconstruction is x.
 
@@ -457,7 +450,7 @@ def _denoiser_factor(denoiser: nn.Module) -> Factor:
 
 def _constant(denoiser: nn.Module) -> float:
     """The Lipschitz constant through relaxations and projections."""
-    if isinstance(denoiser, Clipped):
+    if isinstance(denoiser, (Clipped, OneLevel)):
         return _constant(denoiser.inner)
     if isinstance(denoiser, Relaxed):
         return (1.0 - denoiser.weight) + denoiser.weight * _constant(denoiser.inner)
