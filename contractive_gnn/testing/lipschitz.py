@@ -156,6 +156,7 @@ class LipschitzSuite:
         rounded: bounds of the Jacobian that is evaluated in float32 and in bfloat16, in place of
             ``rounded_lipschitz``, as a factor of the constant; by dtype.
         bfloat16: whether the layer is evaluated in bfloat16 at all.
+        compiles: ``torch.compile`` takes the layer without a graph break.
     """
 
     shape: tuple[int, ...]
@@ -164,6 +165,7 @@ class LipschitzSuite:
     gain_steps: int = 60
     rounded: dict[torch.dtype, float] = {}  # noqa: RUF012  # a subclass sets its own
     bfloat16: bool = True
+    compiles: bool = True
 
     def make(self) -> nn.Module:
         """Build the layer under test."""
@@ -278,6 +280,15 @@ class LipschitzSuite:
         module = self.module()
         for value in (0.0, 1.0):
             self.check(module, torch.full((1, *self.shape), value, dtype=torch.float64))
+
+    def test_compile(self) -> None:
+        """``torch.compile`` traces the layer without a break, and the result agrees."""
+        if not self.compiles:
+            return
+        module, x = self.module().float(), self.input().float()
+        torch._dynamo.reset()
+        compiled = torch.compile(module, backend="aot_eager", fullgraph=True)
+        torch.testing.assert_close(compiled(x), module(x), rtol=1e-4, atol=1e-4)
 
     def test_isometry(self) -> None:
         """Where it is called one, no input shrinks either."""

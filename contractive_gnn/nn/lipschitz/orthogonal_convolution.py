@@ -243,12 +243,11 @@ class BlockKernel(nn.Module):
             first, second = projector, identity - projector
             if (index // 2) % 2:
                 first, second = second, first
-            before = torch.einsum("oc,cikl->oikl", first, kernel)
-            after = torch.einsum("oc,cikl->oikl", second, kernel)
+            before, after = _times(first, kernel), _times(second, kernel)
             # one entry longer along one axis
             left, right = ((0, 1), (1, 0)) if index % 2 else ((0, 0, 0, 1), (0, 0, 1, 0))
             kernel = functional.pad(before, left) + functional.pad(after, right)
-        return torch.einsum("oc,cikl->oikl", matrix, kernel) if wide else kernel
+        return _times(matrix, kernel) if wide else kernel
 
 
 class CayleyKernel(nn.Module):
@@ -288,6 +287,11 @@ class CayleyKernel(nn.Module):
         factor = (factor.mH if wide else factor).movedim((-2, -1), (0, 1))
         kernel: Tensor = torch.fft.irfft2(factor, s=self.size)
         return kernel
+
+
+def _times(matrix: Tensor, kernel: Tensor) -> Tensor:
+    """A matrix times each tap."""
+    return (matrix @ kernel.flatten(1)).unflatten(1, kernel.shape[1:])
 
 
 def _fourier_convolution(x: Tensor, kernel: Tensor) -> Tensor:
