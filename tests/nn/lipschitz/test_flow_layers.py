@@ -102,7 +102,7 @@ class TestAlmostOrthogonalFlow(LipschitzSuite):
     """Its operator is told that its norm is at most 1, and computes none."""
 
     shape = (2, 4, 4)
-    compiles = False  # its parametrisation sums in blocks of its own
+    compiles = False  # its parametrisation asks how torch rounds products: a word, which no trace takes
 
     def make(self) -> nn.Module:
         operator = almost_orthogonal(Conv2d(kernel(3, 2, 3, 3), padding=1))
