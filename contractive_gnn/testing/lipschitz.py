@@ -45,7 +45,7 @@ def singular_values(module: nn.Module, x: Tensor, *, dtype: torch.dtype = torch.
     if x.dim() < 1 or x.size(0) < 1 or x.numel() == 0:
         raise ValueError(f"expected a batch of at least one sample, got shape {list(x.shape)}")
     twin = copy.deepcopy(module).to(dtype)
-    return torch.stack([_values(twin, sample) for sample in x.detach().to(dtype).split(1)])
+    return torch.stack([_values(twin, sample) for sample in torch.split(x.detach().to(dtype), 1)])
 
 
 def measured_lipschitz(module: nn.Module, x: Tensor, *, dtype: torch.dtype = torch.float64) -> float:
@@ -73,7 +73,7 @@ def rounded_measured_lipschitz(module: nn.Module, x: Tensor, *, dtype: torch.dty
         return measured_lipschitz(module, x, dtype=dtype)
     twin = copy.deepcopy(module)
     with torch.autocast(x.device.type, dtype=dtype):
-        values = [_values(twin, sample) for sample in x.detach().to(dtype).split(1)]
+        values = [_values(twin, sample) for sample in torch.split(x.detach().to(dtype), 1)]
     return float(torch.stack(values).max())
 
 
@@ -84,7 +84,8 @@ def _values(module: nn.Module, sample: Tensor) -> Tensor:
     matrix = jacobian.double().reshape(-1, sample.numel())
     if not bool(torch.isfinite(matrix).all()):
         raise ValueError("the Jacobian has an entry that is not finite: there is nothing to measure")
-    return torch.linalg.svdvals(matrix)
+    values: Tensor = torch.linalg.svdvals(matrix)
+    return values
 
 
 def raise_gain(module: nn.Module, x: Tensor, *, steps: int = 60, step_size: float = 0.05, seed: int = 0) -> Gain:
@@ -137,8 +138,8 @@ def raise_gain(module: nn.Module, x: Tensor, *, steps: int = 60, step_size: floa
 
 
 def _ratios(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    moved = (module(x) - module(y)).flatten(1).norm(dim=1)
-    return moved / (x - y).flatten(1).norm(dim=1).clamp(min=1e-9)
+    moved: Tensor = (module(x) - module(y)).flatten(1).norm(dim=1)
+    return moved / torch.linalg.vector_norm((x - y).flatten(1), dim=1).clamp(min=1e-9)
 
 
 class LipschitzSuite:
@@ -257,7 +258,7 @@ class LipschitzSuite:
             module = self.module().train(mode)
             x = self.input(4, seed=3)
             with torch.no_grad():
-                together, alone = module(x), torch.cat([module(sample) for sample in x.split(1)])
+                together, alone = module(x), torch.cat([module(sample) for sample in torch.split(x, 1)])
             torch.testing.assert_close(together, alone, rtol=1e-9, atol=1e-9)
 
     def test_gradient(self) -> None:

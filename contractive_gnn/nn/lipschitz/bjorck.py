@@ -39,7 +39,8 @@ def bjorck(matrix: Tensor, num_steps: int = 20) -> Tensor:
     tall = tall / size.clamp(min=tiny)
     for _ in range(num_steps):
         tall = 1.5 * tall - 0.5 * (tall @ (tall.mT @ tall))
-    return tall if matrix.size(-2) >= matrix.size(-1) else tall.mT
+    result: Tensor = tall if matrix.size(-2) >= matrix.size(-1) else tall.mT
+    return result
 
 
 class Bjorck(Constraint):

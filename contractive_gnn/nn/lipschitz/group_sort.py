@@ -47,7 +47,7 @@ class GroupSort(LipschitzModule):
                 f"groups of {self.group_size} do not divide {x.size(axis)} channels (axis {self.dim} of "
                 f"{list(x.shape)}): change the width or group_size"
             )
-        groups = x.unflatten(axis, (-1, self.group_size)) if x.size(axis) else x.unsqueeze(axis + 1)
+        groups = x.reshape(*x.shape[:axis], x.size(axis) // self.group_size, self.group_size, *x.shape[axis + 1 :])
         if self.group_size == 2:  # several times faster than a sort
             first, second = groups.unbind(axis + 1)
             return torch.stack([torch.minimum(first, second), torch.maximum(first, second)], axis + 1).flatten(

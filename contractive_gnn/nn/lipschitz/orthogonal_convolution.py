@@ -274,7 +274,7 @@ class CayleyKernel(nn.Module):
         rows, columns = ((torch.arange(k, device=weight.device) - k // 2) % n for n in self.size)
         place = (rows[:, None] * width + columns[None, :]).flatten()
         spread = weight.new_zeros(*weight.shape[:2], height * width).index_add(2, place, weight.flatten(2))
-        symbol = torch.fft.rfft2(spread.unflatten(2, self.size)).movedim((0, 1), (-2, -1))
+        symbol = torch.fft.rfft2(spread.view(*weight.shape[:2], height, width)).movedim((0, 1), (-2, -1))
         wide = symbol.size(-2) < symbol.size(-1)
         tall = symbol.mH if wide else symbol
         n = tall.size(-1)
@@ -291,7 +291,7 @@ class CayleyKernel(nn.Module):
 
 def _times(matrix: Tensor, kernel: Tensor) -> Tensor:
     """A matrix times each tap."""
-    return (matrix @ kernel.flatten(1)).unflatten(1, kernel.shape[1:])
+    return (matrix @ kernel.flatten(1)).reshape(-1, *kernel.shape[1:])
 
 
 def _fourier_convolution(x: Tensor, kernel: Tensor) -> Tensor:

@@ -289,7 +289,7 @@ def _root(squares: Tensor) -> Tensor:
 
 def _pair(name: str, value: int | Sequence[int], *, least: int) -> Pair:
     """One number for both axes, or one for each."""
-    if isinstance(value, Sequence) and not isinstance(value, str):
+    if isinstance(value, Sequence):
         if len(value) != 2:
             raise ValueError(f"{name} must be a whole number, or two of them, got {value!r}")
         first, second = value

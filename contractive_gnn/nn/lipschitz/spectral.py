@@ -172,7 +172,8 @@ class SpectralConv2d(LipschitzModule, nn.Conv2d):
         """Convolve."""
         if self.size is not None and tuple(x.shape[-2:]) != tuple(self.size):
             raise ValueError(f"the layer is for images of size {self.size}, got shape {list(x.shape)}")
-        return self._conv_forward(x, applied(self), self.bias)
+        y: Tensor = self._conv_forward(x, applied(self), self.bias)
+        return y
 
     def lipschitz(self) -> float:
         """The certified norm of the kernel as it is applied; at most c."""
@@ -189,9 +190,9 @@ class SpectralConv2d(LipschitzModule, nn.Conv2d):
         return Conv2d(
             weight,
             size=self.size,
-            stride=self.stride,
+            stride=self.stride,  # type: ignore[arg-type]  # two numbers
             padding=self.padding,  # type: ignore[arg-type]  # never a word here
-            dilation=self.dilation,
+            dilation=self.dilation,  # type: ignore[arg-type]  # two numbers
             groups=self.groups,
             padding_mode=self.padding_mode,  # type: ignore[arg-type]  # one of the two
         )
