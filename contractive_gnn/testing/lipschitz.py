@@ -139,7 +139,8 @@ def raise_gain(module: nn.Module, x: Tensor, *, steps: int = 60, step_size: floa
 
 def _ratios(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     moved: Tensor = (module(x) - module(y)).flatten(1).norm(dim=1)
-    return moved / torch.linalg.vector_norm((x - y).flatten(1), dim=1).clamp(min=1e-9)
+    ratios: Tensor = moved / torch.linalg.vector_norm((x - y).flatten(1), dim=1).clamp(min=1e-9)
+    return ratios
 
 
 class LipschitzSuite:
