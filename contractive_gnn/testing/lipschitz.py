@@ -159,6 +159,7 @@ class LipschitzSuite:
             ``rounded_lipschitz``, as a factor of the constant; by dtype.
         bfloat16: whether the layer is evaluated in bfloat16 at all.
         compiles: ``torch.compile`` takes the layer without a graph break.
+        modes: in which samples must not meet: training, evaluation or both.
     """
 
     shape: tuple[int, ...]
@@ -168,6 +169,7 @@ class LipschitzSuite:
     rounded: dict[torch.dtype, float] = {}  # noqa: RUF012  # a subclass sets its own
     bfloat16: bool = True
     compiles: bool = True
+    modes: tuple[bool, ...] = (True, False)
 
     def make(self) -> nn.Module:
         """Build the layer under test."""
@@ -255,7 +257,7 @@ class LipschitzSuite:
 
     def test_samples_do_not_meet(self) -> None:
         """The output of a sample is its own, in training and in evaluation, whatever its batch is."""
-        for mode in (True, False):
+        for mode in self.modes:
             module = self.module().train(mode)
             x = self.input(4, seed=3)
             with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Flows along gradient fields, in rounded arithmetic."""
+"""Operators, and flows along gradient fields, in rounded arithmetic."""
 
 from __future__ import annotations
 
@@ -35,6 +35,13 @@ def rounded_flow(module: Flow | Alternating, dtype: torch.dtype) -> float:
         return constant
     steps = zip((module.contracting, module.expanding), module.steps(), strict=True)
     return math.prod(_step(field, number(step), dtype) for field, step in steps) ** module.num_pairs
+
+
+def rounded_operator(operator: Conv2d | Dense, constant: float, dtype: torch.dtype) -> float:
+    """A bound of the norm of A with two roundings: of its weight and of Ax, where ``constant`` is one of ‖A‖."""
+    weight = operator.weight.detach().to("cpu", torch.float64).abs()
+    terms = max(weight.shape[:2]) * math.prod(weight.shape[2:])
+    return rounded(constant, _norm(operator, weight), dtype, roundings=2, terms=terms)
 
 
 def _step(field: VectorField, h: float, dtype: torch.dtype) -> float:
