@@ -11,6 +11,7 @@ from contractive_gnn.dynamics.layer import Layer, own_operator
 from contractive_gnn.nn.composition import Alternating
 from contractive_gnn.nn.flow import Flow
 from contractive_gnn.nn.lipschitz import LipschitzModule
+from contractive_gnn.nn.lipschitz.flows import rounded_operator
 from contractive_gnn.nn.parametrizations import almost_orthogonal
 from contractive_gnn.norms import number
 from contractive_gnn.operators import Conv2d, Dense
@@ -61,6 +62,10 @@ class Affine(LipschitzModule):
         else:
             computed = Dense(weight).norm_bound()
         return min(number(computed), number(operator.norm_bound()))
+
+    def rounded_lipschitz(self, dtype: torch.dtype) -> float:
+        """Two roundings: of the weight and of Ax."""
+        return rounded_operator(self.operator, self.lipschitz(), dtype)
 
     @property
     def certified(self) -> bool:  # type: ignore[override]  # that of A

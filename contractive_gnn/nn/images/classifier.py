@@ -160,6 +160,10 @@ class ImageClassifier(LipschitzModule):
         """A bound of the constant from an image to its scores, in raw pixel units; ``inf`` for the free kind."""
         return math.inf if self.kind == "unconstrained" else Sequential(self.body, self.head).lipschitz()
 
+    def rounded_lipschitz(self, dtype: torch.dtype) -> float:
+        """The product of those of the parts; ``inf`` for the free kind."""
+        return math.inf if self.kind == "unconstrained" else Sequential(self.body, self.head).rounded_lipschitz(dtype)
+
     @property
     def certified(self) -> bool:  # type: ignore[override]  # that of its parts
         """Whether the constant is proved."""
