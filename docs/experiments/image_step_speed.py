@@ -126,7 +126,8 @@ def main() -> None:
         layers["orthogonium"] = orthogonium
     else:
         print("orthogonium is not installed: left out")
-    common = {"torch_threads": 1, "commit": current_commit(), "versions": current_versions()}
+    commit, changed = current_commit()
+    common = {"torch_threads": 1, "commit": commit, "uncommitted_changes": changed, "versions": current_versions()}
     rows = [row | common for row in measure(layers, options.rounds)]
     options.out.parent.mkdir(parents=True, exist_ok=True)
     append(options.out, rows)
