@@ -114,6 +114,8 @@ class LeakyReLU(Activation):
 
     def forward(self, d: Tensor) -> Tensor:
         """Apply the leaky rectifier entry by entry."""
+        if self.negative_slope == 0.0:  # half the time of a leaky one's gradient
+            return torch.relu(d)
         return torch.nn.functional.leaky_relu(d, self.negative_slope)
 
     def potential(self, d: Tensor) -> Tensor:

@@ -41,11 +41,26 @@ def weighted_sums(kernel: Tensor, p: Tensor) -> Tensor:
         kernel: ``[groups, out, in, kh, kw]``, in float32 or float64.
         p: positive, ``[groups, out]``.
     """
-    precise = kernel.dtype == torch.float64 or torch.get_float32_matmul_precision() == "highest"
-    if not precise:  # products may be rounded to ten bits or fewer
+    if kernel.dtype != torch.float64 and not exact_products():
         return weighted_sums(kernel.double(), p.double()).to(kernel.dtype) * (1.0 + 2 * torch.finfo(kernel.dtype).eps)
     with torch.autocast(kernel.device.type, enabled=False):  # likewise
         return _weighted_sums(kernel, p)
+
+
+def exact_products() -> bool:
+    """Whether a product of matrices in float32 is one: torch may be told to round their entries to ten bits or fewer.
+
+    There are two ways to tell it, and asking in the way that was not used may be an error.
+    """
+    try:
+        if torch.get_float32_matmul_precision() != "highest":
+            return False
+    except RuntimeError:
+        return False
+    backends = (torch.backends, torch.backends.mkldnn, torch.backends.cuda.matmul)
+    chosen = [getattr(backend, "fp32_precision", "ieee") for backend in backends]
+    chosen.append(getattr(getattr(torch.backends.mkldnn, "matmul", None), "fp32_precision", "ieee"))
+    return all(precision in ("ieee", "none") for precision in chosen)
 
 
 def _weighted_sums(kernel: Tensor, p: Tensor) -> Tensor:

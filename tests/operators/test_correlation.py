@@ -1,11 +1,14 @@
 """Sums of correlations against the convolution of the kernel with itself, and the bound that they give."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import Tensor
 
 from contractive_gnn.operators import Conv2d
-from contractive_gnn.operators.correlation import correlation_sums, weighted_sums
+from contractive_gnn.operators.correlation import correlation_sums, exact_products, weighted_sums
 
 
 def kernel(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -75,3 +78,17 @@ def test_reduced_precision_of_products_does_not_reach_the_sums() -> None:
         torch.set_float32_matmul_precision(before)
     assert bool((sums >= exact).all())
     torch.testing.assert_close(sums, exact, rtol=1e-6, atol=0)
+
+
+@pytest.mark.skipif(
+    not hasattr(torch.backends.mkldnn, "matmul"), reason="this torch has one way to set the precision of products"
+)
+def test_both_ways_to_ask_for_rounded_products_are_seen() -> None:
+    assert exact_products()
+    program = (  # torch cannot go back from a mixture of both ways
+        "import torch\n"
+        "from contractive_gnn.operators.correlation import exact_products\n"
+        "torch.backends.mkldnn.matmul.fp32_precision = 'bf16'\n"
+        "assert not exact_products()\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -97,15 +97,28 @@ class Residual(nn.Module):
         return x + self.operator(self.layer(x))
 
 
-def convolution(channels_in: int, channels_out: int, kernel: int) -> Conv2d:
-    """A learned convolution that keeps the size, with weights of He's variance."""
-    weight = torch.empty(channels_out, channels_in, kernel, kernel)
-    return Conv2d(nn.Parameter(nn.init.kaiming_normal_(weight)), padding=kernel // 2)
+def convolution(channels_in: int, channels_out: int, kernel: int, *, constrained: bool) -> Conv2d:
+    """A learned convolution that keeps the size.
+
+    Args:
+        channels_in: of an input.
+        channels_out: of an output.
+        kernel: odd width of the kernel.
+        constrained: start from an orthogonal matrix at the centre tap, which an almost orthogonal kernel keeps as it
+            is; else from weights of He's variance.
+    """
+    weight = torch.zeros(channels_out, channels_in, kernel, kernel)
+    if constrained:
+        weight[:, :, kernel // 2, kernel // 2] = nn.init.orthogonal_(torch.empty(channels_out, channels_in))
+    else:
+        nn.init.kaiming_normal_(weight)
+    return Conv2d(nn.Parameter(weight), padding=kernel // 2)
 
 
-def dense(features_in: int, features_out: int) -> Dense:
-    """A learned matrix, with weights of He's variance."""
-    return Dense(nn.Parameter(nn.init.kaiming_normal_(torch.empty(features_out, features_in))))
+def dense(features_in: int, features_out: int, *, constrained: bool) -> Dense:
+    """A learned matrix; where it starts is as for :func:`convolution`."""
+    weight = torch.empty(features_out, features_in)
+    return Dense(nn.Parameter(nn.init.orthogonal_(weight) if constrained else nn.init.kaiming_normal_(weight)))
 
 
 def flow(operator: Conv2d | Dense, activation: Activation) -> Flow:

@@ -128,7 +128,8 @@ class ImageClassifier(LipschitzModule):
         before = in_channels
         for width in self.channels:
             layers.append(SpaceToDepth(PATCH))
-            layers.append(blocks.projection(blocks.convolution(before * PATCH**2, width, 1), constrained=not free))
+            mixing = blocks.convolution(before * PATCH**2, width, 1, constrained=not free)
+            layers.append(blocks.projection(mixing, constrained=not free))
             layers += _stage(kind, width, num_layers, sigma, mu, learn_step)
             before = width
         layers.append(nn.Flatten())
@@ -136,12 +137,14 @@ class ImageClassifier(LipschitzModule):
         for inner in _widths("dense", dense):
             if free:
                 half = max(inner // 2, 1)
-                matrices = blocks.dense(features, half), blocks.dense(half, features)
-                layers.append(blocks.residual(*matrices, sigma))
+                first, second = (
+                    blocks.dense(*shape, constrained=False) for shape in ((features, half), (half, features))
+                )
+                layers.append(blocks.residual(first, second, sigma))
             else:
-                layers.append(blocks.flow(blocks.dense(features, inner), sigma))
+                layers.append(blocks.flow(blocks.dense(features, inner, constrained=True), sigma))
         self.body = Sequential(*layers)
-        self.head = blocks.projection(blocks.dense(features, num_classes), constrained=not free)
+        self.head = blocks.projection(blocks.dense(features, num_classes, constrained=not free), constrained=not free)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores of images."""
@@ -194,7 +197,7 @@ class ImageClassifier(LipschitzModule):
 
 
 def _stage(kind: Kind, width: int, num_layers: int, sigma: Activation, mu: float, learn_step: bool) -> list[nn.Module]:
-    kernels = [blocks.convolution(width, width, 3) for _ in range(num_layers)]
+    kernels = [blocks.convolution(width, width, 3, constrained=kind != "unconstrained") for _ in range(num_layers)]
     if kind == "nonexpansive":
         return [blocks.flow(kernel, sigma) for kernel in kernels]
     pairs = list(zip(kernels[::2], kernels[1::2], strict=True))
