@@ -252,8 +252,8 @@ def _check_probe(model: nn.Module, task: Task[Batch], saved: Tensor, checkpoint:
     if answers.shape != saved.shape or not float((answers - saved).abs().max()) <= 1e-4 * scale:
         raise CheckpointError(
             f"{checkpoint} belongs to another model: with the weights that were saved, {type(model).__name__} gives "
-            "other answers than it gave then. Build it with the same arguments (activation, mean, steps, …), delete the "
-            "checkpoint to train from the start, or give another path"
+            "other answers than it gave then. Build it with the same arguments (activation, mean, steps, …), delete "
+            "the checkpoint to train from the start, or give another path"
         )
 
 
