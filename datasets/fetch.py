@@ -102,7 +102,8 @@ def places(root: Folder | None = None) -> list[Place]:
         if not place.folder.is_dir():
             raise MissingFileError(
                 f"{place.label} is {str(place.folder)!r}, which is not a folder; give the folder that holds graphs/, "
-                f"metattack/, nettack/ and splits/, or leave {place.label} unset to use the cache and the download"
+                f"images/, metattack/, nettack/ and splits/, or leave {place.label} unset to use the cache and the "
+                "download"
             )
     return [*found, Place("the cache", cache_folder())]
 

@@ -221,11 +221,17 @@ def _task(
     def judge(kept: nn.Module) -> Figures:
         return {} if val is None else {_key(s): mean_psnr(kept, val, sigma=s) for s in options.val_sigmas}
 
+    def probe(asked: nn.Module) -> Tensor:
+        image = train[0][None, :, : options.patch, : options.patch].to(device, dtype)
+        answers: Tensor = asked(image, torch.full((1,), high, device=device, dtype=dtype))
+        return answers
+
     return Task(
         steps=options.steps,
         batches=batches,
         objective=objective,
         judge=judge,
+        probe=probe,
         identity={"train": _digest(train), "val": "None" if val is None else _digest(val)},
     )
 

@@ -209,11 +209,16 @@ def _task(
         known = accuracy.lipschitz if math.isfinite(accuracy.lipschitz) else None
         return {"val_accuracy": accuracy.clean, "val_certified": accuracy.certified, "lipschitz": known}
 
+    def probe(asked: nn.Module) -> Tensor:
+        answers: Tensor = asked(train.floats(slice(4), dtype=dtype).to(device))
+        return answers
+
     return Task(
         steps=math.ceil(len(train) / options.batch_size),
         batches=batches,
         objective=objective,
         judge=judge,
+        probe=probe,
         begin=begin,
         identity={"train": _digest(train), "val": "None" if val is None else _digest(val)},
     )

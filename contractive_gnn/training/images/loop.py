@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel
 from contractive_gnn.lines import replacing
 from contractive_gnn.seeding import seeded
 from contractive_gnn.training.images.averaging import moving_average
-from contractive_gnn.training.images.checkpoint import load_checkpoint, model_identity, save_checkpoint
+from contractive_gnn.training.images.checkpoint import CheckpointError, load_checkpoint, model_identity, save_checkpoint
 from contractive_gnn.training.images.options import ImageLoopOptions
 from contractive_gnn.training.images.progress import Progress
 
@@ -52,6 +52,7 @@ class Task(Generic[Batch]):
         batches: those of an epoch, drawn by a generator on the CPU.
         objective: the loss of a batch, by the model that is trained.
         judge: figures of the model that would be kept now, in evaluation mode, without a gradient.
+        probe: answers of the model in evaluation mode to a few fixed inputs.
         identity: of the data, as text: what a checkpoint must share.
         begin: called before each epoch.
     """
@@ -60,6 +61,7 @@ class Task(Generic[Batch]):
     batches: Callable[[torch.Generator], Iterator[Batch]]
     objective: Callable[[Batch], StepResult]
     judge: Callable[[nn.Module], Figures]
+    probe: Callable[[nn.Module], Tensor]
     identity: Mapping[str, str]
     begin: Callable[[], None] | None = None
 
@@ -108,6 +110,7 @@ def run(
         records: list[Figures] = []
         if saved is not None:
             state.restore(saved)
+            _check_probe(model, task, saved["probe"], checkpoint)
             records = saved["records"]
         resumed = len(records)
         if checkpoint is not None:
@@ -119,7 +122,8 @@ def run(
                 records.append(figures)
                 shown.epoch(figures)
                 if checkpoint is not None:
-                    save_checkpoint(checkpoint, {**state.saved(), "records": records}, identity=identity)
+                    kept = {**state.saved(), "records": records, "probe": _probed(model, task)}
+                    save_checkpoint(checkpoint, kept, identity=identity)
                     _write_lines(checkpoint, records)
         finally:
             shown.close()
@@ -233,6 +237,24 @@ def _epoch(
         "cpu_seconds": cpu_seconds,
         "judge_seconds": time.perf_counter() - wall - seconds,
     }
+
+
+@torch.no_grad()
+def _probed(model: nn.Module, task: Task[Batch]) -> Tensor:
+    model.eval()
+    return task.probe(model).float().cpu()
+
+
+def _check_probe(model: nn.Module, task: Task[Batch], saved: Tensor, checkpoint: Path | None) -> None:
+    """Not every argument of a model shows in its text: with the same weights it must also give the same answers."""
+    answers = _probed(model, task)
+    scale = 1.0 + float(saved.abs().max())
+    if answers.shape != saved.shape or not float((answers - saved).abs().max()) <= 1e-4 * scale:
+        raise CheckpointError(
+            f"{checkpoint} belongs to another model: with the weights that were saved, {type(model).__name__} gives "
+            "other answers than it gave then. Build it with the same arguments (activation, mean, steps, …), delete "
+            "the checkpoint to train from the start, or give another path"
+        )
 
 
 def _optimiser(learning: list[nn.Parameter], options: ImageLoopOptions) -> torch.optim.Optimizer:

@@ -23,6 +23,7 @@ def psnr(image: Tensor, reference: Tensor) -> float:
         ValueError: for shapes that differ, or without entries.
 
     Example:
+        >>> import torch
         >>> round(psnr(torch.zeros(1, 4, 4), torch.full((1, 4, 4), 0.1)), 6)
         20.0
     """

@@ -216,6 +216,26 @@ def test_a_checkpoint_of_another_training_is_refused(fitted: Any, stripes: Image
     assert path.read_bytes() == kept
 
 
+class Scaled(nn.Module):
+    """A linear layer of the image times a number that no text of it shows."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.last = nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.scale * x.flatten(1))  # type: ignore[no-any-return]
+
+
+def test_a_checkpoint_of_a_model_that_answers_otherwise_is_refused(stripes: ImageData, tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    fit_images(Scaled(1.0), stripes, options(), checkpoint=path, progress=False)
+    assert fit_images(Scaled(1.0), stripes, options(), checkpoint=path, progress=False).resumed == 3
+    with pytest.raises(CheckpointError, match="Scaled gives other answers than it gave then"):
+        fit_images(Scaled(1.1), stripes, options(), checkpoint=path, progress=False)
+
+
 @dataclass(frozen=True)
 class Bursting(TemperatureCrossEntropy):
     """Not finite from a batch on; its text is the same whichever that is."""

@@ -44,9 +44,9 @@ def test_the_radius_cannot_be_larger() -> None:
 
 
 def test_the_margin_loss_is_the_hinge_of_every_wrong_class() -> None:
-    z = scores()
+    z = scores().detach()
     wanted = 0.0
-    for row, label in zip(z.detach(), LABELS.tolist(), strict=True):
+    for row, label in zip(z, LABELS.tolist(), strict=True):
         wanted += sum(max(0.0, 0.4 - float(row[label] - row[j])) for j in range(3) if j != label) / 3 / 4
     assert float(MarginLoss(0.4)(z, LABELS, None)) == pytest.approx(wanted, rel=1e-12)
 
