@@ -257,17 +257,17 @@ class TestCertificates:
     @pytest.mark.parametrize("kind", ["affine", "flow", "deep"])
     def test_nothing_falls_inside_the_certified_radius(self, kind: str) -> None:
         """At the radii of a tenth, a half and nine tenths of the images; a lost one would raise."""
-        x, y = digits(80)
-        model = {"affine": lambda: Affine(), "flow": flow_net, "deep": lambda: flow_net(depth=3)}[kind]()
-        fitted(model, x, y, steps=30)
+        x, y = digits(40)
+        model = {"affine": Affine, "flow": flow_net, "deep": lambda: flow_net(depth=3)}[kind]()
+        fitted(model, x, y, steps=15)
         (plain,) = (evaluate_images(model, (x, y), [PGD(norm="l2", epsilon=1e-3, num_steps=1)], progress=False),)
         radii = torch.tensor([line.radius for line in plain if line.correct])
-        assert len(radii) > 40
+        assert len(radii) > 20
         epsilons = [float(radii.quantile(share)) for share in (0.1, 0.5, 0.9)]
-        strong = [APGD(norm="l2", epsilon=epsilon, loss="targeted", num_steps=20) for epsilon in epsilons]
-        quick = AutoAttack(norm="l2", epsilon=epsilons[1], num_steps=15, num_queries=150)
+        strong = [APGD(norm="l2", epsilon=epsilon, loss="dlr", num_steps=30) for epsilon in epsilons]
+        quick = AutoAttack(norm="l2", epsilon=epsilons[1], num_steps=6, num_queries=60)
         lines = evaluate_images(model, (x, y), [*strong, quick], progress=False)
-        assert sum(line.certified for line in lines) > 80
+        assert sum(line.certified for line in lines) > 40
         assert all(line.survived for line in lines if line.certified)
         assert any(line.correct and not line.survived for line in lines)
 
