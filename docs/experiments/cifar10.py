@@ -27,7 +27,7 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -146,11 +146,14 @@ def fit_options(candidate: Candidate, *, epochs: int) -> ImageFitOptions:
 
 
 def data(limit: int | None) -> tuple[ImageData, ImageData]:
-    """45,000 images to train on and 5,000 to choose by; the first of them with a limit."""
+    """45,000 images to train on, the first of them with a limit, and 5,000 to choose by."""
     train, val = hold_out(load_images("cifar10"))
-    if limit is not None:
-        train = train.subset(slice(limit), name=f"{train.name}:{limit}")
-    return train, val
+    return (train if limit is None else first(train, limit)), val
+
+
+def first(images: ImageData, count: int) -> ImageData:
+    """The first of them, under a name that says so."""
+    return images.subset(slice(count), name=f"{images.name}:{count}")
 
 
 def about() -> dict[str, Any]:
@@ -163,9 +166,9 @@ def about() -> dict[str, Any]:
 
 
 @torch.no_grad()
-def scores(model: nn.Module, images: ImageData) -> Tensor:
-    """Of all images, ``[n, classes]``."""
-    return torch.cat([model(images.floats(slice(first, first + 500))) for first in range(0, len(images), 500)])
+def of_all(what: Callable[[Tensor], Tensor], images: ImageData) -> Tensor:
+    """What a function gives for all images, 500 at a time."""
+    return torch.cat([what(images.floats(slice(start, start + 500))) for start in range(0, len(images), 500)])
 
 
 def judged(model: nn.Module, images: ImageData) -> dict[str, Any]:
@@ -174,7 +177,7 @@ def judged(model: nn.Module, images: ImageData) -> dict[str, Any]:
     ``claimed`` is that of the layers by their library's text, ``proved`` that of this library's bounds for the weights
     as they are; radii are the pairwise ones ``min_j (z_i − z_j)/(L ‖w_i − w_j‖)``.
     """
-    found = scores(model, images)
+    found = of_all(model, images)
     right = found.argmax(dim=1) == images.labels
     line: dict[str, Any] = {"images": len(images), "clean": percent(right)}
     if isinstance(model, PeerClassifier):
@@ -183,9 +186,7 @@ def judged(model: nn.Module, images: ImageData) -> dict[str, Any]:
         radii = {kind: pairwise_radius(found, model.head.weight, lipschitz=value) for kind, value in constants.items()}
     elif certified(model):
         constants = {"proved": lipschitz(model)}
-        radii = {
-            "proved": torch.cat([model.radius(images.floats(slice(a, a + 500))) for a in range(0, len(images), 500)])
-        }
+        radii = {"proved": of_all(model.radius, images)}
     else:
         constants, radii = {}, {}
     line["lipschitz"] = constants
@@ -264,6 +265,8 @@ def train(network: str, *, scratch: Path, out: Path, limit: int | None, epochs: 
     torch.save(model.state_dict(), scratch / f"{network}-{seed}.pt")
     still = at_rest(model)
     test = load_images("cifar10", "test")
+    if limit is not None:
+        test = first(test, limit)
     line = {
         "network": network,
         "seed": seed,
