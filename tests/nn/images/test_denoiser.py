@@ -158,7 +158,7 @@ def test_training_mode_tells_the_truth_of_its_kernels() -> None:
     step = denoiser.steps[0]
     with torch.no_grad():
         step._probe.copy_(torch.zeros_like(step._probe)).view(-1)[::7].fill_(0.1)
-            estimated, bound = float(step.kernel().norm()), step.gain()
+        estimated, bound = float(step.kernel().norm()), step.gain()
         assert bound > 1.0
         assert estimated > float(denoiser.eval().steps[0].kernel().norm())
     assert denoiser.steps[0].gain() <= 1.0
