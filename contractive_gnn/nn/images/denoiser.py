@@ -38,7 +38,8 @@ class GradientFlowDenoiser(LipschitzModule):
     ``κ/(1 + κ)``-averaged with ``κ = Σ α_i/(1 − α_i)`` (Combettes and Yamada, J. Math. Anal. Appl. 425, 2015,
     Proposition 2.5). ``(1 − θ)T + θI`` is ``(1 − θ)α``-averaged where T is α-averaged. For an isometry E and
     ``T = (1 − α)I + αR``, ``EᵀTE = (1 − α)I + αEᵀRE``, and ``EᵀRE`` is non-expansive: it is α-averaged. So is
-    ``c + σT((y − c)/σ)``, and so is D where the image is mirrored: mirroring is twice an isometry. Hence for all images y, y' of one size and noise level
+    ``c + σT((y − c)/σ)``, and so is D where the image is mirrored: mirroring is twice an
+    isometry. Hence for all images y, y' of one size and noise level
 
     .. math:: \|Dy - Dy'\|^2 + \frac{1 - α}{α}\,\|(y - Dy) - (y' - Dy')\|^2 \le \|y - y'\|^2
 
@@ -175,7 +176,8 @@ class GradientFlowDenoiser(LipschitzModule):
             return self.forward(x[None], sigma)[0]
         if x.dim() != 4 or x.size(1) != self.channels or not x.is_floating_point():
             raise ValueError(
-                f"expected real images [n, {self.channels}, H, W], got {x.dtype} {list(x.shape)}; channels={self.channels}"
+                f"expected real images [n, {self.channels}, H, W], got {x.dtype} {list(x.shape)}: the denoiser has "
+                f"channels={self.channels}"
             )
         level = self._levels_of_noise(x, sigma)
         z = start = self._lift((x - self.centre) / level)
@@ -190,11 +192,15 @@ class GradientFlowDenoiser(LipschitzModule):
         if not isinstance(sigma, Tensor):
             check_real("sigma", sigma, least=self.sigma_range[0], most=self.sigma_range[1])
             return x.new_full((1, 1, 1, 1), float(sigma))
+        if not sigma.is_floating_point():
+            raise ValueError(f"sigma must be a real number, or [n] of them, got {sigma.dtype}")
         level = sigma.to(x).reshape(-1, 1, 1, 1)
         if level.numel() not in (1, x.size(0)):
             raise ValueError(f"sigma must be a number, or one for each of the {x.size(0)} images, got {level.numel()}")
         low, high = self.sigma_range
-        rounding = 4 * torch.finfo(x.dtype).eps  # a σ at the end of the range may have been rounded
+        rounding = 4 * max(
+            torch.finfo(x.dtype).eps, torch.finfo(sigma.dtype).eps
+        )  # a σ at the end of the range may have been rounded
         if not bool(((level >= low * (1 - rounding)) & (level <= high * (1 + rounding))).all()):
             raise ValueError(f"sigma must lie in {self.sigma_range}, for images in [0, 1], got {sigma}")
         return level

@@ -94,7 +94,7 @@ class DenoisingStep(nn.Module):
             tau: τ > 0, ``[n, filters, 1, 1]``.
             circular: wrap around at the borders; else zeros stand beyond them.
         """
-        if self.training:
+        if self.training and torch.is_grad_enabled():  # an answer without a gradient changes nothing
             self._estimate()
         kernel = self.kernel().to(z.dtype)
         force = _convolve(self.sigma(_convolve(z, kernel, circular), scale=tau), _adjoint(kernel), circular)
