@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from contractive_gnn.checks import check_whole
+from contractive_gnn.compiled import convolutions
 from contractive_gnn.norms import Norm
 from contractive_gnn.operators.base import Operator, require_finite
 from contractive_gnn.operators.known import promised_norm
@@ -283,11 +284,18 @@ class Conv2d(Operator):
         weight = weight.reshape(out, channels, k // s, s, m // t, t).permute(0, 1, 3, 5, 2, 4)
         return weight.reshape(self.groups, out // self.groups, channels * s * t, k // s, m // t)
 
+    @property
+    def _simple(self) -> bool:
+        """Whether a convolution is that of its kernel alone."""
+        return self.stride == self.dilation == (1, 1) and self.groups == 1
+
     def _convolve(self, weight: Tensor, x: Tensor) -> Tensor:
         padding = self.padding
         if self.padding_mode == "circular":
             (p, q), padding = padding, (0, 0)
             x = torch.nn.functional.pad(x, (q, q, p, p), mode="circular")
+        if self._simple:
+            return convolutions.convolve(x, weight, padding)
         return torch.nn.functional.conv2d(x, weight, None, self.stride, padding, self.dilation, self.groups)
 
     def _convolve_back(self, weight: Tensor, y: Tensor, size: Size) -> Tensor:
@@ -298,10 +306,13 @@ class Conv2d(Operator):
             n - ((m - 1) * s - 2 * p + reach + 1)
             for n, m, s, p, reach in zip(padded, y.shape[2:], self.stride, padding, self._reach, strict=True)
         )
-        # Rows that no kernel covers get zeros; conv_transpose2d takes fewer of them than the stride.
-        x = torch.nn.functional.conv_transpose2d(
-            y, weight, None, self.stride, padding, extra, self.groups, self.dilation
-        )
+        if self._simple:
+            x = convolutions.transpose(y, weight, padding)
+        else:
+            # Rows that no kernel covers get zeros; conv_transpose2d takes fewer of them than the stride.
+            x = torch.nn.functional.conv_transpose2d(
+                y, weight, None, self.stride, padding, extra, self.groups, self.dilation
+            )
         if not circular:
             return x
         for axis, (n, p) in enumerate(zip(size, self.padding, strict=True), start=2):

@@ -1,0 +1,119 @@
+r"""Convolutions of few channels into many, with a fast way back.
+
+The adjoint of a convolution of one grey image by 32 filters sums over 32 channels and writes one. The library behind
+torch's convolutions computes many output channels side by side, and so runs at a fraction of its speed there: by half a
+time to five times slower than the loop here, which computes neighbouring pixels side by side. The same map is the
+gradient of the convolution by its input. Both are taken where :func:`available` says so; everywhere else, and for all
+other gradients, these are torch's own functions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.nn.functional import conv2d, conv_transpose2d
+
+from contractive_gnn.compiled import kernels
+from contractive_gnn.graph import transformed
+
+Pair: TypeAlias = tuple[int, int]
+
+CHANNELS: Final = 3
+"""The loop serves up to so many channels of the input: with more, torch is as fast."""
+WIDTHS: Final = (3, 5, 7, 9)
+"""The widths of the kernels that the loop is written out for."""
+LEAST: Final = 1 << 20
+"""So many products are worth the call."""
+
+
+def available(image: Tensor, weight: Tensor, spread: int, padding: Pair) -> bool:
+    """Whether the compiled loop serves a convolution of stride 1; it only knows reverse-mode differentiation.
+
+    Args:
+        image: a tensor that takes part.
+        weight: ``[out, in, kh, kw]``.
+        spread: number of entries of the output of the convolution.
+        padding: zeros at either side.
+    """
+    return (
+        not torch.compiler.is_compiling()
+        and weight.size(1) <= CHANNELS
+        and weight.size(3) in WIDTHS
+        and image.dtype in (torch.float32, torch.float64)
+        and weight.dtype == image.dtype
+        and all(type(tensor) in (Tensor, Parameter) for tensor in (image, weight))
+        and padding[0] < weight.size(2)
+        and padding[1] < weight.size(3)
+        and image.device.type == weight.device.type == "cpu"
+        and spread * weight[0].numel() >= LEAST
+        and kernels.enabled()
+        and not torch.is_autocast_enabled("cpu")
+        and not (transformed(image) or transformed(weight))
+    )
+
+
+def convolve(x: Tensor, weight: Tensor, padding: Pair) -> Tensor:
+    """``conv2d(x, weight, padding=padding)`` with stride 1: ``[n, in, H, W]`` to ``[n, out, H', W']``.
+
+    Differentiable any number of times.
+    """
+    if x.requires_grad and torch.is_grad_enabled():  # only the gradient by x has a faster way
+        spread = x.size(0) * weight.size(0) * x.size(2) * x.size(3)
+        if available(x, weight, spread, padding):
+            found: Tensor = _Convolution.apply(x, weight, padding)  # type: ignore[no-untyped-call]
+            return found
+    return conv2d(x, weight, padding=padding)
+
+
+def transpose(y: Tensor, weight: Tensor, padding: Pair) -> Tensor:
+    """``conv_transpose2d(y, weight, padding=padding)`` with stride 1, the adjoint of :func:`convolve`.
+
+    Differentiable any number of times.
+    """
+    if available(y, weight, y.numel(), padding):
+        found: Tensor = _Transpose.apply(y, weight, padding)  # type: ignore[no-untyped-call]
+        return found
+    return conv_transpose2d(y, weight, padding=padding)
+
+
+def _by_weight(x: Tensor, g: Tensor, weight: Tensor, padding: Pair) -> Tensor:
+    """The gradient of ``⟨convolve(x, weight), g⟩`` by the weight."""
+    arguments = g, x, weight, None, (1, 1), padding, (1, 1), False, (0, 0), 1, (False, True, False)
+    found: Tensor = torch.ops.aten.convolution_backward(*arguments)[1]
+    return found
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, padding: Pair) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.padding = padding
+        return conv2d(x, weight, padding=padding)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        x, weight = ctx.saved_tensors
+        by_x = transpose(grads[0], weight, ctx.padding) if ctx.needs_input_grad[0] else None
+        by_weight = _by_weight(x, grads[0], weight, ctx.padding) if ctx.needs_input_grad[1] else None
+        return by_x, by_weight, None
+
+
+class _Transpose(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, weight: Tensor, padding: Pair) -> Tensor:
+        from contractive_gnn.compiled import convolution_loops  # numba is imported where it is needed
+
+        ctx.save_for_backward(y, weight)
+        ctx.padding = padding
+        arrays = (tensor.detach().contiguous().numpy() for tensor in (y, weight))
+        return torch.from_numpy(convolution_loops.transpose(*arrays, padding))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        y, weight = ctx.saved_tensors
+        by_y = convolve(grads[0], weight, ctx.padding) if ctx.needs_input_grad[0] else None
+        by_weight = _by_weight(grads[0], y, weight, ctx.padding) if ctx.needs_input_grad[1] else None
+        return by_y, by_weight, None
