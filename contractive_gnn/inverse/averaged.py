@@ -17,6 +17,8 @@ from __future__ import annotations
 import math
 from typing import Protocol, runtime_checkable
 
+from torch import nn
+
 from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.nn.lipschitz import LipschitzModule
 
@@ -32,7 +34,7 @@ class AveragedModule(Protocol):
     certified: bool
 
     def averagedness(self) -> float:
-        """The smallest known α in [0, 1] for the present weights, for every noise level; 1 where non-expansive."""
+        """The smallest known α for the present weights, for every noise level; 1 where non-expansive, else ``inf``."""
 
 
 def composed(*alphas: float) -> float:
@@ -151,15 +153,18 @@ def averagedness_of(denoiser: object) -> tuple[float | None, str]:
     so is one whose constant q is below 1: that one is ``(1 + q)/2``-averaged.
 
     Raises:
-        ValueError: where it declares a number outside [0, 1].
+        ValueError: where it declares a negative number, or none.
     """
     name = type(denoiser).__name__
     if isinstance(denoiser, AveragedModule):
         if not denoiser.certified:
             return None, f"{name} does not call its averagedness certified"
         alpha = float(denoiser.averagedness())
-        if not 0.0 <= alpha <= 1.0:
-            raise ValueError(f"{name}.averagedness() must lie in [0, 1], got {alpha!r}")
+        if not alpha >= 0.0:
+            raise ValueError(f"{name}.averagedness() must be at least 0, got {alpha!r}")
+        if alpha > 1.0:
+            training = isinstance(denoiser, nn.Module) and denoiser.training
+            return None, f"{name} may expand" + (" in training mode: call its eval()" if training else "")
         return alpha, f"{name}: {alpha:.6g}-averaged" if alpha < 1 else f"{name}: non-expansive"
     if isinstance(denoiser, LipschitzModule):
         constant = denoiser.lipschitz()

@@ -117,7 +117,8 @@ class Convolution(LinearPhysics):
         delta = torch.zeros(1, 1, *(length // self.stride for length in self.size), dtype=torch.float64)
         delta[..., 0, 0] = 1.0
         exact = self._exact()
-        return torch.fft.rfft2(exact(exact.adjoint(delta)))[0, 0].real.clamp(min=0.0)
+        spectrum: Tensor = torch.fft.rfft2(exact(exact.adjoint(delta)))
+        return spectrum[0, 0].real.clamp(min=0.0)
 
     def _exact(self) -> Conv2d:
         """The same operator in float64."""

@@ -45,7 +45,7 @@ def _class() -> type[nn.Module]:
     with needs("inverse", "a denoiser of deepinv"):
         from deepinv.models import Denoiser
 
-    class AveragedDenoiser(Denoiser):
+    class AveragedDenoiser(Denoiser):  # type: ignore[misc]  # it has no types
         """A denoiser of this library for deepinv.
 
         Attributes:

@@ -34,7 +34,7 @@ class DeepinvPhysics(LinearPhysics):
         reason: str,
     ) -> None:
         super().__init__()
-        self.physics = physics
+        self.physics: Any = physics
         self._squared_norm = squared_norm
         self._curvature = curvature
         self._closed = closed
@@ -193,7 +193,7 @@ class _Adjoint(nn.Module):
 
     def __init__(self, physics: nn.Module) -> None:
         super().__init__()
-        self.physics = physics
+        self.physics: Any = physics
 
     def forward(self, x: Tensor) -> Tensor:
         value: Tensor = self.physics.A(x)

@@ -104,7 +104,7 @@ class Resolvent(Denoiser):
 
     def reflected(self, x: Tensor, sigma: float | Tensor | None) -> Tensor:
         """``N(x) = P(x + 2λ(D(x) − x))``."""
-        image = x + 2.0 * self.weight * (self.inner(x, sigma) - x)
+        image: Tensor = x + 2.0 * self.weight * (self.inner(x, sigma) - x)
         return image if self.box is None else image.clamp(*self.box)
 
     def forward(self, x: Tensor, sigma: float | Tensor | None) -> Tensor:

@@ -45,12 +45,14 @@ class Fourier(LinearPhysics):
     def forward(self, x: Tensor) -> Tensor:
         """``m · Fx``, complex."""
         self._check(x)
-        return self.mask * torch.fft.fft2(x, norm="ortho")
+        spectrum: Tensor = torch.fft.fft2(x, norm="ortho")
+        return self.mask * spectrum
 
     def adjoint(self, y: Tensor) -> Tensor:
         """The real part of ``F*(m · y)``."""
         self._check(y)
-        return torch.fft.ifft2(self.mask * y, norm="ortho").real
+        image: Tensor = torch.fft.ifft2(self.mask * y, norm="ortho")
+        return image.real
 
     def symbol(self) -> Tensor:
         """s, ``[H, W]`` in float64."""

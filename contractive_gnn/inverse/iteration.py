@@ -194,4 +194,5 @@ def _with_first(certificate: ConvergenceCertificate, first: float) -> Convergenc
 
 def _norms(x: Tensor) -> Tensor:
     """The norm of each image, ``[n]`` in float64."""
-    return torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=torch.float64)
+    norms: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=torch.float64)
+    return norms

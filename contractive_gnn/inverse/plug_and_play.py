@@ -106,11 +106,6 @@ class _PlugAndPlay(Iteration):
             return 0.0, math.inf
         return self.physics.curvature(), self.physics.squared_norm()
 
-    def _box_reason(self) -> str:
-        if self.box is None:
-            return ""
-        return f"the box [{self.box[0]:g}, {self.box[1]:g}] is convex, compact and mapped to itself (Brouwer)"
-
 
 class ProximalGradient(_PlugAndPlay):
     r"""Proximal gradients: ``x ← P(D(x − γAᵀ(Ax − y)))``.
@@ -183,7 +178,7 @@ class ProximalGradient(_PlugAndPlay):
             contraction=_product(data.lipschitz, own.lipschitz),
             step=self.step,
             squared_norm=self.squared_norm,
-            existence=self._box_reason(),
+            existence=_box_reason(self.box),
         )
 
     def _stages(self, state: Tensor, y: Tensor) -> list[Stage]:
@@ -246,7 +241,7 @@ class DouglasRachford(_PlugAndPlay):
             contraction=(1.0 - self.weight) + self.weight * stretch if stretch < 1.0 else stretch,
             step=self.step,
             squared_norm=self.physics.squared_norm(),
-            existence=self._box_reason(),
+            existence=_box_reason(self.box),
         )
 
     def _stages(self, state: Tensor, y: Tensor) -> list[Stage]:
@@ -344,7 +339,7 @@ class RepeatedDenoising(Iteration):
         denoiser: D, called as ``denoiser(x, sigma)``.
         sigma: as in :class:`ProximalGradient`.
         relaxation: the same.
-        box: the same. Without a box a fixed point is known where ``D(0) = 0``, which is tried, and for a contraction.
+        box: the same. Without a box a fixed point is known for a contraction, and where one is given to :meth:`run`.
     """
 
     def __init__(
@@ -360,14 +355,12 @@ class RepeatedDenoising(Iteration):
         self.sigma = None if sigma is None else float(sigma)
         self.box = None if box is None else check_box(box)
         self.denoiser = _prepared(denoiser, relaxation, self.box)
-        self._zero = ""
+        self._fixed: Tensor | None = None
 
     def certificate(self) -> ConvergenceCertificate:
         """What is proved, for every start."""
         own = _denoiser_factor(self.denoiser)
-        existence = self._zero
-        if self.box is not None:
-            existence = f"the box [{self.box[0]:g}, {self.box[1]:g}] is convex, compact and mapped to itself (Brouwer)"
+        existence = _box_reason(self.box) or ("" if self._fixed is None else "it was given, and tried")
         return conclude(
             "repeated denoising",
             (own,),
@@ -383,6 +376,7 @@ class RepeatedDenoising(Iteration):
         x: Tensor,
         *,
         steps: int = 100,
+        fixed_point: Tensor | None = None,
         tolerance: float | None = None,
         track: Callable[[int, Tensor], object] | None = None,
     ) -> Run:
@@ -391,12 +385,24 @@ class RepeatedDenoising(Iteration):
         Args:
             x: the start, ``[n, c, H, W]``.
             steps: their number.
+            fixed_point: an image of the shape of x that D does not change, where one is known: 0 where all biases are 0
+                and ``σ(0) = 0``, or what :meth:`contractive_gnn.nn.images.GradientFlowDenoiser.fixed_point` says. It is
+                tried, up to the rounding of one pixel.
             tolerance: as there.
             track: as there.
+
+        Raises:
+            ValueError: D does change the fixed point.
+            ConvergenceError: as there.
         """
-        with torch.no_grad():
-            zero = torch.zeros_like(x)
-            self._zero = "0, since D(0) = 0" if bool((self.denoiser(zero, self.sigma) == 0).all()) else ""
+        self._fixed = None
+        if fixed_point is not None:
+            fixed = fixed_point.to(x).expand_as(x)
+            with torch.no_grad():
+                change = float((self.denoiser(fixed, self.sigma) - fixed).abs().max())
+            if change > 8 * torch.finfo(x.dtype).eps * max(1.0, float(fixed.abs().max())):
+                raise ValueError(f"fixed_point is none: the denoiser changes it by up to {change:.3g}")
+            self._fixed = fixed
         return self._follow(x, x, steps=steps, tolerance=tolerance, track=track)
 
     def _stages(self, state: Tensor, y: Tensor) -> list[Stage]:
@@ -407,8 +413,14 @@ class RepeatedDenoising(Iteration):
 
     def _distance(self, state: Tensor, y: Tensor, certificate: ConvergenceCertificate) -> float:
         box = math.inf if self.box is None else farthest(state, self.box)
-        zero = float(state.flatten(1).to(torch.float64).norm(dim=1).max()) if self._zero else math.inf
-        return min(box, zero)
+        if self._fixed is None:
+            return box
+        return min(box, float((state - self._fixed).flatten(1).to(torch.float64).norm(dim=1).max()))
+
+
+def _box_reason(box: Box | None) -> str:
+    """Why there is a fixed point with a box; empty without one."""
+    return "" if box is None else f"the box [{box[0]:g}, {box[1]:g}] is convex, compact and mapped to itself (Brouwer)"
 
 
 def _check_denoiser(denoiser: object, sigma: object) -> None:

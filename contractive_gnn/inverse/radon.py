@@ -40,11 +40,11 @@ class Radon(LinearPhysics):
         super().__init__()
         for length in size:
             check_whole("size", length, least=1)
-        if isinstance(angles, int) and not isinstance(angles, bool):
+        if isinstance(angles, int):
             check_whole("angles", angles, least=1)
             angles = [180.0 * index / angles for index in range(angles)]
-        if len(angles) == 0:
-            raise ValueError("angles must hold at least one angle, got none")
+        if not isinstance(angles, Sequence) or len(angles) == 0:
+            raise ValueError(f"angles must be a number of angles, or at least one angle in degrees, got {angles!r}")
         for angle in angles:
             check_real("angles", angle)
         self.size = (int(size[0]), int(size[1]))

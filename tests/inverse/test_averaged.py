@@ -135,12 +135,15 @@ def test_what_is_believed_of_a_denoiser(linear: Callable[..., nn.Module]) -> Non
         (Constant(1.0001), "at most 1 is needed"),
         (Constant(0.5, certified=False), "not certified"),
         (nn.Identity(), "no proved"),
+        (linear(eye, alpha=math.inf), r"may expand in training mode: call its eval()"),
+        (linear(eye, alpha=1.2).eval(), "may expand"),
     ):
         alpha, reason = averagedness_of(module)
         assert alpha is None
         assert word in reason
-    with pytest.raises(ValueError, match=r"must lie in \[0, 1\]"):
-        averagedness_of(linear(eye, alpha=1.5))
+    for wrong in (-0.1, math.nan):
+        with pytest.raises(ValueError, match="at least 0"):
+            averagedness_of(linear(eye, alpha=wrong))
 
 
 def firm_excess(denoiser: nn.Module, alpha: float, size: tuple[int, ...], seed: int) -> float:

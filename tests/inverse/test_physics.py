@@ -151,7 +151,7 @@ def test_kernels() -> None:
         (lambda: Fourier(torch.ones(4, 4))(torch.ones(1, 1, 4, 5)), "expected a tensor"),
         (lambda: Convolution(torch.ones(2, 3), size=(8, 8)), "odd sides"),
         (lambda: Convolution(torch.ones(3, 3), size=(8, 8))(torch.ones(1, 1, 8, 9)), "size"),
-        (lambda: Radon((8, 8), ()), "at least one angle"),
+        (lambda: Radon((8, 8), ()), "at least one angle in degrees"),
         (lambda: Radon((8, 8), 3)(torch.ones(1, 1, 9, 9)), "expected a tensor"),
         (lambda: gaussian_kernel(1.0, 4), "odd"),
         (lambda: motion_kernel(9.0, 0.0, 7), "at least the length"),

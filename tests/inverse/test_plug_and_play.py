@@ -220,12 +220,18 @@ def test_a_denoiser_with_a_bias_has_a_fixed_point_in_the_box(smoothed: Make) -> 
     assert float(free.image.max()) > 10
 
 
-def test_repeated_denoising_with_the_fixed_point_0(smoothed: Make) -> None:
-    run = RepeatedDenoising(smoothed(SIZE), sigma=0.1, box=None).run(images(), steps=50)
-    assert run.certificate.fixed_point == "0, since D(0) = 0"
-    assert run.certificate.distance == pytest.approx(float(images().flatten(1).norm(dim=1).max()))
+def test_repeated_denoising_with_a_known_fixed_point(smoothed: Make) -> None:
+    method = RepeatedDenoising(smoothed(SIZE), sigma=0.1, box=None)
+    unknown = method.run(images(), steps=5)
+    assert not unknown.certificate.certified
+    grey = torch.full((1, 1, *SIZE), 0.4)
+    run = method.run(images(), steps=50, fixed_point=grey)
+    assert run.certificate.fixed_point == "it was given, and tried"
+    assert run.certificate.distance == pytest.approx(float((images() - 0.4).flatten(1).norm(dim=1).max()), rel=1e-6)
     assert run.certificate.certified
     assert below(run)
+    with pytest.raises(ValueError, match="fixed_point is none: the denoiser changes it"):
+        method.run(images(), fixed_point=images())
 
 
 @methods
