@@ -27,6 +27,7 @@ from contractive_gnn.checks import check_flag
 from contractive_gnn.dynamics import AdjacencyFlow
 from contractive_gnn.operators import Conv2d, Dense, KnownNorm, Operator, rounding
 from contractive_gnn.operators.correlation import weighted_sums
+from contractive_gnn.operators.known import prove_by
 from contractive_gnn.operators.singular import largest_singular_value, require_decomposable
 
 Layer = TypeVar("Layer", bound=nn.Module)
@@ -180,7 +181,7 @@ class AlmostOrthogonal(Constraint, KnownNorm):
 
 
 class Witness(KnownNorm):
-    r"""Leaves a weight as it is, and proves a bound of its norm by a vector: ``‖A‖² ≤ max_i (Mp)_i/p_i`` for any p > 0.
+    r"""Proves a bound of a fixed weight by a vector: ``‖A‖² ≤ max_i (Mp)_i/p_i`` for any p > 0.
 
     M as in :class:`AlmostOrthogonal`. The sums are computed from the weight at every question, in double precision, so
     the bound is that of the weight, whatever became of it.
@@ -194,10 +195,6 @@ class Witness(KnownNorm):
     def __init__(self, p: Tensor) -> None:
         super().__init__()
         self.register_buffer("p", p)
-
-    def forward(self, weight: Tensor) -> Tensor:
-        """The weight."""
-        return weight
 
     def promise(self, operator: nn.Module) -> Tensor | None:
         """The bound, for a matrix or a convolution with as many groups; ``inf`` for entries that are not finite."""
@@ -452,7 +449,7 @@ def fix(module: nn.Module) -> None:
     """Compute every parametrised weight of a module once, and take the parametrisations away.
 
     A :class:`Witness` takes the place of :class:`AlmostOrthogonal`: the operator's bound stays known, and proved from
-    the fixed weight.
+    the fixed weight. Without parametrisations the module can be pickled.
 
     Args:
         module: a parametrised module, changed in place; its children are left as they are.
@@ -463,7 +460,7 @@ def fix(module: nn.Module) -> None:
         weights[name] = getattr(module, name)
         *before, last = cast(nn.ModuleList, chain)
         if isinstance(last, AlmostOrthogonal):
-            free = chain.original
+            free = cast(Tensor, chain.original)
             for part in before:
                 free = part(free)
             witnesses[name] = Witness(last.scaling(free)[1])
@@ -472,8 +469,8 @@ def fix(module: nn.Module) -> None:
     del module.parametrizations
     for name, weight in weights.items():
         module.register_parameter(name, nn.Parameter(weight.clone(), requires_grad=False))
-        if name in witnesses:
-            parametrize.register_parametrization(module, name, witnesses[name])
+        if name in witnesses and isinstance(module, Operator):  # of another layer nobody asks for it
+            prove_by(module, witnesses[name])
 
 
 @torch.no_grad()

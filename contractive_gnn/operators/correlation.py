@@ -26,7 +26,7 @@ def correlation_sums(kernel: Tensor) -> Tensor:
     """``M_ij = Σ_t |R_ij(t)|``, ``[groups, out, in, kh, kw]`` to ``[groups, out, out]``; differentiable."""
     groups, out, channels, height, width = kernel.shape
     taps = kernel.permute(0, 3, 4, 1, 2).reshape(groups, height * width, out, channels).contiguous()
-    sums: Tensor = _CorrelationSums.apply(taps, width)  # type: ignore[no-untyped-call]
+    sums: Tensor = _CorrelationSums.apply(taps, width)
     return sums
 
 
@@ -80,7 +80,7 @@ class _CorrelationSums(torch.autograd.Function):
     """Sums for ``[groups, taps, out, in]``, whose taps are those of a kernel of the given width, row by row."""
 
     @staticmethod
-    def forward(ctx: Any, taps: Tensor, width: int) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, taps: Tensor, width: int) -> Tensor:
         groups, count, out, _ = taps.shape
         index = {shift: number for number, shift in enumerate(_shifts(count, width))}
         correlation = taps.new_zeros(len(index), groups, out, out)
@@ -95,7 +95,7 @@ class _CorrelationSums(torch.autograd.Function):
         return magnitude[0] + half + half.mT
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         taps, sign = ctx.saved_tensors
         count = taps.size(1)
         index = {shift: number for number, shift in enumerate(_shifts(count, ctx.width))}
@@ -111,7 +111,7 @@ class _CorrelationSums(torch.autograd.Function):
 
 
 def _blocks(matrix: Tensor) -> tuple[Tensor, ...]:
-    return matrix.split(BLOCK, dim=-1)
+    return torch.split(matrix, BLOCK, dim=-1)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _pairs(count: int, width: int) -> Iterator[tuple[int, int, tuple[int, int]]]:

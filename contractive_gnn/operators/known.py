@@ -8,6 +8,8 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+WITNESS = "witness"
+
 
 class KnownNorm(nn.Module, ABC):
     """A parametrisation that keeps the operator norm of a weight below a bound: base class.
@@ -26,13 +28,23 @@ class KnownNorm(nn.Module, ABC):
 
 
 def promised_norm(operator: nn.Module, name: str = "weight") -> Tensor | None:
-    """The ℓ2 bound that the last parametrisation of an operator's weight promises, a scalar tensor, or None."""
-    if not parametrize.is_parametrized(operator, name):
-        return None
-    chain = cast(nn.ModuleList, cast(nn.ModuleDict, operator.parametrizations)[name])
-    last = chain[-1]
-    bound = last.promise(operator) if isinstance(last, KnownNorm) else None
+    """The ℓ2 bound that is promised for an operator, a scalar tensor, or None.
+
+    The last parametrisation of its weight promises it; of a weight that is not parametrised the module that
+    :func:`prove_by` left there.
+    """
+    if parametrize.is_parametrized(operator, name):
+        chain = cast(nn.ModuleList, cast(nn.ModuleDict, operator.parametrizations)[name])
+        known, tensors = chain[-1], (*chain.parameters(), *chain.buffers())
+    else:
+        known, tensors = dict(operator.named_children()).get(WITNESS), ()
+    bound = known.promise(operator) if isinstance(known, KnownNorm) else None
     if bound is None or isinstance(bound, Tensor):
         return bound
-    free = next(tensor for tensor in (*chain.parameters(), *chain.buffers()) if tensor.is_floating_point())
-    return free.new_full((), bound)
+    like = next(tensor for tensor in (*tensors, *operator.parameters()) if tensor.is_floating_point())
+    return like.new_full((), bound)
+
+
+def prove_by(operator: nn.Module, witness: KnownNorm) -> None:
+    """Let a module prove the bound of an operator whose weight is not parametrised; it becomes a child of it."""
+    operator.register_module(WITNESS, witness)

@@ -485,10 +485,10 @@ def test_a_fixed_weight_keeps_its_bound_and_its_proof(build: Callable[[], Operat
     assert float(operator.norm_bound()) == 1.0  # the class that copies share is as it was
     # The bound is that of the weight, whatever became of it.
     with torch.no_grad():
-        twin.parametrizations.weight.original.mul_(3.0)  # type: ignore[union-attr,index]
+        twin.weight.mul_(3.0)  # type: ignore[union-attr,operator]
     assert float(twin.norm_bound()) == pytest.approx(3.0, rel=1e-3)
     with torch.no_grad():
-        twin.parametrizations.weight.original.fill_(math.nan)  # type: ignore[union-attr,index]
+        twin.weight.fill_(math.nan)  # type: ignore[union-attr,operator]
     assert float(twin.norm_bound()) == math.inf
 
 

@@ -94,7 +94,8 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The block."""
-        return x + self.operator(self.layer(x))
+        force: Tensor = self.operator(self.layer(x))
+        return x + force
 
 
 def convolution(channels_in: int, channels_out: int, kernel: int, *, constrained: bool) -> Conv2d:

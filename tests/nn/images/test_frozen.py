@@ -1,5 +1,7 @@
 """A frozen copy: the same numbers, no parametrisation to compute, and a constant that is still proved."""
 
+import pickle
+
 import pytest
 import torch
 from torch import nn
@@ -28,6 +30,8 @@ def test_the_copy_has_the_same_scores_and_the_model_is_as_it_was(kind: str) -> N
     (model(x).sum()).backward()  # it can still be trained
     assert copied.certified == model.certified
     assert copied.lipschitz() <= model.lipschitz() * (1 + 1e-6)
+    assert not any(parametrize.is_parametrized(part) for part in copied.modules())
+    torch.testing.assert_close(pickle.loads(pickle.dumps(copied))(x), copied(x))
     twice = frozen(copied)
     torch.testing.assert_close(twice(x), copied(x))
 
@@ -48,7 +52,7 @@ def test_a_changed_weight_changes_the_constant() -> None:
     copied = frozen(ImageClassifier(1, 3, size=8, channels=(4,), dense=()))
     assert copied.lipschitz() <= 1.0
     state = copied.state_dict()
-    name = next(name for name in state if name.startswith("body.3.") and name.endswith("original"))
+    name = next(name for name in state if name.startswith("body.3.") and name.endswith("weight"))
     copied.load_state_dict({**state, name: 2 * state[name]})
     assert copied.lipschitz() > 1.5
 
