@@ -80,4 +80,5 @@ class Ball:
             return (x.double() + delta.clamp(-room, room)).to(x.dtype).clamp(0, 1)
         room = max(self.epsilon - rounding * x[0].numel() ** 0.5, 0.0)
         length = torch.linalg.vector_norm(delta.flatten(1), dim=1).view(-1, *[1] * (x.dim() - 1))
-        return (x.double() + delta * (room / length.clamp(min=room)).nan_to_num()).to(x.dtype).clamp(0, 1)
+        nearest: Tensor = x.double() + delta * (room / length.clamp(min=room)).nan_to_num()
+        return nearest.to(x.dtype).clamp(0, 1)

@@ -52,8 +52,8 @@ def evaluate_images(
 
     The certified radius is ``margin/(√2 L)``, and that of :func:`contractive_gnn.nn.images.pairwise_radius`, which is
     never less, for an :class:`~contractive_gnn.nn.images.ImageClassifier`; the largest score is lowered by 64 units in
-    its last place for the rounding (an allowance, not a proof). In ℓ∞ an image is certified at ε where it is in ℓ2 at ``ε √d``, d the
-    number of its entries.
+    its last place for the rounding (an allowance, not a proof). In ℓ∞ an image is certified at ε where it is in ℓ2 at
+    ``ε √d``, d the number of its entries.
 
     **Certificates are checked.** An image that is certified at the attack's ε and lost to it ends the evaluation with
     :class:`CertificateError`, and is saved beside ``out``, where the constant is proved. A constant that is claimed

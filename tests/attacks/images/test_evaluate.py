@@ -31,6 +31,7 @@ from contractive_gnn.datasets.images import load_images
 from contractive_gnn.dynamics import GradientFlow
 from contractive_gnn.lines import ResultsError, open_alone
 from contractive_gnn.nn import Flow
+from contractive_gnn.nn.images import ImageClassifier
 from contractive_gnn.nn.lipschitz import LipschitzModule, Sequential
 from contractive_gnn.operators import Conv2d, Dense
 
@@ -237,6 +238,16 @@ class TestCertificates:
         assert not any(line.proved for line in lines)
         assert any(line.certified and not line.survived for line in lines)
 
+    def test_a_classifier_of_images_has_the_radii_of_its_last_layer(self) -> None:
+        x, y = digits(12)
+        model = ImageClassifier(1, 10, size=8, channels=(8,), num_layers=1).eval()
+        lines = evaluate_images(model, (x, y), QUICK[:1], progress=False)
+        radii = model.radius(x)
+        assert [line.radius for line in lines] == pytest.approx(radii.tolist(), abs=1e-4)
+        assert all(line.radius <= radius for line, radius in zip(lines, radii.tolist(), strict=True))
+        assert {line.lipschitz for line in lines} == {model.lipschitz()}
+        assert all(line.radius > model.radius(x, pairwise=False)[line.index] - 1e-4 for line in lines)
+
     def test_no_constant_no_certificate(self) -> None:
         x, y = digits(10)
         lines = evaluate_images(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), (x, y), QUICK[:1], progress=False)
@@ -254,11 +265,13 @@ class TestCertificates:
         assert sum(line.forwards for line in short) < sum(line.forwards for line in whole)
         assert all(line.attacked for line in whole)
 
-    @pytest.mark.parametrize("kind", ["affine", "flow", "deep"])
+    @pytest.mark.parametrize("kind", ["affine", "flow", "alternating"])
     def test_nothing_falls_inside_the_certified_radius(self, kind: str) -> None:
         """At the radii of a tenth, a half and nine tenths of the images; a lost one would raise."""
         x, y = digits(40)
-        model = {"affine": Affine, "flow": flow_net, "deep": lambda: flow_net(depth=3)}[kind]()
+        model: nn.Module = Affine() if kind == "affine" else flow_net()
+        if kind == "alternating":
+            model = ImageClassifier(1, 10, size=8, channels=(8,), num_layers=2, dense=(16,), kind="alternating")
         fitted(model, x, y, steps=15)
         (plain,) = (evaluate_images(model, (x, y), [PGD(norm="l2", epsilon=1e-3, num_steps=1)], progress=False),)
         radii = torch.tensor([line.radius for line in plain if line.correct])
@@ -272,15 +285,11 @@ class TestCertificates:
         assert any(line.correct and not line.survived for line in lines)
 
 
-def flow_net(depth: int = 1) -> Sequential:
-    """Gradient flows of convolutions, then a linear layer: 1-Lipschitz but for the last one."""
-    layers: list[nn.Module] = []
-    for _ in range(depth):
-        kernel = nn.Parameter(torch.randn(6, 1, 3, 3) / 3)
-        convolution = Conv2d(kernel, padding=1, padding_mode="circular")
-        flow = GradientFlow(convolution, "leaky-relu", bias=nn.Parameter(torch.zeros(6, 1, 1)))
-        layers.append(Flow(flow, num_steps=1))
-    return Sequential(*layers, nn.Flatten(), Affine())
+def flow_net() -> Sequential:
+    """A step of a gradient flow of convolutions, then a linear layer."""
+    kernel, bias = nn.Parameter(torch.randn(6, 1, 3, 3) / 3), nn.Parameter(torch.zeros(6, 1, 1))
+    field = GradientFlow(Conv2d(kernel, padding=1, padding_mode="circular"), "leaky-relu", bias=bias)
+    return Sequential(Flow(field, num_steps=1), nn.Flatten(), Affine())
 
 
 def test_data_and_options_that_do_not_fit(linear: tuple[Affine, Tensor, Tensor]) -> None:
