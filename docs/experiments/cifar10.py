@@ -174,21 +174,20 @@ def of_all(what: Callable[[Tensor], Tensor], images: ImageData) -> Tensor:
 def judged(model: nn.Module, images: ImageData) -> dict[str, Any]:
     """Accuracy and certified accuracy in percent, by each constant that there is.
 
-    ``claimed`` is that of the layers by their library's text, ``proved`` that of this library's bounds for the weights
-    as they are; radii are the pairwise ones ``min_j (z_i − z_j)/(L ‖w_i − w_j‖)``.
+    They are those of all layers but the last: ``claimed`` by their library's text, ``proved`` by this library's bounds
+    for the weights as they are. Radii are the pairwise ones ``min_j (z_i − z_j)/(L ‖w_i − w_j‖)``.
     """
     found = of_all(model, images)
     right = found.argmax(dim=1) == images.labels
     line: dict[str, Any] = {"images": len(images), "clean": percent(right)}
+    constants: dict[str, float] = {}
     if isinstance(model, PeerClassifier):
-        body = model.proved(images.floats([0]))
-        constants = {"claimed": model.claimed / model.std, "proved": body}
-        radii = {kind: pairwise_radius(found, model.head.weight, lipschitz=value) for kind, value in constants.items()}
-    elif certified(model):
-        constants = {"proved": lipschitz(model)}
-        radii = {"proved": of_all(model.radius, images)}
-    else:
-        constants, radii = {}, {}
+        constants = {"claimed": model.claimed / model.std, "proved": model.proved(images.floats([0]))}
+        head = model.head.weight
+    elif isinstance(model, ImageClassifier) and certified(model):
+        # scores in float32, as the attacks see them: model.radius(x) in float64 takes sixty times as long
+        constants, head = {"proved": lipschitz(model.body)}, model.head.operator.weight
+    radii = {kind: pairwise_radius(found, head, lipschitz=constant) for kind, constant in constants.items()}
     line["lipschitz"] = constants
     for name, epsilons in (("certified", EPSILONS), ("curve", CURVE)):
         line[name] = {
@@ -312,7 +311,8 @@ def attack(network: str, *, scratch: Path, out: Path, limit: int | None, seed: i
             lipschitz=claimed,
             skip_certified=skip_certified,
         )
-        keep(out / "attacks.jsonl", compact(network, seed, found))
+        # a file for each network: two of them may be attacked at the same time
+        keep(out / f"attacks-{network}-{seed}.jsonl", compact(network, seed, found))
         print(
             f"{network} {what.name} {what.norm} {what.epsilon:.4g}: {survived(found):.1f} % of {count} survive, "
             f"{time.process_time() - start:.0f} s",
@@ -384,6 +384,12 @@ def keep(path: Path, line: Mapping[str, Any]) -> None:
 ABSENT = "not yet measured"
 
 
+def measured(out: Path) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """The lines of trainings and of attacks."""
+    attacked = [line for path in sorted(out.glob("attacks-*.jsonl")) for line in read(path)]
+    return read(out / "train.jsonl"), attacked
+
+
 def latest(lines: list[Mapping[str, Any]], **wanted: Any) -> Mapping[str, Any] | None:
     """The last line with these fields."""
     found = [line for line in lines if all(line[key] == value for key, value in wanted.items())]
@@ -392,7 +398,7 @@ def latest(lines: list[Mapping[str, Any]], **wanted: Any) -> Mapping[str, Any] |
 
 def table(out: Path) -> str:
     """All networks in markdown."""
-    trained, attacked = read(out / "train.jsonl"), read(out / "attacks.jsonl")
+    trained, attacked = measured(out)
     free = latest(trained, network="unconstrained")
     columns = [f"{what.name} {what.norm} {shown(what.epsilon)}" for what, _ in ATTACKS]
     head = ["network", "parameters", "clean", "gap", *columns, "constant", "slope", "training"]
@@ -421,7 +427,7 @@ def table(out: Path) -> str:
 
 def curves(out: Path) -> list[Curve]:
     """What is certified on all test images, and what the attacks leave of the first ones, network by network."""
-    trained, attacked = read(out / "train.jsonl"), read(out / "attacks.jsonl")
+    trained, attacked = measured(out)
     found = []
     for network in NETWORKS:
         line = latest(trained, network=network)
