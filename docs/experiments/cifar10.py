@@ -12,7 +12,8 @@ deel-torchlip 1.0.5 and orthogonium 0.0.4 (``peer_networks.py``), which only the
 
 ``search``: short trainings of the candidates of a network on 20,000 images, judged on 5,000 images that are held out
 of the training split. ``train`` takes the candidate that was best there, by certified accuracy at 36/255 (of the
-unconstrained one by accuracy), or the first one where there was no search. Nothing is chosen on test images.
+unconstrained one by accuracy), or the first one where there was no search, and the next one where a loss is not finite.
+Nothing is chosen on test images.
 
 ``train``, ``attack`` and ``search`` go on where they were stopped. Checkpoints and a line for each attacked image lie
 in ``--scratch``; a line for each training and for each attack, with all of its images, in ``--out``.
@@ -43,7 +44,13 @@ from contractive_gnn.certificates.curve import Curve, certified_accuracy, pictur
 from contractive_gnn.datasets.images import ImageData, hold_out, load_images
 from contractive_gnn.nn.images import ImageClassifier, frozen, pairwise_radius
 from contractive_gnn.nn.lipschitz import certified, lipschitz
-from contractive_gnn.training.images import ImageFitOptions, ImageLoss, TemperatureCrossEntropy, fit_images
+from contractive_gnn.training.images import (
+    Augmentation,
+    ImageFitOptions,
+    ImageLoss,
+    TemperatureCrossEntropy,
+    fit_images,
+)
 
 OURS: Mapping[str, str] = {"unconstrained": "unconstrained", "nonexpansive": "nonexpansive", "switching": "alternating"}
 PEERS = {"torchlip": torchlip, "orthogonium": orthogonium}
@@ -139,7 +146,9 @@ def fit_options(candidate: Candidate, *, epochs: int) -> ImageFitOptions:
         optimiser="adamw",
         max_lr=candidate.max_lr,
         weight_decay=candidate.weight_decay,
+        warmup=0.15,
         loss=candidate.loss,
+        augment=Augmentation(padding=2),
         ema=EMA,
         threads=1,
     )
@@ -174,21 +183,20 @@ def of_all(what: Callable[[Tensor], Tensor], images: ImageData) -> Tensor:
 def judged(model: nn.Module, images: ImageData) -> dict[str, Any]:
     """Accuracy and certified accuracy in percent, by each constant that there is.
 
-    ``claimed`` is that of the layers by their library's text, ``proved`` that of this library's bounds for the weights
-    as they are; radii are the pairwise ones ``min_j (z_i − z_j)/(L ‖w_i − w_j‖)``.
+    They are those of all layers but the last: ``claimed`` by their library's text, ``proved`` by this library's bounds
+    for the weights as they are. Radii are the pairwise ones ``min_j (z_i − z_j)/(L ‖w_i − w_j‖)``.
     """
     found = of_all(model, images)
     right = found.argmax(dim=1) == images.labels
     line: dict[str, Any] = {"images": len(images), "clean": percent(right)}
+    constants: dict[str, float] = {}
     if isinstance(model, PeerClassifier):
-        body = model.proved(images.floats([0]))
-        constants = {"claimed": model.claimed / model.std, "proved": body}
-        radii = {kind: pairwise_radius(found, model.head.weight, lipschitz=value) for kind, value in constants.items()}
-    elif certified(model):
-        constants = {"proved": lipschitz(model)}
-        radii = {"proved": of_all(model.radius, images)}
-    else:
-        constants, radii = {}, {}
+        constants = {"claimed": model.claimed / model.std, "proved": model.proved(images.floats([0]))}
+        head = model.head.weight
+    elif isinstance(model, ImageClassifier) and certified(model):
+        # scores in float32, as the attacks see them: model.radius(x) in float64 takes sixty times as long
+        constants, head = {"proved": lipschitz(model.body)}, model.head.operator.weight
+    radii = {kind: pairwise_radius(found, head, lipschitz=constant) for kind, constant in constants.items()}
     line["lipschitz"] = constants
     for name, epsilons in (("certified", EPSILONS), ("curve", CURVE)):
         line[name] = {
@@ -212,7 +220,9 @@ def slope(model: nn.Module, images: ImageData, *, count: int = 64) -> float:
 
 
 def value(line: Mapping[str, Any]) -> float:
-    """What a candidate is chosen by."""
+    """What a candidate is chosen by; below zero where its training failed."""
+    if "failed" in line:
+        return -1.0
     by_claim = line["val"]["certified"].get("claimed") or line["val"]["certified"].get("proved")
     return float(by_claim[f"{SMALL:.4g}"] if by_claim else line["val"]["clean"])
 
@@ -227,42 +237,46 @@ def search(network: str, *, out: Path, limit: int | None, epochs: int) -> None:
             continue
         torch.manual_seed(0)
         model = build(network, candidate)
-        result = fit_images(model, train, fit_options(candidate, epochs=epochs), progress=False)
-        line = {
-            "network": network,
-            "candidate": candidate.name,
-            "parameters": parameters(model),
-            "epochs": epochs,
-            "train": train.name,
-            "val": judged(at_rest(model), val),
-            "seconds": round(result.seconds, 1),
-            "cpu_seconds": round(result.cpu_seconds, 1),
-        } | about()
-        append(lines, [line])
+        line: dict[str, Any] = {"network": network, "candidate": candidate.name, "parameters": parameters(model)}
+        line |= {"epochs": epochs, "train": train.name}
+        try:
+            result = fit_images(model, train, fit_options(candidate, epochs=epochs), progress=False)
+            line |= {"seconds": round(result.seconds, 1), "cpu_seconds": round(result.cpu_seconds, 1)}
+            line["val"] = judged(at_rest(model), val)
+        except FloatingPointError as error:
+            line["failed"] = str(error)
+        append(lines, [line | about()])
         print(f"{value(line):6.2f}  {candidate.name}", flush=True)
 
 
-def chosen(network: str, out: Path) -> Candidate:
-    """The best of the search; the first of the candidates without one."""
-    known = {candidate.name: candidate for candidate in CANDIDATES[network]}
-    lines = [line for line in read(out / "search.jsonl") if line["network"] == network and line["candidate"] in known]
-    if not lines:
-        return CANDIDATES[network][0]
-    return known[max(lines, key=value)["candidate"]]
+def ranked(network: str, out: Path) -> list[Candidate]:
+    """The candidates, those that did best in the search first; as they are listed without one."""
+    lines = [line for line in read(out / "search.jsonl") if line["network"] == network]
+    found = {line["candidate"]: value(line) for line in lines}
+    return sorted(CANDIDATES[network], key=lambda candidate: -found.get(candidate.name, -0.5))
 
 
 def train(network: str, *, scratch: Path, out: Path, limit: int | None, epochs: int, seed: int) -> None:
     """Train one network to the end, judge it, and keep its weights."""
     train_images, val = data(limit)
-    candidate = chosen(network, out)
-    torch.manual_seed(seed)
-    model = build(network, candidate)
-    print(f"{network}: {parameters(model):,} parameters, {candidate.name}", flush=True)
-    options = fit_options(candidate, epochs=epochs)
-    result = fit_images(
-        model, train_images, options, val=val, seed=seed, checkpoint=scratch / f"{network}-{seed}.checkpoint"
-    )
-    torch.save(model.state_dict(), scratch / f"{network}-{seed}.pt")
+    done = {(line["network"], line["seed"], line["epochs"], line["train"]) for line in read(out / "train.jsonl")}
+    if (network, seed, epochs, train_images.name) in done:
+        print(f"{network}: trained already")
+        return
+    failed: list[str] = []
+    for rank, candidate in enumerate(ranked(network, out)):
+        torch.manual_seed(seed)
+        model = build(network, candidate)
+        print(f"{network}: {parameters(model):,} parameters, {candidate.name}", flush=True)
+        options, checkpoint = fit_options(candidate, epochs=epochs), scratch / f"{network}-{seed}-{rank}.checkpoint"
+        try:
+            result = fit_images(model, train_images, options, val=val, seed=seed, checkpoint=checkpoint)
+            break
+        except FloatingPointError as error:  # then the next best; the line says so
+            failed.append(f"{candidate.name}: {error}")
+    else:
+        raise FloatingPointError(f"no candidate of {network} can be trained: {failed}")
+    torch.save({"candidate": candidate.name, "weights": model.state_dict()}, scratch / f"{network}-{seed}.pt")
     still = at_rest(model)
     test = load_images("cifar10", "test")
     if limit is not None:
@@ -271,6 +285,7 @@ def train(network: str, *, scratch: Path, out: Path, limit: int | None, epochs: 
         "network": network,
         "seed": seed,
         "candidate": candidate.name,
+        "failed": failed,
         "parameters": parameters(model),
         "at_rest": sum(tensor.numel() for tensor in still.parameters()),
         "epochs": epochs,
@@ -294,8 +309,10 @@ def train(network: str, *, scratch: Path, out: Path, limit: int | None, epochs: 
 
 def attack(network: str, *, scratch: Path, out: Path, limit: int | None, seed: int, skip_certified: bool) -> None:
     """Attack a trained network; its lines are compacted into ``out`` after each attack."""
-    model = build(network, chosen(network, out))
-    model.load_state_dict(torch.load(scratch / f"{network}-{seed}.pt", weights_only=True))
+    saved = torch.load(scratch / f"{network}-{seed}.pt", weights_only=True)
+    named = {candidate.name: candidate for candidate in CANDIDATES[network]}
+    model = build(network, named[saved["candidate"]])
+    model.load_state_dict(saved["weights"])
     still = at_rest(model)
     claimed = still.lipschitz() if isinstance(still, PeerClassifier) else None
     test = load_images("cifar10", "test")
@@ -312,7 +329,8 @@ def attack(network: str, *, scratch: Path, out: Path, limit: int | None, seed: i
             lipschitz=claimed,
             skip_certified=skip_certified,
         )
-        keep(out / "attacks.jsonl", compact(network, seed, found))
+        # a file for each network: two of them may be attacked at the same time
+        keep(out / f"attacks-{network}-{seed}.jsonl", compact(network, seed, found))
         print(
             f"{network} {what.name} {what.norm} {what.epsilon:.4g}: {survived(found):.1f} % of {count} survive, "
             f"{time.process_time() - start:.0f} s",
@@ -384,6 +402,12 @@ def keep(path: Path, line: Mapping[str, Any]) -> None:
 ABSENT = "not yet measured"
 
 
+def measured(out: Path) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """The lines of trainings and of attacks."""
+    attacked = [line for path in sorted(out.glob("attacks-*.jsonl")) for line in read(path)]
+    return read(out / "train.jsonl"), attacked
+
+
 def latest(lines: list[Mapping[str, Any]], **wanted: Any) -> Mapping[str, Any] | None:
     """The last line with these fields."""
     found = [line for line in lines if all(line[key] == value for key, value in wanted.items())]
@@ -392,7 +416,7 @@ def latest(lines: list[Mapping[str, Any]], **wanted: Any) -> Mapping[str, Any] |
 
 def table(out: Path) -> str:
     """All networks in markdown."""
-    trained, attacked = read(out / "train.jsonl"), read(out / "attacks.jsonl")
+    trained, attacked = measured(out)
     free = latest(trained, network="unconstrained")
     columns = [f"{what.name} {what.norm} {shown(what.epsilon)}" for what, _ in ATTACKS]
     head = ["network", "parameters", "clean", "gap", *columns, "constant", "slope", "training"]
@@ -421,7 +445,7 @@ def table(out: Path) -> str:
 
 def curves(out: Path) -> list[Curve]:
     """What is certified on all test images, and what the attacks leave of the first ones, network by network."""
-    trained, attacked = read(out / "train.jsonl"), read(out / "attacks.jsonl")
+    trained, attacked = measured(out)
     found = []
     for network in NETWORKS:
         line = latest(trained, network=network)

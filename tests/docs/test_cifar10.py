@@ -115,8 +115,8 @@ def test_the_table_says_what_is_not_measured(scripts: None, tmp_path: Path) -> N
         **{"network": "nonexpansive", "seed": 0, "attack": attack.name, "norm": "l2", "epsilon": attack.epsilon},
         **{"images": count, "robust": 0.3, "columns": ["prediction", "correct", "survived", "lost_to"], "rows": rows},
     }
-    cifar10.keep(tmp_path / "attacks.jsonl", {**attacked, "robust": 99.0})
-    cifar10.keep(tmp_path / "attacks.jsonl", attacked)  # takes the place of the one before
+    cifar10.keep(tmp_path / "attacks-nonexpansive-0.jsonl", {**attacked, "robust": 99.0})
+    cifar10.keep(tmp_path / "attacks-nonexpansive-0.jsonl", attacked)  # takes the place of the one before
     text = cifar10.table(tmp_path)
     row = next(line for line in text.splitlines() if line.startswith("| nonexpansive | 7 "))
     assert row.startswith(f"| nonexpansive | 7 | 70.0 | -10.0 | 0.3 | {cifar10.ABSENT} |")
