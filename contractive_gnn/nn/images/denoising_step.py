@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from contractive_gnn.compiled.convolutions import convolve, transpose
 from contractive_gnn.operators.singular import require_decomposable, rounding
 from contractive_gnn.operators.symbol import waves
 from contractive_gnn.splines import LinearSpline
@@ -97,7 +98,7 @@ class DenoisingStep(nn.Module):
         if self.training and torch.is_grad_enabled():  # an answer without a gradient changes nothing
             self._estimate()
         kernel = self.kernel().to(z.dtype)
-        force = _convolve(self.sigma(_convolve(z, kernel, circular), scale=tau), _adjoint(kernel), circular)
+        force = _convolve_back(self.sigma(_convolve(z, kernel, circular), scale=tau), kernel, circular)
         return z - self.step * force
 
     def averagedness(self) -> float:
@@ -137,7 +138,7 @@ class DenoisingStep(nn.Module):
     def _estimate(self) -> Tensor:
         """‖W‖ after one more step of the power method, from where the last one ended."""
         weight = self._centred()
-        image = _convolve(_convolve(self._probe, weight, True), _adjoint(weight), True)
+        image = _convolve_back(_convolve(self._probe, weight, True), weight, True)
         self._probe.copy_(image / image.norm().clamp(min=torch.finfo(image.dtype).tiny))
         return self._norm(weight, self._probe)
 
@@ -192,13 +193,22 @@ def squared_gain(kernel: Tensor) -> float:
 def _convolve(z: Tensor, kernel: Tensor, circular: bool) -> Tensor:
     reach = kernel.size(-1) // 2
     if circular:
-        return functional.conv2d(functional.pad(z, [reach] * 4, mode="circular"), kernel)
-    return functional.conv2d(z, kernel, padding=reach)
+        return convolve(functional.pad(z, [reach] * 4, mode="circular"), kernel, (0, 0))
+    return convolve(z, kernel, (reach, reach))
 
 
-def _adjoint(kernel: Tensor) -> Tensor:
-    """The kernel of the adjoint: of an odd size, with either padding."""
-    return kernel.transpose(0, 1).flip(2, 3)
+def _convolve_back(y: Tensor, kernel: Tensor, circular: bool) -> Tensor:
+    """The adjoint. It wraps its few channels around, where the many of y would have to be padded."""
+    reach = kernel.size(-1) // 2
+    if not circular or not reach:
+        return transpose(y, kernel, (reach, reach))
+    z = transpose(y, kernel, (0, 0))
+    for axis, sides in ((2, (0, 0)), (3, ())):
+        size = z.size(axis) - 2 * reach
+        before, core, after = z.split([reach, size, reach], dim=axis)
+        rest = size - reach
+        z = core + functional.pad(before, (*sides, rest, 0)) + functional.pad(after, (*sides, 0, rest))
+    return z
 
 
 def _equal(kept: Tensor, present: Tensor) -> bool:
