@@ -111,7 +111,7 @@ class _CorrelationSums(torch.autograd.Function):
 
 
 def _blocks(matrix: Tensor) -> tuple[Tensor, ...]:
-    return torch.split(matrix, BLOCK, dim=-1)  # type: ignore[no-any-return, no-untyped-call]
+    return torch.split(matrix, BLOCK, dim=-1)
 
 
 def _pairs(count: int, width: int) -> Iterator[tuple[int, int, tuple[int, int]]]:

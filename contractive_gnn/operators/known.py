@@ -33,11 +33,12 @@ def promised_norm(operator: nn.Module, name: str = "weight") -> Tensor | None:
     The last parametrisation of its weight promises it; of a weight that is not parametrised the module that
     :func:`prove_by` left there.
     """
+    known: nn.Module | None
     if parametrize.is_parametrized(operator, name):
         chain = cast(nn.ModuleList, cast(nn.ModuleDict, operator.parametrizations)[name])
-        known, tensors = chain[-1], (*chain.parameters(), *chain.buffers())
+        known, tensors = chain[-1], [*chain.parameters(), *chain.buffers()]
     else:
-        known, tensors = dict(operator.named_children()).get(WITNESS), ()
+        known, tensors = dict(operator.named_children()).get(WITNESS), []
     bound = known.promise(operator) if isinstance(known, KnownNorm) else None
     if bound is None or isinstance(bound, Tensor):
         return bound
