@@ -2,6 +2,8 @@ r"""The exponential moving average of a model's weights."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -26,7 +28,7 @@ def moving_average(model: nn.Module, decay: float) -> AveragedModel:
     """
     check_real("decay", decay, least=0, below=1)
 
-    def follow(averaged: list[Tensor], current: list[Tensor], count: int | Tensor) -> None:
+    def follow(averaged: Sequence[Tensor], current: Sequence[Tensor], count: int | Tensor) -> None:
         t = int(count)
         weight = 1.0 - min(decay, (1.0 + t) / (10.0 + t))
         for mean, now in zip(averaged, current, strict=True):

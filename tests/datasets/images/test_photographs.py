@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +23,7 @@ from contractive_gnn.datasets.errors import (
 )
 from contractive_gnn.datasets.images import PHOTOGRAPHS, Photographs, load_photographs, sources
 from contractive_gnn.datasets.images.sources import PinnedFolder
+from contractive_gnn.extras import MissingExtraError
 
 pytest.importorskip("PIL")
 
@@ -107,6 +109,12 @@ def test_what_is_nowhere_is_refused_with_where_to_get_it(three: Path, tmp_path: 
     (tmp_path / "empty").mkdir()
     with pytest.raises(MissingFileError, match=r"images/bsds500/train is in none of: root .*BSR_bsds500.tgz"):
         load_photographs("bsds500/train", root=tmp_path / "empty")
+
+
+def test_without_pillow_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(MissingExtraError, match=r"reading photographs needs PIL.*contractive-gnn\[images\]"):
+        load_photographs("samples")
 
 
 def test_unknown_sets_and_colours_that_there_are_not() -> None:
