@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from appending import append, read
 from authors_networks import AuthorsNetwork
+from pages import markdown
 from torch import Tensor, nn
 
 from contractive_gnn.attacks.images import AutoAttack, full_reach_pgd
@@ -115,6 +117,25 @@ def run(*, scratch: Path, out: Path, device: str, limit: int | None, epochs: int
         about = {"device": name_of(device), "commit": commit, "uncommitted_changes": changed}
         append(lines, [line | about | {"versions": current_versions()}])
         print(json.dumps(line), flush=True)
+
+
+def table(lines: Sequence[Mapping[str, Any]]) -> str:
+    """What each attack leaves of each network, in markdown."""
+    if not lines:
+        return "Not yet measured: it needs a GPU."
+    rows = []
+    for line in lines:
+        for name, found in (("foolbox, as published", line["foolbox"]), ("PGD of full reach", line["pgd"])):
+            rows.append([line["network"], name, f"{line['clean']:.1f}", *(f"{value:.1f}" for value in found.values())])
+        strong = line["autoattack"]
+        cells = (strong.get(f"{epsilon:.4g}") for epsilon in PUBLISHED)
+        rows.append(
+            [
+                *(line["network"], "AutoAttack", f"{line['clean']:.1f}"),
+                *("" if cell is None else f"{cell['robust']:.1f}" for cell in cells),
+            ]
+        )
+    return markdown(["network", "attack", "clean", *(f"{epsilon:.4g}" for epsilon in PUBLISHED)], rows)
 
 
 def name_of(device: str) -> str:

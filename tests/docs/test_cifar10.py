@@ -16,7 +16,7 @@ from torch import nn
 def scripts(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Scripts import each other by their bare names."""
     monkeypatch.syspath_prepend(str(repository / "docs" / "experiments"))
-    for name in ("appending", "cifar10", "pages", "peer_networks"):
+    for name in ("appending", "authors_networks", "cifar10", "cifar10_gpu", "pages", "peer_networks"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
