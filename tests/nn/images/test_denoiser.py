@@ -174,7 +174,7 @@ def test_training_lowers_the_error_and_keeps_the_constant() -> None:
         loss.backward()
         optimiser.step()
         losses.append(float(loss.detach()))
-    assert losses[-1] < 0.5 * losses[0]
+    assert losses[-1] < 0.65 * losses[0]
     assert denoiser.eval().lipschitz() == 1.0
     assert denoiser.averagedness() < 1.0
 
