@@ -56,7 +56,7 @@ class GradientFlowDenoiser(LipschitzModule):
         channels: 1 for grey images, 3 for colour.
         scales: of each step, from the first; each 0 or more.
         filters: number of filters, and splines, of a step.
-        kernel_size: of the filters, on the channels of their scale.
+        kernel_size: of the filters, on the channels of their scale; odd.
         step: h in (0, 2): it bounds ``h‖K‖²``. At h = 1 each step is firmly non-expansive.
         num_pieces: of each spline, even.
         reach: of the splines' knots, in units of the noise, for filters with ‖K‖ = 1.
@@ -70,8 +70,8 @@ class GradientFlowDenoiser(LipschitzModule):
 
     Shapes:
         ``[n, channels, H, W]`` or ``[channels, H, W]`` to the same; sizes that blocks do not divide are filled up with
-        c, and cut afterwards. With circular padding a side must have at least ``kernel_size/2`` blocks of the coarsest
-        scale.
+        c, and cut afterwards. With circular padding a side must have at least ``(kernel_size − 1)/2`` blocks of the
+        coarsest scale.
 
     Raises:
         TypeError: for an argument of another type.
@@ -104,6 +104,8 @@ class GradientFlowDenoiser(LipschitzModule):
         super().__init__()
         for name, value in (("channels", channels), ("filters", filters), ("kernel_size", kernel_size)):
             check_whole(name, value, least=1)
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, got {kernel_size}: an even one would shift the image")
         if not isinstance(scales, Sequence) or not scales:
             raise ValueError(f"scales must have the scale of each step, such as (1, 2, 1), got {scales!r}")
         for scale in scales:

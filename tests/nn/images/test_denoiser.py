@@ -133,7 +133,7 @@ def test_a_step_beyond_the_edge_expands(circular: bool) -> None:
 
 def test_the_gain_bounds_every_size_and_padding() -> None:
     generator = torch.Generator().manual_seed(2)
-    for channels, filters, k in ((1, 4, 5), (4, 2, 3), (3, 3, 1), (2, 2, 4)):
+    for channels, filters, k in ((1, 4, 5), (4, 2, 3), (3, 3, 1)):
         kernel = torch.randn(filters, channels, k, k, generator=generator, dtype=torch.float64)
         bound, known = squared_gain(kernel), 0.0
         for size in (5, 6, 7, 9):
