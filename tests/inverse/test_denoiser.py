@@ -28,7 +28,7 @@ SIGMA = 15 / 255
 @pytest.fixture
 def denoiser() -> GradientFlowDenoiser:
     """With weights far from their start."""
-    made = GradientFlowDenoiser(filters=8, num_layers=3)
+    made = GradientFlowDenoiser(filters=8, scales=(1, 2, 1))
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(0.5 * torch.randn_like(parameter))
@@ -72,7 +72,7 @@ def test_repeated_denoising_ends_at_a_fixed_point(denoiser: GradientFlowDenoiser
 
 
 def test_in_training_mode_nothing_is_said_where_it_may_expand() -> None:
-    denoiser = GradientFlowDenoiser(filters=8, num_layers=2).train()
+    denoiser = GradientFlowDenoiser(filters=8, scales=(1, 1)).train()
     certificate = ProximalGradient(physics()["MRI"], denoiser, sigma=SIGMA).certificate()
     if denoiser.averagedness() > 1:
         assert not certificate.certified

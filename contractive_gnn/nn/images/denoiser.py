@@ -90,7 +90,7 @@ class GradientFlowDenoiser(LipschitzModule):
         self,
         channels: int = 1,
         *,
-        scales: Sequence[int] = (1, 1, 2, 2, 1, 1),
+        scales: Sequence[int] = (1, 1, 2, 2, 1, 1, 2, 2, 1, 1),
         filters: int = 64,
         kernel_size: int = 5,
         step: float = 1.9,
