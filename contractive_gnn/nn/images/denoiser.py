@@ -3,18 +3,26 @@ r"""A denoiser that is averaged by construction: gradient steps of learned conve
 from __future__ import annotations
 
 import copy
+import hashlib
+import io
+import json
 from collections.abc import Sequence
+from importlib import resources
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from contractive_gnn.checks import check_real, check_whole
+from contractive_gnn.names import unknown
 from contractive_gnn.nn.images.denoising_step import DenoisingStep
 from contractive_gnn.nn.images.haar import haar, inverse_haar
 from contractive_gnn.nn.lipschitz.base import LipschitzModule, product
 
 PADDINGS = ("circular", "zeros", "mirror")
+#: SHA-256 of the weights that come with the package
+PRETRAINED: dict[str, str] = {}
 ROUNDED_UP = 1.0 + 2.0**-48  # a few operations in double precision
 REFERENCE = 25 / 255  # the noise level at which the splines have the scale 1 to begin with
 
@@ -137,6 +145,32 @@ class GradientFlowDenoiser(LipschitzModule):
         )
         self.scale_powers = nn.Parameter(torch.zeros(len(self.scales), filters))
 
+    @classmethod
+    def pretrained(cls, name: str = "grey") -> GradientFlowDenoiser:
+        """A trained denoiser, in single precision and evaluation mode, for noise of 5/255 to 50/255.
+
+        It is read from the package; docs/experiments/train_denoiser.py made it from the photographs of bsds500/train.
+
+        Args:
+            name: a key of :data:`PRETRAINED`.
+
+        Raises:
+            ValueError: for an unknown name.
+            OSError: the file is missing, or not the one that belongs to this release.
+        """
+        if name not in PRETRAINED:
+            raise ValueError(unknown("pretrained denoiser", [name], PRETRAINED))
+        content = resources.files("contractive_gnn.nn.images").joinpath(f"weights/{name}.npz").read_bytes()
+        if hashlib.sha256(content).hexdigest() != PRETRAINED[name]:
+            raise OSError(f"the weights {name!r} are not those of this release; install the package again")
+        with np.load(io.BytesIO(content)) as arrays:
+            arguments = json.loads(str(arrays["arguments"]))
+            state = {key: torch.from_numpy(arrays[key]).float() for key in arrays.files if key != "arguments"}
+        with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
+            denoiser = cls(**arguments)
+        denoiser.load_state_dict({**denoiser.state_dict(), **state})
+        return denoiser.eval()
+
     @property
     def padding(self) -> str:
         """What stands beyond the borders."""
@@ -173,7 +207,8 @@ class GradientFlowDenoiser(LipschitzModule):
             )
         level = self._noise_levels(x, sigma)
         taus = ((level / REFERENCE).log() * self.scale_powers[:, None, :, None, None].to(x.dtype)).exp()
-        z, scale, finer = self._extended((x - self.centre) / level), 0, []
+        finer: list[Tensor] = []
+        z, scale = self._extended((x - self.centre) / level), 0
         for step, place, tau in zip(self.steps, self.scales, taus, strict=True):
             z, scale, finer = _moved(z, scale, finer, place, self.channels)
             z = step(z, tau, circular=self.padding != "zeros")

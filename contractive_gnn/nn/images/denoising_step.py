@@ -88,7 +88,7 @@ class DenoisingStep(nn.Module):
             self.weight.mul_(frame.std()).add_(frame)
             for _ in range(20):
                 estimate = self._estimate()
-            self.weight /= estimate
+            self.weight.div_(estimate)
 
     def kernel(self) -> Tensor:
         """K, ``[filters, channels, k, k]``."""
@@ -163,7 +163,8 @@ class DenoisingStep(nn.Module):
 
     @staticmethod
     def _norm(weight: Tensor, probe: Tensor) -> Tensor:
-        return _convolve(probe, weight, True).norm().clamp(min=torch.finfo(weight.dtype).tiny)
+        norm: Tensor = torch.linalg.vector_norm(_convolve(probe, weight, True))
+        return norm.clamp(min=torch.finfo(weight.dtype).tiny)
 
     def extra_repr(self) -> str:
         """Show the sizes."""
@@ -251,7 +252,7 @@ def _convolve_back(y: Tensor, kernel: Tensor, circular: bool) -> Tensor:
     z = transpose(y, kernel, (0, 0))
     for axis, sides in ((2, (0, 0)), (3, ())):
         size = z.size(axis) - 2 * reach
-        before, core, after = z.split([reach, size, reach], dim=axis)
+        before, core, after = torch.split(z, [reach, size, reach], dim=axis)
         rest = size - reach
         z = core + functional.pad(before, (*sides, rest, 0)) + functional.pad(after, (*sides, 0, rest))
     return z
