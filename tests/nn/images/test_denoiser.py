@@ -8,12 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from contractive_gnn.datasets.images import load_photographs
 from contractive_gnn.nn.images import GradientFlowDenoiser
+from contractive_gnn.nn.images.denoiser import PRETRAINED
 from contractive_gnn.nn.images.denoising_step import DenoisingStep, squared_gain
 from contractive_gnn.nn.images.haar import haar, inverse_haar
 from contractive_gnn.nn.lipschitz import LipschitzModule
 from contractive_gnn.operators import Conv2d
 from contractive_gnn.testing.lipschitz import LipschitzSuite, measured_lipschitz, raise_gain
+from contractive_gnn.training.images import psnr
 
 
 def small(**options: object) -> GradientFlowDenoiser:
@@ -279,3 +282,28 @@ def test_the_frozen_copy_gives_the_same_numbers_and_compiles() -> None:
     torch.testing.assert_close(frozen.train()(x, 0.1), denoiser(x, 0.1), rtol=0, atol=0)
     compiled = torch.compile(AtOneLevel(frozen), backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(x), denoiser(x, 0.1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(PRETRAINED))
+def test_pretrained_weights_denoise(name: str) -> None:
+    before = torch.get_rng_state()
+    denoiser = GradientFlowDenoiser.pretrained(name)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert denoiser.lipschitz() == 1.0
+    assert denoiser.averagedness() < 1.0
+    clean = load_photographs("samples", grey=denoiser.channels == 1)[0][:, 100:228, 200:328][None]
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(clean.shape, generator=generator)
+    for sigma, least in ((10 / 255, 3.0), (25 / 255, 6.0), (50 / 255, 8.0)):
+        with torch.no_grad():
+            denoised = denoiser(clean + sigma * noise, sigma)
+        assert psnr(denoised, clean) > psnr(clean + sigma * noise, clean) + least
+
+
+def test_pretrained_weights_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="no pretrained denoiser is called 'gray'"):
+        GradientFlowDenoiser.pretrained("gray")
+    for name in PRETRAINED:
+        monkeypatch.setitem(PRETRAINED, name, "0" * 64)
+        with pytest.raises(OSError, match="not those of this release"):
+            GradientFlowDenoiser.pretrained(name)
