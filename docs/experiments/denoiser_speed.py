@@ -9,8 +9,8 @@ counts. The line has the parts too: one activation and one transposed convolutio
 
 ===========  ==========================================================================================================
 ``pixels``   8 steps ``x ← x − h Kᵀσ(Kx)`` on pixels, K of 32 filters of 7 × 7
-``default``  :class:`~contractive_gnn.nn.images.GradientFlowDenoiser` as it is: 10 steps on blocks of 2 × 2 pixels, 64
-             filters of 5 × 5
+``default``  :class:`~contractive_gnn.nn.images.GradientFlowDenoiser` as it is: steps on blocks of 2 × 2 and of
+             4 × 4 pixels, 64 filters of 5 × 5
 ===========  ==========================================================================================================
 """
 
@@ -33,7 +33,7 @@ from contractive_gnn.nn.images import GradientFlowDenoiser
 from contractive_gnn.splines import LinearSpline
 
 SHAPES: dict[str, dict[str, Any]] = {
-    "pixels": {"filters": 32, "kernel_size": 7, "num_layers": 8, "levels": 0, "padding": "zeros"},
+    "pixels": {"filters": 32, "kernel_size": 7, "scales": (0,) * 8, "padding": "zeros"},
     "default": {},
 }
 BATCH = (16, 1, 64, 64)

@@ -8,13 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from contractive_gnn.activations import Huber
 from contractive_gnn.compiled.convolutions import convolve, transpose
+from contractive_gnn.nn.images.haar import haar
 from contractive_gnn.operators.singular import require_decomposable, rounding
 from contractive_gnn.operators.symbol import waves
 from contractive_gnn.splines import LinearSpline
 
 SAMPLES = 24  # frequencies for each degree of the symbol, along either axis: a bound within 1.8 % of the square
 LEAST_SAMPLES = 48
+NOISE = 0.05  # of the first kernels, as a part of their deviation: it tells the steps of a scale apart
 TORUS = 16  # pixels along either side of the torus on which training estimates the norm
 
 
@@ -34,54 +37,63 @@ class DenoisingStep(nn.Module):
     :meth:`averagedness` and :meth:`lipschitz` are proved in either mode, for the kernel that the mode has.
 
     Args:
-        channels: of z.
+        channels: c, of the image. The filters sum to 0 over each of the first c channels of z, which hold means, so
+            that σ sees no constant.
         filters: number of σ.
-        kernel_size: odd.
+        blocks: whether z holds the Haar transform of blocks of 2 × 2, 4c channels; else the c channels of the pixels.
+        kernel_size: k, odd.
         step: h in (0, 2).
-        smooth_channels: the first so many channels hold local means: the filters sum to 0 over them, so that σ sees
-            no constant.
         num_pieces: of each σ.
         reach: r of each σ, in the units of ``z``.
+        threshold: λ, of the clips that the σ are at first.
 
     Shapes:
-        ``[n, channels, H, W]`` to the same; H and W at least ``(kernel_size − 1)/2``.
+        ``[n, 4c or c, H, W]`` to the same; H and W at least ``(k − 1)/2``.
     """
 
     _probe: Tensor
+    _fixed: Tensor | None
 
     def __init__(
         self,
         channels: int,
         filters: int,
         *,
+        blocks: bool,
         kernel_size: int,
         step: float,
-        smooth_channels: int,
         num_pieces: int,
         reach: float,
+        threshold: float,
     ) -> None:
         super().__init__()
         self.step = step
-        self.smooth_channels = smooth_channels
+        self.image_channels = channels
+        channels = 4 * channels if blocks else channels
         self.weight = nn.Parameter(torch.empty(filters, channels, kernel_size, kernel_size))
-        self.sigma = LinearSpline(filters, num_pieces=num_pieces, reach=reach)
+        self.sigma = LinearSpline(filters, num_pieces=num_pieces, reach=reach, start=Huber(threshold))
         self.register_buffer("_probe", torch.empty(1, channels, TORUS, TORUS))
+        self.register_buffer("_fixed", None, persistent=False)
         self._known: tuple[Tensor, float] | None = None
         self._scaled: tuple[Tensor, float] | None = None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw W from a normal distribution, scaled to norm 1, and set σ to a clip."""
-        nn.init.normal_(self.weight)
+        """Set W to a frame of cosines with a little noise, scaled to norm 1, and σ to a clip."""
+        nn.init.normal_(self.weight, std=NOISE)
         nn.init.normal_(self._probe)
         self.sigma.reset_parameters()
         with torch.no_grad():
+            frame = cosines(self.weight, self.image_channels)
+            self.weight.mul_(frame.std()).add_(frame)
             for _ in range(20):
                 estimate = self._estimate()
-            self.weight /= estimate
+            self.weight.div_(estimate)
 
     def kernel(self) -> Tensor:
         """K, ``[filters, channels, k, k]``."""
+        if self._fixed is not None:
+            return self._fixed
         weight = self._centred()
         if self.training:
             return weight / self._norm(weight, self._probe)
@@ -95,11 +107,18 @@ class DenoisingStep(nn.Module):
             tau: τ > 0, ``[n, filters, 1, 1]``.
             circular: wrap around at the borders; else zeros stand beyond them.
         """
-        if self.training and torch.is_grad_enabled():  # an answer without a gradient changes nothing
+        if (
+            self.training and self._fixed is None and torch.is_grad_enabled()
+        ):  # an answer without a gradient changes nothing
             self._estimate()
         kernel = self.kernel().to(z.dtype)
         force = _convolve_back(self.sigma(_convolve(z, kernel, circular), scale=tau), kernel, circular)
         return z - self.step * force
+
+    @torch.no_grad()
+    def freeze(self) -> None:
+        """Keep the present K, whatever becomes of W: no kernel is worked out at a call."""
+        self._fixed = self.kernel().detach().clone()
 
     def averagedness(self) -> float:
         """``α = h‖K‖²/2``, with a proved bound of ‖K‖ that holds for every size; ``inf`` where that is above 1."""
@@ -131,7 +150,7 @@ class DenoisingStep(nn.Module):
 
     def _centred(self) -> Tensor:
         """W without what it makes of a constant image."""
-        smooth, other = self.weight[:, : self.smooth_channels], self.weight[:, self.smooth_channels :]
+        smooth, other = self.weight[:, : self.image_channels], self.weight[:, self.image_channels :]
         return torch.cat([smooth - smooth.mean((2, 3), keepdim=True), other], dim=1)
 
     @torch.no_grad()
@@ -144,12 +163,40 @@ class DenoisingStep(nn.Module):
 
     @staticmethod
     def _norm(weight: Tensor, probe: Tensor) -> Tensor:
-        return _convolve(probe, weight, True).norm().clamp(min=torch.finfo(weight.dtype).tiny)
+        norm: Tensor = torch.linalg.vector_norm(_convolve(probe, weight, True))
+        return norm.clamp(min=torch.finfo(weight.dtype).tiny)
 
     def extra_repr(self) -> str:
         """Show the sizes."""
         filters, channels, k, _ = self.weight.shape
         return f"{channels}, {filters}, kernel_size={k}, step={self.step:g}"
+
+
+def cosines(like: Tensor, channels: int) -> Tensor:
+    """The smoothest waves of a discrete cosine transform but the constant: what a denoiser starts from.
+
+    On blocks they are those of n × n pixels with ``n = 2(k − 1)`` (2k for k ≤ 3), in the Haar transform. All n² − 1 of
+    them are a tight frame on what is left of an image without its local mean. Of colour images each filter takes one
+    mixture of the channels: grey, and two differences. What is too much stays 0.
+
+    Args:
+        like: a kernel ``[filters, channels or 4 channels, k, k]``.
+        channels: of the image.
+    """
+    filters, width, k, _ = like.shape
+    blocks = width == 4 * channels
+    n = k if not blocks else 2 * k if k <= 3 else 2 * (k - 1)
+    place = torch.arange(n, dtype=torch.float64)
+    waves_ = torch.cos(math.pi * (place[None] + 0.5) * place[:, None] / n)
+    waves_ /= waves_.norm(dim=1, keepdim=True)
+    order = sorted(((a, b) for a in range(n) for b in range(n)), key=lambda pair: pair[0] ** 2 + pair[1] ** 2)[1:]
+    planes = torch.stack([torch.outer(waves_[a], waves_[b]) for a, b in order])
+    mixtures = torch.linalg.qr(torch.cat([torch.ones(channels, 1), torch.eye(channels)[:, 1:]], dim=1).double()).Q.T
+    mixed = torch.einsum("pij,mc->pmcij", planes, mixtures).flatten(0, 1)[:filters]
+    kernel = haar(mixed) if blocks else mixed
+    frame = torch.zeros_like(like, dtype=torch.float64)
+    frame[: len(kernel), :, : kernel.size(2), : kernel.size(3)] = kernel
+    return frame.to(like)
 
 
 def squared_gain(kernel: Tensor) -> float:
@@ -205,7 +252,7 @@ def _convolve_back(y: Tensor, kernel: Tensor, circular: bool) -> Tensor:
     z = transpose(y, kernel, (0, 0))
     for axis, sides in ((2, (0, 0)), (3, ())):
         size = z.size(axis) - 2 * reach
-        before, core, after = z.split([reach, size, reach], dim=axis)
+        before, core, after = torch.split(z, [reach, size, reach], dim=axis)
         rest = size - reach
         z = core + functional.pad(before, (*sides, rest, 0)) + functional.pad(after, (*sides, 0, rest))
     return z
