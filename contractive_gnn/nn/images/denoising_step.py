@@ -205,7 +205,8 @@ def _convolve_back(y: Tensor, kernel: Tensor, circular: bool) -> Tensor:
     z = transpose(y, kernel, (0, 0))
     for axis, sides in ((2, (0, 0)), (3, ())):
         size = z.size(axis) - 2 * reach
-        before, core, after = z.split([reach, size, reach], dim=axis)
+        before, core = z.narrow(axis, 0, reach), z.narrow(axis, reach, size)
+        after = z.narrow(axis, reach + size, reach)
         rest = size - reach
         z = core + functional.pad(before, (*sides, rest, 0)) + functional.pad(after, (*sides, 0, rest))
     return z
