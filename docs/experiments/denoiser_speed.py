@@ -9,8 +9,8 @@ counts. The line has the parts too: one activation and one transposed convolutio
 
 ===========  ==========================================================================================================
 ``pixels``   8 steps ``x ← x − h Kᵀσ(Kx)`` on pixels, K of 32 filters of 7 × 7
-``default``  :class:`~contractive_gnn.nn.images.GradientFlowDenoiser` as it is: 10 steps of 64 filters of 5 × 5 on blocks
-             of pixels
+``default``  :class:`~contractive_gnn.nn.images.GradientFlowDenoiser` as it is: 10 steps of 64 filters of 5 × 5 on
+             blocks of pixels
 ===========  ==========================================================================================================
 """
 
