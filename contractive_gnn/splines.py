@@ -250,12 +250,13 @@ def _first_slopes(start: object, num_pieces: int, reach: float, odd: bool) -> Te
     knots = torch.arange(-half, half + 1, dtype=torch.float64) * width
     with torch.no_grad():
         slopes = (start(knots).diff() / width).clamp(LEAST, 1 - LEAST).float()
-    return slopes[half:] if odd else slopes
+    first: Tensor = slopes[half:] if odd else slopes
+    return first
 
 
 def _check_scale(scale: Tensor, u: Tensor) -> None:
     try:
-        fits = torch.broadcast_shapes(scale.shape, u.shape) == u.shape
+        fits = torch.broadcast_shapes(scale.shape, u.shape) == u.shape  # type: ignore[no-untyped-call]
     except RuntimeError:
         fits = False
     if not fits:

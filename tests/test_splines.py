@@ -11,6 +11,8 @@ from torch import Tensor
 
 from contractive_gnn.activations import GroupHuber, Huber, Identity, LeakyReLU, Tanh
 from contractive_gnn.compiled import kernels
+from contractive_gnn.dynamics import GradientFlow
+from contractive_gnn.operators import Conv2d
 from contractive_gnn.splines import LinearSpline
 
 
@@ -230,3 +232,21 @@ def test_bad_arguments_are_refused() -> None:
         spline(torch.ones(2, 3, 5, 5), scale=-1.0)
     with pytest.raises(TypeError, match="floating"):
         spline(torch.ones(3, 5, 5, dtype=torch.long))
+
+
+def test_a_gradient_flow_takes_its_bounds_from_the_spline() -> None:
+    """At the longest certified step no two images part, whatever was learned; a longer one parts them."""
+    generator = torch.Generator().manual_seed(0)
+    kernel = torch.randn(4, 1, 3, 3, dtype=torch.float64, generator=generator)
+    spline = drawn(LinearSpline(4, num_pieces=6), spread=3.0)
+    flow = GradientFlow(Conv2d(kernel, size=(8, 8), padding=1, padding_mode="circular"), spline)
+    assert flow.certified
+    h = flow.max_step()
+    for _ in range(20):
+        x = torch.randn(1, 1, 8, 8, dtype=torch.float64, generator=generator, requires_grad=True)
+        jacobian = torch.autograd.functional.jacobian(lambda z: z + h * flow(z), x).reshape(64, 64)
+        assert torch.linalg.matrix_norm(jacobian, 2) <= 1 + 1e-12
+    with torch.no_grad():
+        spline.theta.fill_(30.0)  # every slope is 1: the bound is reached
+    jacobian = torch.autograd.functional.jacobian(lambda z: z + 1.1 * h * flow(z), x).reshape(64, 64)
+    assert torch.linalg.matrix_norm(jacobian, 2) > 1.15

@@ -63,7 +63,7 @@ def convolve(x: Tensor, weight: Tensor, padding: Pair) -> Tensor:
     if x.requires_grad and torch.is_grad_enabled():  # only the gradient by x has a faster way
         spread = x.size(0) * weight.size(0) * x.size(2) * x.size(3)
         if available(x, weight, spread, padding):
-            found: Tensor = _Convolution.apply(x, weight, padding)  # type: ignore[no-untyped-call]
+            found: Tensor = _Convolution.apply(x, weight, padding)
             return found
     return conv2d(x, weight, padding=padding)
 
@@ -74,7 +74,7 @@ def transpose(y: Tensor, weight: Tensor, padding: Pair) -> Tensor:
     Differentiable any number of times.
     """
     if available(y, weight, y.numel(), padding):
-        found: Tensor = _Transpose.apply(y, weight, padding)  # type: ignore[no-untyped-call]
+        found: Tensor = _Transpose.apply(y, weight, padding)
         return found
     return conv_transpose2d(y, weight, padding=padding)
 
@@ -108,8 +108,8 @@ class _Transpose(torch.autograd.Function):
 
         ctx.save_for_backward(y, weight)
         ctx.padding = padding
-        arrays = (tensor.detach().contiguous().numpy() for tensor in (y, weight))
-        return torch.from_numpy(convolution_loops.transpose(*arrays, padding))
+        image, kernel = (tensor.detach().contiguous().numpy() for tensor in (y, weight))
+        return torch.from_numpy(convolution_loops.transpose(image, kernel, padding))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:

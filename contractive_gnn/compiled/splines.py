@@ -148,7 +148,8 @@ def _gradient(ctx: Any, g: Tensor | None) -> tuple[Any, ...]:
     again = torch.is_grad_enabled()  # someone asks for the gradient's own graph: differentiate the plain formula
     if again or transformed(g):
         with torch.enable_grad():
-            u, intercept, slope, scale = alone = [None if t is None else t.view_as(t) for t in tensors]
+            alone: list[Any] = [None if t is None else t.view_as(t) for t in tensors]
+            u, intercept, slope, scale = alone
             out = plain_linear_spline(u, intercept, slope, None if scale is None else scale.unsqueeze(2), ctx.width)
         wanted = [tensor for tensor, need in zip(alone, needed, strict=True) if need]
         found = iter(torch.autograd.grad(out, wanted, g, create_graph=again, materialize_grads=True))

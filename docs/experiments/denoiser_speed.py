@@ -38,6 +38,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 BATCH = (16, 1, 64, 64)
 SIGMA = 25 / 255
+SIDES = {"pixels": 64, "default": 32}
 
 
 def training_step(shape: str) -> Callable[[], None]:
@@ -59,7 +60,7 @@ def training_step(shape: str) -> Callable[[], None]:
 def activation(shape: str) -> Callable[[], None]:
     """One spline of that denoiser and its gradient."""
     filters = GradientFlowDenoiser(**SHAPES[shape]).steps[0].weight.size(0)
-    side = 64 if shape == "pixels" else 32
+    side = SIDES[shape]
     sigma, u = LinearSpline(filters, reach=6.0), torch.randn(16, filters, side, side, requires_grad=True)
     g, tau = torch.randn_like(u), torch.ones(16, filters, 1, 1, requires_grad=True)
     return lambda: sigma(u, scale=tau).backward(g)
@@ -68,7 +69,7 @@ def activation(shape: str) -> Callable[[], None]:
 def transposed(shape: str) -> Callable[[], None]:
     """One transposed convolution of that denoiser and its gradient."""
     weight = GradientFlowDenoiser(**SHAPES[shape]).steps[0].weight
-    side, reach = 64 if shape == "pixels" else 32, weight.size(-1) // 2
+    side, reach = SIDES[shape], weight.size(-1) // 2
     y = torch.randn(16, weight.size(0), side, side, requires_grad=True)
 
     def both() -> None:

@@ -1,7 +1,7 @@
 """Denoising: what a certified denoiser gives beside the noisy image, total variation and DnCNN.
 
     python docs/experiments/denoising.py train --scratch ~/denoising
-    python docs/experiments/denoising.py measure --scratch ~/denoising --weights FILE --out docs/results/denoising.jsonl
+    python docs/experiments/denoising.py measure --scratch ~/denoising --out docs/results/denoising.jsonl
     python docs/experiments/denoising.py table --out docs/results/denoising.jsonl
 
 Grey BSD68 and Set12, Gaussian noise of σ = 5, 15, 25 and 50 (of 255), the same for all: that of image number i is drawn
@@ -9,8 +9,8 @@ with the seed i. ``measure`` writes one line for each set, image, σ and method,
 
 ==========  ===========================================================================================================
 ``noisy``   the image itself
-``tv``      Chambolle's total variation, by scikit-image; its weight, one for each σ, is the best on the first 20
-            photographs of BSDS500's training half
+``tv``      Chambolle's total variation, by scikit-image; its weight, one for each σ, is the best on crops of the
+            first 20 photographs of BSDS500's training half
 ``ours``    :class:`~contractive_gnn.nn.images.GradientFlowDenoiser`, one network for all σ: 1-Lipschitz and averaged
 ``dncnn``   the authors' network for σ = 15 and 25, without a bound
 ``small``   a DnCNN of about as many parameters as ours, trained here for each of σ = 5 and 50 (``train``), without a
@@ -47,9 +47,9 @@ SIGMAS = (5, 15, 25, 50)
 SETS = ("bsd68", "set12")
 METHODS = ("noisy", "tv", "ours", "dncnn", "small")
 AUTHORS = (15, 25)
-WEIGHTS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)  # of total variation, in units of σ
+WEIGHTS = tuple(0.3 + 0.05 * step for step in range(19))  # of total variation, in units of σ
 SMALL = {"depth": 10, "channels": 32}
-TRAINING = DenoiserFitOptions(epochs=10, steps=200, batch_size=8, patch=40, max_lr=2e-3)
+TRAINING = DenoiserFitOptions(steps=200, batch_size=8, patch=40, max_lr=2e-3)
 
 Denoise = Callable[[Tensor], Tensor]
 
@@ -79,7 +79,7 @@ def small_network(scratch: Path, sigma: int) -> DnCNN:
     return network.eval()
 
 
-def train(scratch: Path, sigmas: list[int]) -> None:
+def train(scratch: Path, sigmas: list[int], epochs: int) -> None:
     """A small DnCNN for each σ; goes on where it was stopped."""
     scratch.mkdir(parents=True, exist_ok=True)
     photographs = load_photographs("bsds500/train")
@@ -87,7 +87,7 @@ def train(scratch: Path, sigmas: list[int]) -> None:
         torch.manual_seed(0)
         network = DnCNN(**SMALL)
         options = DenoiserFitOptions(
-            **{**vars(TRAINING), "sigma": sigma / 255, "val_sigmas": (sigma / 255,)},
+            **{**vars(TRAINING), "epochs": epochs, "sigma": sigma / 255, "val_sigmas": (sigma / 255,)}
         )
         result = fit_denoiser(
             OneLevel(network),
@@ -112,7 +112,7 @@ def total_variation(image: Tensor, weight: float) -> Tensor:
     """Chambolle's, of ``[1, H, W]``."""
     with needs("attacks", "the baseline of total variation"):
         from skimage.restoration import denoise_tv_chambolle
-    return torch.from_numpy(denoise_tv_chambolle(image[0].numpy(), weight=weight, eps=1e-5, max_num_iter=400))[None]
+    return torch.from_numpy(denoise_tv_chambolle(image[0].numpy(), weight=weight, eps=1e-6, max_num_iter=500))[None]
 
 
 @cache
@@ -129,12 +129,14 @@ def best_weight(sigma: int) -> float:
     return max(WEIGHTS, key=score)
 
 
-def load_ours(file: Path) -> GradientFlowDenoiser:
-    """What was saved as ``{"arguments": …, "state": …}``."""
+def load_ours(file: Path | None) -> GradientFlowDenoiser:
+    """What ``docs/experiments/train_denoiser.py`` saved as ``.pt``, or the weights of the package."""
+    if file is None:
+        return GradientFlowDenoiser.pretrained().frozen()
     saved = torch.load(file, weights_only=True)
     denoiser = GradientFlowDenoiser(**saved["arguments"])
     denoiser.load_state_dict(saved["state"])
-    return denoiser.eval()
+    return denoiser.frozen()
 
 
 def denoiser(method: str, sigma: int, options: argparse.Namespace) -> tuple[Denoise, dict[str, object]]:
@@ -152,8 +154,13 @@ def denoiser(method: str, sigma: int, options: argparse.Namespace) -> tuple[Deno
         ours = load_ours(options.weights)
         about = {"lipschitz": ours.lipschitz(), "averagedness": ours.averagedness()}
         return lambda image: ours(image, sigma / 255), {"parameters": count(ours), **about}
-    network = DnCNN.from_layers(dncnn_weights(sigma)) if method == "dncnn" else small_network(options.scratch, sigma)
-    return lambda image: network(image[None])[0], {"parameters": count(network), "lipschitz": None}
+    said: dict[str, object] = {"lipschitz": None}
+    if method == "dncnn":
+        network = DnCNN.from_layers(dncnn_weights(sigma))
+    else:
+        network = small_network(options.scratch, sigma)
+        said["training"] = json.loads((options.scratch / f"small{sigma}.json").read_text(encoding="utf-8"))
+    return lambda image: network(image[None])[0], {"parameters": count(network), **said}
 
 
 def count(module: nn.Module) -> int:
@@ -222,7 +229,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=("train", "measure", "table"))
     parser.add_argument("--scratch", type=Path, help="folder of the small networks")
-    parser.add_argument("--weights", type=Path, help="of ours")
+    parser.add_argument("--epochs", type=int, default=60, help="of 200 steps, for each small network")
+    parser.add_argument("--weights", type=Path, help="of ours; without, those of the package")
     parser.add_argument("--out", type=Path, default=Path("docs/results/denoising.jsonl"))
     parser.add_argument("--sigmas", type=int, nargs="+", choices=SIGMAS)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
@@ -230,7 +238,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.stage == "train":
-        train(options.scratch, [s for s in options.sigmas or SIGMAS if applies("small", s)])
+        train(options.scratch, [s for s in options.sigmas or SIGMAS if applies("small", s)], options.epochs)
     elif options.stage == "measure":
         with torch.no_grad():
             measure(options)

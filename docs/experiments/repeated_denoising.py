@@ -1,6 +1,6 @@
 r"""A denoiser applied again and again: x_{k+1} = D(x_k), from a noisy photograph.
 
-    python docs/experiments/repeated_denoising.py measure --weights FILE --out docs/results/repeated_denoising.jsonl
+    python docs/experiments/repeated_denoising.py measure --out docs/results/repeated_denoising.jsonl
     python docs/experiments/repeated_denoising.py picture --out docs/results/repeated_denoising.jsonl
 
 The first photographs of Set12, noise of σ = 25/255 drawn with the image's number as the seed, 500 steps, and the noise
@@ -41,7 +41,7 @@ METHODS = ("ours", "dncnn")
 
 
 @torch.no_grad()
-def run(method: str, weights: Path, image: Tensor, start: Tensor, steps: int) -> dict[str, object]:
+def run(method: str, weights: Path | None, image: Tensor, start: Tensor, steps: int) -> dict[str, object]:
     """What is in a line, of ``[1, H, W]``."""
     found: dict[str, object] = {}
     fixed = alpha = None
@@ -139,7 +139,7 @@ def main() -> None:
     """Run a stage."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=("measure", "picture"))
-    parser.add_argument("--weights", type=Path, help="of ours")
+    parser.add_argument("--weights", type=Path, help="of ours; without, those of the package")
     parser.add_argument("--out", type=Path, default=Path("docs/results/repeated_denoising.jsonl"))
     parser.add_argument("--picture", type=Path, default=Path("docs/images/repeated_denoising.png"))
     parser.add_argument("--images", type=int, default=3)
