@@ -1,9 +1,9 @@
 """Plug-and-Play on six tasks: what is proved of our denoiser, and what DnCNN does in its place.
 
-    python docs/experiments/plug_and_play.py choose        # σ, step, relaxation, method: on crops of bsds500/train
-    python docs/experiments/plug_and_play.py run           # ten crops of 128 × 128, 500 steps
-    python docs/experiments/plug_and_play.py table         # writes into docs/denoising.md
-    python docs/experiments/plug_and_play.py picture       # writes docs/images/plug_and_play.png
+    python docs/experiments/plug_and_play.py choose --weights FILE  # σ, λ, method: on crops of bsds500/train
+    python docs/experiments/plug_and_play.py run --weights FILE     # ten crops of 128 × 128, 500 steps
+    python docs/experiments/plug_and_play.py table                  # writes into docs/denoising.md
+    python docs/experiments/plug_and_play.py picture                # writes docs/images/plug_and_play.png
 
 The tasks have circular borders and white noise of standard deviation 0.01, of CT 0.5 (a sum along a line is up to 128).
 ``choose`` tries every setting of a task with every denoiser on the centres of three photographs of bsds500/train, with
@@ -30,6 +30,8 @@ from typing import Any
 import numpy as np
 import torch
 from appending import Row, append, read
+from denoising import load_ours
+from pages import markdown, write_between
 from torch import Tensor, nn
 
 from contractive_gnn.bench.results import current_commit, current_versions
@@ -54,10 +56,6 @@ TEST = [("set12", f"{index:02}.png") for index in (1, 2, 3, 4, 6)] + [
     ("bsd68", f"test{index:03}.png") for index in (5, 19, 33, 47, 61)
 ]
 CHOICE = (10, 90, 170)  # places among the photographs of bsds500/train
-BEGIN, END = (
-    "<!-- plug_and_play begin: written by docs/experiments/plug_and_play.py table -->",
-    "<!-- plug_and_play end -->",
-)
 PAGE, PICTURE = Path("docs/denoising.md"), Path("docs/images/plug_and_play.png")
 
 
@@ -92,11 +90,14 @@ TASKS: dict[str, Task] = {
 }
 
 
-def ours() -> tuple[nn.Module, tuple[float, ...]]:
+def ours(weights: Path) -> tuple[nn.Module, tuple[float, ...]]:
     """The denoiser of this library, and noise levels to try."""
-    from contractive_gnn.nn.images import GradientFlowDenoiser
+    return load_ours(weights), (5 / 255, 10 / 255, 15 / 255, 25 / 255)
 
-    return GradientFlowDenoiser.pretrained("grey").eval(), (5 / 255, 10 / 255, 15 / 255, 25 / 255)
+
+def dncnn(weights: Path) -> tuple[nn.Module, tuple[float, ...]]:
+    """The authors' network, and its levels."""
+    return Levels().eval(), (15 / 255, 25 / 255)
 
 
 class Levels(nn.Module):
@@ -114,10 +115,7 @@ class Levels(nn.Module):
         raise ValueError(f"no DnCNN was trained for sigma = {sigma!r}")
 
 
-DENOISERS: dict[str, Callable[[], tuple[nn.Module, tuple[float, ...]]]] = {
-    "ours": ours,
-    "dncnn": lambda: (Levels().eval(), (15 / 255, 25 / 255)),
-}
+DENOISERS: dict[str, Callable[[Path], tuple[nn.Module, tuple[float, ...]]]] = {"ours": ours, "dncnn": dncnn}
 
 
 @dataclass(frozen=True)
@@ -244,7 +242,7 @@ def choose(options: argparse.Namespace) -> None:
     done = {tuple(row["key"]) for row in read(options.out) if row["kind"] == "choose"}
     images = crops("choose")[: options.crops]
     for name in options.denoisers:
-        module, sigmas = DENOISERS[name]()
+        module, sigmas = DENOISERS[name](options.weights)
         module = module.to(options.device)
         for task in options.tasks:
             for setting in list(settings(sigmas))[: options.settings]:
@@ -290,7 +288,7 @@ def run(options: argparse.Namespace) -> None:
     done = {(row["task"], row["denoiser"], row["crop"]) for row in rows if row["kind"] == "run"}
     images = crops("run")[: options.crops]
     for name in options.denoisers:
-        module = DENOISERS[name]()[0].to(options.device)
+        module = DENOISERS[name](options.weights)[0].to(options.device)
         for task in options.tasks:
             setting = chosen(rows, task, name)
             for place, crop in enumerate(images):
@@ -330,11 +328,11 @@ def mean(values: Iterator[float | None]) -> float:
 def table(options: argparse.Namespace) -> None:
     """A row for each task and denoiser, into the page."""
     found = runs_of(read(options.out))
-    text = [
-        "| task | denoiser | PSNR at the start | at the end | best − end, at most | last relative residual, at most | "
-        "residual rises | below the bound | certified |",
-        "|---|---|---:|---:|---:|---:|---|---|---|",
-    ]
+    head = (
+        *("task", "denoiser", "PSNR at the start", "at the end", "best − end, at most"),
+        *("last relative residual, at most", "residual rises", "below the bound", "certified"),
+    )
+    text = []
     for task, name in itertools.product(TASKS, DENOISERS):
         rows = found.get((task, name), [])
         if not rows:
@@ -346,18 +344,16 @@ def table(options: argparse.Namespace) -> None:
         below = sum(
             all(b is not None and r <= b for r, b in zip(row["residuals"], row["bounds"], strict=True)) for row in rows
         )
+        psnrs = (mean(row[when] for row in rows) for when in ("start_psnr", "final_psnr"))
+        counts = (rises, below if certified else None, certified)
         text.append(
-            f"| {TASKS[task].words} | {name} | {mean(row['start_psnr'] for row in rows):.2f} | "
-            f"{mean(row['final_psnr'] for row in rows):.2f} | {gap:.2f} | {relative:.1e} | {rises} of {len(rows)} | "
-            f"{f'{below} of {len(rows)}' if certified else '–'} | {certified} of {len(rows)} |"
+            (
+                *(TASKS[task].words, name, *(f"{value:.2f}" for value in (*psnrs, gap)), f"{relative:.1e}"),
+                *("–" if count is None else f"{count} of {len(rows)}" for count in counts),
+            )
         )
-    page = options.page.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    if not rest:
-        raise SystemExit(f"{options.page} has no line {BEGIN!r}")
-    after = rest.partition(END)[2]
-    options.page.write_text(before + BEGIN + "\n\n" + "\n".join(text) + "\n\n" + END + after, encoding="utf-8")
-    print("\n".join(text))
+    write_between(options.page, "plug_and_play", markdown(head, text))
+    print(markdown(head, text))
 
 
 def picture(options: argparse.Namespace) -> None:
@@ -407,6 +403,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("stage", choices=("choose", "run", "table", "picture"))
     parser.add_argument("--out", type=Path, default=Path("docs/results/plug_and_play.jsonl"))
+    parser.add_argument("--weights", type=Path, help="of ours")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--denoisers", nargs="+", choices=DENOISERS, default=list(DENOISERS))
     parser.add_argument("--crops", type=int, default=None, help="the first of them alone")
