@@ -1,12 +1,12 @@
 """Plug-and-Play on six tasks: what is proved of our denoiser, and what DnCNN does in its place.
 
-    python docs/experiments/plug_and_play.py choose        # σ, step, relaxation, method: on crops of bsds500/train
-    python docs/experiments/plug_and_play.py run           # ten crops of 128 × 128, 500 steps
-    python docs/experiments/plug_and_play.py table         # writes into docs/denoising.md
-    python docs/experiments/plug_and_play.py picture       # writes docs/images/plug_and_play.png
+    python docs/experiments/plug_and_play.py choose --weights FILE  # σ, λ, method: on crops of bsds500/train
+    python docs/experiments/plug_and_play.py run --weights FILE     # ten crops of 128 × 128, 500 steps
+    python docs/experiments/plug_and_play.py table                  # writes into docs/denoising.md
+    python docs/experiments/plug_and_play.py picture                # writes docs/images/plug_and_play.png
 
 The tasks have circular borders and white noise of standard deviation 0.01, of CT 0.5 (a sum along a line is up to 128).
-``choose`` tries every setting of a task with every denoiser on the centres of four photographs of bsds500/train, with
+``choose`` tries every setting of a task with every denoiser on the centres of three photographs of bsds500/train, with
 fewer steps, and keeps the one with the best final PSNR. ``run`` takes it to the centres of ten test photographs. Our
 denoiser runs with the projection on [0, 1], DnCNN as it is in use: without a box and with no mean.
 
@@ -18,6 +18,7 @@ time of one denoising: with DnCNN about 0.3 s, so that all of ``run`` takes 2.5 
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import math
 import time
@@ -29,6 +30,8 @@ from typing import Any
 import numpy as np
 import torch
 from appending import Row, append, read
+from denoising import load_ours
+from pages import markdown, write_between
 from torch import Tensor, nn
 
 from contractive_gnn.bench.results import current_commit, current_versions
@@ -52,11 +55,7 @@ SIZE = (SIDE, SIDE)
 TEST = [("set12", f"{index:02}.png") for index in (1, 2, 3, 4, 6)] + [
     ("bsd68", f"test{index:03}.png") for index in (5, 19, 33, 47, 61)
 ]
-CHOICE = (10, 60, 110, 160)  # places among the photographs of bsds500/train
-BEGIN, END = (
-    "<!-- plug_and_play begin: written by docs/experiments/plug_and_play.py table -->",
-    "<!-- plug_and_play end -->",
-)
+CHOICE = (10, 90, 170)  # places among the photographs of bsds500/train
 PAGE, PICTURE = Path("docs/denoising.md"), Path("docs/images/plug_and_play.png")
 
 
@@ -91,11 +90,14 @@ TASKS: dict[str, Task] = {
 }
 
 
-def ours() -> tuple[nn.Module, tuple[float, ...]]:
+def ours(weights: Path) -> tuple[nn.Module, tuple[float, ...]]:
     """The denoiser of this library, and noise levels to try."""
-    from contractive_gnn.nn.images import GradientFlowDenoiser
+    return load_ours(weights), (5 / 255, 10 / 255, 15 / 255, 25 / 255)
 
-    return GradientFlowDenoiser.pretrained("grey").eval(), (5 / 255, 10 / 255, 15 / 255, 25 / 255)
+
+def dncnn(weights: Path) -> tuple[nn.Module, tuple[float, ...]]:
+    """The authors' network, and its levels."""
+    return Levels().eval(), (15 / 255, 25 / 255)
 
 
 class Levels(nn.Module):
@@ -113,10 +115,7 @@ class Levels(nn.Module):
         raise ValueError(f"no DnCNN was trained for sigma = {sigma!r}")
 
 
-DENOISERS: dict[str, Callable[[], tuple[nn.Module, tuple[float, ...]]]] = {
-    "ours": ours,
-    "dncnn": lambda: (Levels().eval(), (15 / 255, 25 / 255)),
-}
+DENOISERS: dict[str, Callable[[Path], tuple[nn.Module, tuple[float, ...]]]] = {"ours": ours, "dncnn": dncnn}
 
 
 @dataclass(frozen=True)
@@ -131,8 +130,8 @@ class Setting:
 
 def settings(sigmas: tuple[float, ...]) -> Iterator[Setting]:
     """All that are tried."""
-    for sigma, step, relaxation in itertools.product(sigmas, (1.0, 1.9), (0.1, 0.4, 1.0)):
-        yield Setting("proximal-gradient", sigma, step, relaxation)
+    for sigma, relaxation in itertools.product(sigmas, (0.1, 0.3, 1.0)):
+        yield Setting("proximal-gradient", sigma, 1.9, relaxation)
     for sigma, step in itertools.product(sigmas, (4.0, 16.0, 64.0)):
         yield Setting("douglas-rachford", sigma, step, 1.0)
 
@@ -170,6 +169,12 @@ def first_guess(physics: LinearPhysics, y: Tensor, x: Tensor) -> Tensor:
     return torch.where(weight > 0.05, physics.adjoint(y) / weight.clamp(min=0.05), 0.5).clamp(0, 1)
 
 
+@functools.cache
+def measurement(task: str, device: str) -> LinearPhysics:
+    """That of a task; its norm is computed once."""
+    return TASKS[task].build().to(device)
+
+
 def psnr(x: Tensor, truth: Tensor) -> float:
     """In decibels, of the image clipped to [0, 1]."""
     return float(-10 * (x.clamp(0, 1) - truth).square().mean().log10())
@@ -181,10 +186,18 @@ def number(value: float) -> float | None:
 
 
 def solve(
-    task: str, denoiser: str, module: nn.Module, setting: Setting, crop: tuple[str, Tensor], *, steps: int, device: str
+    task: str,
+    denoiser: str,
+    module: nn.Module,
+    setting: Setting,
+    crop: tuple[str, Tensor],
+    *,
+    steps: int,
+    device: str,
+    tolerance: float | None = None,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """One run: its line without the key, and the images."""
-    physics = TASKS[task].build().to(device)
+    physics = measurement(task, device)
     truth = crop[1].to(device)
     y = physics(truth)
     seed = sum(map(ord, crop[0] + task))
@@ -196,7 +209,7 @@ def solve(
     curve: list[float] = []
     began = time.perf_counter()
     method = iteration(setting, physics, module, name=denoiser)
-    run = method.run(y, steps=steps, start=start, track=lambda _, x: curve.append(psnr(x, truth)))
+    run = method.run(y, steps=steps, start=start, tolerance=tolerance, track=lambda _, x: curve.append(psnr(x, truth)))
     seconds = time.perf_counter() - began
     residuals = run.residuals[:, 0].tolist()
     bounds = run.bounds().tolist()
@@ -229,7 +242,7 @@ def choose(options: argparse.Namespace) -> None:
     done = {tuple(row["key"]) for row in read(options.out) if row["kind"] == "choose"}
     images = crops("choose")[: options.crops]
     for name in options.denoisers:
-        module, sigmas = DENOISERS[name]()
+        module, sigmas = DENOISERS[name](options.weights)
         module = module.to(options.device)
         for task in options.tasks:
             for setting in list(settings(sigmas))[: options.settings]:
@@ -237,7 +250,16 @@ def choose(options: argparse.Namespace) -> None:
                 if tuple(key) in done:
                     continue
                 found = [
-                    solve(task, name, module, setting, crop, steps=options.choice_steps, device=options.device)[0]
+                    solve(
+                        task,
+                        name,
+                        module,
+                        setting,
+                        crop,
+                        steps=options.choice_steps,
+                        device=options.device,
+                        tolerance=1e-5,
+                    )[0]
                     for crop in images
                 ]
                 mean = sum(line["final_psnr"] if line["final_psnr"] is not None else 0.0 for line in found) / len(found)
@@ -266,7 +288,7 @@ def run(options: argparse.Namespace) -> None:
     done = {(row["task"], row["denoiser"], row["crop"]) for row in rows if row["kind"] == "run"}
     images = crops("run")[: options.crops]
     for name in options.denoisers:
-        module = DENOISERS[name]()[0].to(options.device)
+        module = DENOISERS[name](options.weights)[0].to(options.device)
         for task in options.tasks:
             setting = chosen(rows, task, name)
             for place, crop in enumerate(images):
@@ -306,11 +328,11 @@ def mean(values: Iterator[float | None]) -> float:
 def table(options: argparse.Namespace) -> None:
     """A row for each task and denoiser, into the page."""
     found = runs_of(read(options.out))
-    text = [
-        "| task | denoiser | PSNR at the start | at the end | best − end, at most | last relative residual, at most | "
-        "residual rises | below the bound | certified |",
-        "|---|---|---:|---:|---:|---:|---|---|---|",
-    ]
+    head = (
+        *("task", "denoiser", "PSNR at the start", "at the end", "best − end, at most"),
+        *("last relative residual, at most", "residual rises", "below the bound", "certified"),
+    )
+    text = []
     for task, name in itertools.product(TASKS, DENOISERS):
         rows = found.get((task, name), [])
         if not rows:
@@ -322,18 +344,16 @@ def table(options: argparse.Namespace) -> None:
         below = sum(
             all(b is not None and r <= b for r, b in zip(row["residuals"], row["bounds"], strict=True)) for row in rows
         )
+        psnrs = (mean(row[when] for row in rows) for when in ("start_psnr", "final_psnr"))
+        counts = (rises, below if certified else None, certified)
         text.append(
-            f"| {TASKS[task].words} | {name} | {mean(row['start_psnr'] for row in rows):.2f} | "
-            f"{mean(row['final_psnr'] for row in rows):.2f} | {gap:.2f} | {relative:.1e} | {rises} of {len(rows)} | "
-            f"{f'{below} of {len(rows)}' if certified else '–'} | {certified} of {len(rows)} |"
+            (
+                *(TASKS[task].words, name, *(f"{value:.2f}" for value in (*psnrs, gap)), f"{relative:.1e}"),
+                *("–" if count is None else f"{count} of {len(rows)}" for count in counts),
+            )
         )
-    page = options.page.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    if not rest:
-        raise SystemExit(f"{options.page} has no line {BEGIN!r}")
-    after = rest.partition(END)[2]
-    options.page.write_text(before + BEGIN + "\n\n" + "\n".join(text) + "\n\n" + END + after, encoding="utf-8")
-    print("\n".join(text))
+    write_between(options.page, "plug_and_play", markdown(head, text))
+    print(markdown(head, text))
 
 
 def picture(options: argparse.Namespace) -> None:
@@ -383,11 +403,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("stage", choices=("choose", "run", "table", "picture"))
     parser.add_argument("--out", type=Path, default=Path("docs/results/plug_and_play.jsonl"))
+    parser.add_argument("--weights", type=Path, help="of ours")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--denoisers", nargs="+", choices=DENOISERS, default=list(DENOISERS))
     parser.add_argument("--crops", type=int, default=None, help="the first of them alone")
     parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--choice-steps", type=int, default=100)
+    parser.add_argument("--choice-steps", type=int, default=200)
     parser.add_argument("--settings", type=int, default=None, help="the first of them alone")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--page", type=Path, default=PAGE)
