@@ -32,8 +32,9 @@ def pairwise_radius(scores: Tensor, head: Tensor, *, lipschitz: float) -> Tensor
         ValueError: for shapes that do not fit, entries that are not finite, and an L that is negative or not finite.
 
     Example:
-        >>> pairwise_radius(torch.tensor([[3.0, 1.0]]), torch.tensor([[1.0, 0.0], [0.6, 0.0]]), lipschitz=2.0).item()
-        2.4999999...
+        >>> head = torch.tensor([[1.0, 0.0], [0.5, 0.0]])
+        >>> round(pairwise_radius(torch.tensor([[3.0, 1.0]]), head, lipschitz=2.0).item(), 6)
+        2.0
     """
     if scores.dim() != 2 or scores.size(1) < 2 or not scores.is_floating_point():
         raise ValueError(f"scores must be real, [n, classes] with two classes or more, got {list(scores.shape)}")
