@@ -21,7 +21,8 @@ class FAB(ImageAttack):
     r"""Targeted FAB (Croce, Hein, ICML 2020): torchattacks' steps to the nearest point of a linearised boundary.
 
     It looks for the nearest image of a wrong class, one class after the other, and does not know ε: what it finds
-    beyond ε is brought into the ball, where it mostly fails.
+    beyond ε is brought into the ball, where it mostly fails. It takes entries of a gradient below 1e-8 for 0, so it is
+    of no use on scores of that size.
 
     Args:
         norm: ``"l2"`` or ``"linf"``.
