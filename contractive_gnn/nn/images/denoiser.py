@@ -22,7 +22,10 @@ from contractive_gnn.nn.lipschitz.base import LipschitzModule, product
 
 PADDINGS = ("circular", "zeros", "mirror")
 #: SHA-256 of the weights that come with the package
-PRETRAINED: dict[str, str] = {}
+PRETRAINED = {
+    "grey": "e8c4d197e94c24e569465f46c4558f3c5486669fc4755bd4a8d814ade81cd6c5",
+    "colour": "3a34cb67a7ada230929a4efa9428a0e307097dee9ca017b01c208b4829577a94",
+}
 ROUNDED_UP = 1.0 + 2.0**-48  # a few operations in double precision
 REFERENCE = 25 / 255  # the noise level at which the splines have the scale 1 to begin with
 

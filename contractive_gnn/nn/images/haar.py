@@ -15,11 +15,14 @@ def haar(x: Tensor) -> Tensor:
 
     Channels 0 … c − 1 hold twice the means of the blocks, the next c the differences of their columns, and so on.
     """
-    blocks = functional.pixel_unshuffle(x, 2).unflatten(1, (-1, 4))
+    n, c, height, width = x.shape
+    blocks = functional.pixel_unshuffle(x, 2).reshape(n, c, 4, height // 2, width // 2)
     return torch.einsum("kj,ncjhw->nkchw", x.new_tensor(_ROWS), blocks).flatten(1, 2)
 
 
 def inverse_haar(z: Tensor) -> Tensor:
     """``[n, 4c, H, W]`` to ``[n, c, 2H, 2W]``: the inverse of :func:`haar`, and its adjoint."""
-    blocks = torch.einsum("kj,nkchw->ncjhw", z.new_tensor(_ROWS), z.unflatten(1, (4, -1)))
+    n, c, height, width = z.shape
+    parts = z.reshape(n, 4, c // 4, height, width)
+    blocks = torch.einsum("kj,nkchw->ncjhw", z.new_tensor(_ROWS), parts)
     return functional.pixel_shuffle(blocks.flatten(1, 2), 2)

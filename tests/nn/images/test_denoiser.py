@@ -291,7 +291,7 @@ def test_pretrained_weights_denoise(name: str) -> None:
     assert torch.equal(torch.get_rng_state(), before)
     assert denoiser.lipschitz() == 1.0
     assert denoiser.averagedness() < 1.0
-    clean = load_photographs("samples", grey=denoiser.channels == 1)[0][:, 100:228, 200:328][None]
+    clean = load_photographs("samples", grey=denoiser.channels == 1)[1][:, 100:228, 200:328][None]
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(clean.shape, generator=generator)
     for sigma, least in ((10 / 255, 3.0), (25 / 255, 6.0), (50 / 255, 8.0)):
