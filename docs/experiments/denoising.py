@@ -2,7 +2,7 @@
 
     python docs/experiments/denoising.py train --scratch ~/denoising
     python docs/experiments/denoising.py measure --scratch ~/denoising --out docs/results/denoising.jsonl
-    python docs/experiments/denoising.py table --out docs/results/denoising.jsonl
+    python docs/experiments/denoising.py table --out docs/results/denoising.jsonl --page docs/denoising.md
 
 Grey BSD68 and Set12, Gaussian noise of σ = 5, 15, 25 and 50 (of 255), the same for all: that of image number i is drawn
 with the seed i. ``measure`` writes one line for each set, image, σ and method, and goes on where it was stopped.
@@ -34,7 +34,7 @@ from pathlib import Path
 
 import torch
 from appending import Row, append, read
-from pages import markdown
+from pages import markdown, write_between
 from torch import Tensor, nn
 
 from contractive_gnn.bench.results import current_commit, current_versions
@@ -232,6 +232,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=60, help="of 200 steps, for each small network")
     parser.add_argument("--weights", type=Path, help="of ours; without, those of the package")
     parser.add_argument("--out", type=Path, default=Path("docs/results/denoising.jsonl"))
+    parser.add_argument("--page", type=Path, help="where the table is written between its marks")
     parser.add_argument("--sigmas", type=int, nargs="+", choices=SIGMAS)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
@@ -243,7 +244,10 @@ def main() -> None:
         with torch.no_grad():
             measure(options)
     else:
-        print(table(read(options.out)))
+        text = table(read(options.out))
+        print(text)
+        if options.page is not None:
+            write_between(options.page, "denoising", text)
 
 
 if __name__ == "__main__":
