@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from contractive_gnn.checks import check_whole
 from contractive_gnn.inverse.convergence import ConvergenceCertificate, ConvergenceError
@@ -93,6 +94,7 @@ class Iteration(nn.Module, ABC):
         return last if self.weight == 1.0 else torch.lerp(state, last, self.weight)
 
     @torch.no_grad()
+    @parametrize.cached()  # constrained kernels are computed once
     def _follow(
         self,
         state: Tensor,
