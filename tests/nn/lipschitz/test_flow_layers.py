@@ -40,6 +40,7 @@ class TestZeroPaddedFlow(LipschitzSuite):
     """A bound for every size."""
 
     shape = (2, 4, 4)
+    gain_steps = 30
 
     def make(self) -> nn.Module:
         return Flow(GradientFlow(Conv2d(kernel(2, 2, 3, 3), padding=1), "huber", bias=bias(2)), num_steps=2)
@@ -47,6 +48,7 @@ class TestZeroPaddedFlow(LipschitzSuite):
 
 class TestStridedFlow(LipschitzSuite):
     shape = (1, 4, 6)
+    gain_steps = 30
 
     def make(self) -> nn.Module:
         operator = Conv2d(kernel(3, 1, 2, 2), size=(4, 6), stride=2)
@@ -55,6 +57,7 @@ class TestStridedFlow(LipschitzSuite):
 
 class TestStridedCircularFlow(LipschitzSuite):
     shape = (1, 4, 4)
+    gain_steps = 30
 
     def make(self) -> nn.Module:
         operator = Conv2d(kernel(4, 1, 3, 3), size=(4, 4), stride=2, padding=1, padding_mode="circular")
@@ -65,6 +68,7 @@ class TestContractiveFlow(LipschitzSuite):
     """A certified lower bound of the operator makes it contract."""
 
     shape = (1, 4, 4)
+    gain_steps = 30
 
     def make(self) -> nn.Module:
         operator = Conv2d(kernel(3, 1, 3, 3), size=(4, 4), padding=1, padding_mode="circular")
@@ -102,6 +106,7 @@ class TestAlmostOrthogonalFlow(LipschitzSuite):
     """Its operator is told that its norm is at most 1, and computes none."""
 
     shape = (2, 4, 4)
+    gain_steps = 30
     compiles = False  # its parametrisation asks how torch rounds products: a word, which no trace takes
 
     def make(self) -> nn.Module:
@@ -111,6 +116,7 @@ class TestAlmostOrthogonalFlow(LipschitzSuite):
 
 class TestSpectralFlow(LipschitzSuite):
     shape = (2, 4, 4)
+    gain_steps = 30
     compiles = False  # its bound is that of an operator, which is built at each call
 
     def make(self) -> nn.Module:
