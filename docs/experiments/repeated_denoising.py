@@ -106,7 +106,7 @@ def measure(options: argparse.Namespace) -> None:
 def summary(row: Row) -> str:
     """One line of what happened."""
     moved, quality = row["step"], row["psnr"]
-    rises = sum(after > before * (1 + 1e-9) for before, after in itertools.pairwise(moved))
+    rises = sum(after > before * (1 + 1e-9) + 1e-11 for before, after in itertools.pairwise(moved))
     within = ""
     if row["method"] == "ours":
         share = max(step / bound for step, bound in zip(moved, row["bound"], strict=True))
