@@ -1,9 +1,9 @@
 """Plug-and-Play on six tasks: what is proved of our denoiser, and what DnCNN does in its place.
 
-    python docs/experiments/plug_and_play.py choose --weights FILE  # σ, λ, method: on crops of bsds500/train
-    python docs/experiments/plug_and_play.py run --weights FILE     # ten crops of 128 × 128, 500 steps
-    python docs/experiments/plug_and_play.py table                  # writes into docs/denoising.md
-    python docs/experiments/plug_and_play.py picture                # writes docs/images/plug_and_play.png
+    python docs/experiments/plug_and_play.py choose   # σ, λ, method: on crops of bsds500/train
+    python docs/experiments/plug_and_play.py run      # ten crops of 128 × 128, 500 steps
+    python docs/experiments/plug_and_play.py table    # writes into docs/denoising.md
+    python docs/experiments/plug_and_play.py picture  # writes docs/images/plug_and_play.png
 
 The tasks have circular borders and white noise of standard deviation 0.01, of CT 0.5 (a sum along a line is up to 128).
 ``choose`` tries every setting of a task with every denoiser on the centres of three photographs of bsds500/train, with
@@ -48,7 +48,7 @@ from contractive_gnn.inverse import (
     gaussian_kernel,
     motion_kernel,
 )
-from contractive_gnn.nn.images import DnCNN
+from contractive_gnn.nn.images import DnCNN, GradientFlowDenoiser
 
 SIDE = 128
 SIZE = (SIDE, SIDE)
@@ -90,12 +90,13 @@ TASKS: dict[str, Task] = {
 }
 
 
-def ours(weights: Path) -> tuple[nn.Module, tuple[float, ...]]:
+def ours(weights: Path | None) -> tuple[nn.Module, tuple[float, ...]]:
     """The denoiser of this library, and noise levels to try."""
-    return load_ours(weights), (5 / 255, 10 / 255, 15 / 255, 25 / 255)
+    denoiser = GradientFlowDenoiser.pretrained("grey") if weights is None else load_ours(weights)
+    return denoiser, (5 / 255, 10 / 255, 15 / 255, 25 / 255)
 
 
-def dncnn(weights: Path) -> tuple[nn.Module, tuple[float, ...]]:
+def dncnn(weights: Path | None) -> tuple[nn.Module, tuple[float, ...]]:
     """The authors' network, and its levels."""
     return Levels().eval(), (15 / 255, 25 / 255)
 
@@ -115,7 +116,7 @@ class Levels(nn.Module):
         raise ValueError(f"no DnCNN was trained for sigma = {sigma!r}")
 
 
-DENOISERS: dict[str, Callable[[Path], tuple[nn.Module, tuple[float, ...]]]] = {"ours": ours, "dncnn": dncnn}
+DENOISERS: dict[str, Callable[[Path | None], tuple[nn.Module, tuple[float, ...]]]] = {"ours": ours, "dncnn": dncnn}
 
 
 @dataclass(frozen=True)
@@ -403,7 +404,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("stage", choices=("choose", "run", "table", "picture"))
     parser.add_argument("--out", type=Path, default=Path("docs/results/plug_and_play.jsonl"))
-    parser.add_argument("--weights", type=Path, help="of ours")
+    parser.add_argument("--weights", type=Path, help="of ours; left out, those of the package")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--denoisers", nargs="+", choices=DENOISERS, default=list(DENOISERS))
     parser.add_argument("--crops", type=int, default=None, help="the first of them alone")

@@ -18,8 +18,8 @@ def test_the_code_of_the_page_runs(repository: Path) -> None:
     assert trained in blocks[0]
     names: dict[str, Any] = {}
     for block in blocks:
-        exec(block.replace(trained, "GradientFlowDenoiser(filters=4, num_layers=2)"), names)
+        exec(block.replace(trained, "GradientFlowDenoiser(filters=4, scales=(1, 2))"), names)
     assert names["run"].certificate.certified
     assert bool((names["residuals"][:, 0] <= names["bounds"]).all())
     ours = names["method"].run(names["y"], start=names["blur"].A_adjoint(names["y"]), steps=100)
-    assert float((ours.image - names["same"]).abs().max()) < 1e-5
+    assert float((ours.image - names["same"]).abs().max()) < 5e-5  # a hundred steps in single precision
