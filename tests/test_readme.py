@@ -22,7 +22,7 @@ def blocks(page: Path) -> list[str]:
 
 def test_the_python_blocks_of_the_readme_run(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = blocks(repository / "README.md")
-    assert len(shown) == 3
+    assert len(shown) == 5
     scope: dict[str, object] = {}
     for block in shown:
         exec(compile(block, "README.md", "exec"), scope)
