@@ -119,7 +119,7 @@ CANDIDATES: dict[str, tuple[Candidate, ...]] = {
         candidate
         for pool in ("invertible", "l2")
         for candidate in (
-            *handicapped((3e-3, 1e-3), (0.25, 0.05), (SMALL,), pool=pool)[:3],
+            *handicapped((3e-3, 1e-3), (0.25, 1.0), (SMALL,), pool=pool)[:3],
             *handicapped((1e-2,), (0.25,), (SMALL,), pool=pool),
         )
     ),
