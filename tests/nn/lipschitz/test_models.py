@@ -56,7 +56,7 @@ class TestDenoiser(LipschitzSuite):
     compiles = False
 
     def make(self) -> nn.Module:
-        denoiser = GradientFlowDenoiser(filters=4, kernel_size=3, num_layers=2, hidden_channels=1)
+        denoiser = GradientFlowDenoiser(filters=4, kernel_size=3, scales=(1, 1), step=1.0)
         return At(denoiser.eval(), 25 / 255)
 
 
@@ -64,7 +64,7 @@ class TestMirroredDenoiser(TestDenoiser):
     shape = (1, 4, 4)
 
     def make(self) -> nn.Module:
-        denoiser = GradientFlowDenoiser(filters=4, kernel_size=3, num_layers=2, levels=0, step=1.9, padding="mirror")
+        denoiser = GradientFlowDenoiser(filters=4, kernel_size=3, scales=(0, 0), padding="mirror")
         return At(denoiser.eval(), 10 / 255)
 
 
