@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import FileIO
 from pathlib import Path
+from typing import Any, TypeVar
 
 try:
     import fcntl
@@ -21,8 +23,45 @@ except ImportError:  # Windows has no advisory locks of this kind: two runs in o
     fcntl = None  # type: ignore[assignment]
 
 
+Line = TypeVar("Line")
+
+
 class ResultsError(ValueError):
     """A results file that cannot be read or written, or that another run is writing to."""
+
+
+def json_object(line: str) -> dict[str, Any]:
+    """The object that a line of JSON holds.
+
+    Raises:
+        ResultsError: it holds none.
+    """
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ResultsError(f"not JSON ({error})") from error
+    if not isinstance(record, dict):
+        raise ResultsError(f"expected a JSON object, got {type(record).__name__}")
+    return record
+
+
+def finished_lines(path: Path, read_line: Callable[[str], Line]) -> list[Line]:
+    """What ``read_line`` makes of every finished line, in order; an unfinished last one (no newline) is passed over.
+
+    Raises:
+        ResultsError: the file cannot be read, or ``read_line`` raises it; the text names the line.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ResultsError(f"{path} cannot be read ({error.strerror})") from error
+    lines = []
+    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
+        try:
+            lines.append(read_line(line.decode()))
+        except (ResultsError, UnicodeDecodeError) as error:
+            raise ResultsError(f"{path}, line {number}: {error}; remove or repair that line") from error
+    return lines
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from contractive_gnn.lines import ResultsError
+from contractive_gnn.lines import ResultsError, finished_lines, json_object
 
 Key = tuple[str, str, int]
 
@@ -96,12 +96,7 @@ class ImageLine:
         Raises:
             ResultsError: the line is not a JSON object, or lacks a field.
         """
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ResultsError(f"not JSON ({error})") from error
-        if not isinstance(record, dict):
-            raise ResultsError(f"expected a JSON object, got {type(record).__name__}")
+        record = json_object(line)
         names = [field.name for field in dataclasses.fields(cls)]
         if missing := [name for name in names if name not in record]:
             raise ResultsError(f"lacks the field(s) {', '.join(missing)}")
@@ -114,17 +109,7 @@ def read_lines(path: Path) -> list[ImageLine]:
     Raises:
         ResultsError: the file cannot be read, or a finished line is none of these.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ResultsError(f"{path} cannot be read ({error.strerror})") from error
-    lines = []
-    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
-        try:
-            lines.append(ImageLine.from_line(line.decode()))
-        except (ResultsError, UnicodeDecodeError) as error:
-            raise ResultsError(f"{path}, line {number}: {error}; remove or repair that line") from error
-    return lines
+    return finished_lines(path, ImageLine.from_line)
 
 
 def settings_digest(settings: Mapping[str, Any]) -> str:

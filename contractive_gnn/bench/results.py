@@ -24,6 +24,7 @@ from contractive_gnn.former import current_hyperparameters, current_model
 from contractive_gnn.lines import ResultsError as ResultsError
 from contractive_gnn.lines import append_line as append_line
 from contractive_gnn.lines import check_folder as check_folder
+from contractive_gnn.lines import finished_lines, json_object
 from contractive_gnn.lines import make_folder as make_folder
 from contractive_gnn.lines import open_alone as open_alone
 from contractive_gnn.lines import replacing as replacing
@@ -167,12 +168,7 @@ class Result(Cell):
         Raises:
             ResultsError: the line is not a JSON object, or lacks a field.
         """
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ResultsError(f"not JSON ({error})") from error
-        if not isinstance(record, dict):
-            raise ResultsError(f"expected a JSON object, got {type(record).__name__}")
+        record = json_object(line)
         fields = dataclasses.fields(cls)
         missing = [f.name for f in fields if f.name not in record and f.default is dataclasses.MISSING]
         if missing:
@@ -202,19 +198,9 @@ def read_results(path: Path, read_line: Callable[[str], Result] = Result.from_li
     Raises:
         ResultsError: the file is missing, or a finished line is not a result.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise ResultsError(f"no results at {path}: run `contractive-gnn bench --out {path.parent}` first") from error
-    except OSError as error:
-        raise ResultsError(f"{path} cannot be read ({error.strerror})") from error
-    results = []
-    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
-        try:
-            results.append(read_line(line.decode()))
-        except (ResultsError, UnicodeDecodeError) as error:
-            raise ResultsError(f"{path}, line {number}: {error}; remove or repair that line") from error
-    return results
+    if not path.exists():
+        raise ResultsError(f"no results at {path}: run `contractive-gnn bench --out {path.parent}` first")
+    return finished_lines(path, read_line)
 
 
 def check_kind(results: Iterable[Result], path: Path, *, certificates: bool) -> None:
