@@ -103,6 +103,18 @@ class Conv2d(Operator):
                 )
         self.size: Size | None = None if size is None else self._checked(_pair("size", size, least=1))
 
+    def with_weight(self, weight: Tensor) -> Conv2d:
+        """The operator with another kernel and the same options; a bound of this one's says nothing of it."""
+        return Conv2d(
+            weight,
+            size=self.size,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+            padding_mode=self.padding_mode,
+        )
+
     def forward(self, x: Tensor) -> Tensor:
         """The convolution of ``[..., in, H, W]``."""
         weight = self.weight

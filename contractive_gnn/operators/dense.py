@@ -40,6 +40,10 @@ class Dense(Operator):
         if weight.dim() != 2:
             raise ValueError(f"weight must have shape [out, in], got {list(weight.shape)}")
 
+    def with_weight(self, weight: Tensor) -> Dense:
+        """The operator with another W; a bound of this one's says nothing of it."""
+        return Dense(weight)
+
     def forward(self, x: Tensor) -> Tensor:
         """``xWᵀ``."""
         weight = self.weight

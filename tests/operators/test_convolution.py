@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from contractive_gnn.nn.parametrizations import spectral
 from contractive_gnn.norms import operator_norm
 from contractive_gnn.operators import Conv2d
 from contractive_gnn.testing.operators import OperatorSuite
@@ -188,3 +189,26 @@ def test_an_option_that_is_no_pair_is_refused(options: dict[str, Any], error: ty
     with pytest.raises(ValueError, match="an entry along either axis"):
         Conv2d(draw(2, 2, 0, 3))
     assert Conv2d(draw(2, 2, 3, 3), size=torch.Size((4, 5)), stride=[1, 2]).stride == (1, 2)  # type: ignore[arg-type]
+
+
+def test_another_kernel_keeps_the_options_and_no_bound() -> None:
+    """Also where the kernel is parametrised: the other operator is fixed, and its bound is its own."""
+    first = spectral(
+        Conv2d(
+            nn.Parameter(torch.randn(4, 1, 3, 3)), size=(7, 6), stride=(1, 2), padding=1, dilation=(1, 2), groups=2,
+            padding_mode="circular",
+        )
+    )  # fmt: skip
+    weight = 3 * torch.randn(4, 1, 3, 3)
+    other = first.with_weight(weight)
+    assert type(other) is Conv2d
+    assert not list(other.parameters())
+    x = torch.randn(2, 2, 7, 6)
+    with torch.no_grad():
+        assert other(x).shape == first(x).shape
+        expected = Conv2d(
+            weight, size=(7, 6), stride=(1, 2), padding=1, dilation=(1, 2), groups=2, padding_mode="circular"
+        )
+        assert torch.equal(other(x), expected(x))
+        assert torch.equal(other.norm_bound(), expected.norm_bound())
+        assert other.norm_bound() > 1.0 >= first.norm_bound()

@@ -47,21 +47,8 @@ class Affine(LipschitzModule):
         An almost orthogonal matrix is known to have a norm of at most 1; it often has less. This is asked for once in a
         while, not at every step.
         """
-        weight = self.operator.weight.detach()
-        operator = self.operator
-        if isinstance(operator, Conv2d):
-            computed = Conv2d(
-                weight,
-                size=operator.size,
-                stride=operator.stride,
-                padding=operator.padding,
-                dilation=operator.dilation,
-                groups=operator.groups,
-                padding_mode=operator.padding_mode,
-            ).norm_bound()
-        else:
-            computed = Dense(weight).norm_bound()
-        return min(number(computed), number(operator.norm_bound()))
+        computed = self.operator.with_weight(self.operator.weight.detach()).norm_bound()
+        return min(number(computed), number(self.operator.norm_bound()))
 
     def rounded_lipschitz(self, dtype: torch.dtype) -> float:
         """Two roundings: of the weight and of Ax."""

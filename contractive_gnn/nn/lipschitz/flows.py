@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
 
 from contractive_gnn.dynamics import GradientFlow, VectorField
 from contractive_gnn.nn.composition import Alternating
@@ -41,7 +40,7 @@ def rounded_operator(operator: Conv2d | Dense, constant: float, dtype: torch.dty
     """A bound of the norm of A with two roundings: of its weight and of Ax, where ``constant`` is one of ‖A‖."""
     weight = operator.weight.detach().to("cpu", torch.float64).abs()
     terms = max(weight.shape[:2]) * math.prod(weight.shape[2:])
-    return rounded(constant, _norm(operator, weight), dtype, roundings=2, terms=terms)
+    return rounded(constant, float(operator.with_weight(weight).norm_bound()), dtype, roundings=2, terms=terms)
 
 
 def _step(field: VectorField, h: float, dtype: torch.dtype) -> float:
@@ -52,22 +51,6 @@ def _step(field: VectorField, h: float, dtype: torch.dtype) -> float:
         return math.inf
     weight = operator.weight.detach().to("cpu", torch.float64).abs()
     steepest = max(map(abs, field.sigma.slopes))
-    whole = 1.0 + h * (field.mu + steepest * _norm(operator, weight) ** 2)
+    whole = 1.0 + h * (field.mu + steepest * float(operator.with_weight(weight).norm_bound()) ** 2)
     terms = 2 * max(weight.shape[:2]) * math.prod(weight.shape[2:])
     return rounded(number(field.lipschitz(h)), whole, dtype, roundings=ROUNDINGS, terms=terms)
-
-
-def _norm(operator: Conv2d | Dense, weight: Tensor) -> float:
-    """The norm of the same operator with another weight."""
-    if isinstance(operator, Dense):
-        return float(Dense(weight).norm_bound())
-    other = Conv2d(
-        weight,
-        size=operator.size,
-        stride=operator.stride,
-        padding=operator.padding,
-        dilation=operator.dilation,
-        groups=operator.groups,
-        padding_mode=operator.padding_mode,
-    )
-    return float(other.norm_bound())
