@@ -5,23 +5,20 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 from torch.nn.utils import parametrize
 
 from contractive_gnn.checks import check_flag, check_whole
-from contractive_gnn.nn.lipschitz.base import LipschitzModule
 from contractive_gnn.nn.lipschitz.bjorck import Bjorck
-from contractive_gnn.nn.lipschitz.rounding import rounded
-from contractive_gnn.nn.lipschitz.weights import applied, exact
+from contractive_gnn.nn.lipschitz.linear import ConstrainedLinear
+from contractive_gnn.nn.lipschitz.weights import exact
 from contractive_gnn.nn.parametrizations import orthogonal
-from contractive_gnn.operators import Dense
 from contractive_gnn.operators.singular import largest_singular_value
 
 Method = Literal["bjorck", "cayley"]
 
 
-class OrthogonalLinear(LipschitzModule, nn.Linear):
+class OrthogonalLinear(ConstrainedLinear):
     r"""A linear layer whose matrix has orthonormal columns (``out ≥ in``: an isometry) or rows (``out < in``).
 
     ``"bjorck"`` takes steps towards the orthogonal factor of a free matrix (:func:`.bjorck`): its norm is 1 at most
@@ -70,20 +67,6 @@ class OrthogonalLinear(LipschitzModule, nn.Linear):
             orthogonal(self)
         else:
             parametrize.register_parametrization(self, "weight", Bjorck(num_steps))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply it."""
-        return functional.linear(x, applied(self), self.bias)
-
-    def lipschitz(self) -> float:
-        """The certified norm of the matrix as it is applied: 1 up to rounding."""
-        return float(Dense(exact(self)).norm_bound())
-
-    def rounded_lipschitz(self, dtype: torch.dtype) -> float:
-        """Two roundings: of the weight and of the result."""
-        weight = exact(self)
-        magnitude = float(Dense(weight.abs()).norm_bound())
-        return rounded(self.lipschitz(), magnitude, dtype, roundings=2, terms=max(weight.shape))
 
     def defect(self) -> float:
         """An upper bound of ``‖WᵀW − I‖₂`` (``‖WWᵀ − I‖₂`` for out < in): 0 for an orthogonal matrix."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.utils import parametrize
 
 from contractive_gnn.checks import check_flag, check_real, check_whole
 from contractive_gnn.nn.lipschitz.base import LipschitzModule
+from contractive_gnn.nn.lipschitz.linear import ConstrainedLinear
 from contractive_gnn.nn.lipschitz.rounding import rounded
 from contractive_gnn.nn.lipschitz.weights import applied, exact
 from contractive_gnn.nn.parametrizations import Spectral
-from contractive_gnn.operators import Conv2d, Dense, rounding
+from contractive_gnn.operators import Conv2d, rounding
 from contractive_gnn.operators.convolution import Padding, Size
 from contractive_gnn.operators.singular import largest_singular_value
 
@@ -32,7 +32,7 @@ class SpectralNormalisation(Spectral):
         return weight * (self.bound / norm.clamp(min=torch.finfo(weight.dtype).tiny ** 0.5))
 
 
-class SpectralLinear(LipschitzModule, nn.Linear):
+class SpectralLinear(ConstrainedLinear):
     r"""``x ↦ cWxᵀ/‖W‖₂ + b``: a linear layer of norm c.
 
     The norm is the largest singular value with its rounding, and no power iteration's estimate, which is a lower bound.
@@ -64,20 +64,6 @@ class SpectralLinear(LipschitzModule, nn.Linear):
         check_real("bound", bound, above=0)
         super().__init__(in_features, out_features, bias)
         parametrize.register_parametrization(self, "weight", SpectralNormalisation(bound))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply it."""
-        return functional.linear(x, applied(self), self.bias)
-
-    def lipschitz(self) -> float:
-        """The certified norm of the weight as it is applied; at most c."""
-        return float(Dense(exact(self)).norm_bound())
-
-    def rounded_lipschitz(self, dtype: torch.dtype) -> float:
-        """Two roundings: of the weight and of the result."""
-        weight = exact(self)
-        magnitude = float(Dense(weight.abs()).norm_bound())
-        return rounded(self.lipschitz(), magnitude, dtype, roundings=2, terms=max(weight.shape))
 
 
 class SpectralConv2d(LipschitzModule, nn.Conv2d):
