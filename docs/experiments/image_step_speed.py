@@ -3,15 +3,16 @@
     pip install orthogonium==0.0.4
     python docs/experiments/image_step_speed.py --out docs/results/image_step_speed.jsonl
 
-A line for each layer and stage of a classifier (32 channels at 16 × 16, 64 at 8 × 8, 128 at 4 × 4, a batch of 128), and
-one for the three stages together. ``flow`` is ``x − 2Aᵀσ(Ax + b)`` with an almost orthogonal A, which is made anew at
-each step; ``flow, frozen`` the same with a fixed A; ``residual`` is ``x + Bσ(Ax + b)`` with two free convolutions, as
-wide; ``orthogonium`` is one AdaptiveOrthoConv2d and MaxMin, left out where the package is not there. All are 3 × 3 with
-zero padding, and store channels innermost.
+A line for each layer, batch (32 and 128 images) and stage of a classifier (32 channels at 16 × 16, 64 at 8 × 8, 128 at
+4 × 4), and one for the three stages together. What a constrained kernel costs does not depend on the batch. ``flow`` is
+``x − 2Aᵀσ(Ax + b)`` with an almost orthogonal A, which is made anew at each step; ``flow, frozen`` the same with a
+fixed A; ``residual`` is ``x + Bσ(Ax + b)`` with two free convolutions, as wide; ``orthogonium`` is one
+AdaptiveOrthoConv2d and MaxMin, left out where the package is not there. All are 3 × 3 with zero padding, and store
+channels innermost.
 
 Milliseconds of forward and backward on one thread: CPU seconds of the process, since other work on the machine counts
-little in them, and of the clock. Layers are measured in turn, and the quotients to ``residual`` are medians of those of
-the same round, so that what slows the machine slows both.
+little in them, and of the clock. Layers are measured in turn, and the quotients to ``residual`` and ``orthogonium`` are
+medians of those of the same round, so that what slows the machine slows both.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from contractive_gnn.bench.results import current_commit, current_versions
 from contractive_gnn.nn.images import blocks, frozen
 
 STAGES = ((32, 16), (64, 8), (128, 4))
-BATCH, ROUNDS = 128, 25
+BATCHES, ROUNDS = (32, 128), 25
+REFERENCES = ("residual", "orthogonium")
 
 
 class Flow(nn.Module):
@@ -71,14 +73,14 @@ def seconds(module: nn.Module, x: Tensor) -> tuple[float, float]:
     return time.process_time() - cpu, time.perf_counter() - clock
 
 
-def measure(layers: dict[str, Callable[[int], nn.Module]], rounds: int) -> list[dict[str, Any]]:
-    """The lines."""
+def measure(layers: dict[str, Callable[[int], nn.Module]], batch: int, rounds: int) -> list[dict[str, Any]]:
+    """The lines of one batch."""
     torch.manual_seed(0)
-    stages = [(c, torch.randn(BATCH, c, s, s).contiguous(memory_format=torch.channels_last)) for c, s in STAGES]
     rows, whole = [], {name: [0.0] * rounds for name in layers}
-    for channels, image in stages:
+    for channels, side in STAGES:
         built = {name: build(channels).to(memory_format=torch.channels_last) for name, build in layers.items()}
-        x = image.requires_grad_()  # what comes before it is trained too
+        x = torch.randn(batch, channels, side, side).contiguous(memory_format=torch.channels_last)
+        x.requires_grad_()  # what comes before it is trained too
         for module in built.values():
             seconds(module, x)
             seconds(module, x)
@@ -86,28 +88,23 @@ def measure(layers: dict[str, Callable[[int], nn.Module]], rounds: int) -> list[
         for _ in range(rounds):
             for name, module in built.items():
                 times[name].append(seconds(module, x))
-        size = image.size(-1)
+        cpu = {name: [one for one, _ in found] for name, found in times.items()}
+        whole = {name: [one + more for one, more in zip(whole[name], cpu[name], strict=True)] for name in cpu}
         for name, found in times.items():
-            cpu = [one for one, _ in found]
-            whole[name] = [one + more for one, more in zip(whole[name], cpu, strict=True)]
-            rows.append(
-                line(name, f"{channels} channels at {size} x {size}", cpu, [one for one, _ in times["residual"]])
-            )
-            rows[-1]["clock_ms"] = round(1e3 * statistics.median(one for _, one in found), 2)
-    rows += [line(name, "all three", cpu, whole["residual"]) for name, cpu in whole.items()]
-    return rows
+            clock = round(1e3 * statistics.median(one for _, one in found), 2)
+            rows.append(line(name, f"{channels} channels at {side} x {side}", cpu) | {"clock_ms": clock})
+    rows += [line(name, "all three", whole) for name in whole]
+    return [row | {"batch": batch} for row in rows]
 
 
-def line(name: str, stage: str, cpu: list[float], reference: list[float]) -> dict[str, Any]:
+def line(name: str, stage: str, cpu: dict[str, list[float]]) -> dict[str, Any]:
     """Medians of one layer."""
-    return {
-        "layer": name,
-        "stage": stage,
-        "batch": BATCH,
-        "cpu_ms": round(1e3 * statistics.median(cpu), 2),
-        "to_residual": round(statistics.median(one / other for one, other in zip(cpu, reference, strict=True)), 3),
-        "rounds": len(cpu),
-    }
+    row = {"layer": name, "stage": stage, "cpu_ms": round(1e3 * statistics.median(cpu[name]), 2)}
+    for reference in REFERENCES:
+        if reference in cpu:
+            quotients = [one / other for one, other in zip(cpu[name], cpu[reference], strict=True)]
+            row[f"to_{reference}"] = round(statistics.median(quotients), 3)
+    return row | {"rounds": len(cpu[name])}
 
 
 def main() -> None:
@@ -128,11 +125,12 @@ def main() -> None:
         print("orthogonium is not installed: left out")
     commit, changed = current_commit()
     common = {"torch_threads": 1, "commit": commit, "uncommitted_changes": changed, "versions": current_versions()}
-    rows = [row | common for row in measure(layers, options.rounds)]
+    rows = [row | common for batch in BATCHES for row in measure(layers, batch, options.rounds)]
     options.out.parent.mkdir(parents=True, exist_ok=True)
     append(options.out, rows)
     for row in rows:
-        print(f"{row['stage']:24} {row['layer']:14} {row['cpu_ms']:8.2f} ms {row['to_residual']:6.2f} x residual")
+        quotients = ", ".join(f"{row[f'to_{one}']:.2f} x {one}" for one in REFERENCES if f"to_{one}" in row)
+        print(f"{row['batch']:4} {row['stage']:24} {row['layer']:14} {row['cpu_ms']:8.2f} ms {quotients}")
 
 
 if __name__ == "__main__":
