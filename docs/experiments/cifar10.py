@@ -3,6 +3,7 @@
     python docs/experiments/cifar10.py search torchlip --scratch ~/cifar10      # and so on, two at a time
     python docs/experiments/cifar10.py train torchlip --scratch ~/cifar10
     python docs/experiments/cifar10.py attack torchlip --scratch ~/cifar10
+    python docs/experiments/cifar10.py inside nonexpansive --scratch ~/cifar10  # and switching
     python docs/experiments/cifar10.py table              # writes into docs/images.md, and a picture
     python docs/experiments/cifar10.py gpu --scratch ~/cifar10                  # the authors' networks, at their size
 
@@ -15,8 +16,11 @@ of the training split. ``train`` takes the candidate that was best there, by cer
 unconstrained one by accuracy), or the first one where there was no search, and the next one where a loss is not finite.
 Nothing is chosen on test images.
 
-``train``, ``attack`` and ``search`` go on where they were stopped. Checkpoints and a line for each attacked image lie
-in ``--scratch``; a line for each training and for each attack, with all of its images, in ``--out``.
+``inside`` tries to change images that are certified: the first 256 of a network, each at the largest multiple of 1/40
+below its radius.
+
+``train``, ``attack``, ``inside`` and ``search`` go on where they were stopped. Checkpoints and a line for each attacked
+image lie in ``--scratch``; a line for each training and for each attack, with all of its images, in ``--out``.
 """
 
 from __future__ import annotations
@@ -60,6 +64,7 @@ MEAN, STD = (0.4914, 0.4822, 0.4465), 1.0  # a constant of 1: the loss has a tem
 CHANNELS, LAYERS = (32, 64, 128), 2
 EPOCHS, BATCH, EMA = 20, 128, 0.999
 SEARCH_EPOCHS, SEARCH_IMAGES = 4, 20_000
+INSIDE, INSIDE_STEP = 256, 0.025  # images that are attacked inside their radius, and the steps of ε there
 SMALL = 36 / 255
 EPSILONS = (SMALL, 0.3, 0.5, 1.0)
 CURVE = tuple(round(0.05 * step, 2) for step in range(21))
@@ -302,13 +307,18 @@ def train(network: str, *, scratch: Path, out: Path, limit: int | None, epochs: 
 # attack --------------------------------------------------------------------------------------------------------------
 
 
-def attack(network: str, *, scratch: Path, out: Path, limit: int | None, seed: int, skip_certified: bool) -> None:
-    """Attack a trained network; its lines are compacted into ``out`` after each attack."""
+def trained_network(network: str, scratch: Path, seed: int) -> nn.Module:
+    """What ``train`` has kept, at rest."""
     saved = torch.load(scratch / f"{network}-{seed}.pt", weights_only=True)
     named = {candidate.name: candidate for candidate in CANDIDATES[network]}
     model = build(network, named[saved["candidate"]])
     model.load_state_dict(saved["weights"])
-    still = at_rest(model)
+    return at_rest(model)
+
+
+def attack(network: str, *, scratch: Path, out: Path, limit: int | None, seed: int, skip_certified: bool) -> None:
+    """Attack a trained network; its lines are compacted into ``out`` after each attack."""
+    still = trained_network(network, scratch, seed)
     claimed = still.lipschitz() if isinstance(still, PeerClassifier) else None
     test = load_images("cifar10", "test")
     lines = scratch / f"{network}-{seed}.attacks.jsonl"
@@ -331,6 +341,37 @@ def attack(network: str, *, scratch: Path, out: Path, limit: int | None, seed: i
             f"{time.process_time() - start:.0f} s",
             flush=True,
         )
+
+
+def inside(network: str, *, scratch: Path, out: Path, limit: int | None, seed: int) -> None:
+    """AutoAttack on certified images, each within its radius; ends with an error where one falls."""
+    still = trained_network(network, scratch, seed)
+    if not certified(still):
+        raise SystemExit(f"{network} has no proved radius")
+    test = load_images("cifar10", "test")
+    scores = of_all(still, test)
+    radius = pairwise_radius(scores, still.head.operator.weight, lipschitz=lipschitz(still.body))
+    steps = torch.where(scores.argmax(dim=1) == test.labels, radius * (1 - 1e-3) / INSIDE_STEP, 0.0).long()
+    chosen = steps.nonzero().flatten()[: limit or INSIDE]
+    fallen, counts = 0, {}
+    for step in steps[chosen].unique().tolist():
+        epsilon = round(step * INSIDE_STEP, 6)
+        which = chosen[steps[chosen] == step]
+        found = evaluate_images(
+            still,
+            (test.floats(which), test.labels[which]),
+            [AutoAttack(norm="l2", epsilon=epsilon)],
+            out=scratch / f"{network}-{seed}.inside.jsonl",
+            network=network,
+            progress=False,
+        )
+        if not all(line.certified for line in found):
+            raise RuntimeError(f"an image of {network} was attacked at {epsilon} and is not certified there")
+        fallen += sum(not line.survived for line in found)
+        counts[f"{epsilon:g}"] = len(found)
+        print(f"{network}: {len(found)} images at {epsilon:g}, {fallen} fallen so far", flush=True)
+    line = {"network": network, "seed": seed, "images": len(chosen), "fallen": fallen, "at": counts}
+    append(out / "inside.jsonl", [line | about()])
 
 
 def survived(lines: list[ImageLine]) -> float:
@@ -431,11 +472,18 @@ def table(out: Path) -> str:
             found = latest(attacked, network=network, attack=what.name, norm=what.norm, epsilon=what.epsilon)
             cells.append(ABSENT if found is None or found["images"] < count else f"{found['robust']:.1f}")
         cells.append(", ".join(f"{value:.3f} {kind}" for kind, value in constants.items()) or "none")
-        cells += [f"{line['slope']:.2f}", f"{line['seconds']:.0f} s"]
+        cells += [f"{line['slope']:.2f}", f"{line['cpu_seconds'] / 60:.0f} min"]
         rows.append(cells)
         for kind, found in line["test"]["certified"].items():
             certified_rows.append([network, kind, *(f"{found[f'{epsilon:.4g}']:.1f}" for epsilon in EPSILONS)])
-    return "\n\n".join((markdown(head, rows), markdown(certified_head, certified_rows)))
+    tables = [markdown(head, rows), markdown(certified_head, certified_rows)]
+    if attacked_inside := read(out / "inside.jsonl"):
+        inside_rows = []
+        for line in attacked_inside:
+            ends = f"{min(line['at'], key=float)}, {max(line['at'], key=float)}"
+            inside_rows.append([line["network"], str(line["images"]), ends, str(line["fallen"])])
+        tables.append(markdown(["network", "certified images", "ε from, to", "fallen"], inside_rows))
+    return "\n\n".join(tables)
 
 
 def curves(out: Path) -> list[Curve]:
@@ -475,7 +523,7 @@ def shown(epsilon: float) -> str:
 def main() -> None:
     """Run one stage."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=("search", "train", "attack", "table", "gpu"))
+    parser.add_argument("stage", choices=("search", "train", "attack", "inside", "table", "gpu"))
     parser.add_argument("network", nargs="?", choices=NETWORKS)
     parser.add_argument("--scratch", type=Path, help="checkpoints, and a line for each image; outside the repository")
     parser.add_argument("--out", type=Path, default=Path("docs/results/cifar10"))
@@ -515,6 +563,8 @@ def main() -> None:
         train(options.network, **where, epochs=options.epochs or EPOCHS, seed=options.seed)
     elif options.stage == "attack":
         attack(options.network, **where, seed=options.seed, skip_certified=options.skip_certified)
+    elif options.stage == "inside":
+        inside(options.network, **where, seed=options.seed)
     elif options.device == "cuda" and not torch.cuda.is_available():
         print("skipped: there is no GPU here")
     else:
