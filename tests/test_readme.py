@@ -22,7 +22,7 @@ def blocks(page: Path) -> list[str]:
 
 def test_the_python_blocks_of_the_readme_run(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = blocks(repository / "README.md")
-    assert len(shown) == 5
+    assert len(shown) == 1
     scope: dict[str, object] = {}
     for block in shown:
         exec(compile(block, "README.md", "exec"), scope)
@@ -31,9 +31,9 @@ def test_the_python_blocks_of_the_readme_run(repository: Path, capsys: pytest.Ca
     assert "10 edges flipped" in printed
 
 
-def test_the_table_of_what_is_here_is_the_code(repository: Path) -> None:
-    table = (repository / "README.md").read_text(encoding="utf-8").partition("## What is here")[2]
-    rows = re.findall(r"^\| (`.*?) \| (.*) \|$", table, re.MULTILINE)
+def test_the_contents_are_the_code(repository: Path) -> None:
+    text = (repository / "docs" / "contents.md").read_text(encoding="utf-8")
+    rows = re.findall(r"(?ms)^- \*\*(.*?)\*\*:(.*?)(?=^- |^$)", text)
     named = [name for modules, _ in rows for name in re.findall(r"`([\w.]+)`", modules)]
     modules = {name: importlib.import_module(name) for name in named}
     for left, right in rows:
