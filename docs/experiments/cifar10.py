@@ -103,7 +103,7 @@ class Candidate:
 
 def handicapped(**build: Any) -> tuple[Candidate, ...]:
     """Candidates with the loss that is in use for certificates, orthogonium's own among them."""
-    tried = ((3e-3, 0.25, SMALL), *((3e-3, temperature, 2 * SMALL) for temperature in (0.25, 0.5, 1.0)))
+    tried = ((3e-3, 0.25, SMALL), *((3e-3, temperature, 2 * SMALL) for temperature in (0.25, 0.5, 1.0, 2.0)))
     return tuple(
         Candidate(TemperatureCrossEntropy(temperature=temperature, offset=offset), rate, build)
         for rate, temperature, offset in (*tried, (1e-2, 0.25, SMALL))
