@@ -6,14 +6,14 @@ from contractive_gnn.training.images.checkpoint import CheckpointError
 from contractive_gnn.training.images.denoising import (
     DenoiserEpoch,
     DenoiserFitOptions,
-    DenoiserFitResult,
     fit_denoiser,
     mean_psnr,
 )
-from contractive_gnn.training.images.fit import ImageEpoch, ImageFitOptions, ImageFitResult, fit_images
+from contractive_gnn.training.images.fit import ImageEpoch, ImageFitOptions, fit_images
 from contractive_gnn.training.images.losses import CertifiedRadiusLoss, ImageLoss, MarginLoss, TemperatureCrossEntropy
 from contractive_gnn.training.images.psnr import psnr
 from contractive_gnn.training.images.radius import signed_radius
+from contractive_gnn.training.images.result import ImageFitResult
 from contractive_gnn.training.images.scoring import ImageAccuracy, image_accuracy, image_scores
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "CheckpointError",
     "DenoiserEpoch",
     "DenoiserFitOptions",
-    "DenoiserFitResult",
     "ImageAccuracy",
     "ImageEpoch",
     "ImageFitOptions",

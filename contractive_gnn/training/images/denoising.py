@@ -18,6 +18,7 @@ from contractive_gnn.datasets.images import Photographs
 from contractive_gnn.training.images.loop import Figures, StepResult, Task, run
 from contractive_gnn.training.images.options import ImageLoopOptions
 from contractive_gnn.training.images.psnr import psnr
+from contractive_gnn.training.images.result import ImageFitResult
 from contractive_gnn.training.images.scoring import place
 
 
@@ -96,23 +97,6 @@ class DenoiserEpoch:
     judge_seconds: float
 
 
-@dataclass(frozen=True)
-class DenoiserFitResult:
-    """What :func:`fit_denoiser` did.
-
-    Attributes:
-        epochs: each one, those of earlier runs included.
-        resumed: how many of them a checkpoint had.
-        seconds: wall time of all steps, in seconds, without the validation.
-        cpu_seconds: of all threads, likewise.
-    """
-
-    epochs: tuple[DenoiserEpoch, ...]
-    resumed: int
-    seconds: float
-    cpu_seconds: float
-
-
 def fit_denoiser(
     model: nn.Module,
     train: Photographs,
@@ -122,7 +106,7 @@ def fit_denoiser(
     seed: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: bool = True,
-) -> DenoiserFitResult:
+) -> ImageFitResult[DenoiserEpoch]:
     """Train a denoiser from the weights that it has, on random crops with Gaussian noise.
 
     The model is left in evaluation mode with the weights of the last epoch, averaged where ``options.ema`` is given. A
@@ -142,8 +126,9 @@ def fit_denoiser(
 
     Raises:
         CheckpointError: the checkpoint is of another model, other photographs, options or another seed.
-        FloatingPointError: the loss is not finite; the checkpoint is that of the epoch before.
-        TypeError: train, val or options are of another type.
+        FloatingPointError: a loss, a weight or an answer is not finite; the checkpoint is that of the epoch before.
+        ResultsError: another run trains with this checkpoint, or its record cannot be written.
+        TypeError: model, train, val or options are of another type.
         ValueError: a photograph is smaller than a crop, or the model does not keep the shape of its input.
     """
     options = DenoiserFitOptions() if options is None else options
@@ -161,12 +146,7 @@ def fit_denoiser(
         progress=progress,
     )
     epochs = tuple(_epoch(record, options) for record in loop.records)
-    return DenoiserFitResult(
-        epochs,
-        loop.resumed,
-        sum(epoch.seconds for epoch in epochs),
-        sum(epoch.cpu_seconds for epoch in epochs),
-    )
+    return ImageFitResult(epochs, loop.resumed)
 
 
 def _check_photographs(train: Photographs, val: Photographs | None, options: DenoiserFitOptions) -> None:
@@ -247,8 +227,14 @@ def mean_psnr(model: nn.Module, photographs: Photographs, *, sigma: float, seed:
         seed: of the noise, drawn in float32 for the photographs in their order.
 
     Raises:
-        ValueError: the model does not keep the shape of its input, or gives values that are not finite.
+        TypeError: photographs, sigma or seed are of another type.
+        ValueError: sigma is out of range, or the model does not keep the shape of its input, or gives values that are
+            not finite.
     """
+    if not isinstance(photographs, Photographs):
+        raise TypeError(f"photographs must be Photographs, as load_photographs gives, got {type(photographs).__name__}")
+    check_real("sigma", sigma, least=0, most=1)
+    check_whole("seed", seed, least=0, below=2**63)
     device, dtype = place(model)
     generator = torch.Generator().manual_seed(seed)
     ratios = []
@@ -256,7 +242,7 @@ def mean_psnr(model: nn.Module, photographs: Photographs, *, sigma: float, seed:
         noisy = (clean + sigma * torch.randn(clean.shape, generator=generator)).to(device, dtype)[None]
         denoised = _checked(model(noisy, torch.full((1,), sigma, device=device, dtype=dtype)), noisy)
         ratios.append(psnr(denoised[0].cpu(), clean))
-        if math.isnan(ratios[-1]):
+        if math.isnan(ratios[-1]) or ratios[-1] == -math.inf:
             raise ValueError("the denoised photographs are not finite: train the model at a lower max_lr")
     return sum(ratios) / len(ratios)
 

@@ -19,6 +19,7 @@ from contractive_gnn.training.images.augmentation import Augmentation
 from contractive_gnn.training.images.loop import Figures, StepResult, Task, run
 from contractive_gnn.training.images.losses import ImageLoss, TemperatureCrossEntropy
 from contractive_gnn.training.images.options import ImageLoopOptions
+from contractive_gnn.training.images.result import ImageFitResult
 from contractive_gnn.training.images.scoring import check_scores, image_accuracy, place
 
 
@@ -73,23 +74,6 @@ class ImageEpoch:
     judge_seconds: float
 
 
-@dataclass(frozen=True)
-class ImageFitResult:
-    """What :func:`fit_images` did.
-
-    Attributes:
-        epochs: each one, those of earlier runs included.
-        resumed: how many of them a checkpoint had.
-        seconds: wall time of all steps, in seconds, without the validation.
-        cpu_seconds: of all threads, likewise.
-    """
-
-    epochs: tuple[ImageEpoch, ...]
-    resumed: int
-    seconds: float
-    cpu_seconds: float
-
-
 def fit_images(
     model: nn.Module,
     train: ImageData,
@@ -99,17 +83,17 @@ def fit_images(
     seed: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: bool = True,
-) -> ImageFitResult:
+) -> ImageFitResult[ImageEpoch]:
     """Train a classifier from the weights that it has.
 
     The model is left in evaluation mode with the weights of the last epoch, averaged where ``options.ema`` is given. No
     epoch is selected: the validation images are looked at, and change nothing. A loss that reads the model's Lipschitz
     constant is given that of the beginning of the epoch, as a number.
 
-    With a checkpoint the training is saved after each epoch, whole or not at all, and its record is written beside, in
-    a file that ends in ``.jsonl``, one epoch a line. Killed and called again with the same arguments, it goes on where
-    it was, to the same weights bit for bit (on the same machine, with the same number of threads); the weights that
-    the model was given then count for nothing.
+    With a checkpoint the training is saved after each epoch, whole or not at all, and its record is written beside, one
+    epoch a line: that of ``net.pt`` in ``net.pt.jsonl``. Killed and called again with the same arguments, it goes on
+    where it was, to the same weights bit for bit (on the same machine, with the same number of threads); the weights
+    that the model was given then count for nothing. One run at a time has a checkpoint.
 
     Args:
         model: images ``[n, c, H, W]`` in [0, 1] to scores ``[n, classes]``; it is trained where its parameters are,
@@ -124,8 +108,9 @@ def fit_images(
 
     Raises:
         CheckpointError: the checkpoint is of another model, other data, options or another seed.
-        FloatingPointError: the loss is not finite; the checkpoint is that of the epoch before.
-        TypeError: train, val or options are of another type.
+        FloatingPointError: a loss, a weight or an answer is not finite; the checkpoint is that of the epoch before.
+        ResultsError: another run trains with this checkpoint, or its record cannot be written.
+        TypeError: model, train, val or options are of another type.
         ValueError: the model does not fit the images, has nothing to train, or no constant where the loss needs one.
 
     Example:
@@ -152,23 +137,19 @@ def fit_images(
         progress=progress,
     )
     epochs = tuple(ImageEpoch(**record) for record in loop.records)  # type: ignore[arg-type]
-    return ImageFitResult(
-        epochs,
-        loop.resumed,
-        sum(epoch.seconds for epoch in epochs),
-        sum(epoch.cpu_seconds for epoch in epochs),
-    )
+    return ImageFitResult(epochs, loop.resumed)
 
 
 def _check_data(train: ImageData, val: ImageData | None) -> None:
     for name, data in (("train", train), ("val", val)):
         if not isinstance(data, ImageData) and not (name == "val" and data is None):
             raise TypeError(f"{name} must be ImageData, as load_images gives, got {type(data).__name__}")
-    if val is not None and (val.shape != train.shape or val.classes != train.classes or val.white != train.white):
-        raise ValueError(
-            f"train has {len(train.classes)} classes of images {train.shape}, val {len(val.classes)} of {val.shape}; "
-            "give a validation split of the same data, as hold_out does"
-        )
+    for what in ("shape", "classes", "white"):
+        if val is not None and (theirs := getattr(val, what)) != (ours := getattr(train, what)):
+            raise ValueError(
+                f"{what} of train is {ours}, of val {theirs}; give a validation split of the same data, as hold_out "
+                "does"
+            )
 
 
 def _task(

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -17,7 +18,7 @@ from torch.nn.utils import parametrize
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from torch.optim.swa_utils import AveragedModel
 
-from contractive_gnn.lines import replacing
+from contractive_gnn.lines import append_line, open_alone
 from contractive_gnn.seeding import seeded
 from contractive_gnn.training.images.averaging import moving_average
 from contractive_gnn.training.images.checkpoint import CheckpointError, load_checkpoint, model_identity, save_checkpoint
@@ -95,36 +96,44 @@ def run(
 
     Raises:
         CheckpointError: the checkpoint belongs to another training.
-        FloatingPointError: a loss is not finite; the checkpoint is that of the epoch before.
+        FloatingPointError: a loss, a weight or an answer is not finite; the checkpoint is that of the epoch before.
+        ResultsError: another run trains with this checkpoint, or its record cannot be written.
         ValueError: there is nothing to train.
     """
-    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    learning = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     if not learning:
         raise ValueError(f"{type(model).__name__} has no parameter that learns: use it as it is, without training")
-    identity = {**options.identity(), **task.identity, "seed": str(seed), "model": model_identity(model)}
-    saved = None if checkpoint is None else load_checkpoint(checkpoint, identity=identity)
-    with seeded(seed), _threads(options.threads), torch.enable_grad():
+    with (
+        contextlib.nullcontext() if checkpoint is None else open_alone(_record(checkpoint)) as record,
+        seeded(seed),
+        _threads(options.threads),
+        torch.enable_grad(),
+    ):
+        identity = {**options.identity(), **task.identity, "seed": str(seed), "model": model_identity(model)}
+        saved = None if checkpoint is None else load_checkpoint(checkpoint, identity=identity)
         if options.channels_last:
             model.to(memory_format=torch.channels_last)
         state = _State(model, learning, options, steps=options.epochs * task.steps, seed=seed)
         records: list[Figures] = []
         if saved is not None:
+            _check_learning(list(learning), saved.get("learning"), checkpoint)
             state.restore(saved)
-            _check_probe(model, task, saved["probe"], checkpoint)
+            _check_probe(_probed(model, task), saved["probe"], model, checkpoint)
             records = saved["records"]
         resumed = len(records)
-        if checkpoint is not None:
-            _write_lines(checkpoint, records)
+        if record is not None:
+            record.truncate(0)
+            _append(record, records)
         shown = Progress(shown=progress, steps=options.epochs * task.steps, done=resumed * task.steps)
         try:
             for epoch in range(resumed, options.epochs):
-                figures = _epoch(model, task, options, state, shown, epoch)
+                figures, answers = _epoch(model, task, options, state, shown, epoch)
                 records.append(figures)
                 shown.epoch(figures)
-                if checkpoint is not None:
-                    kept = {**state.saved(), "records": records, "probe": _probed(model, task)}
+                if checkpoint is not None and record is not None:
+                    kept = {**state.saved(), "records": records, "probe": answers}
                     save_checkpoint(checkpoint, kept, identity=identity)
-                    _write_lines(checkpoint, records)
+                    _append(record, [figures])
         finally:
             shown.close()
         state.keep()
@@ -136,14 +145,17 @@ class _State:
     """All that changes while a model is trained."""
 
     def __init__(
-        self, model: nn.Module, learning: list[nn.Parameter], options: ImageLoopOptions, *, steps: int, seed: int
+        self, model: nn.Module, learning: dict[str, nn.Parameter], options: ImageLoopOptions, *, steps: int, seed: int
     ) -> None:
         self.model = model
-        self.optimiser = _optimiser(learning, options)
+        self.learning = list(learning)
+        self.optimiser = _optimiser(list(learning.values()), options)
         self.schedule: LRScheduler
         if options.schedule == "one-cycle":
+            # torch divides by the length of the rise less one step, which must not be 0: then it is almost that
+            rise = options.warmup if options.warmup * steps != 1 else (1 + 1e-9) / steps
             self.schedule = OneCycleLR(
-                self.optimiser, options.max_lr, total_steps=steps, pct_start=options.warmup, cycle_momentum=False
+                self.optimiser, options.max_lr, total_steps=steps, pct_start=rise, cycle_momentum=False
             )
         else:
             self.schedule = LambdaLR(self.optimiser, _constant)
@@ -168,6 +180,7 @@ class _State:
     def saved(self) -> dict[str, Any]:
         """For :func:`save_checkpoint`."""
         return {
+            "learning": self.learning,
             "model": self.model.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -197,8 +210,8 @@ class _State:
 
 def _epoch(
     model: nn.Module, task: Task[Batch], options: ImageLoopOptions, state: _State, shown: Progress, epoch: int
-) -> Figures:
-    """Train for an epoch, and judge what it came to."""
+) -> tuple[Figures, Tensor]:
+    """Train for an epoch, and judge what it came to: the figures, and the model's answers to the probe."""
     wall, cpu = time.perf_counter(), time.process_time()
     model.train()
     if task.begin is not None:
@@ -214,21 +227,21 @@ def _epoch(
             step = task.objective(batch)
         loss = float(step.loss.detach())
         if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"the training loss is {loss} in epoch {epoch + 1}; lower max_lr, or lengthen the warm-up. A "
-                "checkpoint is that of the epoch before"
-            )
+            raise _not_finite(f"the training loss is {loss} in epoch {epoch + 1}")
         state.advance(step.loss)
         total, items = total + loss * step.items, items + step.items
         if step.right is not None:
             right, counts = right + float(step.right), True
         shown.step()
     seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
+    answers = _probed(model, task)
+    if not all(bool(value.isfinite().all()) for value in (answers, *model.parameters())):
+        raise _not_finite(f"the weights or the answers of the model are not finite after epoch {epoch + 1}")
     kept = state.kept
     kept.eval()
     with torch.no_grad(), parametrize.cached():
         judged = task.judge(kept)
-    return {
+    figures = {
         "epoch": epoch + 1,
         "loss": total / items,
         **({"train_accuracy": 100.0 * right / items} if counts else {}),
@@ -237,6 +250,13 @@ def _epoch(
         "cpu_seconds": cpu_seconds,
         "judge_seconds": time.perf_counter() - wall - seconds,
     }
+    return figures, answers
+
+
+def _not_finite(what: str) -> FloatingPointError:
+    return FloatingPointError(
+        f"{what}; lower max_lr, or lengthen the warm-up. A checkpoint is that of the epoch before"
+    )
 
 
 @torch.no_grad()
@@ -245,9 +265,18 @@ def _probed(model: nn.Module, task: Task[Batch]) -> Tensor:
     return task.probe(model).float().cpu()
 
 
-def _check_probe(model: nn.Module, task: Task[Batch], saved: Tensor, checkpoint: Path | None) -> None:
+def _check_learning(here: list[str], there: list[str] | None, checkpoint: Path | None) -> None:
+    """What a user has frozen shows in no text of the model, and the optimiser's state is of what was not."""
+    if there is not None and there != here:
+        others = sorted({*here} ^ {*there})
+        raise CheckpointError(
+            f"{checkpoint} belongs to another training: {', '.join(others)} learned there or learn here, not both; "
+            "freeze the same parameters, delete the checkpoint to train from the start, or give another path"
+        )
+
+
+def _check_probe(answers: Tensor, saved: Tensor, model: nn.Module, checkpoint: Path | None) -> None:
     """Not every argument of a model shows in its text: with the same weights it must also give the same answers."""
-    answers = _probed(model, task)
     scale = 1.0 + float(saved.abs().max())
     if answers.shape != saved.shape or not float((answers - saved).abs().max()) <= 1e-4 * scale:
         raise CheckpointError(
@@ -280,7 +309,11 @@ def _threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _write_lines(checkpoint: Path, records: list[Figures]) -> None:
-    """The records beside the checkpoint, one object a line: those that it has, and no others."""
-    with replacing(checkpoint.with_suffix(".jsonl")) as partial:
-        partial.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+def _record(checkpoint: Path) -> Path:
+    """The records beside the checkpoint, one object a line."""
+    return checkpoint.with_name(f"{checkpoint.name}.jsonl")
+
+
+def _append(record: FileIO, records: list[Figures]) -> None:
+    if records:
+        append_line(record, "".join(json.dumps(figures) + "\n" for figures in records))

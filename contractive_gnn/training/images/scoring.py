@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.datasets.images import ImageData
+from contractive_gnn.nn.evaluation import evaluating
 from contractive_gnn.nn.lipschitz.base import certified, lipschitz
 from contractive_gnn.training.images.radius import signed_radius
 
@@ -38,23 +40,19 @@ class ImageAccuracy:
 
 @torch.no_grad()
 def image_scores(model: nn.Module, data: ImageData, *, batch_size: int = 256) -> Tensor:
-    """The scores of all images in evaluation mode, ``[n, classes]``, on the CPU; the model's mode is left as it was.
+    """The scores of all images in evaluation mode, ``[n, classes]``, on the CPU; each part's mode is left as it was.
 
     Raises:
+        TypeError: the model is no module.
         ValueError: the scores have another shape, or are not finite.
     """
     check_whole("batch_size", batch_size, least=1)
     device, dtype = place(model)
-    training = model.training
-    model.eval()
-    try:
-        with parametrize.cached():
-            parts = [
-                model(data.floats(slice(start, start + batch_size), dtype=dtype).to(device)).cpu()
-                for start in range(0, len(data), batch_size)
-            ]
-    finally:
-        model.train(training)
+    with evaluating(model), parametrize.cached():
+        parts = [
+            model(data.floats(slice(start, start + batch_size), dtype=dtype).to(device)).cpu()
+            for start in range(0, len(data), batch_size)
+        ]
     scores = torch.cat(parts)
     check_scores(scores, len(data), len(data.classes))
     if not bool(torch.isfinite(scores).all()):
@@ -89,7 +87,16 @@ def image_accuracy(
 
 
 def place(model: nn.Module) -> tuple[torch.device, torch.dtype]:
-    """Where a model's parameters are, and of which type: its images must be there, and of that type."""
+    """Where a model's parameters are, and of which type: its images must be there, and of that type.
+
+    Raises:
+        TypeError: it is no module.
+        ValueError: some of its parameters are not there yet.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    if any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
+        raise ValueError(f"{type(model).__name__} has lazy layers, without weights as yet: call it on an image first")
     for tensor in (*model.parameters(), *model.buffers()):
         if tensor.is_floating_point():
             return tensor.device, tensor.dtype

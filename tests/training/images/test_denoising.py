@@ -23,7 +23,7 @@ from contractive_gnn.training.images.denoising import crop
 
 
 class Smoothing(nn.Module):
-    """Minus a learned filter of the image, as strong as the noise; it keeps what it was called with."""
+    """Minus a learned filter of the image, as strong as the noise; it keeps what it was trained on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +31,8 @@ class Smoothing(nn.Module):
         self.calls: list[tuple[Tensor, Tensor]] = []
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        self.calls.append((noisy, sigma))
+        if self.training:
+            self.calls.append((noisy, sigma))
         return noisy - 10 * sigma[:, None, None, None] * self.filter(noisy)  # type: ignore[no-any-return]
 
 
@@ -86,7 +87,7 @@ def test_it_learns_and_says_what_it_did(ramps: Photographs, tmp_path: Path) -> N
     assert tuple(result.epochs[-1].val_psnr) == sigmas
     assert result.epochs[-1].val_psnr[0.1] == mean_psnr(model, ramps[4:], sigma=0.1) > before + 2
     assert not model.training
-    lines = [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "x.pt.jsonl").read_text().splitlines()]
     assert lines[1]["val_psnr_25.5"] == result.epochs[1].val_psnr[0.1]
 
 
@@ -170,3 +171,15 @@ class Halving(nn.Module):
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         return self.scale * noisy[..., :8]
+
+
+def test_a_psnr_is_not_measured_by_what_is_no_noise_and_no_photographs(ramps: Photographs) -> None:
+    for sigma in (25, -0.1, math.nan):
+        with pytest.raises(ValueError, match="sigma must be at least 0 and at most 1"):
+            mean_psnr(Smoothing(), ramps, sigma=sigma)
+    with pytest.raises(TypeError, match="photographs must be Photographs, as load_photographs gives, got Tensor"):
+        mean_psnr(Smoothing(), torch.rand(2, 1, 20, 20), sigma=0.1)  # type: ignore[arg-type]
+    model = Smoothing()
+    torch.nn.init.constant_(model.filter.weight, 3e38)
+    with pytest.raises(ValueError, match="the denoised photographs are not finite"):
+        mean_psnr(model, ramps, sigma=0.1)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from contractive_gnn.certificates.lipschitz import lipschitz_radius
 from contractive_gnn.datasets.images import ImageData, hold_out
+from contractive_gnn.lines import ResultsError, open_alone
 from contractive_gnn.nn.lipschitz import Sequential
 from contractive_gnn.training.images import (
     Augmentation,
@@ -88,6 +89,10 @@ def weights(model: nn.Module) -> list[Tensor]:
 
 def same(one: nn.Module, other: nn.Module) -> bool:
     return all(torch.equal(a, b) for a, b in zip(weights(one), weights(other), strict=True))
+
+
+def record(checkpoint: Path) -> Path:
+    return checkpoint.with_name(f"{checkpoint.name}.jsonl")
 
 
 @pytest.fixture
@@ -165,7 +170,7 @@ def test_a_run_goes_on_bit_for_bit(fitted: Any, tmp_path: Path, epoch: int, monk
     again, finished = fitted(checkpoint=path)
     assert same(whole, again)
     assert finished.resumed == 3
-    lines = [json.loads(line) for line in path.with_suffix(".jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in record(path).read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3]
     assert lines[2]["loss"] == later.epochs[2].loss
 
@@ -189,7 +194,7 @@ def test_a_killed_process_goes_on_bit_for_bit(tmp_path: Path) -> None:
         del sys.modules["child"]
     assert result.resumed == 2  # of five steps each
     assert same(whole, resumed)
-    assert sorted(file.name for file in tmp_path.glob("killed*")) == ["killed.jsonl", "killed.pt"]
+    assert sorted(file.name for file in tmp_path.glob("killed*")) == ["killed.pt", "killed.pt.jsonl"]
 
 
 def test_a_checkpoint_of_another_training_is_refused(fitted: Any, stripes: ImageData, tmp_path: Path) -> None:
@@ -252,7 +257,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_epoch_kept(fitted: Any, t
     path = tmp_path / "x.pt"
     with pytest.raises(FloatingPointError, match="the training loss is inf in epoch 2; lower max_lr"):
         fitted(options(loss=Bursting()), checkpoint=path)
-    assert len(path.with_suffix(".jsonl").read_text().splitlines()) == 1
+    assert len(record(path).read_text().splitlines()) == 1
     assert fitted(options(loss=Bursting(batches=[1000])), checkpoint=path)[1].resumed == 1
 
 
@@ -373,3 +378,90 @@ def test_what_does_not_fit_is_refused(stripes: ImageData, draw: Callable[..., nn
         call = {"model": draw(), "train": stripes, "options": options(), "progress": False, **given}
         with pytest.raises(error, match=words):
             fit_images(**call)  # type: ignore[arg-type]
+
+
+class Rooted(nn.Module):
+    """Its scores and its loss are finite, its gradient is not: that of a root at 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.last(x.flatten(1))
+        return scores + (0.0 * self.last.weight.sum()).abs().sqrt()
+
+
+@pytest.mark.parametrize("val", [False, True])
+def test_weights_that_are_not_finite_are_not_kept(stripes: ImageData, tmp_path: Path, val: bool) -> None:
+    """After the last step of an epoch no loss would tell."""
+    path = tmp_path / "x.pt"
+    for _ in range(2):
+        with pytest.raises(FloatingPointError, match="are not finite after epoch 1; lower max_lr"):
+            fit_images(
+                Rooted(),
+                stripes,
+                options(batch_size=200),
+                val=stripes if val else None,
+                checkpoint=path,
+                progress=False,
+            )
+        assert not path.exists()
+
+
+@pytest.mark.parametrize(("epochs", "batch_size", "warmup"), [(5, 80, 0.2), (1, 16, 0.2), (1, 20, 0.25), (1, 80, 0.5)])
+def test_one_cycle_takes_any_number_of_steps(fitted: Any, epochs: int, batch_size: int, warmup: float) -> None:
+    """Also where warmup × steps is 1: the rise has one step, and torch would divide by 0."""
+    given = options(epochs=epochs, batch_size=batch_size, warmup=warmup, augment=None)
+    assert math.isfinite(fitted(given)[1].epochs[-1].loss)
+
+
+def test_the_record_has_a_name_of_its_own(fitted: Any, tmp_path: Path) -> None:
+    """What else a user has in net.jsonl, such as the lines of an evaluation, stays; and so does a checkpoint there."""
+    lines = tmp_path / "net.jsonl"
+    lines.write_text("lines of an evaluation\n")
+    fitted(checkpoint=tmp_path / "net.pt")
+    assert lines.read_text() == "lines of an evaluation\n"
+    whole, _ = fitted(checkpoint=tmp_path / "other.jsonl")
+    again, result = fitted(checkpoint=tmp_path / "other.jsonl")
+    assert result.resumed == 3
+    assert same(whole, again)
+
+
+def test_one_run_at_a_time_has_a_checkpoint(fitted: Any, tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    with open_alone(record(path)), pytest.raises(ResultsError, match=r"another run is writing to .*x.pt.jsonl"):
+        fitted(checkpoint=path)
+    assert fitted(checkpoint=path)[1].resumed == 0
+
+
+def test_a_checkpoint_of_other_frozen_parameters_is_refused(stripes: ImageData, tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    model = Scaled(1.0)
+    model.last.bias.requires_grad_(False)
+    fit_images(model, stripes, options(), checkpoint=path, progress=False)
+    with pytest.raises(CheckpointError, match=r"last\.bias learned there or learn here, not both"):
+        fit_images(Scaled(1.0), stripes, options(), checkpoint=path, progress=False)
+    assert fit_images(model, stripes, options(), checkpoint=path, progress=False).resumed == 3
+
+
+def test_what_is_no_model_or_not_yet_one_is_refused_in_words(stripes: ImageData) -> None:
+    for call in (lambda model: fit_images(model, stripes, progress=False), lambda model: image_scores(model, stripes)):
+        with pytest.raises(TypeError, match=r"model must be a torch.nn.Module, got function"):
+            call(lambda x: x)
+        with pytest.raises(ValueError, match="has lazy layers, without weights as yet: call it on an image first"):
+            call(nn.Sequential(nn.Flatten(), nn.LazyLinear(3)))
+
+
+def test_each_part_keeps_its_mode_when_it_is_judged(stripes: ImageData) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(16, 3))
+    model[1].eval()
+    image_accuracy(model, stripes)
+    assert [model.training, model[1].training, model[2].training] == [True, False, True]
+
+
+def test_a_validation_split_of_other_data_is_refused_by_what_differs(stripes: ImageData) -> None:
+    others = {"white": replace(stripes, white=254), "classes": replace(stripes, classes=("x", "y", "z"))}
+    for what, val in others.items():
+        with pytest.raises(ValueError, match=f"{what} of train is .*, of val "):
+            fit_images(Scaled(1.0), stripes, options(), val=val, progress=False)
