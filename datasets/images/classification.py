@@ -30,6 +30,7 @@ class ImageData:
 
     Raises:
         InvalidImagesError: shapes, types or values are others than these.
+        TypeError: white is no whole number.
 
     Example:
         >>> import torch
@@ -47,6 +48,13 @@ class ImageData:
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
+        for name, value in (("images", images), ("labels", labels)):
+            if not isinstance(value, Tensor):
+                raise InvalidImagesError(f"{name} are a {type(value).__name__}; expected a torch.Tensor")
+        if not isinstance(self.classes, tuple | list):
+            raise InvalidImagesError(f"classes are {self.classes!r}; expected a tuple with the name of each")
+        object.__setattr__(self, "classes", tuple(self.classes))  # a list is no tuple of the same names
+        check_whole("white", self.white)
         if images.dtype != torch.uint8 or images.dim() != 4 or not images.numel():
             raise InvalidImagesError(
                 f"images are {images.dtype} {list(images.shape)}; expected uint8 [n, c, H, W] and at least one"
@@ -113,9 +121,11 @@ def hold_out(data: ImageData, count: int = 5000, *, seed: int = 0) -> tuple[Imag
 
     Raises:
         UnknownSplitError: count is out of range.
-        TypeError: count or seed is no whole number.
+        TypeError: data are of another type, count or seed is no whole number.
         ValueError: the seed is out of range.
     """
+    if not isinstance(data, ImageData):
+        raise TypeError(f"data must be ImageData, as load_images gives, got {type(data).__name__}")
     check_whole("count", count)
     check_whole("seed", seed, least=0, below=2**32)
     if not 0 < count < len(data):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numbers
+
 import torch
 from torch import Tensor
 
@@ -35,7 +37,7 @@ def dncnn_weights(sigma: int, *, root: Folder | None = None) -> tuple[tuple[Tens
         MissingFileError: the file is in none of the places.
         AlteredFileError: it is not the one that is pinned.
     """
-    if isinstance(sigma, bool) or sigma not in SIGMAS:
+    if isinstance(sigma, bool) or not isinstance(sigma, numbers.Integral) or sigma not in SIGMAS:
         raise UnknownDatasetError(
             f"sigma = {sigma!r} given; expected {' or '.join(map(str, SIGMAS))}, in 255ths: only these are pinned"
         )

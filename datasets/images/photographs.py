@@ -50,12 +50,18 @@ class Photographs(Sequence[Tensor]):
     name: str
 
     def __post_init__(self) -> None:
+        for name, value in (("images", self.images), ("names", self.names)):
+            if not isinstance(value, tuple | list):
+                raise InvalidImagesError(f"{name} must be a tuple, got {type(value).__name__}")
+            object.__setattr__(self, name, tuple(value))  # a list could grow later
         if not self.images or len(self.images) != len(self.names):
             raise InvalidImagesError(
                 f"{len(self.images)} photographs and {len(self.names)} names given; expected at least one, and a name "
                 "for each"
             )
         for name, image in zip(self.names, self.images, strict=True):
+            if not isinstance(image, Tensor):
+                raise InvalidImagesError(f"{name} is a {type(image).__name__}; expected a torch.Tensor")
             if image.dtype != torch.float32 or image.dim() != 3 or not image.numel():
                 raise InvalidImagesError(f"{name} is {image.dtype} {list(image.shape)}; expected float32 [c, H, W]")
             if image.size(0) != self.images[0].size(0):
@@ -130,7 +136,7 @@ def load_photographs(name: str, *, grey: bool = True, root: Folder | None = None
         >>> china.shape
         torch.Size([1, 427, 640])
     """
-    if name not in PHOTOGRAPHS:
+    if not isinstance(name, str) or name not in PHOTOGRAPHS:
         raise UnknownDatasetError(unknown("set of photographs", [name], PHOTOGRAPHS))
     if not grey and not PHOTOGRAPHS[name]:
         raise UnknownDatasetError(

@@ -77,8 +77,9 @@ def find(file: str, *, root: Folder | None) -> Path | None:
     Raises:
         MissingFileError: ``root`` or ``$CONTRACTIVE_GNN_DATA`` names a folder that does not exist.
     """
+    fits = Path.is_dir if file in pinned_folders() else Path.is_file
     for place in places(root):
-        if (path := place.folder / file).exists():
+        if fits(path := place.folder / file):
             return path
     return None
 
@@ -118,7 +119,8 @@ def read_folder(folder: str, *, root: Folder | None) -> dict[str, bytes]:
         MissingFileError: no place has the folder.
     """
     pinned, path = pinned_folders()[folder], required(folder, root=root)
-    found = {file.name: file.read_bytes() for file in sorted(path.iterdir()) if file.suffix.lower() in SUFFIXES}
+    files = [file for file in sorted(path.iterdir()) if file.suffix.lower() in SUFFIXES and file.is_file()]
+    found = {file.name: file.read_bytes() for file in files}
     if len(found) != pinned.files:
         raise AlteredFileError(f"{path} has {len(found)} photographs, expected {pinned.files}; {origin(folder)}")
     for name in pinned.names:

@@ -35,6 +35,9 @@ def some(n: int = 12, **changes: Any) -> ImageData:
         ({"labels": torch.full((12,), -1)}, "labels run from -1"),
         ({"white": 16}, "the largest pixel is 199 where white is 16"),
         ({"white": 0}, "white in 1 … 255"),
+        ({"images": torch.zeros(12, 2, 3, 3, dtype=torch.uint8).numpy()}, "images are a ndarray; expected a torch.Ten"),
+        ({"labels": [0] * 12}, "labels are a list; expected a torch.Tensor"),
+        ({"classes": 3}, "classes are 3; expected a tuple with the name of each"),
     ],
 )
 def test_what_is_no_set_of_images_is_refused(changes: dict[str, Any], complaint: str) -> None:
@@ -98,3 +101,11 @@ def test_hold_out_depends_on_the_seed_and_is_the_same_for_ever() -> None:
 def test_hold_out_leaves_images_on_both_sides(count: int) -> None:
     with pytest.raises(UnknownSplitError, match=f"count = {count} given; expected 1 to 11 of the 12 images"):
         hold_out(some(), count)
+
+
+def test_types_that_are_almost_right() -> None:
+    assert some(classes=["a", "b", "c"]).classes == some().classes  # two loads of one set are one set
+    with pytest.raises(TypeError, match=r"white must be a whole number, got 255.0 \(float\)"):
+        some(white=255.0)
+    with pytest.raises(TypeError, match="data must be ImageData, as load_images gives, got Tensor"):
+        hold_out(some().floats(), 3)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from contractive_gnn.datasets.errors import UnknownDatasetError
+from contractive_gnn.datasets import fetch
+from contractive_gnn.datasets.errors import MissingFileError, UnknownDatasetError
 from contractive_gnn.datasets.images import dncnn_weights, load_photographs, sources
 
 
@@ -52,7 +54,15 @@ def test_the_axes_of_the_file_are_turned() -> None:
     assert not np.array_equal(weight.numpy(), stored)
 
 
-@pytest.mark.parametrize("sigma", [50, 25 / 255, True, "25"])
+@pytest.mark.parametrize("sigma", [50, 25 / 255, True, "25", 25.0])
 def test_other_noise_is_refused(sigma: object) -> None:
     with pytest.raises(UnknownDatasetError, match="expected 15 or 25, in 255ths"):
         dncnn_weights(sigma)  # type: ignore[arg-type]
+
+
+def test_a_folder_in_the_place_of_the_file_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.delenv(fetch.ENVIRONMENT_VARIABLE, raising=False)
+    (tmp_path / "images/dncnn/sigma25.npz").mkdir(parents=True)
+    with pytest.raises(MissingFileError, match=r"images/dncnn/sigma25.npz is in none of: root"):
+        dncnn_weights(25, root=tmp_path)

@@ -177,3 +177,24 @@ def test_every_set_is_pinned() -> None:
     assert all(len(entry.names) in (0, entry.files) for entry in sources.pinned_folders().values())
     assert all(entry.names or entry.sha256 for entry in sources.pinned_folders().values())
     assert all(source.sha256 and source.bytes for source in sources.pinned_files().values())
+
+
+def test_only_a_folder_is_a_folder_and_only_a_file_is_a_photograph(three: Path, tmp_path: Path) -> None:
+    (three / FOLDER / "made.png").mkdir()
+    assert len(load_photographs("bsds500/train", root=three)) == 3
+    other = tmp_path / "other" / FOLDER
+    other.parent.mkdir(parents=True)
+    other.write_text("a file")
+    with pytest.raises(MissingFileError, match=r"images/bsds500/train is in none of: root"):
+        load_photographs("bsds500/train", root=tmp_path / "other")
+
+
+def test_photographs_of_other_types_are_refused_in_words() -> None:
+    image = torch.zeros(1, 4, 4)
+    assert Photographs([image], ["a"], "x").images == (image,)  # type: ignore[arg-type]
+    with pytest.raises(InvalidImagesError, match=r"a is a ndarray; expected a torch.Tensor"):
+        Photographs((image.numpy(),), ("a",), "x")  # type: ignore[arg-type]
+    with pytest.raises(InvalidImagesError, match="images must be a tuple, got Tensor"):
+        Photographs(image, ("a",), "x")  # type: ignore[arg-type]
+    with pytest.raises(UnknownDatasetError, match=r"no set of photographs is called \['set12'\]"):
+        load_photographs(["set12"])  # type: ignore[arg-type]
