@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from contractive_gnn.checks import check_real
+from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.extras import needs
 from contractive_gnn.inverse.physics import LinearPhysics, Solution, adjoint_defect, perron_bound
 
@@ -20,42 +20,75 @@ PLAIN_PADDING = ("valid", "circular", "constant", "zeros")
 class DeepinvPhysics(LinearPhysics):
     """A linear measurement of deepinv; see :func:`from_deepinv`.
 
+    What is proved is proved of the images of one size, and of the object as it was: an image of another size is
+    refused, and an object whose mask, kernel or other tensors were changed since has no certificate.
+
     Attributes:
         physics: deepinv's object.
+        size: ``(c, H, W)`` of the images.
     """
 
     def __init__(
         self,
         physics: nn.Module,
+        size: tuple[int, int, int],
         *,
         squared_norm: float,
         curvature: float,
         closed: bool,
-        reason: str,
+        doubt: str,
     ) -> None:
         super().__init__()
         self.physics: Any = physics
+        self.size = size
         self._squared_norm = squared_norm
         self._curvature = curvature
         self._closed = closed
-        self.certified = not reason
-        self.reason = reason
+        self._doubt = doubt
+        self._proved_of = {name: value.detach().clone() for name, value in _tensors(physics)}
+
+    @property
+    def certified(self) -> bool:  # type: ignore[override]  # as long as the object is the one that was looked at
+        """Whether the bounds and the adjoint are proved."""
+        return not self.reason
+
+    @property
+    def reason(self) -> str:  # type: ignore[override]
+        """Why not; empty where they are."""
+        return self._doubt or self._change()
+
+    def _change(self) -> str:
+        here = dict(_tensors(self.physics))
+        same = here.keys() == self._proved_of.keys() and all(
+            torch.equal(here[name].detach().to(known), known) for name, known in self._proved_of.items()
+        )
+        if same:
+            return ""
+        return f"the {type(self.physics).__name__} of deepinv was changed since from_deepinv: hand it over again"
 
     def forward(self, x: Tensor) -> Tensor:
         """``Ax``, without noise."""
-        return self._call("A", x)
+        return self._call("A", self._checked(x))
 
     def adjoint(self, y: Tensor) -> Tensor:
         """``Aᵀy``."""
-        return self._call("A_adjoint", y)
+        return self._checked(self._call("A_adjoint", y))
+
+    def _checked(self, image: Tensor) -> Tensor:
+        if tuple(image.shape[1:]) != self.size:
+            raise ValueError(
+                f"the measurement was handed over for images [n, {', '.join(map(str, self.size))}], this one is "
+                f"{list(image.shape)}: hand it over again with the other size"
+            )
+        return image
 
     def squared_norm(self) -> float:
         """Proved where ``certified``; else what was given, or ``inf``."""
-        return self._squared_norm
+        return self._squared_norm if self._doubt or not self._change() else math.inf
 
     def curvature(self) -> float:
         """Proved where ``certified``, else 0."""
-        return self._curvature
+        return self._curvature if self.certified else 0.0
 
     def prox(self, v: Tensor, y: Tensor, step: float) -> Solution:
         """Deepinv's closed form where it has one, else conjugate gradients; the error is measured either way."""
@@ -77,6 +110,10 @@ class DeepinvPhysics(LinearPhysics):
         return value.detach()
 
 
+def _tensors(physics: nn.Module) -> list[tuple[str, Tensor]]:
+    return [*physics.named_buffers(), *physics.named_parameters()]
+
+
 def from_deepinv(physics: nn.Module, size: tuple[int, int, int], *, squared_norm: float | None = None) -> LinearPhysics:
     r"""One of deepinv's linear measurements as a :class:`~contractive_gnn.inverse.LinearPhysics`.
 
@@ -94,17 +131,18 @@ def from_deepinv(physics: nn.Module, size: tuple[int, int, int], *, squared_norm
     ``Tomography``                               Perron's bound: the matrix has no negative entry
     ============================================ =========================================================
 
-    The adjoint is tried with random images; where it fails, and for another class, nothing is certified.
+    The adjoint is tried with random images; where it fails, and for another class, nothing is certified. Nor is it
+    where the object is changed later, by ``physics.update(mask=…)`` say.
 
     Args:
         physics: a ``deepinv.physics.LinearPhysics``. Its noise is not used.
-        size: ``(c, H, W)`` of the images.
+        size: ``(c, H, W)`` of the images; others are refused.
         squared_norm: what you claim of ``‖A‖²``, for a class without a proof. It is used as the step, not certified.
 
     Raises:
         MissingExtraError: deepinv is not installed.
         TypeError: for something else.
-        ValueError: for a claim where there is a proof.
+        ValueError: for a claim where there is a proof, and for a size that the measurement does not take.
 
     Example:
         >>> import deepinv
@@ -117,7 +155,21 @@ def from_deepinv(physics: nn.Module, size: tuple[int, int, int], *, squared_norm
         import deepinv
     if not isinstance(physics, deepinv.physics.LinearPhysics):
         raise TypeError(f"expected a linear measurement of deepinv, got {type(physics).__name__}")
+    if not isinstance(size, tuple | list | torch.Size) or len(size) != 3:
+        raise ValueError(f"size must be (channels, height, width) of the images, got {size!r}")
+    for extent in size:
+        check_whole("size", extent, least=1)
+    size = (int(size[0]), int(size[1]), int(size[2]))
+    dtype = next((b.dtype for b in physics.buffers() if b.is_floating_point()), torch.get_default_dtype())
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, *size, generator=generator, dtype=dtype)
     with torch.no_grad():
+        try:
+            physics.A(x)
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise ValueError(
+                f"{type(physics).__name__} of deepinv does not take images of size {size}: {error}"
+            ) from error
         most, least, closed = _bounds(physics, size, deepinv.physics)
     reason = ""
     if math.isinf(most):
@@ -127,16 +179,12 @@ def from_deepinv(physics: nn.Module, size: tuple[int, int, int], *, squared_norm
             most, reason = float(squared_norm), f"{reason}: it was claimed"
     elif squared_norm is not None:
         raise ValueError(f"‖A‖² ≤ {most:.6g} is proved for this measurement: leave squared_norm out")
-    wrapped = DeepinvPhysics(physics, squared_norm=most, curvature=least, closed=closed, reason=reason)
-    generator = torch.Generator().manual_seed(0)
-    dtype = next((b.dtype for b in physics.buffers() if b.is_floating_point()), torch.get_default_dtype())
-    x = torch.randn(1, *size, generator=generator, dtype=dtype)
+    wrapped = DeepinvPhysics(physics, size, squared_norm=most, curvature=least, closed=closed, doubt=reason)
     y = wrapped(x)
     other = torch.randn(y.shape, generator=generator, dtype=y.dtype)
     defect = adjoint_defect(wrapped, x, other)
     if defect > 64 * torch.finfo(dtype).eps:
-        wrapped.certified = False
-        wrapped.reason = f"A_adjoint of {type(physics).__name__} is not the adjoint of A: off by {defect:.2g}"
+        wrapped._doubt = f"A_adjoint of {type(physics).__name__} is not the adjoint of A: off by {defect:.2g}"
     return wrapped
 
 

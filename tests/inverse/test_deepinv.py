@@ -240,3 +240,37 @@ def test_what_is_no_measurement_of_deepinv() -> None:
         from_deepinv(nn.Identity(), GREY)
     with pytest.raises(ValueError, match="leave squared_norm out"):
         from_deepinv(deepinv.physics.Inpainting(GREY, mask=mask(*GREY)), GREY, squared_norm=2.0)
+
+
+def test_a_measurement_that_is_changed_later_has_no_certificate(smoothed: Make) -> None:
+    physics = deepinv.physics.Inpainting(GREY, mask=mask(*GREY))
+    ours = from_deepinv(physics, GREY)
+    method = ProximalGradient(ours, smoothed((N, N)), sigma=0.1)
+    assert method.certificate().certified
+    physics.update(mask=3 * mask(*GREY))
+    assert (ours.certified, ours.squared_norm(), ours.curvature()) == (False, float("inf"), 0.0)
+    assert not method.certificate().certified
+    assert "Inpainting of deepinv was changed since from_deepinv: hand it over again" in method.certificate().reason
+    assert from_deepinv(physics, GREY).squared_norm() == 9.0
+
+
+def test_a_bound_for_one_size_is_not_used_for_another() -> None:
+    """Of a kernel with two signs the largest symbol of one size may lie between the frequencies of the other."""
+    physics = deepinv.physics.Blur(filter=signed(), padding="circular")
+    bounds = [from_deepinv(physics, (1, n, n)).squared_norm() for n in (7, 4)]
+    assert bounds[1] > bounds[0] * 1.01
+    ours = from_deepinv(physics, (1, 7, 7))
+    for call in (ours, ours.adjoint):
+        with pytest.raises(ValueError, match=r"was handed over for images \[n, 1, 7, 7\], this one is \[1, 1, 4, 4\]"):
+            call(torch.rand(1, 1, 4, 4))
+
+
+@pytest.mark.parametrize("size", [16, (16, 16), (1, 1, 16, 16)])
+def test_a_size_that_is_none_is_refused(size: Any) -> None:
+    with pytest.raises(ValueError, match=r"size must be \(channels, height, width\)"):
+        from_deepinv(deepinv.physics.Inpainting(GREY, mask=mask(*GREY)), size)
+
+
+def test_a_size_that_the_measurement_does_not_take_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"BlurFFT of deepinv does not take images of size \(1, 9, 9\)"):
+        from_deepinv(deepinv.physics.BlurFFT(GREY, filter=kernel()), (1, 9, 9))
