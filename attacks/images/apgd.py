@@ -70,7 +70,7 @@ class APGD(ImageAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.loss not in _CLASSES:
+        if not isinstance(self.loss, str) or self.loss not in _CLASSES:
             raise ValueError(f"loss must be one of {', '.join(_CLASSES)}, got {self.loss!r}")
         check_whole("num_steps", self.num_steps, least=1)
         check_whole("restarts", self.restarts, least=1)

@@ -3,6 +3,7 @@ r"""What every attack on a classifier of images promises, and the one place that
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -59,7 +60,9 @@ class ImageAttack(ABC):
 
     Raises:
         ValueError: for a norm or numbers out of range; (called) for images or labels that do not fit.
-        AttackError: (called) for a model whose scores do not fit, are not finite, or differ when asked for again.
+        TypeError: for numbers that are none; (called) for a model, images or labels of another type.
+        AttackError: (called) for a model whose scores do not fit, are not finite, or differ when asked for again, and
+            for images on another device or of another dtype than it takes.
     """
 
     norm: BallNorm
@@ -67,7 +70,9 @@ class ImageAttack(ABC):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_whole("seed", self.seed, least=0)
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _plain(getattr(self, field.name)))
+        check_whole("seed", self.seed, least=0, below=2**63)
         _ = self.ball  # checks the rest
 
     @property
@@ -100,9 +105,10 @@ class ImageAttack(ABC):
             x: images, float32 or float64, on the model's device.
             y: labels, ``[n]``.
         """
-        _check(x, y)
-        x, y = x.detach(), y.long()
-        moved = x.clone()
+        check_batch(x, y)
+        with torch.inference_mode(False):  # where x is of that mode, nothing could be learned of a copy
+            x, y = x.detach().clone(), y.long().clone()
+            moved = x.clone()
         lost_to: list[str | None] = [None] * len(x)
         if not len(x):
             none = torch.zeros(0, dtype=torch.bool, device=x.device)
@@ -133,7 +139,18 @@ class ImageAttack(ABC):
         return ImageAttackResult(moved, right, survived, tuple(lost_to), self.ball.distance(x, moved), victim.forwards)
 
 
-def _check(x: Tensor, y: Tensor) -> None:
+def _plain(value: object) -> object:
+    """A number of NumPy's, or a fraction, as Python's own: a line of JSON holds no others."""
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool | int):
+        return int(value)
+    return float(value) if isinstance(value, numbers.Real) and not isinstance(value, int | float) else value
+
+
+def check_batch(x: Tensor, y: Tensor) -> None:
+    """Raise unless these are images in [0, 1] and a label for each."""
+    for name, value in (("x", x), ("y", y)):
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
     if x.dtype not in (torch.float32, torch.float64) or x.dim() != 4:
         raise ValueError(
             f"x must be images [n, channels, height, width] in float32 or float64, got {x.dtype} {list(x.shape)}"

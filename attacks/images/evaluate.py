@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from contractive_gnn.attacks.base import AttackError
 from contractive_gnn.attacks.base.provenance import versions
-from contractive_gnn.attacks.images.attack import ImageAttack, ImageAttackResult
+from contractive_gnn.attacks.images.attack import ImageAttack, ImageAttackResult, check_batch
 from contractive_gnn.attacks.images.lines import ImageLine, Key, image_digest, model_digest, read_lines, settings_digest
 from contractive_gnn.attacks.images.victim import attacked, margins
 from contractive_gnn.certificates.lipschitz import lipschitz_radius
@@ -27,6 +27,7 @@ from contractive_gnn.nn.images import ImageClassifier, pairwise_radius
 from contractive_gnn.nn.lipschitz import certified as proved_constant
 from contractive_gnn.nn.lipschitz import lipschitz as constant_of
 from contractive_gnn.provenance import current_commit
+from contractive_gnn.training.images.scoring import place
 
 #: units in the last place of the largest score that a margin may be wrong by: far more than is seen in practice
 _UNITS = 64
@@ -62,11 +63,13 @@ def evaluate_images(
     **A stopped run goes on.** The lines of a batch are written at once. A run that finds lines of the same model,
     attack and images in ``out`` leaves those out; batches are the same as without them, so the numbers are too. Lines
     of other models or settings stay beside them. The same model and attack with another image at the same index are
-    refused.
+    refused, and so are lines with another constant or network, and lines whose predictions this model does not make:
+    not every argument of a model shows in its text. Images that were not attacked because they are certified are
+    attacked where ``skip_certified`` is false.
 
     Args:
         model: ``[n, c, H, W]`` with entries in [0, 1] to scores ``[n, classes]``.
-        data: images and labels: a pair of tensors on the model's device, or what
+        data: images and labels: a pair of tensors on the model's device and in its dtype, or what
             :func:`contractive_gnn.datasets.images.load_images` returns.
         attacks: one after the other.
         out: a file of lines, ``….jsonl``; None for none.
@@ -82,27 +85,32 @@ def evaluate_images(
 
     Raises:
         CertificateError: see above.
-        ResultsError: ``out`` cannot be read or written, is in use, or holds lines of other images under the same
-            indices.
+        ResultsError: ``out`` cannot be read or written, is in use, or holds lines that are refused.
+        TypeError: for data, attacks or options of another type.
         ValueError: for data that do not fit.
 
     Example:
         ``evaluate_images(net, (images, labels), [AutoAttack(norm="l2", epsilon=36 / 255)], out="net.jsonl")``
     """
-    x, y = (data.floats(), data.labels) if isinstance(data, ImageData) else data
+    x, y = _tensors(model, data)
+    if not isinstance(attacks, Sequence) or not all(isinstance(attack, ImageAttack) for attack in attacks):
+        raise TypeError(
+            f"attacks must be a list of ImageAttack, such as [PGD(norm='l2', epsilon=0.5)], got {attacks!r}"
+        )
     check_whole("batch_size", batch_size, least=1)
     check_flag("skip_certified", skip_certified)
     check_flag("progress", progress)
     if lipschitz is not None:
         check_real("lipschitz", lipschitz, least=0)
-    if len(x) != len(y):
-        raise ValueError(f"data must be images and one label for each, got {len(x)} images and {len(y)} labels")
+        lipschitz = float(lipschitz)
     evaluation = _Evaluation(model, network, lipschitz, batch_size, skip_certified)
     path = None if out is None else Path(out)
-    with nullcontext() if path is None else open_alone(path) as file:
-        done = {} if path is None else _done(path, evaluation.digest, attacks, x, y)
+    with (
+        nullcontext() if path is None else open_alone(path) as file,
+        _bar(len(attacks) * len(x), network, progress) as bar,
+    ):
+        done = {} if path is None else evaluation.done(path, attacks, x, y)
         batches = range(0, len(x), batch_size)
-        bar = _bar(len(attacks) * len(x), network, progress)
         for attack in attacks:
             settings = settings_digest(attack.settings())
             for first in batches:
@@ -114,7 +122,6 @@ def evaluate_images(
                     _write(file, fresh)
                     done.update({line.key: line for line in fresh})
                 bar.update(len(part))
-        bar.close()
     return [
         done[evaluation.digest, settings_digest(attack.settings()), index]
         for attack in attacks
@@ -202,6 +209,53 @@ class _Evaluation:
             )
         return lines
 
+    def done(self, path: Path, attacks: Sequence[ImageAttack], x: Tensor, y: Tensor) -> dict[Key, ImageLine]:
+        """The lines that are there already, of this model and these attacks.
+
+        Raises:
+            ResultsError: one is of another image, constant or network, or has a prediction that the model does not
+                make.
+        """
+        wanted = {settings_digest(attack.settings()) for attack in attacks}
+        digests = [image_digest(image, int(label)) for image, label in zip(x, y, strict=True)]
+        done: dict[Key, ImageLine] = {}
+        for line in read_lines(path):
+            if line.model != self.digest or line.key[1] not in wanted or line.index >= len(digests):
+                continue
+            if line.image != digests[line.index]:
+                raise ResultsError(
+                    f"{path} holds {line.attack} on another image {line.index} than that of these data: choose another "
+                    "file, or give the data that it was made with"
+                )
+            there, here = (line.network, line.lipschitz, line.proved), (self.network, self.lipschitz, self.proved)
+            if there[0] != here[0] or there[2] != here[2] or not _alike(there[1], here[1]):
+                raise ResultsError(
+                    f"{path} holds {line.attack} on this model with (network, constant, whether it is proved) = "
+                    f"{there}, here it is {here}: choose another file, or give what it was made with"
+                )
+            if line.attacked or self.skip_certified:
+                known = done.setdefault(line.key, line)
+                done[line.key] = line if line.attacked and not known.attacked else known
+        self._check_predictions(path, {line.index: line.prediction for line in done.values()}, x)
+        return done
+
+    def _check_predictions(self, path: Path, predictions: dict[int, int], x: Tensor) -> None:
+        """Whether the model predicts what lines of a model of the same text and weights say, up to rounding."""
+        for first in range(0, len(x), self.batch_size):
+            part = [index for index in range(first, min(first + self.batch_size, len(x))) if index in predictions]
+            if not part:
+                continue
+            with attacked(self.model, x) as victim:
+                scores = victim.scores(x[part]).double().cpu()
+            told = torch.tensor([predictions[index] for index in part])
+            best = scores.amax(dim=1)
+            behind = best - scores.gather(1, told.clamp(max=scores.size(1) - 1)[:, None]).squeeze(1)
+            if bool((behind > 1e-3 * scores.abs().amax(dim=1)).any()):
+                raise ResultsError(
+                    f"{path} holds lines of another model with this text and these weights, but other predictions, of "
+                    f"image {part[int(behind.argmax())]} for instance: choose another file"
+                )
+
     def radii(self, scores: Tensor) -> Tensor | None:
         """Certified radii in ℓ2, ``[n]``; None without a constant."""
         if self.lipschitz is None or not math.isfinite(self.lipschitz):
@@ -241,25 +295,24 @@ class _Evaluation:
         )
 
 
-def _done(path: Path, model: str, attacks: Sequence[ImageAttack], x: Tensor, y: Tensor) -> dict[Key, ImageLine]:
-    """The lines that are there already, of this model and these attacks.
+def _tensors(model: nn.Module, data: ImageData | tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Images and labels, checked; of a loaded set where the model is, and in its dtype."""
+    device, dtype = place(model)
+    if isinstance(data, ImageData):
+        x, y = data.floats(dtype=dtype).to(device), data.labels.to(device)
+    elif isinstance(data, tuple | list) and len(data) == 2:
+        x, y = data
+    else:
+        raise TypeError(f"data must be a pair (images, labels) of tensors, or ImageData, got {type(data).__name__}")
+    if isinstance(x, Tensor) and isinstance(y, Tensor) and len(x) != len(y):
+        raise ValueError(f"data must be images and one label for each, got {len(x)} images and {len(y)} labels")
+    check_batch(x, y)
+    return x, y
 
-    Raises:
-        ResultsError: one is of another image.
-    """
-    wanted = {settings_digest(attack.settings()) for attack in attacks}
-    digests = [image_digest(image, int(label)) for image, label in zip(x, y, strict=True)]
-    done: dict[Key, ImageLine] = {}
-    for line in read_lines(path):
-        if line.model != model or line.key[1] not in wanted or line.index >= len(digests):
-            continue
-        if line.image != digests[line.index]:
-            raise ResultsError(
-                f"{path} holds {line.attack} on another image {line.index} than that of these data: choose another "
-                "file, or give the data that it was made with"
-            )
-        done.setdefault(line.key, line)
-    return done
+
+def _alike(there: float | None, here: float | None) -> bool:
+    """Whether two constants are one, to the rounding of another machine."""
+    return there == here if there is None or here is None else math.isclose(there, here, rel_tol=1e-5)
 
 
 def _write(file: FileIO | None, lines: Sequence[ImageLine]) -> None:
@@ -269,7 +322,7 @@ def _write(file: FileIO | None, lines: Sequence[ImageLine]) -> None:
 
 
 def _bar(total: int, network: str, progress: bool) -> Any:
-    """A bar that counts images, each once for each attack."""
+    """A bar that counts images, each once for each attack; a context."""
     with needs("images", "a progress bar"):
         from tqdm import tqdm
     return tqdm(total=total, desc=network or "images", unit="image", disable=not progress)

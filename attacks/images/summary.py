@@ -9,6 +9,7 @@ import torch
 
 from contractive_gnn.attacks.images.lines import ImageLine, settings_digest
 from contractive_gnn.certificates.curve import Curve, certified_accuracy
+from contractive_gnn.checks import check_whole
 
 
 def robust_accuracy(lines: Iterable[ImageLine], *, norm: str, epsilon: float) -> float:
@@ -23,9 +24,14 @@ def robust_accuracy(lines: Iterable[ImageLine], *, norm: str, epsilon: float) ->
         epsilon: ε ≥ 0.
 
     Raises:
-        ValueError: there are no such lines, lines of several models, or an attack at ε lacks images that another has.
+        ValueError: there are no such lines, lines of several models or of two images under one index, or an attack at ε
+            lacks images that another has.
     """
     chosen = [line for line in lines if line.norm == norm]
+    pictures: dict[int, str] = {}
+    for line in chosen:
+        if pictures.setdefault(line.index, line.image) != line.image:
+            raise ValueError(f"there are two images {line.index}: give the lines of one set of images")
     here = chosen if epsilon == 0 else [line for line in chosen if math.isclose(line.epsilon, epsilon, rel_tol=1e-9)]
     models = {line.model for line in chosen}
     if not here or len(models) != 1:
@@ -58,7 +64,7 @@ def curves(
         norm: of the attacks. Certified accuracy is in ℓ2, and is left out for ℓ∞.
         epsilons: where the certified accuracy is wanted; None for ``points`` of them up to the largest ε of an attack,
             and those of the attacks.
-        points: how many.
+        points: how many, at least 2.
 
     Returns:
         for each network, in the order of the lines, the attacked and then, where its constant is known, the certified
@@ -67,6 +73,7 @@ def curves(
     Raises:
         ValueError: the models of a network do not have the same attacks, and see :func:`robust_accuracy`.
     """
+    check_whole("points", points, least=2)
     by_network: dict[str, dict[str, list[ImageLine]]] = {}
     for line in lines:
         if line.norm == norm:

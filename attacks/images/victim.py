@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from contractive_gnn.attacks.base import AttackError
 from contractive_gnn.nn.images import frozen
+from contractive_gnn.training.images.scoring import place
 
 
 class Victim(nn.Module):
@@ -48,7 +49,7 @@ class Victim(nn.Module):
             AttackError: they are no finite numbers ``[n, classes]`` with at least two classes.
         """
         self.forwards += len(x)
-        scores = self.model(x)
+        scores = self._answer(x)
         if not isinstance(scores, Tensor) or scores.dim() != 2 or len(scores) != len(x) or scores.size(1) < 2:
             got = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
             raise AttackError(
@@ -61,6 +62,18 @@ class Victim(nn.Module):
             )
         return scores
 
+    def _answer(self, x: Tensor) -> object:
+        try:
+            return self.model(x)
+        except (RuntimeError, TypeError) as error:
+            device, dtype = place(self.model)
+            if (device, dtype) == (x.device, x.dtype):
+                raise
+            raise AttackError(
+                f"{type(self.model).__name__} has parameters of {dtype} on {device} and the images are {x.dtype} on "
+                f"{x.device}: give both the same, in float32 or float64 ({error})"
+            ) from error
+
 
 @contextlib.contextmanager
 def attacked(model: nn.Module, x: Tensor) -> Iterator[Victim]:
@@ -70,13 +83,17 @@ def attacked(model: nn.Module, x: Tensor) -> Iterator[Victim]:
         model: any.
         x: the images, for their dtype and device.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     training = [module for module in model.modules() if module.training]
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
         model.eval()
         for parameter in learned:
             parameter.requires_grad_(False)
-        yield Victim(model, _fast(model), dtype=x.dtype, device=x.device).eval()
+        # an attack needs gradients, wherever it is called
+        with torch.inference_mode(False), torch.enable_grad():
+            yield Victim(model, _fast(model), dtype=x.dtype, device=x.device).eval()
     finally:
         for module in training:
             module.training = True

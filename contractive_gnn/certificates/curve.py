@@ -70,7 +70,8 @@ class Curve:
         values: for each seed one number for each ε, in percent.
 
     Raises:
-        ValueError: for ε that do not rise, and values that do not fit or are no percentages.
+        TypeError: for values that are not a tuple for each seed.
+        ValueError: for ε that do not rise or are negative, and values that do not fit or are no percentages.
     """
 
     label: str
@@ -85,6 +86,10 @@ class Curve:
             later <= earlier for earlier, later in zip(self.epsilons, self.epsilons[1:], strict=False)
         ):
             raise ValueError(f"the ε of {self.label!r} must rise, got {list(self.epsilons)}")
+        if not all(math.isfinite(epsilon) and epsilon >= 0 for epsilon in self.epsilons):
+            raise ValueError(f"the ε of {self.label!r} must be finite and at least 0, got {list(self.epsilons)}")
+        if not all(isinstance(seed, tuple | list) for seed in self.values):
+            raise TypeError(f"the values of {self.label!r} must be a tuple for each seed, got {self.values!r}")
         if not self.values or any(len(seed) != len(self.epsilons) for seed in self.values):
             raise ValueError(
                 f"{self.label!r} must have {len(self.epsilons)} values for each seed, got "
@@ -144,10 +149,10 @@ def picture(curves: Sequence[Curve], *, title: str = "", norm: str = "ℓ2", out
         curves: at least one.
         title: above it.
         norm: of ε, for the axis.
-        out: a file, ``….png`` or ``….svg``; None for none.
+        out: a file, ``….png``, ``….svg`` or ``….pdf``; None for none.
 
     Raises:
-        ValueError: for no curves.
+        ValueError: for no curves, and a file of another kind.
         MissingExtraError: matplotlib is not installed.
 
     Example:
@@ -155,6 +160,8 @@ def picture(curves: Sequence[Curve], *, title: str = "", norm: str = "ℓ2", out
     """
     if not curves:
         raise ValueError("expected at least one curve")
+    if out is not None and Path(out).suffix not in (".png", ".svg", ".pdf"):
+        raise ValueError(f"out must end in .png, .svg or .pdf, got {str(out)!r}")
     with needs("images", "a picture of curves"):
         import matplotlib as mpl
         from matplotlib.figure import Figure

@@ -88,3 +88,21 @@ def test_the_picture_shows_every_curve(tmp_path: Path) -> None:
     assert (tmp_path / "pictures" / "curves.png").stat().st_size > 10_000
     with pytest.raises(ValueError, match="at least one curve"):
         picture([])
+
+
+@pytest.mark.parametrize("epsilons", [(0.0, float("nan")), (0.0, float("inf")), (-0.1, 0.1)])
+def test_a_curve_of_distances_that_are_none_is_refused(epsilons: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="the ε of 'a' must be"):
+        Curve("a", "attacked", epsilons, ((2.0, 1.0),))
+
+
+def test_values_without_seeds_are_refused_in_words() -> None:
+    with pytest.raises(TypeError, match="must be a tuple for each seed, got"):
+        Curve("a", "attacked", (0.0, 0.1), (2.0, 1.0))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["curves", "curves.jsonl", ".png"])
+def test_a_picture_of_another_kind_is_refused_in_words(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=r"out must end in \.png, \.svg or \.pdf, got"):
+        picture([Curve("a", "attacked", (0.0,), ((1.0,),))], out=tmp_path / name)
+    assert list(tmp_path.iterdir()) == []

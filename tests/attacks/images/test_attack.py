@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -203,3 +204,25 @@ def test_the_library_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatc
     for make in ATTACKS.values():
         with pytest.raises(ImportError, match=r"torchattacks.*pip install 'contractive-gnn\[images\]'"):
             make("l2", 0.1)(model, x, y)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("name", ["pgd", "apgd-ce", "fab-t"])
+def test_an_attack_finds_its_gradients_wherever_it_is_called(name: str, mode: Callable[[], Any]) -> None:
+    model = net()
+    x = torch.rand(12, 1, 8, 8)
+    y = model.eval()(x).argmax(dim=1)
+    attack = ATTACKS[name]("l2", 1.0)
+    outside = attack(model, x, y)
+    assert not bool(outside.survived.all())
+    with mode():
+        inside = attack(model, x.clone(), y.clone())
+    assert torch.equal(inside.images, outside.images)
+    assert inside.lost_to == outside.lost_to
+
+
+def test_a_seed_and_a_loss_that_are_none_are_refused() -> None:
+    with pytest.raises(ValueError, match="seed must be below"):
+        PGD(norm="l2", epsilon=0.1, seed=2**64)
+    with pytest.raises(ValueError, match="loss must be one of ce, dlr, targeted, got"):
+        APGD(norm="l2", epsilon=0.1, loss=["ce"])  # type: ignore[arg-type]

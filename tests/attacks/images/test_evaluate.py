@@ -6,14 +6,17 @@ import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
+from contractive_gnn.attacks.base import AttackError
 from contractive_gnn.attacks.images import (
     APGD,
     PGD,
@@ -334,3 +337,105 @@ def test_a_line_of_a_later_version_can_be_read(linear: tuple[Affine, Tensor, Ten
     model, x, y = linear
     (line,) = evaluate_images(model, (x[:1], y[:1]), QUICK[:1], progress=False)
     assert ImageLine.from_line(json.dumps({**json.loads(line.to_line()), "new": 1})) == line
+
+
+class TestResumed:
+    """What a file holds is taken only where the same call would write it."""
+
+    def test_another_constant_or_network_is_refused(
+        self, linear: tuple[Affine, Tensor, Tensor], tmp_path: Path
+    ) -> None:
+        model, x, y = linear
+        out = tmp_path / "lines.jsonl"
+        given: dict[str, Any] = {"out": out, "progress": False}
+        first = evaluate_images(model, (x, y), QUICK[:1], lipschitz=1, **given)
+        assert evaluate_images(model, (x, y), QUICK[:1], lipschitz=1.0, **given) == first
+        for other in ({"lipschitz": 2.0}, {}, {"lipschitz": 1.0, "network": "named"}):
+            with pytest.raises(ResultsError, match="constant, whether it is proved"):
+                evaluate_images(model, (x, y), QUICK[:1], **given, **other)
+        assert len(read_lines(out)) == 60
+
+    def test_what_was_left_out_is_attacked(self, linear: tuple[Affine, Tensor, Tensor], tmp_path: Path) -> None:
+        model, x, y = linear
+        given: dict[str, Any] = {"out": tmp_path / "lines.jsonl", "progress": False}
+        short = evaluate_images(model, (x, y), QUICK[:1], skip_certified=True, **given)
+        assert not all(line.attacked for line in short)
+        whole = evaluate_images(model, (x, y), QUICK[:1], **given)
+        assert all(line.attacked for line in whole)
+        assert comparable(whole) == comparable(evaluate_images(model, (x, y), QUICK[:1], **given))
+        assert evaluate_images(model, (x, y), QUICK[:1], skip_certified=True, **given) == whole
+
+    def test_another_model_of_the_same_text_is_refused(self, tmp_path: Path) -> None:
+        class Turned(nn.Module):
+            def __init__(self, sign: float) -> None:
+                super().__init__()
+                self.sign = sign
+                self.last = nn.Linear(64, 10)
+
+            def forward(self, x: Tensor) -> Tensor:
+                scores: Tensor = self.sign * self.last(x.flatten(1))
+                return scores
+
+        x, y = digits(20)
+        one, other = Turned(1.0), Turned(-1.0)
+        other.load_state_dict(one.state_dict())
+        out = tmp_path / "lines.jsonl"
+        evaluate_images(one, (x, y), QUICK[:1], out=out, progress=False)
+        with pytest.raises(ResultsError, match="lines of another model with this text and these weights"):
+            evaluate_images(other, (x, y), QUICK[:1], out=out, progress=False)
+
+
+def test_what_is_no_data_and_no_attack_is_refused_in_words(linear: tuple[Affine, Tensor, Tensor]) -> None:
+    model, x, y = linear
+    wrong: list[tuple[Any, str]] = [
+        ((x.numpy(), y.numpy()), "x must be a torch.Tensor, got ndarray"),
+        (torch.utils.data.TensorDataset(x, y), r"data must be a pair \(images, labels\) of tensors, or ImageData"),
+    ]
+    for data, words in wrong:
+        with pytest.raises(TypeError, match=words):
+            evaluate_images(model, data, QUICK, progress=False)
+    for pair, words in (((2 * x, y), r"entries of x must lie in \[0, 1\]"), ((x, y.float()), "one label for each")):
+        with pytest.raises(ValueError, match=words):
+            evaluate_images(model, pair, QUICK, skip_certified=True, progress=False)
+    attacks: Any
+    for attacks in (QUICK[0], ["apgd"]):
+        with pytest.raises(TypeError, match="attacks must be a list of ImageAttack"):
+            evaluate_images(model, (x, y), attacks, progress=False)
+    with pytest.raises(TypeError, match=r"model must be a torch.nn.Module, got function"):
+        evaluate_images(lambda z: z, (x, y), QUICK, progress=False)  # type: ignore[arg-type, return-value]
+
+
+def test_a_model_in_double_precision_takes_a_loaded_set_and_says_what_else(
+    linear: tuple[Affine, Tensor, Tensor],
+) -> None:
+    model, x, y = linear
+    double = Affine().double()
+    double.load_state_dict(model.state_dict())
+    data = load_images("digits", "test").subset(slice(12))
+    assert len(evaluate_images(double, data, QUICK[:1], progress=False)) == 12
+    with pytest.raises(
+        AttackError, match=r"parameters of torch.float64 on cpu and the images are torch.float32 on cpu"
+    ):
+        evaluate_images(double, (x, y), QUICK[:1], progress=False)
+
+
+def test_numbers_of_numpy_and_fractions_are_written_down(linear: tuple[Affine, Tensor, Tensor], tmp_path: Path) -> None:
+    model, x, y = linear
+    attack = APGD(norm="l2", epsilon=Fraction(36, 255), num_steps=np.int64(2))  # type: ignore[arg-type]
+    assert attack == APGD(norm="l2", epsilon=36 / 255, num_steps=2)
+    out = tmp_path / "lines.jsonl"
+    lines = evaluate_images(model, (x, y), [attack], lipschitz=np.float32(2), out=out, progress=False)
+    assert read_lines(out) == lines
+
+
+def test_the_bar_is_closed_after_an_error(
+    linear: tuple[Affine, Tensor, Tensor], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tqdm import tqdm
+
+    model, x, y = linear
+    Interrupted.batches.clear()
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_images(model, (x, y), [Interrupted(norm="l2", epsilon=0.1)], batch_size=10)
+    assert not any(bar.total == 60 for bar in tqdm._instances)
+    capsys.readouterr()

@@ -86,3 +86,11 @@ def test_curves_of_two_seeds() -> None:
     assert [curve.kind for curve in curves([line(0, True, norm="linf")], norm="linf")] == ["attacked"]
     with pytest.raises(ValueError, match="attacked with different ε"):
         curves([line(0, True), line(0, True, model="bbb", epsilon=0.2)])
+
+
+def test_two_images_under_one_index_are_no_number() -> None:
+    lines = [line(index, True) for index in range(4)]
+    with pytest.raises(ValueError, match="there are two images 3: give the lines of one set of images"):
+        robust_accuracy([*lines, line(3, False, attack="square", image="another")], norm="l2", epsilon=0.1)
+    with pytest.raises(ValueError, match="points must be at least 2, got 1"):
+        curves(lines, points=1)
