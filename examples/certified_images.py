@@ -17,8 +17,10 @@ from contractive_gnn.training.images import Augmentation, ImageFitOptions, Tempe
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--quick", action="store_true")
-parser.add_argument("--out", default="certified_images.png", help="the picture")
+parser.add_argument("--out", default="certified_images.png", help="the picture, .png, .svg or .pdf")
 given = parser.parse_args()
+if not given.out.endswith((".png", ".svg", ".pdf")):
+    parser.error("--out must end in .png, .svg or .pdf")
 name = "digits" if given.quick else "cifar10"
 train, val = hold_out(load_images(name), 200 if given.quick else 5000)
 test = load_images(name, "test").subset(slice(200))

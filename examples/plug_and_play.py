@@ -5,6 +5,7 @@ python examples/plug_and_play.py --quick --out filled.png
 
 # %% The options, and the parts
 import argparse
+from pathlib import Path
 
 import torch
 from PIL import Image
@@ -18,8 +19,11 @@ from contractive_gnn.operators import Stencil
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--quick", action="store_true", help="a small part of the photograph")
-parser.add_argument("--out", default="plug_and_play.png", help="the picture")
+parser.add_argument("--out", type=Path, default="plug_and_play.png", help="the picture, .png or .jpg")
 given = parser.parse_args()
+if given.out.suffix not in (".png", ".jpg"):
+    parser.error("--out must end in .png or .jpg")
+given.out.parent.mkdir(parents=True, exist_ok=True)
 side = 64 if given.quick else 256
 torch.manual_seed(0)
 
