@@ -309,7 +309,10 @@ def train(network: str, *, scratch: Path, out: Path, limit: int | None, epochs: 
 
 def trained_network(network: str, scratch: Path, seed: int) -> nn.Module:
     """What ``train`` has kept, at rest."""
-    saved = torch.load(scratch / f"{network}-{seed}.pt", weights_only=True)
+    file = scratch / f"{network}-{seed}.pt"
+    if not file.is_file():
+        raise SystemExit(f"there is no {file}: run the stage train first")
+    saved = torch.load(file, weights_only=True)
     named = {candidate.name: candidate for candidate in CANDIDATES[network]}
     model = build(network, named[saved["candidate"]])
     model.load_state_dict(saved["weights"])

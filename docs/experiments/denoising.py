@@ -237,6 +237,9 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     options = parser.parse_args()
+    small = any(applies("small", sigma) for sigma in options.sigmas or SIGMAS) and "small" in options.methods
+    if options.scratch is None and (options.stage == "train" or (options.stage == "measure" and small)):
+        parser.error(f"{options.stage} needs --scratch, the folder of the small networks")
     torch.set_num_threads(1)
     if options.stage == "train":
         train(options.scratch, [s for s in options.sigmas or SIGMAS if applies("small", s)], options.epochs)

@@ -15,8 +15,11 @@ def write_between(page: Path, name: str, text: str) -> None:
     """Replace what a page has between ``<!-- name -->`` and ``<!-- end of name -->``.
 
     Raises:
+        SystemExit: there is no such page.
         ValueError: the page has no such marks.
     """
+    if not page.is_file():
+        raise SystemExit(f"there is no page {page}: run this from the root of the repository, or give --page")
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
     before, found, rest = page.read_text(encoding="utf-8").partition(begin)
     _, closed, after = rest.partition(end)

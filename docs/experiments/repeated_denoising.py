@@ -154,8 +154,10 @@ def main() -> None:
     torch.set_num_threads(1)
     if options.stage == "measure":
         measure(options)
+    elif rows := read(options.out):
+        picture(rows, options.picture)
     else:
-        picture(read(options.out), options.picture)
+        raise SystemExit(f"{options.out} has no lines: run `measure` first")
 
 
 if __name__ == "__main__":
