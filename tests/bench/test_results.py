@@ -192,7 +192,7 @@ class TestAFullDisk:
 def test_a_file_in_the_place_of_a_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     for write in (lambda path: ResultsFile(path), lambda path: replacing(path).__enter__()):
-        with pytest.raises(ResultsError, match=r"file cannot be made a folder \(File exists\); choose another --out"):
+        with pytest.raises(ResultsError, match=r"file cannot be made a folder \(File exists\); choose another path"):
             write(tmp_path / "file" / "results.jsonl")
     (tmp_path / "results.jsonl").mkdir()
     with pytest.raises(ResultsError, match=r"results.jsonl cannot be written to \(Is a directory\)"):
