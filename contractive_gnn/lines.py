@@ -92,7 +92,9 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ResultsError(f"{folder} cannot be made a folder ({error.strerror}); choose another path (--out of a command)") from error
+        raise ResultsError(
+            f"{folder} cannot be made a folder ({error.strerror}); choose another path (--out)"
+        ) from error
 
 
 def check_folder(folder: Path) -> None:
@@ -106,7 +108,7 @@ def check_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise ResultsError(f"{folder} cannot be written to ({error.strerror}); choose another path (--out of a command)") from error
+        raise ResultsError(f"{folder} cannot be written to ({error.strerror}); choose another path (--out)") from error
 
 
 def open_alone(path: Path) -> FileIO:
@@ -121,14 +123,14 @@ def open_alone(path: Path) -> FileIO:
     try:
         file = path.open("ab", buffering=0)
     except OSError as error:
-        raise ResultsError(f"{path} cannot be written to ({error.strerror}); choose another path (--out of a command)") from error
+        raise ResultsError(f"{path} cannot be written to ({error.strerror}); choose another path (--out)") from error
     try:
         if fcntl is not None:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise ResultsError(
-                    f"another run is writing to {path}; wait for it, stop it, or choose another path (--out of a command)"
+                    f"another run is writing to {path}; wait for it, stop it, or choose another path (--out)"
                 ) from error
         file.truncate(path.read_bytes().rfind(b"\n") + 1)
     except BaseException:
@@ -164,6 +166,6 @@ def append_line(file: FileIO, line: str) -> None:
         if isinstance(error, OSError):
             raise ResultsError(
                 f"{file.name} takes no more lines ({error.strerror}); what was there before is whole. "
-                "Make room, or choose another path (--out of a command)"
+                "Make room, or choose another path (--out)"
             ) from error
         raise

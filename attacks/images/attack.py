@@ -141,9 +141,11 @@ class ImageAttack(ABC):
 
 def _plain(value: object) -> object:
     """A number of NumPy's, or a fraction, as Python's own: a line of JSON holds no others."""
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool | int):
+    if isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, numbers.Integral):
         return int(value)
-    return float(value) if isinstance(value, numbers.Real) and not isinstance(value, int | float) else value
+    return float(value) if isinstance(value, numbers.Real) else value
 
 
 def check_batch(x: Tensor, y: Tensor) -> None:

@@ -37,7 +37,8 @@ def dncnn_weights(sigma: int, *, root: Folder | None = None) -> tuple[tuple[Tens
         MissingFileError: the file is in none of the places.
         AlteredFileError: it is not the one that is pinned.
     """
-    if isinstance(sigma, bool) or not isinstance(sigma, numbers.Integral) or sigma not in SIGMAS:
+    asked: object = sigma  # 25.0 and True are equal to whole numbers
+    if isinstance(asked, bool) or not isinstance(asked, numbers.Integral) or asked not in SIGMAS:
         raise UnknownDatasetError(
             f"sigma = {sigma!r} given; expected {' or '.join(map(str, SIGMAS))}, in 255ths: only these are pinned"
         )

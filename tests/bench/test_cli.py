@@ -197,7 +197,10 @@ def test_ctrl_c_says_how_to_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (("--anchors", "nowhere.csv"), "cannot read the published numbers in nowhere.csv"),
         (("--attack-seed", "99999999999"), "attack_seed must be below 4294967296, got 99999999999"),
         (("--plugin", "nowhere.py"), "nowhere.py; expected a Python file, or the name of a module"),
-        (("--out", __file__), "test_cli.py cannot be made a folder (File exists); choose another path (--out of a command)"),
+        (
+            ("--out", __file__),
+            "test_cli.py cannot be made a folder (File exists); choose another path (--out)",
+        ),
         (("--split", "fixed"), "no split is called 'fixed'. There are: prognn, random"),
         (("--targets", "0", "--attacks", "rnd:3"), "--targets: expected at least 1, got 0"),
         (("--root", "nowhere", "--dataset", "cora"), "root is 'nowhere', which is not a folder"),

@@ -15,6 +15,7 @@ from torch.nn.functional import l1_loss, mse_loss
 
 from contractive_gnn.checks import check_flag, check_real, check_whole
 from contractive_gnn.datasets.images import Photographs
+from contractive_gnn.nn.evaluation import evaluating
 from contractive_gnn.training.images.loop import Figures, StepResult, Task, run
 from contractive_gnn.training.images.options import ImageLoopOptions
 from contractive_gnn.training.images.psnr import psnr
@@ -73,6 +74,8 @@ class DenoiserFitOptions(ImageLoopOptions):
             if len(self.sigma) != 2:
                 raise TypeError(f"sigma must be a number or a pair of numbers, got {self.sigma!r}")
             return self.sigma
+        if isinstance(self.sigma, list):
+            raise TypeError(f"sigma must be a number or a tuple of two, got {self.sigma!r}")
         return self.sigma, self.sigma
 
 
@@ -115,7 +118,8 @@ def fit_denoiser(
 
     Args:
         model: called as ``model(noisy, sigma)`` with images ``[n, c, H, W]`` and σ ``[n]``, both in [0, 1] (noisy ones
-            beyond it), to denoised images of that shape.
+            beyond it), to denoised images of that shape. One of a single noise level, such as
+            :class:`~contractive_gnn.nn.images.DnCNN`, is wrapped in :class:`~contractive_gnn.inverse.OneLevel`.
         train: photographs to learn from, such as ``load_photographs("bsds500/train")[:-20]``.
         options: see :class:`DenoiserFitOptions`; None for its defaults.
         val: photographs to judge each epoch by, whole, with the same noise each time, such as
@@ -137,6 +141,7 @@ def fit_denoiser(
     check_whole("seed", seed, least=0, below=2**63)
     check_flag("progress", progress)
     _check_photographs(train, val, options)
+    _check_model(model, train, () if val is None else options.val_sigmas, options)
     loop = run(
         model,
         _task(model, train, val, options),
@@ -161,6 +166,24 @@ def _check_photographs(train: Photographs, val: Photographs | None, options: Den
             )
     if val is not None and val.channels != train.channels:
         raise ValueError(f"train has {train.channels} channels, val {val.channels}; load both with the same grey=…")
+
+
+def _check_model(
+    model: nn.Module, train: Photographs, val_sigmas: tuple[float, ...], options: DenoiserFitOptions
+) -> None:
+    """Ask a model for what the training and the validation will ask of it: an epoch later is late."""
+    device, dtype = place(model)
+    noisy = train[0][None, :, : options.patch, : options.patch].to(device, dtype)
+    with torch.no_grad(), evaluating(model):
+        for sigma in (*options.range(), *val_sigmas):
+            try:
+                denoised = model(noisy, torch.full((1,), sigma, device=device, dtype=dtype))
+            except TypeError as error:
+                raise TypeError(
+                    f"a denoiser is called as model(noisy, sigma), and {type(model).__name__} does not take that "
+                    f"({error}); wrap one of a single noise level as contractive_gnn.inverse.OneLevel(model, sigma)"
+                ) from error
+            _checked(denoised, noisy)
 
 
 def crop(photographs: Photographs, count: int, size: int, generator: torch.Generator, *, turn: bool) -> Tensor:

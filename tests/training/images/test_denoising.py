@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from contractive_gnn.datasets.images import Photographs
+from contractive_gnn.inverse import OneLevel
+from contractive_gnn.nn.images import DnCNN
 from contractive_gnn.training.images import (
     CheckpointError,
     DenoiserFitOptions,
@@ -155,7 +157,7 @@ def test_what_does_not_fit_is_refused(ramps: Photographs) -> None:
         ({"val": colours}, ValueError, "train has 1 channels, val 3; load both with the same grey"),
         ({"options": options(patch=21)}, ValueError, r"0.png of ramps is 20 × 30, smaller than a crop of 21 × 21"),
         ({"options": {"epochs": 1}}, TypeError, "options must be DenoiserFitOptions"),
-        ({"model": Halving()}, ValueError, r"the model gives \[4, 1, 16, 8\] for noisy images \[4, 1, 16, 16\]"),
+        ({"model": Halving()}, ValueError, r"the model gives \[1, 1, 16, 8\] for noisy images \[1, 1, 16, 16\]"),
     ):
         call = {"model": Smoothing(), "train": ramps, "options": options(), "progress": False, **given}
         with pytest.raises(error, match=words):
@@ -183,3 +185,17 @@ def test_a_psnr_is_not_measured_by_what_is_no_noise_and_no_photographs(ramps: Ph
     torch.nn.init.constant_(model.filter.weight, 3e38)
     with pytest.raises(ValueError, match="the denoised photographs are not finite"):
         mean_psnr(model, ramps, sigma=0.1)
+
+
+def test_what_the_model_does_not_take_is_refused_before_the_training(ramps: Photographs) -> None:
+    network = DnCNN(depth=3, channels=4)
+    with pytest.raises(TypeError, match=r"called as model\(noisy, sigma\), and DnCNN does not take that .*OneLevel"):
+        fit_denoiser(network, ramps, options(), progress=False)
+    level = options(sigma=0.1, val_sigmas=(0.1,))
+    assert math.isfinite(fit_denoiser(OneLevel(network, 0.1), ramps, level, val=ramps, progress=False).epochs[-1].loss)
+    before = [parameter.clone() for parameter in network.parameters()]
+    with pytest.raises(ValueError, match=r"DnCNN was trained for sigma = 0\.1 alone"):
+        fit_denoiser(OneLevel(network, 0.1), ramps, options(sigma=0.1, val_sigmas=(0.2,)), val=ramps, progress=False)
+    assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+    with pytest.raises(TypeError, match="sigma must be a number or a tuple of two"):
+        options(sigma=[0.1, 0.2])
