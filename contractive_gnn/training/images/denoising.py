@@ -74,7 +74,8 @@ class DenoiserFitOptions(ImageLoopOptions):
             if len(self.sigma) != 2:
                 raise TypeError(f"sigma must be a number or a pair of numbers, got {self.sigma!r}")
             return self.sigma
-        if isinstance(self.sigma, list):
+        given: object = self.sigma
+        if isinstance(given, list):
             raise TypeError(f"sigma must be a number or a tuple of two, got {self.sigma!r}")
         return self.sigma, self.sigma
 
