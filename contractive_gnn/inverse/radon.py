@@ -11,6 +11,7 @@ from torch import Tensor
 
 from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.inverse.physics import LinearPhysics, perron_bound
+from contractive_gnn.remembered import Remembered
 
 
 class Radon(LinearPhysics):
@@ -60,7 +61,7 @@ class Radon(LinearPhysics):
         offset = self.cells * torch.arange(self.angles).view(-1, 1, 1)
         self.register_buffer("low", (low.long() + offset).flatten(1))  # [angles, H·W], the lower of the two cells
         self.register_buffer("share", (place - low).flatten(1).to(torch.get_default_dtype()))  # of the upper one
-        self._square: float | None = None
+        self._square: Remembered[float] = Remembered()
 
     def forward(self, x: Tensor) -> Tensor:
         """The sinogram."""
@@ -89,8 +90,9 @@ class Radon(LinearPhysics):
 
     @torch.no_grad()
     def squared_norm(self) -> float:
-        """By Perron's theorem, computed once."""
-        if self._square is None:
-            ones = self.share.new_ones(1, 1, *self.size, dtype=torch.float64)
-            self._square = perron_bound(copy.deepcopy(self).double(), ones)
-        return self._square
+        """By Perron's theorem, computed once for the lines that the buffers hold."""
+        return self._square([self.low, self.share], self._perron_bound)
+
+    def _perron_bound(self) -> float:
+        ones = self.share.new_ones(1, 1, *self.size, dtype=torch.float64)
+        return perron_bound(copy.deepcopy(self).double(), ones)

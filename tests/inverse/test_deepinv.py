@@ -125,6 +125,22 @@ def test_what_is_not_the_adjoint_is_not_certified() -> None:
     assert adjoint_defect(ours, x, torch.randn(1, *GREY)) > 0.01
 
 
+def test_what_is_proved_follows_a_measurement_that_is_updated() -> None:
+    physics = deepinv.physics.Inpainting(GREY, mask=mask(*GREY))
+    ours = from_deepinv(physics, GREY)
+    assert ours.squared_norm() == 1.0
+    physics.update(mask=2 * mask(*GREY))
+    assert ours.squared_norm() == 4.0
+    assert ours.certified
+
+
+def test_a_claim_where_there_is_a_proof_is_refused() -> None:
+    with pytest.raises(ValueError, match="leave squared_norm out"):
+        from_deepinv(deepinv.physics.Inpainting(GREY, mask=mask(*GREY)), GREY, squared_norm=2.0)
+    with pytest.raises(ValueError, match="positive"):
+        from_deepinv(deepinv.physics.CompressedSensing(m=40, img_size=GREY), GREY, squared_norm=0.0)
+
+
 def test_the_proximal_step_has_a_bound_of_its_error() -> None:
     for name in ("Inpainting", "MRI", "Downsampling", "Blur, reflect"):
         build, size, _ = PROVED[name]
