@@ -26,6 +26,7 @@ from torch.nn.utils import parametrize
 from contractive_gnn.checks import check_flag
 from contractive_gnn.dynamics import AdjacencyFlow
 from contractive_gnn.operators import Conv2d, Dense, KnownNorm, Operator, rounding
+from contractive_gnn.operators.base import require_finite
 from contractive_gnn.operators.correlation import weighted_sums
 from contractive_gnn.operators.known import prove_by
 from contractive_gnn.operators.singular import largest_singular_value, require_decomposable
@@ -138,6 +139,8 @@ class AlmostOrthogonal(Constraint, KnownNorm):
     def forward(self, weight: Tensor) -> Tensor:
         """Scale the rows, or the columns."""
         require_decomposable(weight)
+        if self.log_q is not None:
+            require_finite(self.log_q)
         factor = self.scaling(weight)[0]
         if _kernel(weight, self.groups)[1]:  # of W: each input channel of each group
             blocks = weight.view(self.groups, -1, *weight.shape[1:])
@@ -197,12 +200,17 @@ class Witness(KnownNorm):
         self.register_buffer("p", p)
 
     def promise(self, operator: nn.Module) -> Tensor | None:
-        """The bound, for a matrix or a convolution with as many groups; ``inf`` for entries that are not finite."""
+        """The bound, for a matrix or a convolution with as many groups; ``inf`` where p or an entry is no such number.
+
+        p may have been loaded: with entries of both signs the quotients bound nothing.
+        """
         groups = len(self.p)
         if not (operator.groups == groups if isinstance(operator, Conv2d) else isinstance(operator, Dense)):
             return None
         weight = operator.weight
         assert isinstance(weight, Tensor)
+        if not bool((self.p > 0).all()):
+            return weight.new_full((), math.inf)
         sums = weighted_sums(_kernel(weight.detach().double(), groups)[0], self.p.double())
         square = torch.nan_to_num(sums, nan=math.inf).max()
         return (square.sqrt() * (1.0 + 4 * torch.finfo(torch.float64).eps)).to(weight.device)
