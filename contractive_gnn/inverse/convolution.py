@@ -116,8 +116,8 @@ class Convolution(LinearPhysics):
         delta[..., 0, 0] = 1.0
         transfer: Tensor = torch.fft.fft2(whole(delta))[0, 0]
         square = transfer.abs().square()
-        aliases = square.unflatten(-2, (self.stride, -1)).unflatten(-1, (self.stride, -1))
-        return transfer, aliases.mean(dim=(-4, -2))
+        s, (rows, columns) = self.stride, self._small()
+        return transfer, square.view(s, rows, s, columns).mean(dim=(0, 2))
 
     def _exact(self) -> Conv2d:
         """The same operator in float64."""
