@@ -3,6 +3,7 @@ r"""One step of a denoiser: a gradient step of a learned convex potential, on ch
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -118,8 +119,15 @@ class DenoisingStep(nn.Module):
 
     @torch.no_grad()
     def freeze(self) -> None:
-        """Keep the present K, whatever becomes of W: no kernel is worked out at a call."""
+        """Keep the present K, whatever becomes of W: no kernel is worked out at a call. Loading a W renews it."""
         self._fixed = self.kernel().detach().clone()
+
+    def _load_from_state_dict(self, *arguments: Any, **named: Any) -> None:
+        """Load, and keep the K of the weights that were loaded where one was kept."""
+        super()._load_from_state_dict(*arguments, **named)
+        if self._fixed is not None:
+            self._fixed = None
+            self.freeze()
 
     def averagedness(self) -> float:
         """``α = h‖K‖²/2``, with a proved bound of ‖K‖ that holds for every size; ``inf`` where that is above 1."""
