@@ -33,7 +33,8 @@ class Convolution(LinearPhysics):
         ``[n, c, H, W]`` to ``[n, c, ⌈H/s⌉, ⌈W/s⌉]``.
 
     Raises:
-        ValueError: for a kernel with an even side or larger than the image; (applied) for another size.
+        ValueError: for a kernel with an even side, or that reaches more than once around the image; (applied) for
+            another size or precision than the kernel's.
 
     Example:
         >>> blur = Convolution(gaussian_kernel(1.0, 5), size=(8, 8))
@@ -138,6 +139,10 @@ class Convolution(LinearPhysics):
     def _each(self, x: Tensor, apply: Callable[[Tensor], Tensor]) -> Tensor:
         if x.dim() != 4:
             raise ValueError(f"expected a tensor [n, c, H, W], got {list(x.shape)}")
+        if x.dtype != self.operator.weight.dtype:
+            raise ValueError(
+                f"the kernel is {self.operator.weight.dtype}, got images of {x.dtype}: convert one of them"
+            )
         image = apply(x.reshape(-1, 1, *x.shape[2:]))
         return image.reshape(*x.shape[:2], *image.shape[2:])
 
@@ -152,7 +157,7 @@ def gaussian_kernel(deviation: float, side: int) -> Tensor:
     check_real("deviation", deviation, above=0)
     _check_side(side)
     place = torch.arange(side, dtype=torch.float64) - side // 2
-    line = torch.exp(-place.square() / (2 * deviation**2))
+    line = torch.exp(-0.5 * (place / deviation).square())
     kernel = torch.outer(line, line)
     return (kernel / kernel.sum()).to(torch.get_default_dtype())
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from contractive_gnn.checks import check_whole
+from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.inverse.convergence import ConvergenceCertificate, ConvergenceError
 
 ROUNDING = 64  # units in the last place of the state's norm that one step may err by
@@ -106,6 +106,9 @@ class Iteration(nn.Module, ABC):
     ) -> Run:
         """Take the steps; see :meth:`contractive_gnn.inverse.ProximalGradient.run`."""
         check_whole("steps", steps, least=1)
+        if tolerance is not None:
+            check_real("tolerance", tolerance, least=0)
+        require_images("the start", state)
         certificate = self.certificate()
         certificate = dataclasses.replace(certificate, distance=self._distance(state, y, certificate))
         residuals: list[Tensor] = []
@@ -179,6 +182,21 @@ class Iteration(nn.Module, ABC):
             f"The {blame} moved two states {found:.6g} times as far apart as they were; declared is "
             f"{factors[blame].reason}. Its declaration is wrong."
         )
+
+
+def require_images(name: str, x: object) -> None:
+    """Raise unless it is a batch of at least one image or measurement, of finite numbers, real or complex.
+
+    Raises:
+        TypeError: it is no tensor.
+        ValueError: it is empty, of whole numbers, or not finite: no operator is to blame for what comes of it.
+    """
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(x).__name__}")
+    if not (x.is_floating_point() or x.is_complex()) or x.numel() == 0:
+        raise ValueError(f"{name} must hold at least one image of floating numbers, got {x.dtype} {list(x.shape)}")
+    if not bool(torch.isfinite(x).all()):
+        raise ValueError(f"{name} has entries that are not finite")
 
 
 def farthest(state: Tensor, box: tuple[float, float]) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from contractive_gnn.checks import check_real, check_whole
+from contractive_gnn.checks import check_real, check_whole, whole_pair
 from contractive_gnn.inverse.physics import LinearPhysics, perron_bound
 from contractive_gnn.remembered import Remembered
 
@@ -23,7 +23,7 @@ class Radon(LinearPhysics):
     (:func:`~contractive_gnn.inverse.physics.perron_bound`), within a few percent of its value.
 
     Args:
-        size: height and width of the image.
+        size: height and width of the image, or one number for both.
         angles: in degrees; a whole number for that many in [0, 180).
 
     Shapes:
@@ -31,16 +31,15 @@ class Radon(LinearPhysics):
 
     Raises:
         ValueError: for no angles; (applied) for another size.
-        TypeError: for angles that are no numbers.
+        TypeError: for a size or angles that are no numbers.
     """
 
     low: Tensor
     share: Tensor
 
-    def __init__(self, size: tuple[int, int], angles: int | Sequence[float]) -> None:
+    def __init__(self, size: int | tuple[int, int], angles: int | Sequence[float]) -> None:
         super().__init__()
-        for length in size:
-            check_whole("size", length, least=1)
+        self.size = whole_pair("size", size, least=1)
         if isinstance(angles, int):
             check_whole("angles", angles, least=1)
             angles = [180.0 * index / angles for index in range(angles)]
@@ -48,7 +47,6 @@ class Radon(LinearPhysics):
             raise ValueError(f"angles must be a number of angles, or at least one angle in degrees, got {angles!r}")
         for angle in angles:
             check_real("angles", angle)
-        self.size = (int(size[0]), int(size[1]))
         turns = torch.tensor([math.radians(angle) for angle in angles], dtype=torch.float64)
         height, width = self.size
         rows = torch.arange(height, dtype=torch.float64) - (height - 1) / 2

@@ -204,3 +204,18 @@ def test_kernels() -> None:
 def test_what_is_refused(call: Callable[[], object], word: str) -> None:
     with pytest.raises(ValueError, match=word):
         call()
+
+
+def test_sizes_and_masks_that_do_not_fit() -> None:
+    assert Radon(8, 2).size == (8, 8)
+    with pytest.raises(TypeError, match="size must be a whole number, or two of them"):
+        Radon((8, 8, 8), 2)  # type: ignore[arg-type]
+    for mask in (torch.ones(5), torch.ones(3, *SIZE), torch.ones(2, 1, *SIZE)):
+        with pytest.raises(ValueError, match="mask must broadcast to the shape of the images"):
+            Inpainting(mask)(torch.zeros(1, 1, *SIZE))
+    with pytest.raises(ValueError, match="convert one of them"):
+        Convolution(gaussian_kernel(1.0, 3), size=SIZE)(image(1))
+
+
+def test_the_narrowest_blur_is_none() -> None:
+    assert gaussian_kernel(1e-200, 3)[1, 1] == 1.0
