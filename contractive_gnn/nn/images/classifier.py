@@ -119,6 +119,8 @@ class ImageClassifier(LipschitzModule):
         sigma = LeakyReLU(0.0) if activation is None else activations.activation(activation)
         if sigma.slopes[0] < 0 or sigma.group:
             raise ValueError(f"activation must be monotone and elementwise, got {sigma} with slopes {sigma.slopes}")
+        if not isinstance(mean, int | float | Sequence):
+            raise TypeError(f"mean must be a number, or a list of one for each channel, got {mean!r}")
         means = [mean] * in_channels if isinstance(mean, int | float) else list(mean)
         if len(means) != in_channels:
             raise ValueError(f"mean must be one number, or one for each of {in_channels} channels, got {mean!r}")

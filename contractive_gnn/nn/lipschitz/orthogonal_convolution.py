@@ -292,6 +292,8 @@ def _times(matrix: Tensor, kernel: Tensor) -> Tensor:
 def _fourier_convolution(x: Tensor, kernel: Tensor) -> Tensor:
     """A circular convolution with a kernel as large as the image, in float32 at least."""
     wide = torch.promote_types(x.dtype, torch.float32)
+    if len(x) == 0:  # no transform takes an empty batch
+        return x.new_empty(0, len(kernel), *x.shape[-2:])
     with torch.autocast(x.device.type, enabled=False):
         symbol = torch.fft.rfft2(kernel.to(wide))
         image = torch.einsum("oihw,nihw->nohw", symbol, torch.fft.rfft2(x.to(wide)))

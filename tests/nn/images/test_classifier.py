@@ -72,6 +72,17 @@ def test_the_free_kind_expands_and_claims_nothing() -> None:
         model.radius(images())
 
 
+def test_an_empty_batch_has_no_scores_and_no_radii() -> None:
+    model = small()
+    assert model(images()[:0]).shape == (0, model.num_classes)
+    assert model.radius(images()[:0]).shape == (0,)
+
+
+def test_a_mean_that_is_no_number_is_refused() -> None:
+    with pytest.raises(TypeError, match="mean must be a number"):
+        small(mean=None)
+
+
 @pytest.mark.parametrize("pairwise", [True, False])
 @pytest.mark.parametrize("place", ["model", "body", "head", "weight"])
 def test_a_hook_may_change_the_scores_so_nothing_is_certified(place: str, pairwise: bool) -> None:

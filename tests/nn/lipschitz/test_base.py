@@ -18,6 +18,7 @@ from contractive_gnn.nn.lipschitz import (
     OrthogonalConv2d,
     OrthogonalLinear,
     Sequential,
+    SpaceToDepth,
     SpectralConv2d,
     SpectralLinear,
     Standardise,
@@ -208,3 +209,12 @@ def test_sizes_are_one_number_or_two() -> None:
     for x in (torch.zeros(1, 3, 6, 6), torch.zeros(2, 6, 6)):
         with pytest.raises(ValueError, match=r"expected a batch of images \[n, 2, H, W\]"):
             SpectralConv2d(2, 3, 3)(x)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [SpaceToDepth(2), OrthogonalConv2d(4, 3, 3, method="cayley", size=4), MaxPool2d(2), SpectralConv2d(4, 2, 3)],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_an_empty_batch_has_the_shape_of_any_other(layer: nn.Module) -> None:
+    assert layer(torch.zeros(0, 4, 4, 4)).shape == (0, *layer(torch.zeros(1, 4, 4, 4)).shape[1:])
