@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.inverse.convergence import ConvergenceCertificate, ConvergenceError
+from contractive_gnn.nn.parametrizations import computed_once
 
 ROUNDING = 64  # units in the last place of the state's norm that one step may err by
 
@@ -94,7 +94,6 @@ class Iteration(nn.Module, ABC):
         return last if self.weight == 1.0 else torch.lerp(state, last, self.weight)
 
     @torch.no_grad()
-    @parametrize.cached()  # constrained kernels are computed once
     def _follow(
         self,
         state: Tensor,
@@ -105,6 +104,18 @@ class Iteration(nn.Module, ABC):
         track: Callable[[int, Tensor], object] | None,
     ) -> Run:
         """Take the steps; see :meth:`contractive_gnn.inverse.ProximalGradient.run`."""
+        with computed_once(self):
+            return self._followed(state, y, steps=steps, tolerance=tolerance, track=track)
+
+    def _followed(
+        self,
+        state: Tensor,
+        y: Tensor,
+        *,
+        steps: int,
+        tolerance: float | None,
+        track: Callable[[int, Tensor], object] | None,
+    ) -> Run:
         check_whole("steps", steps, least=1)
         if tolerance is not None:
             check_real("tolerance", tolerance, least=0)

@@ -14,6 +14,7 @@ A parametrised module is saved by its ``state_dict``: torch cannot pickle its cl
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import TypeVar, cast
 
@@ -450,6 +451,22 @@ def linf_log_norm(module: Layer, name: str = "weight", *, bound: float = 0.0) ->
     if weight.dim() != 2 or weight.size(0) != weight.size(1):
         raise TypeError(f"a log norm needs a square matrix, got shape {list(weight.shape)}")
     return _register(module, name, RowLogNorm(bound))
+
+
+def computed_once(module: nn.Module) -> contextlib.AbstractContextManager[None]:
+    """Until the block ends, every parametrised weight is computed once; nothing is done where the module has none.
+
+    torch keeps such weights for all threads of a process together (``parametrize.cached``): while one thread is inside,
+    another one that trains a parametrised model would meet its weights of the step before. A module whose weights are
+    fixed (:func:`fix`) stays out of that, and may be evaluated beside a training.
+
+    Args:
+        module: whose weights are asked for.
+    """
+    # a trace finds by itself what it has computed before
+    if torch.compiler.is_compiling() or not any(map(parametrize.is_parametrized, module.modules())):
+        return contextlib.nullcontext()
+    return cast("contextlib.AbstractContextManager[None]", parametrize.cached())
 
 
 @torch.no_grad()

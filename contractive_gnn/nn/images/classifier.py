@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from contractive_gnn import activations
 from contractive_gnn.activations import Activation, LeakyReLU
@@ -18,6 +16,7 @@ from contractive_gnn.nn.images import blocks
 from contractive_gnn.nn.images.frozen import frozen
 from contractive_gnn.nn.images.radius import pairwise_radius
 from contractive_gnn.nn.lipschitz import LipschitzModule, Sequential, SpaceToDepth, Standardise, certified
+from contractive_gnn.nn.parametrizations import computed_once
 from contractive_gnn.nn.plain import altered
 
 Kind = Literal["nonexpansive", "alternating", "unconstrained"]
@@ -155,9 +154,7 @@ class ImageClassifier(LipschitzModule):
             raise ValueError(
                 f"expected images [n, {self.in_channels}, {self.size[0]}, {self.size[1]}], got {[*x.shape]}"
             )
-        # A kernel is used twice in a step, by A and by its adjoint. (A trace finds that by itself.)
-        once = contextlib.nullcontext() if torch.compiler.is_compiling() else parametrize.cached()
-        with once:
+        with computed_once(self):  # a kernel is used twice in a step, by A and by its adjoint
             features = self.body(x.contiguous(memory_format=torch.channels_last))
             scores: Tensor = self.head(features)
         return scores
