@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Sequence
 
 
 def check_real(
@@ -52,6 +53,21 @@ def check_whole(name: str, value: object, *, least: int | None = None, below: in
         raise ValueError(f"{name} must be at least {least}, got {value!r}")
     if below is not None and int(value) >= below:
         raise ValueError(f"{name} must be below {below}, got {value!r}")
+
+
+def whole_pair(name: str, value: object, *, least: int) -> tuple[int, int]:
+    """One whole number for both axes of an image, or one for each: a list or a tuple of two.
+
+    Raises:
+        TypeError: it is neither.
+        ValueError: a number is too small.
+    """
+    first, second = value if isinstance(value, Sequence) and len(value) == 2 else (value, value)
+    for number in (first, second):
+        if isinstance(number, Sequence):
+            raise TypeError(f"{name} must be a whole number, or two of them, got {value!r}")
+        check_whole(name, number, least=least)
+    return int(first), int(second)  # type: ignore[arg-type]
 
 
 def check_flag(name: str, value: object) -> None:

@@ -13,7 +13,7 @@ import pytest
 from contractive_gnn import attacks
 from contractive_gnn import dynamics as flows
 from contractive_gnn.activations import MCP, SCAD, Firm, Huber, LeakyReLU
-from contractive_gnn.checks import check_flag, check_real, check_whole, check_widths
+from contractive_gnn.checks import check_flag, check_real, check_whole, check_widths, whole_pair
 from contractive_gnn.nn import (
     MODELS,
     AlternatingConv,
@@ -107,3 +107,12 @@ def test_bounds_are_named() -> None:
     check_widths(-1, hidden_channels=1)
     with pytest.raises(ValueError, match="in_channels must be at least 1, got 0"):
         check_widths(0)
+
+
+def test_one_number_or_two() -> None:
+    assert whole_pair("size", 3, least=1) == whole_pair("size", (3, 3), least=1) == whole_pair("size", [3, 3], least=1)
+    for value in ((1, 2, 3), "ab", 1.5, None, (1.0, 2), ((1, 2), 3), True):
+        with pytest.raises(TypeError, match="size must be a whole number"):
+            whole_pair("size", value, least=1)
+    with pytest.raises(ValueError, match="size must be at least 1"):
+        whole_pair("size", (2, 0), least=1)

@@ -21,6 +21,7 @@ from torch import nn
 
 from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.nn.lipschitz import LipschitzModule
+from contractive_gnn.nn.plain import altered
 
 
 @runtime_checkable
@@ -150,12 +151,16 @@ def averagedness_of(denoiser: object) -> tuple[float | None, str]:
 
     A module that declares it (:class:`AveragedModule`) is believed where it is ``certified``. A
     :class:`~contractive_gnn.nn.lipschitz.LipschitzModule` with a certified constant of at most 1 is non-expansive, and
-    so is one whose constant q is below 1: that one is ``(1 + q)/2``-averaged.
+    so is one whose constant q is below 1: that one is ``(1 + q)/2``-averaged. With a forward hook, or a method that was
+    replaced on the object, nothing is proved of either.
 
     Raises:
         ValueError: where it declares a negative number, or none.
     """
     name = type(denoiser).__name__
+    change = altered(denoiser) if isinstance(denoiser, nn.Module) else ""
+    if change:
+        return None, f"{name}: {change}"
     if isinstance(denoiser, AveragedModule):
         if not denoiser.certified:
             return None, f"{name} does not call its averagedness certified"

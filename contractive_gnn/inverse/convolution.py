@@ -12,6 +12,7 @@ from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.inverse.physics import LinearPhysics, Solution
 from contractive_gnn.operators import Conv2d
 from contractive_gnn.operators.convolution import Padding
+from contractive_gnn.remembered import Remembered
 
 
 class Convolution(LinearPhysics):
@@ -32,15 +33,14 @@ class Convolution(LinearPhysics):
         ``[n, c, H, W]`` to ``[n, c, ⌈H/s⌉, ⌈W/s⌉]``.
 
     Raises:
-        ValueError: for a kernel with an even side or larger than the image; (applied) for another size.
+        ValueError: for a kernel with an even side, or that reaches more than once around the image; (applied) for
+            another size or precision than the kernel's.
 
     Example:
         >>> blur = Convolution(gaussian_kernel(1.0, 5), size=(8, 8))
         >>> blur(torch.ones(1, 1, 8, 8)).shape, round(blur.squared_norm(), 4)
         (torch.Size([1, 1, 8, 8]), 1.0)
     """
-
-    symbol: Tensor
 
     def __init__(
         self, kernel: Tensor, *, size: tuple[int, int], stride: int = 1, padding_mode: Padding = "circular"
@@ -59,7 +59,7 @@ class Convolution(LinearPhysics):
         )
         self.stride = stride
         self.closed = padding_mode == "circular" and all(length % stride == 0 for length in self.size)
-        self.register_buffer("symbol", self._symbol() if self.closed else None, persistent=False)
+        self._transfer: Remembered[tuple[Tensor, Tensor]] = Remembered()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -86,39 +86,39 @@ class Convolution(LinearPhysics):
         return float(self._exact().lower_bound()) ** 2 * (1.0 - 2.0**-50)
 
     def prox(self, v: Tensor, y: Tensor, step: float) -> Solution:
-        """Exact where the text of the class says so."""
+        """Exact where the text of the class says so; the error is then that of double precision."""
         if not self.closed:
             return super().prox(v, y, step)
-        right = v + step * self.adjoint(y)
-        if self.stride == 1:
-            spectrum = torch.fft.rfft2(right) / (1.0 + step * self.symbol.to(right.dtype))
-            image = torch.fft.irfft2(spectrum, s=self.size)
-            return Solution(image, image.new_zeros(len(image)))
-        image = self._woodbury(right, step)
-        # A large γ cancels digits; one step of refinement brings them back, and what is left is measured.
-        image = image + self._woodbury(right - image - step * self._normal(image), step)
-        left = right - image - step * self._normal(image)
-        small = 16 * torch.finfo(right.dtype).eps * right.flatten(1).norm(dim=1)
-        error = left.flatten(1).norm(dim=1)
-        return Solution(image, torch.where(error <= small, 0.0, error))
+        self._check(v, self.size)
+        self._check(y, self._small())
+        transfer, symbol = self._transfer([self.operator.weight], self._spectra)
+        rest = self._spectrum_of_rest(v.double(), y.double(), transfer) / (1.0 + step * symbol)
+        spread = rest if self.stride == 1 else rest.repeat(1, 1, self.stride, self.stride)  # zeros between the entries
+        columns = self.size[1] // 2 + 1
+        image = v + step * torch.fft.irfft2(transfer[:, :columns].conj() * spread[..., :columns], s=self.size).to(v)
+        length = rest.abs().square().sum(dim=(1, 2, 3)).div(rest[0, 0].numel()).sqrt()
+        error = 64 * torch.finfo(torch.float64).eps * step * self.operator.weight.double().abs().sum() ** 2 * length
+        return Solution(image, error)
 
-    def _normal(self, x: Tensor) -> Tensor:
-        return self.adjoint(self(x))
-
-    def _woodbury(self, right: Tensor, step: float) -> Tensor:
-        """``(I + γAᵀA)⁻¹b``."""
-        small = self(right)
-        spectrum = torch.fft.rfft2(small) / (1.0 + step * self.symbol.to(small.dtype))
-        return right - step * self.adjoint(torch.fft.irfft2(spectrum, s=small.shape[-2:]))
+    def _spectrum_of_rest(self, v: Tensor, y: Tensor, transfer: Tensor) -> Tensor:
+        """Of ``y − Av``, all frequencies of the small grid."""
+        seen = transfer * torch.fft.fft2(v)
+        if self.stride > 1:
+            seen = torch.fft.fft2(torch.fft.ifft2(seen).real[..., :: self.stride, :: self.stride])
+        rest: Tensor = torch.fft.fft2(y) - seen
+        return rest
 
     @torch.no_grad()
-    def _symbol(self) -> Tensor:
-        """Of AAᵀ, on the grid of the measurements; real and not negative; in float64."""
-        delta = torch.zeros(1, 1, *(length // self.stride for length in self.size), dtype=torch.float64)
+    def _spectra(self) -> tuple[Tensor, Tensor]:
+        """What the blur multiplies each wave by, and the symbol of AAᵀ: the mean of its squares over the aliases."""
+        own = self.operator
+        whole = Conv2d(own.weight.double(), size=own.size, padding=own.padding, padding_mode=own.padding_mode)
+        delta = torch.zeros(1, 1, *self.size, dtype=torch.float64, device=own.weight.device)
         delta[..., 0, 0] = 1.0
-        exact = self._exact()
-        spectrum: Tensor = torch.fft.rfft2(exact(exact.adjoint(delta)))
-        return spectrum[0, 0].real.clamp(min=0.0)
+        transfer: Tensor = torch.fft.fft2(whole(delta))[0, 0]
+        square = transfer.abs().square()
+        s, (rows, columns) = self.stride, self._small()
+        return transfer, square.view(s, rows, s, columns).mean(dim=(0, 2))
 
     def _exact(self) -> Conv2d:
         """The same operator in float64."""
@@ -127,9 +127,22 @@ class Convolution(LinearPhysics):
             own.weight.double(), size=own.size, stride=own.stride, padding=own.padding, padding_mode=own.padding_mode
         )
 
+    def _small(self) -> tuple[int, int]:
+        """The size of a measurement where s divides that of the image."""
+        return self.size[0] // self.stride, self.size[1] // self.stride
+
+    @staticmethod
+    def _check(x: Tensor, size: tuple[int, int]) -> None:
+        if x.dim() != 4 or tuple(x.shape[-2:]) != size:
+            raise ValueError(f"expected a tensor [n, c, {size[0]}, {size[1]}], got {list(x.shape)}")
+
     def _each(self, x: Tensor, apply: Callable[[Tensor], Tensor]) -> Tensor:
         if x.dim() != 4:
             raise ValueError(f"expected a tensor [n, c, H, W], got {list(x.shape)}")
+        if x.dtype != self.operator.weight.dtype:
+            raise ValueError(
+                f"the kernel is {self.operator.weight.dtype}, got images of {x.dtype}: convert one of them"
+            )
         image = apply(x.reshape(-1, 1, *x.shape[2:]))
         return image.reshape(*x.shape[:2], *image.shape[2:])
 
@@ -144,7 +157,7 @@ def gaussian_kernel(deviation: float, side: int) -> Tensor:
     check_real("deviation", deviation, above=0)
     _check_side(side)
     place = torch.arange(side, dtype=torch.float64) - side // 2
-    line = torch.exp(-place.square() / (2 * deviation**2))
+    line = torch.exp(-0.5 * (place / deviation).square())
     kernel = torch.outer(line, line)
     return (kernel / kernel.sum()).to(torch.get_default_dtype())
 

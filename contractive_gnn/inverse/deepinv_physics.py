@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,59 +12,38 @@ from torch import Tensor, nn
 from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.extras import needs
 from contractive_gnn.inverse.physics import LinearPhysics, Solution, adjoint_defect, perron_bound
+from contractive_gnn.remembered import Remembered
 
 #: padding modes of deepinv's convolutions in which no pixel is counted twice
 PLAIN_PADDING = ("valid", "circular", "constant", "zeros")
 
 
+class _Proved(NamedTuple):
+    """What is known of a measurement of deepinv as it is now."""
+
+    squared_norm: float
+    curvature: float
+    closed: bool
+    reason: str
+
+
 class DeepinvPhysics(LinearPhysics):
     """A linear measurement of deepinv; see :func:`from_deepinv`.
 
-    What is proved is proved of the images of one size, and of the object as it was: an image of another size is
-    refused, and an object whose mask, kernel or other tensors were changed since has no certificate.
+    What is proved is proved of the images of one size: an image of another size is refused. deepinv changes a
+    measurement in place (``physics.update(mask=...)``): what is proved is then worked out again.
 
     Attributes:
         physics: deepinv's object.
         size: ``(c, H, W)`` of the images.
     """
 
-    def __init__(
-        self,
-        physics: nn.Module,
-        size: tuple[int, int, int],
-        *,
-        squared_norm: float,
-        curvature: float,
-        closed: bool,
-        doubt: str,
-    ) -> None:
+    def __init__(self, physics: nn.Module, size: tuple[int, int, int], *, claim: float | None) -> None:
         super().__init__()
         self.physics: Any = physics
         self.size = size
-        self._squared_norm = squared_norm
-        self._curvature = curvature
-        self._closed = closed
-        self._doubt = doubt
-        self._proved_of = {name: value.detach().clone() for name, value in _tensors(physics)}
-
-    @property
-    def certified(self) -> bool:  # type: ignore[override]  # as long as the object is the one that was looked at
-        """Whether the bounds and the adjoint are proved."""
-        return not self.reason
-
-    @property
-    def reason(self) -> str:  # type: ignore[override]
-        """Why not; empty where they are."""
-        return self._doubt or self._change()
-
-    def _change(self) -> str:
-        here = dict(_tensors(self.physics))
-        same = here.keys() == self._proved_of.keys() and all(
-            torch.equal(here[name].detach().to(known), known) for name, known in self._proved_of.items()
-        )
-        if same:
-            return ""
-        return f"the {type(self.physics).__name__} of deepinv was changed since from_deepinv: hand it over again"
+        self._claim = claim
+        self._proved: Remembered[_Proved] = Remembered()
 
     def forward(self, x: Tensor) -> Tensor:
         """``Ax``, without noise."""
@@ -84,21 +63,52 @@ class DeepinvPhysics(LinearPhysics):
 
     def squared_norm(self) -> float:
         """Proved where ``certified``; else what was given, or ``inf``."""
-        return self._squared_norm if self._doubt or not self._change() else math.inf
+        return self._known().squared_norm
 
     def curvature(self) -> float:
         """Proved where ``certified``, else 0."""
-        return self._curvature if self.certified else 0.0
+        return self._known().curvature
+
+    @property
+    def certified(self) -> bool:  # type: ignore[override]  # it follows deepinv's object
+        """Whether the bounds and the adjoint are proved."""
+        return not self._known().reason
+
+    @property
+    def reason(self) -> str:  # type: ignore[override]
+        """Why not; empty where they are."""
+        return self._known().reason
 
     def prox(self, v: Tensor, y: Tensor, step: float) -> Solution:
         """Deepinv's closed form where it has one, else conjugate gradients; the error is measured either way."""
-        if not self._closed:
+        if not self._known().closed:
             return super().prox(v, y, step)
         right = v + step * self.adjoint(y)
         image: Tensor = self.physics.prox_l2(v, y, step)
         left = (right - image - step * self.adjoint(self(image))).flatten(1).norm(dim=1)
         rounding = 16 * torch.finfo(right.dtype).eps * right.flatten(1).norm(dim=1)
         return Solution(image, torch.where(left <= rounding, 0.0, left))
+
+    def _known(self) -> _Proved:
+        return self._proved([*self.physics.parameters(), *self.physics.buffers()], self._prove)
+
+    @torch.no_grad()
+    def _prove(self) -> _Proved:
+        most, least, closed = _bounds(self.physics, self.size)
+        reason = ""
+        if math.isinf(most):
+            reason = f"no bound of ‖A‖² is proved for {type(self.physics).__name__} of deepinv"
+            if self._claim is not None:
+                most, reason = self._claim, f"{reason}: it was claimed"
+        tensor = next((b for b in self.physics.buffers() if b.is_floating_point()), torch.zeros(()))
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(1, *self.size, generator=generator, dtype=tensor.dtype).to(tensor.device)
+        y = self(x)
+        other = torch.randn(y.shape, generator=generator, dtype=y.dtype).to(tensor.device)
+        defect = adjoint_defect(self, x, other)
+        if defect > 64 * torch.finfo(tensor.dtype).eps:
+            reason = f"A_adjoint of {type(self.physics).__name__} is not the adjoint of A: off by {defect:.2g}"
+        return _Proved(most, least, closed, reason)
 
     def _call(self, name: str, argument: Tensor) -> Tensor:
         value = getattr(self.physics, name)(argument)
@@ -108,10 +118,6 @@ class DeepinvPhysics(LinearPhysics):
                 "supported: use one of them"
             )
         return value.detach()
-
-
-def _tensors(physics: nn.Module) -> list[tuple[str, Tensor]]:
-    return [*physics.named_buffers(), *physics.named_parameters()]
 
 
 def from_deepinv(physics: nn.Module, size: tuple[int, int, int], *, squared_norm: float | None = None) -> LinearPhysics:
@@ -131,18 +137,18 @@ def from_deepinv(physics: nn.Module, size: tuple[int, int, int], *, squared_norm
     ``Tomography``                               Perron's bound: the matrix has no negative entry
     ============================================ =========================================================
 
-    The adjoint is tried with random images; where it fails, and for another class, nothing is certified. Nor is it
-    where the object is changed later, by ``physics.update(mask=…)`` say.
+    The adjoint is tried with random images; where it fails, and for another class, nothing is certified.
 
     Args:
         physics: a ``deepinv.physics.LinearPhysics``. Its noise is not used.
-        size: ``(c, H, W)`` of the images; others are refused.
+        size: ``(c, H, W)`` of the images.
         squared_norm: what you claim of ``‖A‖²``, for a class without a proof. It is used as the step, not certified.
 
     Raises:
         MissingExtraError: deepinv is not installed.
         TypeError: for something else.
-        ValueError: for a claim where there is a proof, and for a size that the measurement does not take.
+        ValueError: for a claim where there is a proof, and a size that the measurement does not take; (called) for
+            images of another size.
 
     Example:
         >>> import deepinv
@@ -161,38 +167,27 @@ def from_deepinv(physics: nn.Module, size: tuple[int, int, int], *, squared_norm
         check_whole("size", extent, least=1)
     size = (int(size[0]), int(size[1]), int(size[2]))
     dtype = next((b.dtype for b in physics.buffers() if b.is_floating_point()), torch.get_default_dtype())
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(1, *size, generator=generator, dtype=dtype)
-    with torch.no_grad():
-        try:
-            physics.A(x)
-        except (RuntimeError, ValueError, IndexError) as error:
-            raise ValueError(
-                f"{type(physics).__name__} of deepinv does not take images of size {size}: {error}"
-            ) from error
-        most, least, closed = _bounds(physics, size, deepinv.physics)
-    reason = ""
-    if math.isinf(most):
-        reason = f"no bound of ‖A‖² is proved for {type(physics).__name__} of deepinv"
-        if squared_norm is not None:
-            check_real("squared_norm", squared_norm, above=0)
-            most, reason = float(squared_norm), f"{reason}: it was claimed"
-    elif squared_norm is not None:
-        raise ValueError(f"‖A‖² ≤ {most:.6g} is proved for this measurement: leave squared_norm out")
-    wrapped = DeepinvPhysics(physics, size, squared_norm=most, curvature=least, closed=closed, doubt=reason)
-    y = wrapped(x)
-    other = torch.randn(y.shape, generator=generator, dtype=y.dtype)
-    defect = adjoint_defect(wrapped, x, other)
-    if defect > 64 * torch.finfo(dtype).eps:
-        wrapped._doubt = f"A_adjoint of {type(physics).__name__} is not the adjoint of A: off by {defect:.2g}"
+    device = next((b.device for b in physics.buffers()), torch.device("cpu"))
+    try:
+        with torch.no_grad():
+            physics.A(torch.zeros(1, *size, dtype=dtype, device=device))
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise ValueError(f"{type(physics).__name__} of deepinv does not take images of size {size}: {error}") from error
+    if squared_norm is not None:
+        check_real("squared_norm", squared_norm, above=0)
+    wrapped = DeepinvPhysics(physics, size, claim=squared_norm)
+    if squared_norm is not None and wrapped.squared_norm() != squared_norm:
+        raise ValueError(f"‖A‖² ≤ {wrapped.squared_norm():.6g} is proved for this measurement: leave squared_norm out")
     return wrapped
 
 
-def _bounds(physics: Any, size: tuple[int, int, int], kinds: Any) -> tuple[float, float, bool]:
+def _bounds(physics: Any, size: tuple[int, int, int]) -> tuple[float, float, bool]:
     """Bounds of ``‖A‖²`` and of the least eigenvalue of AᵀA, and whether deepinv has the proximal step in closed form.
 
     ``inf`` and 0 where nothing is proved.
     """
+    import deepinv.physics as kinds
+
     kind = type(physics)
     if kind in (kinds.Denoising, kinds.Inpainting, kinds.Demosaicing, kinds.MRI, kinds.BlurFFT):
         mask = torch.as_tensor(physics.mask).abs().to(torch.float64).square()

@@ -69,9 +69,14 @@ class Fourier(LinearPhysics):
         return float(self.symbol().min())
 
     def prox(self, v: Tensor, y: Tensor, step: float) -> Solution:
-        """``F*((Fv + γF Aᵀy)/(1 + γs))``."""
-        spectrum = torch.fft.fft2(v + step * self.adjoint(y))
-        image = torch.fft.ifft2(spectrum / (1.0 + step * self.symbol().to(v.dtype))).real
+        """The real part of ``F*((Fv + γ m · y)/(1 + γs))``: s is even, so it may be taken at the end.
+
+        Nothing is multiplied by γ that is not divided by ``1 + γs`` before it is transformed.
+        """
+        self._check(v)
+        self._check(y)
+        spectrum = torch.fft.fft2(v, norm="ortho") + step * (self.mask * y)
+        image = torch.fft.ifft2(spectrum / (1.0 + step * self.symbol().to(v.dtype)), norm="ortho").real
         return Solution(image, image.new_zeros(len(image)))
 
     def _check(self, x: Tensor) -> None:

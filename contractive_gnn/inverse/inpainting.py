@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from contractive_gnn.dynamics.layer import check_broadcast
 from contractive_gnn.inverse.physics import LinearPhysics, Solution
 from contractive_gnn.operators.base import require_finite
 
@@ -17,7 +18,7 @@ class Inpainting(LinearPhysics):
             seen. Weights are allowed.
 
     Raises:
-        ValueError: for an empty mask or entries that are not finite.
+        ValueError: for an empty mask or entries that are not finite; (applied) for images of another shape.
 
     Example:
         >>> Inpainting(torch.tensor([[True, False]])).squared_norm()
@@ -36,10 +37,12 @@ class Inpainting(LinearPhysics):
 
     def forward(self, x: Tensor) -> Tensor:
         """``m · x``."""
+        self._check(x)
         return self.mask * x
 
     def adjoint(self, y: Tensor) -> Tensor:
         """``m · y``."""
+        self._check(y)
         return self.mask * y
 
     def squared_norm(self) -> float:
@@ -54,3 +57,6 @@ class Inpainting(LinearPhysics):
         """``(v + γmy)/(1 + γm²)``."""
         image = (v + step * self.mask * y) / (1.0 + step * self.mask.square())
         return Solution(image, image.new_zeros(len(image)))
+
+    def _check(self, x: Tensor) -> None:
+        check_broadcast("mask", self.mask, x, of="the images")

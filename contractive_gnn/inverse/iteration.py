@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
-from contractive_gnn.checks import check_whole
+from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.inverse.convergence import ConvergenceCertificate, ConvergenceError
+from contractive_gnn.nn.parametrizations import computed_once
 
 ROUNDING = 64  # units in the last place of the state's norm that one step may err by
 
@@ -94,7 +94,6 @@ class Iteration(nn.Module, ABC):
         return last if self.weight == 1.0 else torch.lerp(state, last, self.weight)
 
     @torch.no_grad()
-    @parametrize.cached()  # constrained kernels are computed once
     def _follow(
         self,
         state: Tensor,
@@ -105,7 +104,22 @@ class Iteration(nn.Module, ABC):
         track: Callable[[int, Tensor], object] | None,
     ) -> Run:
         """Take the steps; see :meth:`contractive_gnn.inverse.ProximalGradient.run`."""
+        with computed_once(self):
+            return self._followed(state, y, steps=steps, tolerance=tolerance, track=track)
+
+    def _followed(
+        self,
+        state: Tensor,
+        y: Tensor,
+        *,
+        steps: int,
+        tolerance: float | None,
+        track: Callable[[int, Tensor], object] | None,
+    ) -> Run:
         check_whole("steps", steps, least=1)
+        if tolerance is not None:
+            check_real("tolerance", tolerance, least=0)
+        require_images("the start", state)
         certificate = self.certificate()
         certificate = dataclasses.replace(certificate, distance=self._distance(state, y, certificate))
         residuals: list[Tensor] = []
@@ -179,6 +193,21 @@ class Iteration(nn.Module, ABC):
             f"The {blame} moved two states {found:.6g} times as far apart as they were; declared is "
             f"{factors[blame].reason}. Its declaration is wrong."
         )
+
+
+def require_images(name: str, x: object) -> None:
+    """Raise unless it is a batch of at least one image or measurement, of finite numbers, real or complex.
+
+    Raises:
+        TypeError: it is no tensor.
+        ValueError: it is empty, of whole numbers, or not finite: no operator is to blame for what comes of it.
+    """
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(x).__name__}")
+    if not (x.is_floating_point() or x.is_complex()) or x.numel() == 0:
+        raise ValueError(f"{name} must hold at least one image of floating numbers, got {x.dtype} {list(x.shape)}")
+    if not bool(torch.isfinite(x).all()):
+        raise ValueError(f"{name} has entries that are not finite")
 
 
 def farthest(state: Tensor, box: tuple[float, float]) -> float:

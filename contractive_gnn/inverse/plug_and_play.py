@@ -36,7 +36,7 @@ from contractive_gnn.checks import check_real
 from contractive_gnn.inverse.averaged import averagedness_of, composed, gradient_step, lipschitz_of
 from contractive_gnn.inverse.convergence import ConvergenceCertificate, Factor, conclude
 from contractive_gnn.inverse.denoisers import Clipped, OneLevel, Relaxed, Resolvent, check_box
-from contractive_gnn.inverse.iteration import Iteration, Run, Stage, farthest
+from contractive_gnn.inverse.iteration import Iteration, Run, Stage, farthest, require_images
 from contractive_gnn.inverse.physics import LinearPhysics
 
 Box = tuple[float, float]
@@ -81,7 +81,8 @@ class _PlugAndPlay(Iteration):
 
         Raises:
             ConvergenceError: the iteration did what its certificate excludes; it names the operator at fault.
-            ValueError: for a start of another shape than ``Aᵀy``, or entries of y that are not finite.
+            TypeError: for a y or a start that is no tensor.
+            ValueError: for a start of another shape than ``Aᵀy``, no images, and entries that are not finite.
         """
         return self._follow(self._begin(y, start), y, steps=steps, tolerance=tolerance, track=track)
 
@@ -91,11 +92,11 @@ class _PlugAndPlay(Iteration):
 
     @torch.no_grad()
     def _begin(self, y: Tensor, start: Tensor | None) -> Tensor:
-        if not bool(torch.isfinite(torch.view_as_real(y) if y.is_complex() else y).all()):
-            raise ValueError("the measurements have entries that are not finite")
+        require_images("y", y)
         back = self.physics.adjoint(y)
         if start is None:
             return back if self.box is None else back.clamp(*self.box)
+        require_images("start", start)
         if start.shape != back.shape:
             raise ValueError(f"start must have the shape {list(back.shape)} of Aᵀy, got {list(start.shape)}")
         return start.to(back)
@@ -306,6 +307,8 @@ class ADMM(DouglasRachford):
             track: as there.
         """
         x = self._begin(y, start)
+        if dual is not None:
+            require_images("dual", dual)
         z = torch.zeros_like(x) if dual is None else dual.to(x)
         if z.shape != x.shape:
             raise ValueError(f"dual must have the shape {list(x.shape)} of the image, got {list(z.shape)}")
@@ -392,18 +395,22 @@ class RepeatedDenoising(Iteration):
             track: as there.
 
         Raises:
-            ValueError: D does change the fixed point.
+            ValueError: D does change the fixed point; for no images, and entries that are not finite.
             ConvergenceError: as there.
         """
-        self._fixed = None
-        if fixed_point is not None:
-            fixed = fixed_point.to(x).expand_as(x)
-            with torch.no_grad():
-                change = float((self.denoiser(fixed, self.sigma) - fixed).abs().max())
-            if change > 8 * torch.finfo(x.dtype).eps * max(1.0, float(fixed.abs().max())):
-                raise ValueError(f"fixed_point is none: the denoiser changes it by up to {change:.3g}")
-            self._fixed = fixed
-        return self._follow(x, x, steps=steps, tolerance=tolerance, track=track)
+        require_images("x", x)
+        if fixed_point is None:
+            return self._follow(x, x, steps=steps, tolerance=tolerance, track=track)
+        fixed = fixed_point.to(x).expand_as(x)
+        with torch.no_grad():
+            change = float((self.denoiser(fixed, self.sigma) - fixed).abs().max())
+        if change > 8 * torch.finfo(x.dtype).eps * max(1.0, float(fixed.abs().max())):
+            raise ValueError(f"fixed_point is none: the denoiser changes it by up to {change:.3g}")
+        self._fixed = fixed  # of this run alone: the weights may move after it
+        try:
+            return self._follow(x, x, steps=steps, tolerance=tolerance, track=track)
+        finally:
+            self._fixed = None
 
     def _stages(self, state: Tensor, y: Tensor) -> list[Stage]:
         return [Stage(DENOISER, self.denoiser(state, self.sigma))]

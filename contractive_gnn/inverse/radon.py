@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from contractive_gnn.checks import check_real, check_whole
+from contractive_gnn.checks import check_real, check_whole, whole_pair
 from contractive_gnn.inverse.physics import LinearPhysics, perron_bound
+from contractive_gnn.remembered import Remembered
 
 
 class Radon(LinearPhysics):
@@ -22,7 +23,7 @@ class Radon(LinearPhysics):
     (:func:`~contractive_gnn.inverse.physics.perron_bound`), within a few percent of its value.
 
     Args:
-        size: height and width of the image.
+        size: height and width of the image, or one number for both.
         angles: in degrees; a whole number for that many in [0, 180).
 
     Shapes:
@@ -30,16 +31,15 @@ class Radon(LinearPhysics):
 
     Raises:
         ValueError: for no angles; (applied) for another size.
-        TypeError: for angles that are no numbers.
+        TypeError: for a size or angles that are no numbers.
     """
 
     low: Tensor
     share: Tensor
 
-    def __init__(self, size: tuple[int, int], angles: int | Sequence[float]) -> None:
+    def __init__(self, size: int | tuple[int, int], angles: int | Sequence[float]) -> None:
         super().__init__()
-        for length in size:
-            check_whole("size", length, least=1)
+        self.size = whole_pair("size", size, least=1)
         if isinstance(angles, int):
             check_whole("angles", angles, least=1)
             angles = [180.0 * index / angles for index in range(angles)]
@@ -47,7 +47,6 @@ class Radon(LinearPhysics):
             raise ValueError(f"angles must be a number of angles, or at least one angle in degrees, got {angles!r}")
         for angle in angles:
             check_real("angles", angle)
-        self.size = (int(size[0]), int(size[1]))
         turns = torch.tensor([math.radians(angle) for angle in angles], dtype=torch.float64)
         height, width = self.size
         rows = torch.arange(height, dtype=torch.float64) - (height - 1) / 2
@@ -60,7 +59,7 @@ class Radon(LinearPhysics):
         offset = self.cells * torch.arange(self.angles).view(-1, 1, 1)
         self.register_buffer("low", (low.long() + offset).flatten(1))  # [angles, H·W], the lower of the two cells
         self.register_buffer("share", (place - low).flatten(1).to(torch.get_default_dtype()))  # of the upper one
-        self._square: float | None = None
+        self._square: Remembered[float] = Remembered()
 
     def forward(self, x: Tensor) -> Tensor:
         """The sinogram."""
@@ -89,8 +88,9 @@ class Radon(LinearPhysics):
 
     @torch.no_grad()
     def squared_norm(self) -> float:
-        """By Perron's theorem, computed once."""
-        if self._square is None:
-            ones = self.share.new_ones(1, 1, *self.size, dtype=torch.float64)
-            self._square = perron_bound(copy.deepcopy(self).double(), ones)
-        return self._square
+        """By Perron's theorem, computed once for the lines that the buffers hold."""
+        return self._square([self.low, self.share], self._perron_bound)
+
+    def _perron_bound(self) -> float:
+        ones = self.share.new_ones(1, 1, *self.size, dtype=torch.float64)
+        return perron_bound(copy.deepcopy(self).double(), ones)

@@ -14,6 +14,7 @@ A parametrised module is saved by its ``state_dict``: torch cannot pickle its cl
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import TypeVar, cast
 
@@ -26,6 +27,7 @@ from torch.nn.utils import parametrize
 from contractive_gnn.checks import check_flag
 from contractive_gnn.dynamics import AdjacencyFlow
 from contractive_gnn.operators import Conv2d, Dense, KnownNorm, Operator, rounding
+from contractive_gnn.operators.base import require_finite
 from contractive_gnn.operators.correlation import weighted_sums
 from contractive_gnn.operators.known import prove_by
 from contractive_gnn.operators.singular import largest_singular_value, require_decomposable
@@ -138,6 +140,8 @@ class AlmostOrthogonal(Constraint, KnownNorm):
     def forward(self, weight: Tensor) -> Tensor:
         """Scale the rows, or the columns."""
         require_decomposable(weight)
+        if self.log_q is not None:
+            require_finite(self.log_q)
         factor = self.scaling(weight)[0]
         if _kernel(weight, self.groups)[1]:  # of W: each input channel of each group
             blocks = weight.view(self.groups, -1, *weight.shape[1:])
@@ -197,12 +201,17 @@ class Witness(KnownNorm):
         self.register_buffer("p", p)
 
     def promise(self, operator: nn.Module) -> Tensor | None:
-        """The bound, for a matrix or a convolution with as many groups; ``inf`` for entries that are not finite."""
+        """The bound, for a matrix or a convolution with as many groups; ``inf`` where p or an entry is no such number.
+
+        p may have been loaded: with entries of both signs the quotients bound nothing.
+        """
         groups = len(self.p)
         if not (operator.groups == groups if isinstance(operator, Conv2d) else isinstance(operator, Dense)):
             return None
         weight = operator.weight
         assert isinstance(weight, Tensor)
+        if not bool((self.p > 0).all()):
+            return weight.new_full((), math.inf)
         sums = weighted_sums(_kernel(weight.detach().double(), groups)[0], self.p.double())
         square = torch.nan_to_num(sums, nan=math.inf).max()
         return (square.sqrt() * (1.0 + 4 * torch.finfo(torch.float64).eps)).to(weight.device)
@@ -442,6 +451,22 @@ def linf_log_norm(module: Layer, name: str = "weight", *, bound: float = 0.0) ->
     if weight.dim() != 2 or weight.size(0) != weight.size(1):
         raise TypeError(f"a log norm needs a square matrix, got shape {list(weight.shape)}")
     return _register(module, name, RowLogNorm(bound))
+
+
+def computed_once(module: nn.Module) -> contextlib.AbstractContextManager[None]:
+    """Until the block ends, every parametrised weight is computed once; nothing is done where the module has none.
+
+    torch keeps such weights for all threads of a process together (``parametrize.cached``): while one thread is inside,
+    another one that trains a parametrised model would meet its weights of the step before. A module whose weights are
+    fixed (:func:`fix`) stays out of that, and may be evaluated beside a training.
+
+    Args:
+        module: whose weights are asked for.
+    """
+    # a trace finds by itself what it has computed before
+    if torch.compiler.is_compiling() or not any(map(parametrize.is_parametrized, module.modules())):
+        return contextlib.nullcontext()
+    return cast("contextlib.AbstractContextManager[None]", parametrize.cached())
 
 
 @torch.no_grad()

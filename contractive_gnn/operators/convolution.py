@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from contractive_gnn.checks import check_whole
+from contractive_gnn.checks import check_whole, whole_pair
 from contractive_gnn.compiled import convolutions
 from contractive_gnn.norms import Norm
 from contractive_gnn.operators.base import Operator, require_finite
@@ -88,9 +88,9 @@ class Conv2d(Operator):
                 f"padding_mode must be 'zeros' or 'circular', got {padding_mode!r}; the others repeat or reflect "
                 "entries, and no bound is known here"
             )
-        self.stride = _pair("stride", stride, least=1)
-        self.padding = _pair("padding", padding, least=0)
-        self.dilation = _pair("dilation", dilation, least=1)
+        self.stride = whole_pair("stride", stride, least=1)
+        self.padding = whole_pair("padding", padding, least=0)
+        self.dilation = whole_pair("dilation", dilation, least=1)
         self.groups = groups
         self.padding_mode = padding_mode
         first, second = (d * (k - 1) for d, k in zip(self.dilation, weight.shape[2:], strict=True))
@@ -101,7 +101,7 @@ class Conv2d(Operator):
                     f"circular padding needs 2·padding ≤ dilation·(k − 1) = {self._reach[axis]}, got padding "
                     f"{self.padding[axis]}: more would repeat rows of the operator"
                 )
-        self.size: Size | None = None if size is None else self._checked(_pair("size", size, least=1))
+        self.size: Size | None = None if size is None else self._checked(whole_pair("size", size, least=1))
 
     def with_weight(self, weight: Tensor) -> Conv2d:
         """The operator with another kernel and the same options; a bound of this one's says nothing of it."""
@@ -234,7 +234,7 @@ class Conv2d(Operator):
         """The size that a method is called for."""
         if size is None:
             return self.size
-        pair = _pair("size", size, least=1)
+        pair = whole_pair("size", size, least=1)
         if self.size is not None and pair != self.size:
             raise ValueError(f"the operator is for inputs of size {self.size}, got size={size}")
         return self._checked(pair)
@@ -337,18 +337,3 @@ class Conv2d(Operator):
 def _batched(x: Tensor) -> Tensor:
     """All leading axes as one."""
     return x if x.dim() == 4 else x.reshape(math.prod(x.shape[:-3]), *x.shape[-3:])
-
-
-def _pair(name: str, value: int | Sequence[int], *, least: int) -> tuple[int, int]:
-    """One number for both axes, or one for each.
-
-    Raises:
-        TypeError: it is neither.
-        ValueError: a number is too small.
-    """
-    first, second = value if isinstance(value, Sequence) and len(value) == 2 else (value, value)
-    for number in (first, second):
-        if isinstance(number, Sequence):
-            raise TypeError(f"{name} must be a whole number, or two of them, got {value!r}")
-        check_whole(name, number, least=least)
-    return int(first), int(second)  # type: ignore[arg-type]

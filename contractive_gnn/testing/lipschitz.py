@@ -206,14 +206,15 @@ class LipschitzSuite:
         assert certified(module), "the layer does not call its constant proved"
 
     def test_no_jacobian_exceeds_the_constant(self) -> None:
-        """Before training, at inputs of several sizes, for weights near the start and far from it."""
+        """Before training, at inputs of several sizes, for weights near the start and far from it, in either mode."""
         for seed in range(3):
             module = self.module(seed)
             for scale in (1e-3, 1.0, 10.0):
                 self.check(module, self.input(seed=seed, scale=scale))
+            self.check(module.eval(), self.input(seed=seed))
 
     def test_no_pair_exceeds_the_constant_after_training_that_raises_it(self) -> None:
-        """Nor does a Jacobian there; and the constant is not farther away than stated."""
+        """Nor does a Jacobian there, in either mode; and the constant is not farther away than stated."""
         reached = 0.0
         for seed in range(2):
             module, gain = self.trained(seed)
@@ -223,6 +224,7 @@ class LipschitzSuite:
             )
             found = max(gain.ratio, self.check(module, torch.cat([gain.x, gain.y])))
             reached = max(reached, found / constant if constant else 1.0)
+            self.check(module.eval(), torch.cat([gain.x, gain.y]))
         assert self.tight == math.inf or reached * self.tight >= 1 - 1e-9, (
             f"the constant is {1 / reached:.6g} times what was reached, more than {self.tight:g}"
         )

@@ -206,3 +206,24 @@ def test_clipped_and_relaxed(smoothed: Callable[..., nn.Module]) -> None:
 def test_a_box_that_is_none(box: object, error: type[Exception]) -> None:
     with pytest.raises(error, match="box"):
         Clipped(nn.Identity(), box)  # type: ignore[arg-type]
+
+
+def test_a_hook_leaves_nothing_proved() -> None:
+    class Half(nn.Module):
+        certified = True
+
+        def averagedness(self) -> float:
+            return 0.5
+
+        def forward(self, x: Tensor, sigma: float) -> Tensor:
+            return x
+
+    denoiser = Half()
+    assert averagedness_of(denoiser)[0] == 0.5
+    handle = denoiser.register_forward_hook(lambda module, arguments, out: 3 * out)
+    for part in (denoiser, Clipped(denoiser), Relaxed(denoiser)):
+        alpha, reason = averagedness_of(part)
+        assert alpha is None
+        assert "hook" in reason
+    handle.remove()
+    assert averagedness_of(denoiser)[0] == 0.5

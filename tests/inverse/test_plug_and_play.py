@@ -418,3 +418,32 @@ def test_what_is_refused(
 ) -> None:
     with pytest.raises(error, match=word):
         call(Inpainting(seen()), smoothed(SIZE))
+
+
+@pytest.mark.parametrize("method", [ProximalGradient, DouglasRachford, ADMM])
+def test_what_cannot_be_iterated_is_refused_and_no_operator_blamed(
+    method: type[ProximalGradient], smoothed: Make
+) -> None:
+    iteration = method(Fourier(torch.ones(8, 8)), smoothed((8, 8)), sigma=0.1)
+    y = torch.fft.fft2(torch.rand(2, 1, 8, 8, dtype=torch.float64), norm="ortho")
+    with pytest.raises(ValueError, match="start has entries that are not finite"):
+        iteration.run(y, start=torch.full((2, 1, 8, 8), math.nan))
+    with pytest.raises(ValueError, match="y must hold at least one image"):
+        iteration.run(y[:0])
+    with pytest.raises(ValueError, match="y must hold at least one image of floating numbers"):
+        iteration.run(torch.ones(1, 1, 8, 8, dtype=torch.long))
+    with pytest.raises(TypeError, match="start must be a tensor"):
+        iteration.run(y, start=[0.0])  # type: ignore[arg-type]
+    for tolerance in (-1.0, math.nan):
+        with pytest.raises(ValueError, match="tolerance must be"):
+            iteration.run(y, tolerance=tolerance)
+
+
+def test_repeated_denoising_refuses_the_same_and_forgets_a_fixed_point(smoothed: Make) -> None:
+    iteration = RepeatedDenoising(smoothed((8, 8)), sigma=0.1, box=None)
+    with pytest.raises(ValueError, match="x has entries that are not finite"):
+        iteration.run(torch.full((1, 1, 8, 8), math.inf))
+    x = torch.rand(1, 1, 8, 8, dtype=torch.float64)
+    before = iteration.certificate().certified
+    assert iteration.run(x, fixed_point=torch.zeros(1, dtype=torch.float64), steps=2).certificate.certified
+    assert iteration.certificate().certified == before

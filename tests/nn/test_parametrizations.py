@@ -492,6 +492,23 @@ def test_a_fixed_weight_keeps_its_bound_and_its_proof(build: Callable[[], Operat
     assert float(twin.norm_bound()) == math.inf
 
 
+@pytest.mark.parametrize("p", [[1.0, -1.0], [1.0, 0.0], [1.0, math.nan]])
+def test_a_witness_of_both_signs_proves_nothing(p: list[float]) -> None:
+    """It may have been loaded: of a matrix of ones the quotients are 0 then, and the norm is 2."""
+    operator = almost_orthogonal(Dense(nn.Parameter(torch.eye(2))))
+    fix(operator)
+    operator.load_state_dict({"weight": torch.ones(2, 2), "witness.p": torch.tensor([p])})
+    assert operator.norm_bound() == math.inf
+
+
+def test_a_learned_row_weight_that_is_no_number_is_refused() -> None:
+    operator = almost_orthogonal(Dense(nn.Parameter(torch.eye(2))))
+    with torch.no_grad():
+        operator.parametrizations["weight"][0].log_q.fill_(math.nan)  # type: ignore[index]
+    with pytest.raises(ValueError, match="not finite"):
+        operator(torch.ones(1, 2))
+
+
 def test_fixing_other_weights_leaves_them_as_they_are() -> None:
     layer = spectral(nn.Linear(4, 3))
     weight = layer.weight.detach().clone()

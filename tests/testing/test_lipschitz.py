@@ -127,6 +127,13 @@ class BluntGradient(nn.Module):
         return x.square().sum(dim=1, keepdim=True).sqrt()
 
 
+class DoubledInEvaluation(nn.Module):
+    """Another map in evaluation mode."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if self.training else 2 * x
+
+
 class Narrow(Claimed):
     """Rounds to bfloat16 itself, and states nothing for it."""
 
@@ -153,6 +160,10 @@ MUTATIONS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
     "root at zero": (
         lambda: Claimed(BluntGradient()), VECTOR, "test_zero_and_constant_inputs_have_finite_gradients"
     ),
+    "another map in evaluation": (
+        lambda: Claimed(DoubledInEvaluation()), VECTOR, "test_no_jacobian_exceeds_the_constant"
+    ),
+    "another map in evaluation, trained": (lambda: Claimed(DoubledInEvaluation()), VECTOR, EVERY_PAIR),
     "nothing stated for bfloat16": (
         lambda: Narrow(OrthogonalLinear(4, 4)), VECTOR, "test_rounded_jacobians"
     ),

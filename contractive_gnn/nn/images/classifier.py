@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from contractive_gnn import activations
 from contractive_gnn.activations import Activation, LeakyReLU
-from contractive_gnn.checks import check_flag, check_real, check_whole
+from contractive_gnn.checks import check_flag, check_real, check_whole, whole_pair
 from contractive_gnn.nn.images import blocks
 from contractive_gnn.nn.images.frozen import frozen
 from contractive_gnn.nn.images.radius import pairwise_radius
-from contractive_gnn.nn.lipschitz import LipschitzModule, Sequential, SpaceToDepth, Standardise
+from contractive_gnn.nn.lipschitz import LipschitzModule, Sequential, SpaceToDepth, Standardise, certified
+from contractive_gnn.nn.parametrizations import computed_once
+from contractive_gnn.nn.plain import altered
 
 Kind = Literal["nonexpansive", "alternating", "unconstrained"]
 
@@ -102,7 +102,7 @@ class ImageClassifier(LipschitzModule):
             check_whole(name, number, least=least)
         check_real("mu", mu, above=0)
         check_flag("learn_step", learn_step)
-        self.channels, self.size = _widths("channels", channels), _pair(size)
+        self.channels, self.size = _widths("channels", channels), whole_pair("size", size, least=1)
         if not self.channels:
             raise ValueError("channels must have the width of at least one stage, got none")
         divisor = PATCH ** len(self.channels)
@@ -118,6 +118,8 @@ class ImageClassifier(LipschitzModule):
         sigma = LeakyReLU(0.0) if activation is None else activations.activation(activation)
         if sigma.slopes[0] < 0 or sigma.group:
             raise ValueError(f"activation must be monotone and elementwise, got {sigma} with slopes {sigma.slopes}")
+        if not isinstance(mean, int | float | Sequence):
+            raise TypeError(f"mean must be a number, or a list of one for each channel, got {mean!r}")
         means = [mean] * in_channels if isinstance(mean, int | float) else list(mean)
         if len(means) != in_channels:
             raise ValueError(f"mean must be one number, or one for each of {in_channels} channels, got {mean!r}")
@@ -152,9 +154,7 @@ class ImageClassifier(LipschitzModule):
             raise ValueError(
                 f"expected images [n, {self.in_channels}, {self.size[0]}, {self.size[1]}], got {[*x.shape]}"
             )
-        # A kernel is used twice in a step, by A and by its adjoint. (A trace finds that by itself.)
-        once = contextlib.nullcontext() if torch.compiler.is_compiling() else parametrize.cached()
-        with once:
+        with computed_once(self):  # a kernel is used twice in a step, by A and by its adjoint
             features = self.body(x.contiguous(memory_format=torch.channels_last))
             scores: Tensor = self.head(features)
         return scores
@@ -170,7 +170,8 @@ class ImageClassifier(LipschitzModule):
     @property
     def certified(self) -> bool:  # type: ignore[override]  # that of its parts
         """Whether the constant is proved."""
-        return self.kind != "unconstrained" and self.body.certified and self.head.certified
+        whole = self.kind != "unconstrained" and not altered(self, below=False)
+        return whole and certified(self.body) and certified(self.head)
 
     @torch.no_grad()
     def radius(self, x: Tensor, *, pairwise: bool = True) -> Tensor:
@@ -185,15 +186,19 @@ class ImageClassifier(LipschitzModule):
             ``[n]``, float64, in raw pixel units.
 
         Raises:
-            ValueError: for the unconstrained kind.
+            ValueError: where the constant is not :attr:`certified`: for the unconstrained kind, say.
         """
+        if not self.certified:
+            raise ValueError(
+                "a model without a certified constant has no radius: the kind 'unconstrained' has none, and hooks, "
+                "replaced methods and foreign parts may compute anything"
+            )
         exact = frozen(self).double()
-        scores, constant = exact(x.double()), exact.lipschitz()
+        scores = exact(x.double())
         if pairwise:
-            weight = exact.head.operator.weight
-            return pairwise_radius(scores, weight, lipschitz=exact.body.lipschitz() if self.certified else math.inf)
+            return pairwise_radius(scores, exact.head.operator.weight, lipschitz=exact.body.lipschitz())
         apart = torch.eye(self.num_classes, dtype=torch.float64, device=scores.device)
-        return pairwise_radius(scores, apart, lipschitz=constant)
+        return pairwise_radius(scores, apart, lipschitz=exact.lipschitz())
 
 
 def _stage(kind: Kind, width: int, num_layers: int, sigma: Activation, mu: float, learn_step: bool) -> list[nn.Module]:
@@ -212,12 +217,3 @@ def _widths(name: str, widths: Sequence[int]) -> tuple[int, ...]:
     for index, width in enumerate(widths):
         check_whole(f"{name}[{index}]", width, least=1)
     return tuple(widths)
-
-
-def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    pair = (size, size) if isinstance(size, int) else tuple(size)
-    if len(pair) != 2:
-        raise ValueError(f"size must be one number, or height and width, got {size!r}")
-    for length in pair:
-        check_whole("size", length, least=1)
-    return int(pair[0]), int(pair[1])

@@ -86,8 +86,8 @@ class GradientFlowDenoiser(LipschitzModule):
 
     Raises:
         TypeError: for an argument of another type.
-        ValueError: for one that is out of its range; (called) for other channels, a σ outside of the range, or a number
-            of them other than n.
+        ValueError: for one that is out of its range; (called) for other channels, images that are too small, a σ
+            outside of the range, or a number of them other than n.
 
     Example:
         >>> import torch
@@ -129,6 +129,7 @@ class GradientFlowDenoiser(LipschitzModule):
         check_real("sigma_range", sigma_range[0], above=0, most=1)
         check_real("sigma_range", sigma_range[1], least=sigma_range[0], most=1)
         self.channels = channels
+        self.kernel_size = kernel_size
         self.scales = tuple(int(scale) for scale in scales)
         self.sigma_range = (float(sigma_range[0]), float(sigma_range[1]))
         self.centre = float(centre)
@@ -208,6 +209,7 @@ class GradientFlowDenoiser(LipschitzModule):
                 f"expected real images [n, {self.channels}, H, W], got {x.dtype} {list(x.shape)}: the denoiser has "
                 f"channels={self.channels}"
             )
+        self._check_size(x)
         level = self._noise_levels(x, sigma)
         taus = ((level / REFERENCE).log() * self.scale_powers[:, None, :, None, None].to(x.dtype)).exp()
         finer: list[Tensor] = []
@@ -234,6 +236,16 @@ class GradientFlowDenoiser(LipschitzModule):
         if not bool(((level >= low * (1 - rounding)) & (level <= high * (1 + rounding))).all()):
             raise ValueError(f"sigma must lie in {self.sigma_range}, for images in [0, 1], got {sigma}")
         return level
+
+    def _check_size(self, x: Tensor) -> None:
+        """The coarsest blocks are what a kernel must not wrap around more than once."""
+        reach = max(self.kernel_size // 2, 1) if self.padding != "zeros" else 1
+        least = 2 ** max(self.scales) * (reach - 1) // (2 if self.padding == "mirror" else 1) + 1
+        if min(x.shape[-2:]) < least:
+            raise ValueError(
+                f"with padding={self.padding!r} an image needs at least {least} pixels along either side, got "
+                f"{list(x.shape)}: filters would wrap around it more than once; padding='zeros' takes any size"
+            )
 
     def _extended(self, x: Tensor) -> Tensor:
         """``Ex``: mirrored (twice an isometry then), and filled up with zeros."""

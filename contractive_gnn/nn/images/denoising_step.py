@@ -3,6 +3,7 @@ r"""One step of a denoiser: a gradient step of a learned convex potential, on ch
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from contractive_gnn.compiled.convolutions import convolve, transpose
 from contractive_gnn.nn.images.haar import haar
 from contractive_gnn.operators.singular import require_decomposable, rounding
 from contractive_gnn.operators.symbol import waves
+from contractive_gnn.remembered import Remembered
 from contractive_gnn.splines import LinearSpline
 
 SAMPLES = 24  # frequencies for each degree of the symbol, along either axis: a bound within 1.8 % of the square
@@ -74,8 +76,8 @@ class DenoisingStep(nn.Module):
         self.sigma = LinearSpline(filters, num_pieces=num_pieces, reach=reach, start=Huber(threshold))
         self.register_buffer("_probe", torch.empty(1, channels, TORUS, TORUS))
         self.register_buffer("_fixed", None, persistent=False)
-        self._known: tuple[Tensor, float] | None = None
-        self._scaled: tuple[Tensor, float] | None = None
+        self._known: Remembered[float] = Remembered()
+        self._scaled: Remembered[float] = Remembered()
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -117,8 +119,15 @@ class DenoisingStep(nn.Module):
 
     @torch.no_grad()
     def freeze(self) -> None:
-        """Keep the present K, whatever becomes of W: no kernel is worked out at a call."""
+        """Keep the present K, whatever becomes of W: no kernel is worked out at a call. Loading a W renews it."""
         self._fixed = self.kernel().detach().clone()
+
+    def _load_from_state_dict(self, *arguments: Any, **named: Any) -> None:
+        """Load, and keep the K of the weights that were loaded where one was kept."""
+        super()._load_from_state_dict(*arguments, **named)
+        if self._fixed is not None:
+            self._fixed = None
+            self.freeze()
 
     def averagedness(self) -> float:
         """``α = h‖K‖²/2``, with a proved bound of ‖K‖ that holds for every size; ``inf`` where that is above 1."""
@@ -133,20 +142,19 @@ class DenoisingStep(nn.Module):
     def gain(self) -> float:
         """A proved bound of ``‖K‖²``, for the entries of K as the forward pass has them in the weight's precision."""
         kernel = self.kernel()
-        if self._known is None or not _equal(self._known[0], kernel):
-            self._known = (kernel.clone(), squared_gain(kernel))
-        return self._known[1]
+        return self._known([kernel], lambda: squared_gain(kernel))
 
     @torch.no_grad()
     def _scale(self) -> float:
         """``1/b``; b is worked out again where W has changed."""
-        if self._scaled is None or not _equal(self._scaled[0], self.weight):
-            weight = self._centred().detach()
-            bound = math.sqrt(squared_gain(weight))
-            # the product W/b is rounded once: its norm is then at most 1 even so
-            slack = 1.0 + 2.0 * math.sqrt(weight[0].numel()) * torch.finfo(weight.dtype).eps
-            self._scaled = (self.weight.detach().clone(), 1.0 / (bound * slack) if bound > 0 else 0.0)
-        return self._scaled[1]
+        return self._scaled([self.weight], self._safe_scale)
+
+    def _safe_scale(self) -> float:
+        weight = self._centred().detach()
+        bound = math.sqrt(squared_gain(weight))
+        # the product W/b is rounded once: its norm is then at most 1 even so
+        slack = 1.0 + 2.0 * math.sqrt(weight[0].numel()) * torch.finfo(weight.dtype).eps
+        return 1.0 / (bound * slack) if bound > 0 else 0.0
 
     def _centred(self) -> Tensor:
         """W without what it makes of a constant image."""
@@ -256,7 +264,3 @@ def _convolve_back(y: Tensor, kernel: Tensor, circular: bool) -> Tensor:
         rest = size - reach
         z = core + functional.pad(before, (*sides, rest, 0)) + functional.pad(after, (*sides, 0, rest))
     return z
-
-
-def _equal(kept: Tensor, present: Tensor) -> bool:
-    return kept.device == present.device and kept.dtype == present.dtype and torch.equal(kept, present)

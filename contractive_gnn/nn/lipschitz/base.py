@@ -8,11 +8,13 @@ from collections.abc import Iterable
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations as torch_parametrizations
 
 from contractive_gnn.nn.composition import Alternating
 from contractive_gnn.nn.flow import Flow
 from contractive_gnn.nn.lipschitz.flows import rounded_flow
 from contractive_gnn.nn.lipschitz.rounding import rounded
+from contractive_gnn.nn.plain import altered
 from contractive_gnn.norms import L2, Norm
 
 
@@ -121,7 +123,12 @@ def rounded_lipschitz(module: nn.Module, dtype: torch.dtype) -> float:
 
 
 def certified(module: nn.Module) -> bool:
-    """Whether the constant of :func:`lipschitz` is finite and proved."""
+    """Whether the constant of :func:`lipschitz` is finite and proved, of the object as it is.
+
+    A forward hook, or a method that was replaced on the object, may change what it computes: then nothing is proved.
+    """
+    if altered(module, trusted=_parametrisations_of_torch(module)):
+        return False
     if isinstance(module, LipschitzModule):
         return module.certified and math.isfinite(module.lipschitz())
     if isinstance(module, Flow):
@@ -129,6 +136,11 @@ def certified(module: nn.Module) -> bool:
     if isinstance(module, Alternating):
         return module.certified and math.isfinite(lipschitz(module))
     return math.isfinite(lipschitz(module))
+
+
+def _parametrisations_of_torch(module: nn.Module) -> list[nn.Module]:
+    """Parts that make a weight before one of ours does, behind a hook of ours."""
+    return [part for part in module.modules() if type(part).__module__ == torch_parametrizations.__name__]
 
 
 class Sequential(nn.Sequential, LipschitzModule):

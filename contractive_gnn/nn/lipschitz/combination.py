@@ -52,14 +52,16 @@ class ConvexCombination(LipschitzModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Combine."""
+        weight = self.weight
+        kept = (1.0 - weight) * x  # first: f may work in place, as nn.ReLU(inplace=True) does
+        shape = x.shape
         image = self.module(x)
-        if image.shape != x.shape:
+        if image.shape != shape:
             raise ValueError(
-                f"the module must keep the shape of its input, got {list(x.shape)} to {list(image.shape)}: a convex "
+                f"the module must keep the shape of its input, got {list(shape)} to {list(image.shape)}: a convex "
                 "combination adds the two"
             )
-        weight = self.weight
-        return (1.0 - weight) * x + weight * image  # type: ignore[no-any-return]
+        return kept + weight * image  # type: ignore[no-any-return]
 
     def lipschitz(self) -> float:
         """``(1 − t) + tL``."""
@@ -83,6 +85,8 @@ class ConvexCombination(LipschitzModule):
         else:
             t, rest = self._start, 1.0 - self._start
         total = rest + t * constant
+        if not math.isfinite(total):  # t = 0 next to a constant that is not known, or t is NaN
+            return math.inf
         return total if total == 1.0 and constant == 1.0 else total * (1.0 + 2.0**-51)
 
     def extra_repr(self) -> str:

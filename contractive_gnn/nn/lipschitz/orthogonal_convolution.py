@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
 
-from contractive_gnn.checks import check_flag, check_whole
+from contractive_gnn.checks import check_flag, check_whole, whole_pair
 from contractive_gnn.nn.lipschitz.base import LipschitzModule
 from contractive_gnn.nn.lipschitz.bjorck import bjorck
 from contractive_gnn.nn.lipschitz.rounding import rounded
@@ -49,7 +49,7 @@ class OrthogonalConv2d(LipschitzModule):
         kernel_size: k, odd.
         method: ``"block"`` for a k × k kernel that is orthogonal at every size; ``"cayley"`` for a kernel as large as
             the image, made of k × k free numbers for each pair of channels.
-        size: height and width of all inputs; ``"cayley"`` needs them.
+        size: height and width of all inputs, or one number for both; ``"cayley"`` needs them.
         padding_mode: ``"circular"``, or ``"zeros"`` with ``"block"``.
         bias: whether one is learned; it does not count.
         num_steps: of :func:`.bjorck` for ``"block"``.
@@ -79,7 +79,7 @@ class OrthogonalConv2d(LipschitzModule):
         kernel_size: int = 3,
         *,
         method: Method = "block",
-        size: Size | None = None,
+        size: int | Size | None = None,
         padding_mode: Padding = "circular",
         bias: bool = True,
         num_steps: int = 20,
@@ -99,12 +99,7 @@ class OrthogonalConv2d(LipschitzModule):
                 f"padding_mode must be 'circular' or 'zeros', got {padding_mode!r}: the others count entries near the "
                 "border twice, and the norm exceeds that of the kernel's symbol"
             )
-        if size is not None:
-            if not (isinstance(size, tuple | list) and len(size) == 2):
-                raise ValueError(f"size must be a height and a width, got {size!r}")
-            for side in size:
-                check_whole("size", side, least=1)
-            size = (int(size[0]), int(size[1]))
+        size = None if size is None else whole_pair("size", size, least=1)
         if method == "cayley" and (size is None or padding_mode != "circular"):
             raise ValueError(
                 f"method='cayley' is orthogonal for one size with circular padding: give size=(height, width), got "
@@ -297,6 +292,8 @@ def _times(matrix: Tensor, kernel: Tensor) -> Tensor:
 def _fourier_convolution(x: Tensor, kernel: Tensor) -> Tensor:
     """A circular convolution with a kernel as large as the image, in float32 at least."""
     wide = torch.promote_types(x.dtype, torch.float32)
+    if len(x) == 0:  # no transform takes an empty batch
+        return x.new_empty(0, len(kernel), *x.shape[-2:])
     with torch.autocast(x.device.type, enabled=False):
         symbol = torch.fft.rfft2(kernel.to(wide))
         image = torch.einsum("oihw,nihw->nohw", symbol, torch.fft.rfft2(x.to(wide)))

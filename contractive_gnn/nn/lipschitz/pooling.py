@@ -18,13 +18,12 @@ Entries that no window meets are dropped, which is a projection.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from contractive_gnn.checks import check_flag, check_whole
+from contractive_gnn.checks import check_flag, whole_pair
 from contractive_gnn.nn.lipschitz.base import LipschitzModule
 from contractive_gnn.nn.lipschitz.rounding import rounded
 
@@ -36,8 +35,8 @@ class _Pool2d(LipschitzModule):
 
     def __init__(self, kernel_size: int | Pair, stride: int | Pair | None = None) -> None:
         super().__init__()
-        self.kernel_size = _pair("kernel_size", kernel_size, least=1)
-        self.stride = self.kernel_size if stride is None else _pair("stride", stride, least=1)
+        self.kernel_size = whole_pair("kernel_size", kernel_size, least=1)
+        self.stride = self.kernel_size if stride is None else whole_pair("stride", stride, least=1)
 
     @property
     def uses(self) -> int:
@@ -70,7 +69,7 @@ class AvgPool2d(_Pool2d):
         ``[n, c, H, W]`` to ``[n, c, H', W']`` with ``H' = ⌊(H − k)/s⌋ + 1``.
 
     Raises:
-        TypeError: for a number that is not whole.
+        TypeError: for what is no whole number, or two of them.
         ValueError: for one below 1; (called) for an image smaller than a window.
 
     Example:
@@ -122,7 +121,7 @@ class MaxPool2d(_Pool2d):
         ``[n, c, H, W]`` to ``[n, c, H', W']`` with ``H' = ⌊(H + 2p − k)/s⌋ + 1``.
 
     Raises:
-        TypeError: for a number that is not whole.
+        TypeError: for what is no whole number, or two of them.
         ValueError: for numbers out of their range; (called) for an image smaller than a window.
 
     Example:
@@ -132,7 +131,7 @@ class MaxPool2d(_Pool2d):
 
     def __init__(self, kernel_size: int | Pair, stride: int | Pair | None = None, *, padding: int | Pair = 0) -> None:
         super().__init__(kernel_size, stride)
-        self.padding = _pair("padding", padding, least=0)
+        self.padding = whole_pair("padding", padding, least=0)
         if any(2 * p > k for p, k in zip(self.padding, self.kernel_size, strict=True)):
             raise ValueError(f"padding must be at most half of kernel_size {self.kernel_size}, got {padding}")
 
@@ -169,7 +168,7 @@ class L2NormPool2d(_Pool2d):
         ``[n, c, H, W]`` to ``[n, c, H', W']``.
 
     Raises:
-        TypeError: for a number that is not whole.
+        TypeError: for what is no whole number, or two of them.
         ValueError: for one below 1; (called) for an image smaller than a window.
 
     Example:
@@ -285,16 +284,3 @@ def _root(squares: Tensor) -> Tensor:
     """A root whose gradient is 0 at 0."""
     tiny = torch.finfo(squares.dtype).tiny
     return torch.where(squares < tiny, torch.zeros_like(squares), squares.clamp(min=tiny).sqrt())
-
-
-def _pair(name: str, value: int | Sequence[int], *, least: int) -> Pair:
-    """One number for both axes, or one for each."""
-    if isinstance(value, Sequence):
-        if len(value) != 2:
-            raise ValueError(f"{name} must be a whole number, or two of them, got {value!r}")
-        first, second = value
-    else:
-        first = second = value
-    for number in (first, second):
-        check_whole(name, number, least=least)
-    return int(first), int(second)

@@ -44,6 +44,9 @@ class SpaceToDepth(LipschitzModule):
                 f"expected an image [..., c, H, W] whose height and width {self.block} divides, got {list(x.shape)}: "
                 "crop or pad it, or change block"
             )
+        if x.numel() == 0:  # torch leaves the shape of an empty batch as it is
+            *batch, channels, height, width = x.shape
+            return x.reshape(*batch, channels * self.block**2, height // self.block, width // self.block)
         return functional.pixel_unshuffle(x, self.block)
 
     def lipschitz(self) -> float:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from contractive_gnn.checks import check_flag, check_real, check_whole
+from contractive_gnn.checks import check_flag, check_real, check_whole, whole_pair
 from contractive_gnn.nn.lipschitz.base import LipschitzModule
 from contractive_gnn.nn.lipschitz.linear import ConstrainedLinear
 from contractive_gnn.nn.lipschitz.rounding import rounded
@@ -85,7 +85,7 @@ class SpectralConv2d(LipschitzModule, nn.Conv2d):
         bias: whether one is learned.
         padding_mode: ``"zeros"`` or ``"circular"``. ``"reflect"`` and ``"replicate"`` are refused: an entry near the
             border counts twice, so the layer's norm exceeds that of the kernel's symbol.
-        size: height and width of all inputs, for a sharper bound; None for any.
+        size: height and width of all inputs, or one number for both, for a sharper bound; None for any.
         bound: c > 0.
 
     Shapes:
@@ -114,7 +114,7 @@ class SpectralConv2d(LipschitzModule, nn.Conv2d):
         groups: int = 1,
         bias: bool = True,
         padding_mode: Padding = "zeros",
-        size: Size | None = None,
+        size: int | Size | None = None,
         bound: float = 1.0,
     ) -> None:
         check_whole("in_channels", in_channels, least=1)
@@ -126,8 +126,9 @@ class SpectralConv2d(LipschitzModule, nn.Conv2d):
                 f"padding_mode must be 'zeros' or 'circular', got {padding_mode!r}: the others count entries near the "
                 "border twice, and the norm exceeds that of the kernel's symbol"
             )
+        kernel_size = whole_pair("kernel_size", kernel_size, least=1)
         if isinstance(padding, str):
-            padding = same(padding, kernel_size, dilation)
+            padding = same(padding, kernel_size, whole_pair("dilation", dilation, least=1))
         super().__init__(
             in_channels,
             out_channels,
@@ -139,11 +140,11 @@ class SpectralConv2d(LipschitzModule, nn.Conv2d):
             bias=bias,
             padding_mode=padding_mode,
         )
-        self.size = size
+        self.size = None if size is None else whole_pair("size", size, least=1)
         constraint = SpectralNormalisation(
             bound,
             kernel={
-                "size": size,
+                "size": self.size,
                 "stride": self.stride,
                 "padding": self.padding,
                 "dilation": self.dilation,
@@ -156,7 +157,9 @@ class SpectralConv2d(LipschitzModule, nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve."""
-        if self.size is not None and tuple(x.shape[-2:]) != tuple(self.size):
+        if x.dim() != 4 or x.size(1) != self.in_channels:
+            raise ValueError(f"expected a batch of images [n, {self.in_channels}, H, W], got shape {list(x.shape)}")
+        if self.size is not None and tuple(x.shape[-2:]) != self.size:
             raise ValueError(f"the layer is for images of size {self.size}, got shape {list(x.shape)}")
         y: Tensor = self._conv_forward(x, applied(self), self.bias)
         return y
@@ -184,7 +187,7 @@ class SpectralConv2d(LipschitzModule, nn.Conv2d):
         )
 
 
-def same(padding: str, kernel_size: int | Pair, dilation: int | Pair = 1) -> Pair:
+def same(padding: str, kernel_size: Pair, dilation: Pair = (1, 1)) -> Pair:
     """The padding that keeps the size with stride 1.
 
     Raises:
@@ -192,9 +195,7 @@ def same(padding: str, kernel_size: int | Pair, dilation: int | Pair = 1) -> Pai
     """
     if padding != "same":
         raise ValueError(f"padding must be a number, two of them or 'same', got {padding!r}")
-    kernel = kernel_size if isinstance(kernel_size, tuple) else (kernel_size, kernel_size)
-    spacing = dilation if isinstance(dilation, tuple) else (dilation, dilation)
-    first, second = (d * (k - 1) for d, k in zip(spacing, kernel, strict=True))
+    first, second = (d * (k - 1) for d, k in zip(dilation, kernel_size, strict=True))
     if first % 2 or second % 2:
         raise ValueError(f"'same' needs dilation (k − 1) to be even, got kernel_size {kernel_size}; give numbers")
     return first // 2, second // 2

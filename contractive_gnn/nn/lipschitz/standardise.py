@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -55,10 +56,12 @@ class Standardise(LipschitzModule):
         return (x - self.mean.to(x.dtype).view(shape)) / self.std.to(x.dtype).view(shape)
 
     def lipschitz(self) -> float:
-        """``max 1/std``, of the numbers as they are kept."""
-        quotient = float((1.0 / self.std.double()).max())
-        exact = quotient * float(self.std.double().min()) == 1.0
-        return quotient if exact else quotient * (1.0 + 2.0**-52)
+        """``max 1/|std|``, of the numbers as they are kept; ``inf`` where one of them is 0 or NaN."""
+        least = float(self.std.double().abs().min())
+        if not least > 0.0:  # loaded, or rounded to zero; NaN too
+            return math.inf
+        quotient = 1.0 / least
+        return quotient if quotient * least == 1.0 else quotient * (1.0 + 2.0**-52)
 
     def rounded_lipschitz(self, dtype: torch.dtype) -> float:
         """Three roundings: of std, of the quotient and of its gradient."""

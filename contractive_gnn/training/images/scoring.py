@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
-from torch.nn.utils import parametrize
 
 from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.datasets.images import ImageData
 from contractive_gnn.nn.evaluation import evaluating
 from contractive_gnn.nn.lipschitz.base import certified, lipschitz
+from contractive_gnn.nn.parametrizations import computed_once
 from contractive_gnn.training.images.radius import signed_radius
 
 #: a radius that the tables of the field report, ℓ2 between images in [0, 1]
@@ -48,7 +48,7 @@ def image_scores(model: nn.Module, data: ImageData, *, batch_size: int = 256) ->
     """
     check_whole("batch_size", batch_size, least=1)
     device, dtype = place(model)
-    with evaluating(model), parametrize.cached():
+    with evaluating(model), computed_once(model):
         parts = [
             model(data.floats(slice(start, start + batch_size), dtype=dtype).to(device)).cpu()
             for start in range(0, len(data), batch_size)

@@ -68,8 +68,40 @@ def test_the_free_kind_expands_and_claims_nothing() -> None:
     assert not model.certified
     assert not certified(model)
     assert gain(trained_to_expand(model), images()) > 10.0
-    with pytest.raises(ValueError, match="a model without a constant has no radius"):
+    with pytest.raises(ValueError, match="a model without a certified constant has no radius"):
         model.radius(images())
+
+
+def test_an_empty_batch_has_no_scores_and_no_radii() -> None:
+    model = small()
+    assert model(images()[:0]).shape == (0, model.num_classes)
+    assert model.radius(images()[:0]).shape == (0,)
+
+
+def test_a_mean_that_is_no_number_is_refused() -> None:
+    with pytest.raises(TypeError, match="mean must be a number"):
+        small(mean=None)
+
+
+@pytest.mark.parametrize("pairwise", [True, False])
+@pytest.mark.parametrize("place", ["model", "body", "head", "weight"])
+def test_a_hook_may_change_the_scores_so_nothing_is_certified(place: str, pairwise: bool) -> None:
+    model = small()
+    part = {
+        "model": model,
+        "body": model.body[-1],
+        "head": model.head.operator,
+        "weight": model.head.operator.parametrizations["weight"][-1],  # type: ignore[index]
+    }[place]
+    handle = part.register_forward_hook(lambda module, arguments, out: 100 * out)
+    assert gain(model, images()) > 1.0 or place == "weight"
+    assert not certified(model)
+    assert not model.certified
+    with pytest.raises(ValueError, match="a model without a certified constant has no radius"):
+        model.radius(images(), pairwise=pairwise)
+    handle.remove()
+    assert model.certified
+    assert bool((model.radius(images(), pairwise=pairwise) >= 0).all())
 
 
 def test_a_head_that_is_scaled_up_breaks_the_constant_and_says_so() -> None:

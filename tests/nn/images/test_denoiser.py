@@ -300,6 +300,27 @@ def test_pretrained_weights_denoise(name: str) -> None:
         assert psnr(denoised, clean) > psnr(clean + sigma * noise, clean) + least
 
 
+@pytest.mark.parametrize(("padding", "least"), [("circular", 9), ("mirror", 5), ("zeros", 1)])
+def test_the_smallest_image_is_named(padding: str, least: int) -> None:
+    """A kernel of 7 reaches 3 blocks of 4 pixels: of an image, or of its two halves."""
+    denoiser = small(kernel_size=7, padding=padding)
+    assert denoiser(torch.rand(1, 1, least, 20).double(), 0.1).shape == (1, 1, least, 20)
+    for size in ((least - 1, 20), (20, least - 1)):
+        with pytest.raises(ValueError, match=f"needs at least {least} pixels"):
+            denoiser(torch.rand(1, 1, *size).double(), 0.1)
+
+
+def test_a_frozen_copy_that_loads_weights_is_the_network_that_was_saved() -> None:
+    saved, frozen = small(), small().frozen()
+    with torch.no_grad():
+        for parameter in saved.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    frozen.load_state_dict(saved.state_dict())
+    x = torch.rand(1, 1, 12, 12).double()
+    torch.testing.assert_close(frozen(x, 0.1), saved(x, 0.1), rtol=0, atol=1e-12)
+    assert frozen.averagedness() == pytest.approx(saved.averagedness(), rel=1e-12)
+
+
 def test_pretrained_weights_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="no pretrained denoiser is called 'gray'"):
         GradientFlowDenoiser.pretrained("gray")

@@ -1,6 +1,7 @@
 """A frozen copy: the same numbers, no parametrisation to compute, and a constant that is still proved."""
 
 import pickle
+import threading
 
 import pytest
 import torch
@@ -68,3 +69,32 @@ def test_other_parametrisations_are_computed_once_too() -> None:
     assert not any(parametrize.is_parametrized(part) for part in copied.modules())
     assert copied.lipschitz() <= 1 + 1e-3  # by the symbol of the fixed kernel
     assert model.lipschitz() == 1.0
+
+
+def test_a_fixed_model_may_be_evaluated_beside_a_training() -> None:
+    """torch keeps parametrised weights for all threads at once: a fixed model must not make it do so."""
+    served, trained = (ImageClassifier(1, 3, size=8, channels=(4, 6), dense=(5,)) for _ in range(2))
+    served, x = frozen(served), torch.rand(5, 1, 8, 8)
+    stop, failed = threading.Event(), []
+
+    def serve() -> None:
+        try:
+            while not stop.is_set():
+                served(x)
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=serve) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        optimiser = torch.optim.SGD(trained.parameters(), lr=0.1)
+        for _ in range(30):
+            optimiser.zero_grad()
+            trained(x).square().sum().backward()
+            optimiser.step()
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not failed

@@ -1,6 +1,7 @@
 """One question to every module: its constant, whether it is proved, and why it has none."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -14,7 +15,11 @@ from contractive_gnn.nn.lipschitz import (
     ConvexCombination,
     LipschitzModule,
     MaxPool2d,
+    OrthogonalConv2d,
+    OrthogonalLinear,
     Sequential,
+    SpaceToDepth,
+    SpectralConv2d,
     SpectralLinear,
     Standardise,
     certified,
@@ -25,6 +30,7 @@ from contractive_gnn.nn.lipschitz import (
 from contractive_gnn.nn.lipschitz.rounding import rounded
 from contractive_gnn.norms import number
 from contractive_gnn.operators import Dense
+from contractive_gnn.testing import measured_lipschitz
 
 
 def test_constants_of_a_sequence_multiply() -> None:
@@ -130,3 +136,85 @@ def test_a_module_of_ones_own_states_nothing_for_rounded_arithmetic() -> None:
 
     assert lipschitz(Half()) == 0.5
     assert rounded_lipschitz(Half(), torch.bfloat16) == math.inf
+
+
+@pytest.mark.parametrize(
+    "module",
+    [SpectralLinear(3, 3), OrthogonalLinear(3, 3, method="cayley"), Sequential(nn.Identity(), nn.ReLU()), nn.ReLU()],
+    ids=["spectral", "cayley", "sequence", "torch"],
+)
+def test_a_hook_or_a_replaced_method_leaves_nothing_proved(module: nn.Module) -> None:
+    assert certified(module)
+    part = module[1] if isinstance(module, Sequential) else module
+    handle = part.register_forward_hook(lambda module, arguments, out: 3 * out)
+    assert not certified(module)
+    handle.remove()
+    assert certified(module)
+    part.forward = lambda x: 3 * x  # type: ignore[assignment]
+    assert not certified(module)
+    del part.forward
+
+
+@pytest.mark.parametrize("values", [[-0.1, 1.0], [0.1, -1.0]])
+def test_a_deviation_that_was_loaded_has_its_own_constant(values: list[float]) -> None:
+    layer = Standardise([0.0, 0.0], [1.0, 1.0])
+    layer.load_state_dict({"mean": torch.zeros(2), "std": torch.tensor(values)})
+    assert measured_lipschitz(layer, torch.rand(1, 2, 2, 2)) <= layer.lipschitz() <= 10 * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("value", [0.0, math.nan])
+def test_a_deviation_that_divides_by_nothing_has_none(value: float) -> None:
+    layer = Standardise([0.0, 0.0], [1.0, 1.0])
+    layer.std[0] = value
+    assert layer.lipschitz() == math.inf
+    assert not certified(layer)
+
+
+@pytest.mark.parametrize("logit", [-200.0, math.nan])
+def test_a_convex_combination_is_never_no_number(logit: float) -> None:
+    layer = ConvexCombination(nn.Linear(2, 2), learned=True)
+    with torch.no_grad():
+        layer.logit.fill_(logit)
+    assert layer.lipschitz() == math.inf
+
+
+def test_a_convex_combination_keeps_its_input_from_a_module_that_works_in_place() -> None:
+    x = torch.tensor([[-1.0, 2.0]])
+    assert ConvexCombination(nn.ReLU(inplace=True), 0.25)(x).tolist() == [[-0.75, 2.0]]
+
+
+@pytest.mark.parametrize(
+    ("build", "word"),
+    [
+        (lambda: SpectralConv2d(2, 3, "3"), "kernel_size must be a whole number, or two of them"),
+        (lambda: SpectralConv2d(2, 3, 3.0), "kernel_size must be a whole number"),
+        (lambda: SpectralConv2d(2, 3, (3, 3, 3), padding="same"), "kernel_size must be a whole number, or two of them"),
+        (lambda: SpectralConv2d(2, 3, 3, dilation="2", padding="same"), "dilation must be a whole number, or two"),
+        (lambda: SpectralConv2d(2, 3, 3, size="ab"), "size must be a whole number, or two of them"),
+        (lambda: OrthogonalConv2d(2, 3, 3, size=4.5), "size must be a whole number"),
+        (lambda: MaxPool2d((2, 2, 2)), "kernel_size must be a whole number, or two of them"),
+    ],
+)
+def test_sizes_of_another_kind_are_refused(build: Callable[[], nn.Module], word: str) -> None:
+    with pytest.raises(TypeError, match=word):
+        build()
+
+
+def test_sizes_are_one_number_or_two() -> None:
+    for size in (6, (6, 6), [6, 6]):
+        spectral = SpectralConv2d(2, 3, [3, 3], padding="same", size=size)  # type: ignore[arg-type]
+        assert spectral.size == (6, 6)
+        assert spectral(torch.zeros(1, 2, 6, 6)).shape == (1, 3, 6, 6)
+        assert OrthogonalConv2d(2, 3, 3, size=size).size == (6, 6)  # type: ignore[arg-type]
+    for x in (torch.zeros(1, 3, 6, 6), torch.zeros(2, 6, 6)):
+        with pytest.raises(ValueError, match=r"expected a batch of images \[n, 2, H, W\]"):
+            SpectralConv2d(2, 3, 3)(x)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [SpaceToDepth(2), OrthogonalConv2d(4, 3, 3, method="cayley", size=4), MaxPool2d(2), SpectralConv2d(4, 2, 3)],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_an_empty_batch_has_the_shape_of_any_other(layer: nn.Module) -> None:
+    assert layer(torch.zeros(0, 4, 4, 4)).shape == (0, *layer(torch.zeros(1, 4, 4, 4)).shape[1:])

@@ -204,8 +204,8 @@ def test_wrong_arguments() -> None:
     for options in ({}, {"size": (4, 4), "padding_mode": "zeros"}):
         with pytest.raises(ValueError, match="orthogonal for one size with circular padding"):
             OrthogonalConv2d(2, 2, 3, method="cayley", **options)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="a height and a width"):
-        OrthogonalConv2d(2, 2, 3, size=4)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="size must be a whole number, or two of them"):
+        OrthogonalConv2d(2, 2, 3, size=(4, 4, 4))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"expected a batch of images \[n, 2, H, W\]"):
         OrthogonalConv2d(2, 2, 3)(torch.zeros(1, 3, 4, 4))
     with pytest.raises(ValueError, match="wraps more than once"):

@@ -98,7 +98,7 @@ def test_wrong_arguments() -> None:
         AvgPool2d(0)
     with pytest.raises(TypeError, match="stride must be a whole number"):
         MaxPool2d(2, 1.5)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="two of them"):
+    with pytest.raises(TypeError, match="two of them"):
         L2NormPool2d((1, 2, 3))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="at most half"):
         MaxPool2d(3, padding=2)
