@@ -60,8 +60,8 @@ class Energy(nn.Module, ABC):
             slope: Tensor = torch.func.grad(lambda y: self._values(y).sum())(x)
             return slope
         again = torch.is_grad_enabled()
-        with torch.enable_grad():
-            y = x if x.requires_grad else x.detach().requires_grad_()
+        with torch.inference_mode(False), torch.enable_grad():
+            y = x if x.requires_grad else (x.clone() if x.is_inference() else x.detach()).requires_grad_()
             total = self._values(y).sum()
             if not total.requires_grad:
                 raise ValueError(f"the value of {type(self).__name__} does not depend on the state: it has no gradient")
@@ -249,10 +249,10 @@ class SumEnergy(Energy):
             raise ValueError("a sum needs at least one energy, got none")
         for energy in energies:
             check_energy("a summand", energy)
-        lengths = {energy.dim for energy in energies} - {None}
+        lengths = {energy.dim: None for energy in energies if energy.dim is not None}  # in their order
         if len(lengths) > 1:
             raise ValueError(f"the summands take states of different lengths: {', '.join(map(str, lengths))}")
-        self.dim = lengths.pop() if lengths else None
+        self.dim = next(iter(lengths), None)
         self.energies = nn.ModuleList(energies)
 
     def _summands(self) -> list[Energy]:
