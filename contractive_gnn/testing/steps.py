@@ -3,7 +3,7 @@ r"""What the steps of a scheme keep of a field, measured at each of them.
 ====================== ======================================================= =====================================
 what                   measured, of a trajectory ``x_0, x_1, …``                how
 ====================== ======================================================= =====================================
-``mass``               ``|Σx_k − Σx_0| / max(1, Σ|x_0|)``                       drift over all steps
+``mass``               ``|Σx_k − Σx_0| / max(1, Σ|x_0|, Σ|x_k|)``              drift over all steps
 ``norm``               ``|‖x_k‖ − ‖x_0‖| / ‖x_0‖``                              drift over all steps
 ``energy``             ``|H(x_k) − H(x_0)| / max(1, |H(x_0)|)``                 drift over all steps
 ``volume``             ``|det M_k − 1|``                                        at each step
@@ -125,7 +125,8 @@ def drift(field: VectorField, of: Invariant, states: Tensor, start: Tensor) -> T
         ValueError: for another invariant: volume and form are of a map, not of a state.
     """
     if of == "mass":
-        return (states.sum(dim=-1) - start.sum(dim=-1)).abs() / start.abs().sum(dim=-1).clamp(min=1.0)
+        size = torch.maximum(states.abs().sum(dim=-1), start.abs().sum(dim=-1)).clamp(min=1.0)
+        return (states.sum(dim=-1) - start.sum(dim=-1)).abs() / size
     if of == "norm":
         length = torch.linalg.vector_norm(start, dim=-1)
         change = (torch.linalg.vector_norm(states, dim=-1) - length).abs()
