@@ -260,8 +260,8 @@ class SumEnergy(Energy):
 
     def forward(self, x: Tensor) -> Tensor:
         """``Σ E_i(x)``."""
-        first, *others = (energy(x) for energy in self._summands())
-        return sum(others, start=first)
+        values: list[Tensor] = [energy(x) for energy in self._summands()]
+        return sum(values[1:], start=values[0])
 
     def gradient(self, x: Tensor) -> Tensor:
         """``Σ ∇E_i(x)``, each in its own way."""

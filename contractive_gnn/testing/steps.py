@@ -172,7 +172,7 @@ def canonical(matrix: Tensor, *, split: tuple[int, ...]) -> Tensor:
         matrix: M, ``[..., n, m]``, its rows a state of n entries, flattened.
         split: the shape of the state.
     """
-    rows = matrix.mT.unflatten(-1, split)
+    rows = matrix.mT.reshape(*matrix.shape[:-2], matrix.size(-1), *split)
     q, p = rows.chunk(2, dim=-1)
     return torch.cat([p, -q], dim=-1).flatten(-len(split)).mT
 

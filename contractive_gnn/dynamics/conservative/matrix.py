@@ -116,7 +116,7 @@ class PerceptronMatrix(StateMatrix):
         """``B(x)``."""
         check_length(x, self.dim)
         entries: Tensor = self.outer(self.sigma(self.inner(x) + self.bias))
-        return entries.unflatten(-1, (self.dim, self.dim)) + self.offset
+        return entries.reshape(*x.shape, self.dim) + self.offset
 
     def lipschitz(self) -> Tensor | float:
         """``s ‖C‖ ‖K‖``."""

@@ -192,7 +192,7 @@ def force_state(force: nn.Module, generator: torch.Generator | None) -> Tensor |
 
 def largest_size(*values: Tensor | float) -> Tensor | float:
     """The largest of ``|v|``; a scalar tensor where one of them is finite and a tensor."""
-    sizes = [abs(value) for value in values]
+    sizes: list[Tensor | float] = [value.abs() if isinstance(value, Tensor) else abs(value) for value in values]
     return max(sizes, key=number)
 
 
