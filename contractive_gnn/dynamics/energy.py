@@ -129,12 +129,12 @@ class QuadraticEnergy(Energy):
 
     def forward(self, x: Tensor) -> Tensor:
         """``xᵀMx/2``."""
-        _check_length(x, self.dim)
+        check_length(x, self.dim)
         return (x * self.gradient(x)).sum(dim=-1) / 2
 
     def gradient(self, x: Tensor) -> Tensor:
         """``Mx``."""
-        _check_length(x, self.dim)
+        check_length(x, self.dim)
         return x @ self.matrix
 
     def curvature(self) -> tuple[Tensor, Tensor]:
@@ -293,6 +293,7 @@ def check_energy(name: str, value: object) -> None:
         )
 
 
-def _check_length(x: Tensor, dim: int | None) -> None:
+def check_length(x: Tensor, dim: int | None) -> None:
+    """Raise ValueError unless x is ``[..., dim]``."""
     if x.dim() == 0 or x.size(-1) != dim:
         raise ValueError(f"expected a state of shape [..., {dim}], got {list(x.shape)}")

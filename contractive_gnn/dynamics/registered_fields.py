@@ -97,25 +97,25 @@ def _() -> SeparableHamiltonian:
     return SeparableHamiltonian(PerceptronEnergy(1, 3, "softsign"), spring)
 
 
-@register_field("hamiltonian")
+@register_field("hamiltonian-field")
 def _() -> HamiltonianField:
     return HamiltonianField(PerceptronEnergy(4, 5))
 
 
-@register_field("coupling")
+@register_field("coupling-field")
 def _() -> CouplingField:
     first, second = Layer(Dense(_drawn(2, 1)), "tanh", bias=_drawn(2)), Layer(Dense(_drawn(1, 2)), "tanh")
     return CouplingField(first, second, split=2)
 
 
-@register_field("coupled-flows")
+@register_field("coupling-anchored")
 def _() -> CouplingField:
     # functions with an anchor each, of a graph's flow say
     flows = (GradientFlow(Dense(_drawn(2, 2)), "huber", mu=0.3) for _ in range(2))
     return CouplingField(*flows)
 
 
-@register_field("shear")
+@register_field("shear-field")
 def _() -> ShearField:
     return ShearField(3, 2)
 
@@ -125,7 +125,7 @@ def _() -> SumField:
     return SumField(*(ShearField(3) for _ in range(3)))
 
 
-@register_field("skew")
+@register_field("skew-field")
 def _() -> SkewField:
     return SkewField(PerceptronMatrix(3, 4))
 
@@ -135,7 +135,7 @@ def _() -> SkewField:
     return SkewField(ConstantMatrix(_drawn(3, 3)))
 
 
-@register_field("mass")
+@register_field("mass-field")
 def _() -> MassField:
     return MassField(PerceptronMatrix(3, 4))
 

@@ -1,7 +1,7 @@
 r"""The energy of Hénon and Heiles's system over long times: with the true field, and with learned ones.
 
     python docs/experiments/long_time.py measure --out docs/results/long_time.jsonl
-    python docs/experiments/long_time.py table --out docs/results/long_time.jsonl
+    python docs/experiments/long_time.py table --out docs/results/long_time.jsonl  # into docs/structure.md
 
 Eight orbits from states of the energy 1/12, their momenta drawn and scaled to it; 10⁵ steps of h = 0.2, in float64. A
 line for each field and scheme, with a number for each orbit:
@@ -11,7 +11,9 @@ line for each field and scheme, with a number for each orbit:
 * ``slope``, ``slope_error``: of a straight line through the means of a hundred blocks of ``H(x_k) − H(x_0)``, per unit
   of time, with its standard error. A block has a thousand steps, 200 units of time, some thirty periods: the
   oscillation within it is averaged, and what is left of one block in the next is little;
-* ``own_…``: likewise of the energy that a learned field says it has.
+* ``own_…``: likewise of the energy that a learned field says it has;
+* ``form``, ``volume``: the largest ``‖MᵀJM − J‖₂`` and ``|det M − 1|`` of the Jacobian M of a step, at each of the
+  first 10⁴ steps of all orbits: a number each.
 
 The fields: the true one; a learned ``H = |p|²/2 + V(q)`` with V a perceptron, stepped by Störmer–Verlet in training
 too; and a residual network, which has no energy of its own. Each learns the flow over 0.2 from the same trajectories.
@@ -31,7 +33,7 @@ from typing import Any
 import numpy as np
 import torch
 from appending import Row, append, read
-from pages import markdown
+from pages import markdown, write_between
 from torch import Tensor, nn
 
 from contractive_gnn.bench.results import current_commit, current_versions
@@ -46,9 +48,11 @@ from contractive_gnn.dynamics import (
 from contractive_gnn.integrators import trajectory
 from contractive_gnn.nn import Flow
 from contractive_gnn.operators import Dense
+from contractive_gnn.testing import violations
 from contractive_gnn.training.systems import TrajectoryFitOptions, fit_trajectories
 
-ENERGY, STEP, ORBITS, BLOCKS = 1 / 12, 0.2, 8, 100
+PAGE = Path(__file__).parents[1] / "structure.md"
+ENERGY, STEP, ORBITS, BLOCKS, LOCAL = 1 / 12, 0.2, 8, 100, 10_000
 TRUE = ("stormer-verlet", "symplectic-euler", "rk4")
 CASES = (*(("true", scheme) for scheme in TRUE), ("hamiltonian", "stormer-verlet"), ("resnet", "euler"))
 
@@ -129,6 +133,10 @@ def run(kind: str, scheme: str, steps: int, epochs: int) -> Row:
     found |= described(states, truth.energy)
     if kind == "hamiltonian":
         found |= described(states, field.energy, "own_")
+    kept = violations(
+        field, starts(), of=["symplectic", "volume"], step=STEP, num_steps=min(steps, LOCAL), scheme=scheme
+    )
+    found |= {"form": kept["symplectic"], "volume": kept["volume"]}
     return found
 
 
@@ -158,8 +166,19 @@ def table(out: Path) -> str:
             ratios = np.abs(slopes / errors)
             near = f"{int((ratios <= 1).sum())}, {int((ratios <= 3).sum())} of {len(ratios)}"
             sizes = (worst(row[prefix + column]) for column in ("first", "last", "largest"))
-            rows.append((row["field"], row["scheme"], name, *sizes, f"{np.median(ratios):.2f}", near))
-    head = ("field", "scheme", "energy", "first tenth", "last tenth", "largest", "median slope/error", "within 1, 3")
+            local = f"{row['form']:.0e}, {row['volume']:.0e}"
+            rows.append((row["field"], row["scheme"], name, *sizes, f"{np.median(ratios):.2f}", near, local))
+    head = (
+        "field",
+        "scheme",
+        "energy",
+        "first tenth",
+        "last tenth",
+        "largest",
+        "slope/error",
+        "within 1, 3",
+        "form, volume",
+    )
     return markdown(head, rows)
 
 
@@ -174,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.command == "measure":
         measure(given.out, steps=given.steps, epochs=given.epochs)
     else:
-        print(table(given.out))
+        write_between(PAGE, "long time", table(given.out))
 
 
 if __name__ == "__main__":

@@ -120,29 +120,29 @@ MUTATIONS: dict[str, tuple[str, Any, str, Any, str]] = {
     "Euler taken for symplectic": ("separable-hamiltonian", RungeKutta, "preserves", property(claims_the_form), "kept"),
     "Runge–Kutta taken for a rotation": ("rotation", RungeKutta, "preserves", property(claims_the_norm), "kept"),
     "the sign of the force": ("separable-hamiltonian", EnergyGradient, "forward", without_sign, "conserved"),
-    "projection on the sphere left out": ("skew", SphereProjection, "project", left_out, "kept"),
-    "projection on the mass left out": ("skew", MassProjection, "project", left_out, "kept"),
-    "symmetric for skew, norm": ("skew", SKEW, "skew", symmetric, "conserved"),
-    "symmetric for skew, mass": ("mass", MASS, "skew", symmetric, "conserved"),
+    "projection on the sphere left out": ("skew-field", SphereProjection, "project", left_out, "kept"),
+    "projection on the mass left out": ("skew-field", MassProjection, "project", left_out, "kept"),
+    "symmetric for skew, norm": ("skew-field", SKEW, "skew", symmetric, "conserved"),
+    "symmetric for skew, mass": ("mass-field", MASS, "skew", symmetric, "conserved"),
     "the mean is left": ("centred-perceptron", CenteredField, "forward", with_the_mean, "conserved"),
     "the mean of one entry more": ("centred-perceptron", CenteredField, "forward", divided_by_one_more, "conserved"),
-    "a part that moves itself": ("coupling", COUPLING, "pushed", with_its_own_part, "conserved"),
-    "directions that are not across": ("shear", ShearField, "directions", property(not_across), "conserved"),
+    "a part that moves itself": ("coupling-field", COUPLING, "pushed", with_its_own_part, "conserved"),
+    "directions that are not across": ("shear-field", ShearField, "directions", property(not_across), "conserved"),
     "directions in a sum": ("sum-of-shears", ShearField, "directions", property(not_across), "conserved"),
     "parts at the step's start": ("separable-hamiltonian", Splitting, "advance", all_at_the_start, "kept"),
-    "parts at the start, volume": ("coupling", Splitting, "advance", all_at_the_start, "kept"),
+    "parts at the start, volume": ("coupling-field", Splitting, "advance", all_at_the_start, "kept"),
     "a half pushed by itself": ("separable-hamiltonian", HalfShear, "forward", by_its_own_half, "kept"),
-    "one sign of two, any H": ("hamiltonian", HamiltonianField, "forward", both_signs_one, "conserved"),
-    "a gradient for a Hamiltonian": ("hamiltonian", HamiltonianField, "forward", unturned, "conserved"),
+    "one sign of two, any H": ("hamiltonian-field", HamiltonianField, "forward", both_signs_one, "conserved"),
+    "a gradient for a Hamiltonian": ("hamiltonian-field", HamiltonianField, "forward", unturned, "conserved"),
     "the gradient of another energy": ("gradient-modules", PerceptronEnergy, "gradient", another_energy, "conserved"),
-    "a force that is no gradient": ("hamiltonian", PerceptronEnergy, "gradient", no_gradient, "conserved"),
+    "a force that is no gradient": ("hamiltonian-field", PerceptronEnergy, "gradient", no_gradient, "conserved"),
     "half the growth": (
         "separable-hamiltonian", SeparableHamiltonian, "rate", half_of(SeparableHamiltonian.rate), "rate"
     ),
     "half the constant": (
-        "coupling", CouplingField, "field_lipschitz", half_of(CouplingField.field_lipschitz), "field"
+        "coupling-field", CouplingField, "field_lipschitz", half_of(CouplingField.field_lipschitz), "field"
     ),
-    "half the growth of a shear": ("shear", ShearField, "rate", half_of(ShearField.rate), "rate"),
+    "half the growth of a shear": ("shear-field", ShearField, "rate", half_of(ShearField.rate), "rate"),
 }  # fmt: skip
 
 
@@ -164,9 +164,9 @@ def test_a_scheme_of_ones_own_is_tried_where_it_promises() -> None:
 
     with temporary():
         register_scheme(Forgetful(name="forgetful-of-a-test"))
-        verdict = verify_field("skew", FIELDS.get("skew"), tries=100)
+        verdict = verify_field("skew-field", FIELDS.get("skew-field"), tries=100)
     assert {claim.what for claim, _ in verdict.broken} == {"forgetful-of-a-test keeps: norm"}
-    assert verify_field("skew", FIELDS.get("skew"), tries=100).word == "holds"
+    assert verify_field("skew-field", FIELDS.get("skew-field"), tries=100).word == "holds"
 
 
 def test_what_is_tried_of_a_hamiltonian_field() -> None:

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from contractive_gnn import activations
 from contractive_gnn.activations import Activation
 from contractive_gnn.checks import check_whole
-from contractive_gnn.dynamics.conservative.matrix import check_length
 from contractive_gnn.dynamics.conservative.shear import sheared
+from contractive_gnn.dynamics.energy import check_length
 from contractive_gnn.dynamics.field import VectorField
 from contractive_gnn.dynamics.layer import own_operator
 from contractive_gnn.dynamics.spectrum import smoothness

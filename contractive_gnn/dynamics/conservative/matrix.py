@@ -12,6 +12,7 @@ from torch_geometric.nn.inits import reset
 from contractive_gnn import activations
 from contractive_gnn.activations import Activation
 from contractive_gnn.checks import check_whole
+from contractive_gnn.dynamics.energy import check_length
 from contractive_gnn.dynamics.layer import own_operator
 from contractive_gnn.dynamics.spectrum import smoothness
 from contractive_gnn.operators import Dense
@@ -168,9 +169,3 @@ def skew(matrix: StateMatrix, x: Tensor) -> Tensor:
             f"{type(matrix).__name__} gives {list(b.shape)}"
         )
     return b - b.mT
-
-
-def check_length(x: Tensor, dim: int) -> None:
-    """Raise ValueError unless x is ``[..., dim]``."""
-    if x.dim() == 0 or x.size(-1) != dim:
-        raise ValueError(f"expected a state of shape [..., {dim}], got {list(x.shape)}")

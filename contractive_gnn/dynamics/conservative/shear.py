@@ -14,7 +14,7 @@ from contractive_gnn.dynamics.field import VectorField
 from contractive_gnn.dynamics.layer import Layer
 from contractive_gnn.dynamics.spectrum import smoothness
 from contractive_gnn.integrators import Invariant
-from contractive_gnn.norms import number
+from contractive_gnn.norms import L2, number
 
 
 class EnergyGradient(nn.Module):
@@ -113,8 +113,9 @@ class HalfShear(VectorField):
 
     @property
     def anchor_lipschitz(self) -> float:
-        """That of the force."""
-        return self.force.anchor_lipschitz if isinstance(self.force, VectorField) else 0.0
+        """That of the force, ``inf`` where it is one in another norm than ℓ2."""
+        constant = self.force.anchor_lipschitz if isinstance(self.force, VectorField) else 0.0
+        return constant if constant == 0 or self.force.norm == L2 else math.inf
 
     @property
     def certified(self) -> bool:
@@ -157,12 +158,12 @@ def pushed(force: nn.Module, x: Tensor, t: Tensor | float, *, like: Tensor) -> T
 
 
 def force_lipschitz(force: nn.Module) -> Tensor | float:
-    """A Lipschitz constant of a force in ℓ2, ``inf`` where none is known."""
-    if isinstance(force, VectorField):
+    """A Lipschitz constant of a force in ℓ2, ``inf`` where none is known: where it has one in another norm, too."""
+    if isinstance(force, VectorField) and force.norm == L2:
         return force.field_lipschitz()
     if isinstance(force, EnergyGradient):
         return force.lipschitz()
-    if isinstance(force, Layer):
+    if isinstance(force, Layer) and force.operator.input_norm == L2:
         return smoothness(force.sigma, force.operator.norm_bound())
     return math.inf
 

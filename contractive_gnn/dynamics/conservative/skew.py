@@ -64,7 +64,7 @@ class SkewField(VectorField):
         """``‖B − Bᵀ‖`` of a constant matrix."""
         if not self.matrix.constant:
             return math.inf
-        like = next(tensor for tensor in (*self.matrix.parameters(), *self.matrix.buffers()))
+        like = next(iter((*self.matrix.parameters(), *self.matrix.buffers())), torch.zeros(()))
         return largest_singular_value(skew(self.matrix, like.new_zeros(self.matrix.dim)))
 
     def rate(self) -> float:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from contractive_gnn.dynamics import CouplingField, GradientFlow
+from contractive_gnn.dynamics import CouplingField, Diffusion, GradientFlow
 from contractive_gnn.dynamics.conservative import HalfShear
 from contractive_gnn.dynamics.layer import Layer
+from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import SCHEMES, integrate
-from contractive_gnn.norms import lipschitz_at, log_norm_at, number
-from contractive_gnn.operators import Dense
+from contractive_gnn.norms import jacobian, lipschitz_at, log_norm_at, number
+from contractive_gnn.operators import Dense, GraphGradient
 from contractive_gnn.testing import violations
 
 
@@ -83,6 +85,28 @@ def test_a_function_with_time_and_anchor_gets_them() -> None:
     assert field.anchor_lipschitz == 0.5
     plain = CouplingField(Layer(Dense(draw(2, 2)), "tanh"), Layer(Dense(draw(2, 2)), "tanh"))
     assert plain.anchored(anchor) is plain
+
+
+def test_constants_in_another_norm_are_none_here() -> None:
+    """A function with its constants in ℓ∞: a coupling has its own in ℓ2."""
+    x = draw(3, 4)
+    graph = Graph.of(x, torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]))
+    field = CouplingField(Diffusion(mu=0.5).on(graph, x[:, :2]), Layer(Dense(draw(2, 2)), "tanh"))
+    assert number(field.parts()[0].force.field_lipschitz()) < math.inf
+    assert field.field_lipschitz() == field.anchor_lipschitz == field.lipschitz(0.1) == math.inf
+    assert violations_of_all(field, x) < 1e-12
+    degrees = GraphGradient(graph, "degree")
+    assert HalfShear(Layer(degrees, "tanh"), moves="first").field_lipschitz() == math.inf
+
+
+def violations_of_all(field: CouplingField, x: Tensor) -> float:
+    """``|det M − 1|`` of a step of all nodes, which are no samples of their own."""
+    step = integrate_once(field)
+    return float((torch.linalg.det(jacobian(step, x)) - 1).abs())
+
+
+def integrate_once(field: CouplingField) -> Callable[[Tensor], Tensor]:
+    return lambda y: integrate(field, y, step=0.3, num_steps=1, scheme="strang")
 
 
 def test_what_does_not_fit_is_refused() -> None:
