@@ -77,9 +77,8 @@ def table(found: Sequence[Verdict]) -> Table:
     for verdict in found:
         claim, finding = headline(verdict)
         numbers = (f"{claim.constant:.4f}", f"{finding.value:.4f}", f"{claim.ratio(finding):.4f}")
-        numbers += (kept_to(verdict), f"{verdict.tries:,}")
-        word = f"[{style[verdict.word]}]{verdict.word}[/]"
-        made.add_row(verdict.name, f"{claim.what}, {verdict.norm}, {claim.graph}", *numbers, word)
+        ends = (kept_to(verdict), f"{verdict.tries:,}", f"[{style[verdict.word]}]{verdict.word}[/]")
+        made.add_row(verdict.name, f"{claim.what}, {verdict.norm}, {claim.graph}", *numbers, *ends)
     return made
 
 
