@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from contractive_gnn.checks import check_whole
+from contractive_gnn.dynamics.base import OnGraph
 from contractive_gnn.dynamics.field import VectorField
 from contractive_gnn.integrators import Invariant, Scheme, integrate, trajectory
 
@@ -58,6 +59,7 @@ def violations(
 
     Raises:
         NotImplementedError: where the energy is asked for, and the field does not say which it is.
+        TypeError: for a field on a graph, whose rows are no samples of their own.
         ValueError: for a field that depends on time, where volume or form is asked for, and as
             :func:`~contractive_gnn.integrators.trajectory`.
 
@@ -74,6 +76,11 @@ def violations(
         0.01
     """
     check_whole("num_steps", num_steps, least=1)
+    if isinstance(field, OnGraph):
+        raise TypeError(
+            f"the last axis of the state is a sample here, and {field} moves all nodes of its graph as one: flatten the "
+            "state in a VectorField of your own"
+        )
     asked = list(dict.fromkeys(of))
     worst: dict[Invariant, float] = dict.fromkeys(asked, 0.0)
     slack = max(1e-6, 100 * (tolerance or 0.0))  # an implicit step of many states is solved for all of them at once

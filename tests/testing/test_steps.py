@@ -10,6 +10,7 @@ from torch import Tensor
 
 from contractive_gnn.dynamics import (
     ConstantMatrix,
+    Diffusion,
     MassField,
     PerceptronMatrix,
     QuadraticEnergy,
@@ -17,6 +18,7 @@ from contractive_gnn.dynamics import (
     SkewField,
     VectorField,
 )
+from contractive_gnn.graph import Graph
 from contractive_gnn.testing import sample_jacobians, symplectic_defect, violations, volume_defect
 from contractive_gnn.testing.steps import CHUNK, drift
 
@@ -99,6 +101,10 @@ class Late(VectorField):
 def test_what_cannot_be_measured_is_refused() -> None:
     with pytest.raises(ValueError, match="depends on time"):
         violations(Late(), start(1.0, 0.0), of=["volume"], step=0.1, num_steps=3, scheme="euler")
+    x = torch.zeros(2, 2, dtype=torch.float64)
+    on_graph = Diffusion().on(Graph.of(x, torch.tensor([[0, 1], [1, 0]])), x)
+    with pytest.raises(TypeError, match="moves all nodes of its graph as one"):
+        violations(on_graph, x, of=["mass"], step=0.1, num_steps=3, scheme="euler")
     with pytest.raises(NotImplementedError, match=r"Late must define energy\(x\)"):
         violations(Late(), start(1.0, 0.0), of=["energy"], step=0.1, num_steps=3, scheme="euler")
     with pytest.raises(ValueError, match="square matrices of an even size, got shape \\[3, 3\\]"):
