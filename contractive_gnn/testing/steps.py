@@ -78,8 +78,8 @@ def violations(
     check_whole("num_steps", num_steps, least=1)
     if isinstance(field, OnGraph):
         raise TypeError(
-            f"the last axis of the state is a sample here, and {field} moves all nodes of its graph as one: flatten the "
-            "state in a VectorField of your own"
+            f"the last axis of the state is a sample here, and {field} moves all nodes of its graph as one: flatten "
+            "the state in a VectorField of your own"
         )
     asked = list(dict.fromkeys(of))
     worst: dict[Invariant, float] = dict.fromkeys(asked, 0.0)
