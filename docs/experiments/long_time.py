@@ -11,6 +11,7 @@ line for each field and scheme, with a number for each orbit:
 * ``slope``, ``slope_error``: of a straight line through the means of a hundred blocks of ``H(x_k) − H(x_0)``, per unit
   of time, with its standard error. A block has a thousand steps, 200 units of time, some thirty periods: the
   oscillation within it is averaged, and what is left of one block in the next is little;
+* ``escaped``: how many orbits go beyond 10 in an entry; the true ones stay near 1;
 * ``own_…``: likewise of the energy that a learned field says it has;
 * ``form``, ``volume``: the largest ``‖MᵀJM − J‖₂`` and ``|det M − 1|`` of the Jacobian M of a step, at each of the
   first 10⁴ steps of all orbits: a number each.
@@ -175,7 +176,8 @@ def table(out: Path) -> str:
             near = f"{int((ratios <= 1).sum())}, {int((ratios <= 3).sum())} of {len(ratios)}"
             sizes = (worst(row[prefix + column]) for column in ("first", "last", "largest"))
             local = f"{row['form']:.0e}, {row['volume']:.0e}"
-            rows.append((row["field"], row["scheme"], name, *sizes, f"{np.median(ratios):.2f}", near, local))
+            names = (row["field"], row["scheme"], name)
+            rows.append((*names, *sizes, f"{np.median(ratios):.2f}", near, str(row["escaped"]), local))
     head = (
         "field",
         "scheme",
@@ -185,6 +187,7 @@ def table(out: Path) -> str:
         "largest",
         "slope/error",
         "within 1, 3",
+        "escaped",
         "form, volume",
     )
     return markdown(head, rows)

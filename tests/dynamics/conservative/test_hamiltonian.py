@@ -62,11 +62,12 @@ SYMPLECTIC = ("symplectic-euler", "stormer-verlet", "lie-trotter", "strang", "im
 
 def test_symplectic_schemes_say_so_and_are() -> None:
     field, x = separable(), draw(4, 4)
-    assert {name for name in SCHEMES if "symplectic" in SCHEMES.get(name).keeps(field)} == set(SYMPLECTIC)
-    for name in SYMPLECTIC:
+    promising = [name for name in SCHEMES if "symplectic" in SCHEMES.get(name).keeps(field)]
+    assert set(promising) >= set(SYMPLECTIC)
+    for name in promising:
         found = violations(field, x, of=["symplectic", "volume", "energy"], step=0.2, num_steps=40, scheme=name)
         assert max(found["symplectic"], found["volume"]) < 1e-12, name
-        assert found["energy"] > 1e-6, f"{name} does not keep the energy to rounding"
+        assert found["energy"] > 1e-9, f"{name} does not keep the energy to rounding"
 
 
 @pytest.mark.parametrize("name", ["euler", "heun", "rk4", "implicit-euler"])
