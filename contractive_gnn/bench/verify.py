@@ -60,8 +60,11 @@ def verdicts(names: Sequence[str], *, tries: int, seed: int, processes: int) -> 
 
 def table(found: Sequence[Verdict]) -> Table:
     """One row a dynamics or field: the claim about its step that is tightest, or the claim that is broken."""
-    made = Table(caption="ratio: found / claimed. 1: the bound is attained. Above 1: it is broken.")
-    for column in ("dynamics", "claim", "claimed", "found", "ratio", "tries"):
+    made = Table(
+        caption="ratio: found / claimed. 1: the bound is attained. Above 1: it is broken.\n"
+        "kept to: the largest relative change, of what the flow and the schemes are said to keep."
+    )
+    for column in ("dynamics", "claim", "claimed", "found", "ratio", "kept to", "tries"):
         right = column not in ("dynamics", "claim")
         made.add_column(
             column,
@@ -73,9 +76,9 @@ def table(found: Sequence[Verdict]) -> Table:
     style = {"holds": "green", "BROKEN": "bold red", "refuted": "yellow", "not certified": "yellow"}
     for verdict in found:
         claim, finding = headline(verdict)
-        numbers = (f"{claim.constant:.4f}", f"{finding.value:.4f}", f"{claim.ratio(finding):.4f}", f"{verdict.tries:,}")
-        word = f"[{style[verdict.word]}]{verdict.word}[/]"
-        made.add_row(verdict.name, f"{claim.what}, {verdict.norm}, {claim.graph}", *numbers, word)
+        numbers = (f"{claim.constant:.4f}", f"{finding.value:.4f}", f"{claim.ratio(finding):.4f}")
+        ends = (kept_to(verdict), f"{verdict.tries:,}", f"[{style[verdict.word]}]{verdict.word}[/]")
+        made.add_row(verdict.name, f"{claim.what}, {verdict.norm}, {claim.graph}", *numbers, *ends)
     return made
 
 
@@ -86,16 +89,26 @@ def headline(verdict: Verdict) -> tuple[Claim, Finding]:
     return verdict.worst("step") or verdict.findings[0]
 
 
+def kept_to(verdict: Verdict) -> str:
+    """The largest relative change of what is said to be kept, empty where nothing is."""
+    found = [finding.value for claim, finding in verdict.findings if claim.kind in ("conserved", "kept")]
+    return f"{max(found):.0e}" if found else ""
+
+
 def counterexample(verdict: Verdict) -> str:
     """The pair that breaks the worst claim, as text: exact where it is small."""
     claim, finding = verdict.broken[0]
     bound = f"{claim.constant:.6g}"
+    if claim.kind in ("conserved", "kept"):
+        other = f"X(x) = {_matrix(finding.y)}"
+    else:
+        other = f"y − x = {_matrix(finding.y - finding.x)}"
     return "\n".join(
         [
             f"{verdict.name}: {claim.what}, claimed {bound} in {verdict.norm}, found {finding.value:.6g} "
             f"on {claim.graph}, with",
             f"x = {_matrix(finding.x)}",
-            f"y − x = {_matrix(finding.y - finding.x)}",
+            other,
         ]
     )
 

@@ -4,8 +4,21 @@ from contractive_gnn.dynamics import registered_fields as _registered_fields  # 
 from contractive_gnn.dynamics.adjacency import Adjacency, AdjacencyFlow
 from contractive_gnn.dynamics.ascent import GradientAscent
 from contractive_gnn.dynamics.base import Dynamics, OnGraph
+from contractive_gnn.dynamics.conservative import (
+    CenteredField,
+    ConstantMatrix,
+    CouplingField,
+    HamiltonianField,
+    MassField,
+    PerceptronMatrix,
+    SeparableHamiltonian,
+    ShearField,
+    SkewField,
+    StateMatrix,
+)
 from contractive_gnn.dynamics.coupled import CoupledFlow
 from contractive_gnn.dynamics.diffusion import Diffusion
+from contractive_gnn.dynamics.energy import Energy, PerceptronEnergy, QuadraticEnergy, SumEnergy
 from contractive_gnn.dynamics.field import VectorField
 from contractive_gnn.dynamics.fields import FIELDS, register_field
 from contractive_gnn.dynamics.gradient_flow import GradientFlow
@@ -21,16 +34,30 @@ __all__ = [
     "FIELDS",
     "Adjacency",
     "AdjacencyFlow",
+    "CenteredField",
+    "ConstantMatrix",
     "CoupledFlow",
+    "CouplingField",
     "Diffusion",
     "Dynamics",
+    "Energy",
     "GradientAscent",
     "GradientFlow",
     "GraphGradientFlow",
+    "HamiltonianField",
     "HamiltonianFlow",
     "ImplicitFlow",
+    "MassField",
     "OnGraph",
+    "PerceptronEnergy",
     "PerceptronField",
+    "PerceptronMatrix",
+    "QuadraticEnergy",
+    "SeparableHamiltonian",
+    "ShearField",
+    "SkewField",
+    "StateMatrix",
+    "SumEnergy",
     "SumField",
     "VectorField",
     "register",

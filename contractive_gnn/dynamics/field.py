@@ -98,6 +98,14 @@ class VectorField(nn.Module, ABC):
         """Fields whose sum this one is, for splitting methods; one alone where it cannot be split."""
         return (self,)
 
+    def energy(self, x: Tensor) -> Tensor:
+        """H, which the flow keeps where :attr:`conserves` names the energy: one value a sample, ``[...]``.
+
+        Raises:
+            NotImplementedError: where the field has none, or does not say which.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define energy(x), what its flow keeps")
+
     def euler(self, x: Tensor, *, step: Tensor | float, num_steps: int) -> Tensor:
         """The state after K Euler steps ``x ← x + h X(x)``; a subclass may have a faster way to it.
 

@@ -6,8 +6,21 @@ import torch
 from torch import nn
 
 from contractive_gnn.activations import Huber, LeakyReLU
+from contractive_gnn.dynamics.conservative import (
+    CenteredField,
+    ConstantMatrix,
+    CouplingField,
+    HamiltonianField,
+    MassField,
+    PerceptronMatrix,
+    SeparableHamiltonian,
+    ShearField,
+    SkewField,
+)
+from contractive_gnn.dynamics.energy import PerceptronEnergy, QuadraticEnergy, SumEnergy
 from contractive_gnn.dynamics.fields import register_field
 from contractive_gnn.dynamics.gradient_flow import GradientFlow
+from contractive_gnn.dynamics.layer import Layer
 from contractive_gnn.dynamics.perceptron import PerceptronField
 from contractive_gnn.dynamics.sum_field import SumField
 from contractive_gnn.operators import Conv2d, Dense
@@ -70,3 +83,63 @@ def _() -> SumField:
     descent = GradientFlow(Dense(_drawn(3, 2)), "huber", mu=2.0)
     ascent = GradientFlow(Dense(_drawn(3, 2)), "tanh", expansive=True)
     return SumField(descent, ascent, PerceptronField(Dense(_drawn(2, 2)), "tanh"))
+
+
+@register_field("separable-hamiltonian")
+def _() -> SeparableHamiltonian:
+    return SeparableHamiltonian(QuadraticEnergy(_drawn(2, 2)), PerceptronEnergy(2, 3))
+
+
+@register_field("gradient-modules")
+def _() -> SeparableHamiltonian:
+    # a convex kinetic energy with kinks, and a potential with a spring
+    spring = SumEnergy(QuadraticEnergy(torch.eye(1)), PerceptronEnergy(1, 3, "log-sum"))
+    return SeparableHamiltonian(PerceptronEnergy(1, 3, "softsign"), spring)
+
+
+@register_field("hamiltonian-field")
+def _() -> HamiltonianField:
+    return HamiltonianField(PerceptronEnergy(4, 5))
+
+
+@register_field("coupling-field")
+def _() -> CouplingField:
+    first, second = Layer(Dense(_drawn(2, 1)), "tanh", bias=_drawn(2)), Layer(Dense(_drawn(1, 2)), "tanh")
+    return CouplingField(first, second, split=2)
+
+
+@register_field("coupling-anchored")
+def _() -> CouplingField:
+    # functions with an anchor each, of a graph's flow say
+    flows = (GradientFlow(Dense(_drawn(2, 2)), "huber", mu=0.3) for _ in range(2))
+    return CouplingField(*flows)
+
+
+@register_field("shear-field")
+def _() -> ShearField:
+    return ShearField(3, 2)
+
+
+@register_field("sum-of-shears")
+def _() -> SumField:
+    return SumField(*(ShearField(3) for _ in range(3)))
+
+
+@register_field("skew-field")
+def _() -> SkewField:
+    return SkewField(PerceptronMatrix(3, 4))
+
+
+@register_field("rotation")
+def _() -> SkewField:
+    return SkewField(ConstantMatrix(_drawn(3, 3)))
+
+
+@register_field("mass-field")
+def _() -> MassField:
+    return MassField(PerceptronMatrix(3, 4))
+
+
+@register_field("centred-perceptron")
+def _() -> CenteredField:
+    return CenteredField(PerceptronField(Dense(_drawn(4, 3)), "tanh", outer=Dense(_drawn(4, 3)), bias=_drawn(4)))

@@ -11,6 +11,7 @@ from contractive_gnn.testing.lipschitz import (
     singular_values,
 )
 from contractive_gnn.testing.operators import OperatorSuite
+from contractive_gnn.testing.steps import sample_jacobians, symplectic_defect, violations, volume_defect
 from contractive_gnn.testing.suite import DynamicsSuite
 from contractive_gnn.testing.verification import Verdict, verify, verify_field, verify_one
 
@@ -28,8 +29,12 @@ __all__ = [
     "measured_lipschitz",
     "raise_gain",
     "rounded_measured_lipschitz",
+    "sample_jacobians",
     "singular_values",
+    "symplectic_defect",
     "verify",
     "verify_field",
     "verify_one",
+    "violations",
+    "volume_defect",
 ]

@@ -13,13 +13,16 @@ from torch import Tensor, nn
 from contractive_gnn.dynamics import Dynamics, VectorField
 from contractive_gnn.graph import Graph
 from contractive_gnn.norms import LipschitzBound, Norm, lipschitz_adversarial, lipschitz_sampled, number
-from contractive_gnn.testing.conservation import Residual, identities
+from contractive_gnn.testing.conservation import Residual, identities, promises
 
 SLACK = 1e-9
 """Largest excess that rounding may explain: float64, states of order 1, differences of at least 0.01."""
 
 
-Kind = Literal["step", "rate", "field", "anchor", "conserved", "structure", "uniform"]
+STEP_COST = 20
+"""Steps of a scheme, with their Jacobian, take the place of so many tries."""
+
+Kind = Literal["step", "rate", "field", "anchor", "conserved", "kept", "structure", "uniform"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +33,7 @@ class Finding:
         value: the largest ratio ``‖f(x) − f(y)‖/‖x − y‖``, or its one-sided counterpart.
         tries: pairs that were evaluated.
         x: one point; for a claim about the structure, the adjacency matrix.
-        y: the other; for what is conserved, the field at x.
+        y: the other; for what is conserved or kept by a scheme, the field at x.
     """
 
     value: float
@@ -111,7 +114,8 @@ def field_claims(
     """Everything that ``field`` declares, whatever it lives on.
 
     The Euler step at the largest step, at half of it and beyond it, as far as a constant is declared; the one-sided
-    Lipschitz constant −κ of the field; its own Lipschitz constant; that in the anchor; what its flow keeps.
+    Lipschitz constant −κ of the field; its own Lipschitz constant; that in the anchor; what its flow keeps, and
+    what each scheme keeps that promises it.
 
     Args:
         field: in float64, with its anchor.
@@ -158,13 +162,16 @@ def field_claims(
         yield lipschitz("anchor", "Lipschitz in the anchor", lambda u: field.anchored(u)(x, 10.0), constant)
     for what, residual in identities(field):
         yield Claim("conserved", what, name, 0.0), _conservation_search(field, x, residual)
+    for what, residual in promises(field):
+        yield Claim("kept", what, name, 0.0), _conservation_search(field, x, residual, cost=STEP_COST)
 
 
-def _conservation_search(field: VectorField, x: Tensor, residual: Residual) -> Search:
-    """The largest residual at random states of every size and at random times."""
+def _conservation_search(field: VectorField, x: Tensor, residual: Residual, *, cost: int = 1) -> Search:
+    """The largest residual at random states of every size and at random times; of ``cost`` tries each."""
 
     def search(tries: int, seed: int) -> Finding:
         generator = torch.Generator().manual_seed(seed)
+        tries = max(tries // cost, 2)
         best = Finding(-math.inf, tries, x, x)
         for attempt in range(tries):
             scale = 10 ** float(torch.empty(()).uniform_(-1, 1, generator=generator)) if attempt else 0.0

@@ -1,15 +1,20 @@
-r"""What the exact flow of a field keeps, as identities of X that can be tried at any state.
+r"""What a field declares that its flow keeps: identities of X, and what the schemes that promise it keep of it.
 
 =============  ==========================  =================================================
 declared       identity at every x         why
 =============  ==========================  =================================================
 ``mass``       ``⟨X(x), 1⟩ = 0``           the derivative of ``Σx``
 ``norm``       ``⟨X(x), x⟩ = 0``           that of ``‖x‖²/2``
+``energy``     ``⟨X(x), ∇H(x)⟩ = 0``       that of ``H(x)``, where the field says what H is
 ``volume``     ``trace DX(x) = 0``         Liouville; ``symplectic`` implies it
+``symplectic`` ``J DX(x)`` is symmetric    ``X = J∇H``, locally
 ``shear``      ``DX(x) X(x) = 0``          X is constant along its own flow
 =============  ==========================  =================================================
 
-Each residual is relative to the sum of the sizes of its terms, so that rounding leaves about 1e-16.
+A scheme promises by :meth:`~contractive_gnn.integrators.Scheme.keeps` what a step of it keeps of the field. That is
+tried on steps: the mass and the norm of ten of them, and of one the determinant of its Jacobian M and ``MᵀJM = J``.
+
+Each residual is relative to the sizes of its terms, so that rounding leaves about 1e-16.
 """
 
 from __future__ import annotations
@@ -21,10 +26,18 @@ import torch
 from torch import Tensor
 
 from contractive_gnn.dynamics.field import VectorField
+from contractive_gnn.integrators import SCHEMES, ConvergenceError, Invariant, Scheme, integrate
 from contractive_gnn.norms import jacobian
+from contractive_gnn.testing.steps import canonical
 
 Residual = Callable[[VectorField, Tensor, float], float]
 """``(field, x, t) ↦`` how far the identity is from holding, between 0 and 1."""
+
+SHARE = 0.2
+"""Steps are so long, in units of ``1/‖DX‖`` where they begin: far from the identity, and implicit ones converge."""
+
+STEPS = 10
+"""So many of them are looked at for a drift."""
 
 
 def identities(field: VectorField) -> Iterator[tuple[str, Residual]]:
@@ -34,8 +47,12 @@ def identities(field: VectorField) -> Iterator[tuple[str, Residual]]:
         yield "keeps the mass: ⟨X, 1⟩ = 0", mass
     if "norm" in kept:
         yield "keeps the norm: ⟨X, x⟩ = 0", norm
+    if "energy" in kept and type(field).energy is not VectorField.energy:
+        yield "keeps the energy: ⟨X, ∇H⟩ = 0", energy
     if kept & {"volume", "symplectic"}:
         yield "keeps the volume: trace DX = 0", volume
+    if "symplectic" in kept:
+        yield "keeps dq ∧ dp: J DX is symmetric", symplectic
     if field.shear:
         yield "a shear: DX·X = 0", shear
 
@@ -50,6 +67,14 @@ def norm(field: VectorField, x: Tensor, t: float) -> float:
     return _relative((field(x, t) * x).flatten())
 
 
+def energy(field: VectorField, x: Tensor, t: float) -> float:
+    """``|⟨X, ∇H⟩| / Σ|X_i (∇H)_i|``."""
+    with torch.enable_grad():
+        y = x.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(field.energy(y).sum(), y, materialize_grads=True)
+    return _relative((field(x, t) * slope).flatten())
+
+
 def volume(field: VectorField, x: Tensor, t: float) -> float:
     """``|trace DX| / ‖DX‖_F``: the diagonal alone may be rounding."""
     matrix = jacobian(lambda y: field(y, t), x)
@@ -57,11 +82,96 @@ def volume(field: VectorField, x: Tensor, t: float) -> float:
     return _share(abs(float(matrix.trace())), size)
 
 
+def symplectic(field: VectorField, x: Tensor, t: float) -> float:
+    """``‖J DX − (J DX)ᵀ‖_F / ‖DX‖_F``; infinite where the last axis has no two halves."""
+    if x.dim() == 0 or x.size(-1) % 2:
+        return math.inf
+    matrix = jacobian(lambda y: field(y, t), x)
+    turned = canonical(matrix, split=tuple(x.shape))
+    size = float(torch.linalg.matrix_norm(matrix))
+    return _share(float(torch.linalg.matrix_norm(turned - turned.mT)), size)
+
+
 def shear(field: VectorField, x: Tensor, t: float) -> float:
     """``‖DX·X‖ / (‖DX‖_F ‖X‖)``."""
     matrix, value = jacobian(lambda y: field(y, t), x), field(x, t).flatten()
     size = float(torch.linalg.matrix_norm(matrix)) * float(torch.linalg.vector_norm(value))
     return _share(float(torch.linalg.vector_norm(matrix @ value)), size)
+
+
+def promises(field: VectorField) -> Iterator[tuple[str, Residual]]:
+    """What each scheme promises to keep of a field that conserves something, in words, with its residual."""
+    if not field.conserves:
+        return
+    for name in SCHEMES:
+        scheme = SCHEMES.get(name)
+        if scheme.lacks(field):
+            continue
+        if kept := scheme.keeps(field) - {"energy"}:
+            words = ", ".join(sorted(kept))
+            yield (
+                f"{name} keeps: {words}",
+                lambda field, x, t, kept=kept, scheme=scheme: stepped(  # type: ignore[misc]
+                    field, x, t, scheme=scheme, kept=kept
+                ),
+            )
+
+
+def stepped(field: VectorField, x: Tensor, t: float, *, scheme: Scheme, kept: frozenset[Invariant]) -> float:
+    """The largest relative violation of what a scheme keeps, by steps that begin at x and t.
+
+    Args:
+        field: X.
+        x: the state.
+        t: the time.
+        scheme: whose steps they are.
+        kept: what it promises, but the energy.
+
+    Raises:
+        ConvergenceError: where an implicit step is not solved, however short.
+    """
+    h = step_from(field, x, t)
+    for shorter in range(6):
+        try:
+            return _violated(field, x, t, h=h / 4**shorter, scheme=scheme, kept=kept)
+        except ConvergenceError:
+            if shorter == 5:
+                raise
+    raise AssertionError("unreachable")
+
+
+def step_from(field: VectorField, x: Tensor, t: float) -> float:
+    """``0.2/‖DX(x, t)‖₂``, 1 where DX is 0."""
+    size = float(torch.linalg.matrix_norm(jacobian(lambda y: field(y, t), x), 2))
+    return SHARE / size if size > 0 else 1.0
+
+
+def _violated(
+    field: VectorField, x: Tensor, t: float, *, h: float, scheme: Scheme, kept: frozenset[Invariant]
+) -> float:
+    found = 0.0
+    if kept & {"mass", "norm"}:
+        y = integrate(field, x, step=h, num_steps=STEPS, scheme=scheme, t0=t)
+        if "mass" in kept:
+            size = max(float(x.abs().sum()), float(y.abs().sum()))
+            found = max(found, _share(abs(float(y.sum() - x.sum())), size))
+        if "norm" in kept:
+            length = float(torch.linalg.vector_norm(x))
+            found = max(found, _share(abs(float(torch.linalg.vector_norm(y)) - length), length))
+    if kept & {"volume", "symplectic"}:
+        matrix = jacobian(lambda z: integrate(field, z, step=h, num_steps=1, scheme=scheme, t0=t), x)
+        if "volume" in kept:  # the determinant errs by the product of the lengths of the rows (Hadamard)
+            size = float(torch.linalg.vector_norm(matrix, dim=-1).log().sum().exp())
+            found = max(found, _share(abs(float(torch.linalg.det(matrix)) - 1.0), max(size, 1.0)))
+        if "symplectic" in kept:
+            if x.size(-1) % 2:
+                return math.inf
+            split = tuple(x.shape)
+            form = canonical(torch.eye(x.numel(), dtype=x.dtype), split=split)
+            defect = matrix.mT @ canonical(matrix, split=split) - form
+            size = float(torch.linalg.matrix_norm(matrix).square())
+            found = max(found, _share(float(torch.linalg.matrix_norm(defect)), max(size, 1.0)))
+    return found
 
 
 def _relative(terms: Tensor) -> float:

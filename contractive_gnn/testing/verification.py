@@ -42,9 +42,10 @@ class Verdict:
 
     @property
     def broken(self) -> list[tuple[Claim, Finding]]:
-        """The claims that a pair exceeded, with that pair, worst first."""
+        """The claims that a pair exceeded, with that pair: of steps, of the field, of schemes, the worst first."""
         found = [pair for pair in self.findings if pair[0].broken_by(pair[1])]
-        return sorted(found, key=lambda pair: (pair[0].kind != "step", -pair[0].ratio(pair[1])))
+        order = {"step": 0, "kept": 2}  # what a scheme does not keep follows from what the field does not
+        return sorted(found, key=lambda pair: (order.get(pair[0].kind, 1), -pair[0].ratio(pair[1])))
 
     @property
     def tries(self) -> int:
@@ -142,6 +143,7 @@ def verify_field(name: str, make: Callable[[], VectorField], *, tries: int = 200
         field = field.anchored(field.state(generator=generator))
         certified, norm = certified and field.certified, str(field.norm)
         todo += field_claims(field, x, name=f"draw {index}")
+    todo.sort(key=lambda pair: pair[0].kind == "kept")
     return Verdict(name, norm, certified, _tried(name, todo, tries, seed))
 
 
@@ -160,7 +162,8 @@ def _tried(name: str, todo: Sequence[tuple[Claim, Search]], tries: int, seed: in
     """
     if not todo:
         raise ValueError(f"{name} declares nothing that can be tried: a rate, a step, or a constant")
-    share = math.ceil(tries / len(todo))
+    others = sum(claim.kind != "kept" for claim, _ in todo)  # few tries, beside theirs
+    share = math.ceil(tries / max(others, 1))
     return tuple((claim, search(share, seed + index)) for index, (claim, search) in enumerate(todo))
 
 
@@ -182,7 +185,7 @@ def verify_one(name: str, make: Callable[[], Dynamics], *, tries: int = 2000, se
         certified, norm = certified and dynamics.certified, dynamics.norm
         todo += claims(dynamics, graph, name=graph_name, channels=CHANNELS, seed=seed + index)
     # The place of a claim gives the seed of its search: what came later to the list goes to its end.
-    todo.sort(key=lambda pair: pair[0].kind in ("field", "conserved"))
+    todo.sort(key=lambda pair: (pair[0].kind in ("field", "conserved", "kept"), pair[0].kind == "kept"))
     findings = _tried(name, todo, tries, seed)
     return Verdict(name, norm, certified, (*findings, *_uniformity(make, seed)))
 

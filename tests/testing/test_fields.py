@@ -122,7 +122,7 @@ def kinds(verdict: Verdict) -> set[str]:
 
 def test_all_that_a_field_declares_is_tried() -> None:
     assert kinds(verify_field("pull", Pull, tries=100)) == {"step", "rate", "field", "anchor"}
-    assert kinds(verify_field("turn", lambda: Linear(TURN, "norm"), tries=100)) == {"step", "rate", "conserved"}
+    assert kinds(verify_field("turn", lambda: Linear(TURN, "norm"), tries=100)) == {"step", "rate", "conserved", "kept"}
 
 
 WRONG: dict[str, tuple[str, str, Any]] = {
