@@ -23,6 +23,7 @@ from contractive_gnn.datasets.errors import (
 )
 from contractive_gnn.datasets.fetch import FileStatus
 from contractive_gnn.datasets.files import read
+from contractive_gnn.datasets.maps import MAPS, BallMap
 from contractive_gnn.datasets.noise import add_random_edges
 from contractive_gnn.datasets.protocol import random_split, validate
 from contractive_gnn.datasets.published import has_published
@@ -31,7 +32,9 @@ from contractive_gnn.datasets.sbm import contextual_sbm
 
 __all__ = [
     "DATASETS",
+    "MAPS",
     "AlteredFileError",
+    "BallMap",
     "Dataset",
     "DatasetError",
     "DatasetStatus",

@@ -15,17 +15,20 @@ from contractive_gnn.dynamics.conservative import (
     ShearField,
     SkewField,
     StateMatrix,
+    TriangularMatrix,
 )
 from contractive_gnn.dynamics.coupled import CoupledFlow
 from contractive_gnn.dynamics.diffusion import Diffusion
 from contractive_gnn.dynamics.energy import Energy, PerceptronEnergy, QuadraticEnergy, SumEnergy
 from contractive_gnn.dynamics.field import VectorField
 from contractive_gnn.dynamics.fields import FIELDS, register_field
+from contractive_gnn.dynamics.gradient_field import GradientField
 from contractive_gnn.dynamics.gradient_flow import GradientFlow
 from contractive_gnn.dynamics.graph_gradient_flow import GraphGradientFlow
 from contractive_gnn.dynamics.hamiltonian import HamiltonianFlow
 from contractive_gnn.dynamics.implicit import ImplicitFlow
 from contractive_gnn.dynamics.perceptron import PerceptronField
+from contractive_gnn.dynamics.presnov import PresnovHalves, presnov_halves
 from contractive_gnn.dynamics.registry import DYNAMICS, register
 from contractive_gnn.dynamics.sum_field import SumField
 
@@ -42,6 +45,7 @@ __all__ = [
     "Dynamics",
     "Energy",
     "GradientAscent",
+    "GradientField",
     "GradientFlow",
     "GraphGradientFlow",
     "HamiltonianField",
@@ -52,6 +56,7 @@ __all__ = [
     "PerceptronEnergy",
     "PerceptronField",
     "PerceptronMatrix",
+    "PresnovHalves",
     "QuadraticEnergy",
     "SeparableHamiltonian",
     "ShearField",
@@ -59,7 +64,9 @@ __all__ = [
     "StateMatrix",
     "SumEnergy",
     "SumField",
+    "TriangularMatrix",
     "VectorField",
+    "presnov_halves",
     "register",
     "register_field",
 ]

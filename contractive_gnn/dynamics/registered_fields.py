@@ -16,9 +16,11 @@ from contractive_gnn.dynamics.conservative import (
     SeparableHamiltonian,
     ShearField,
     SkewField,
+    TriangularMatrix,
 )
 from contractive_gnn.dynamics.energy import PerceptronEnergy, QuadraticEnergy, SumEnergy
 from contractive_gnn.dynamics.fields import register_field
+from contractive_gnn.dynamics.gradient_field import GradientField
 from contractive_gnn.dynamics.gradient_flow import GradientFlow
 from contractive_gnn.dynamics.layer import Layer
 from contractive_gnn.dynamics.perceptron import PerceptronField
@@ -143,3 +145,13 @@ def _() -> MassField:
 @register_field("centred-perceptron")
 def _() -> CenteredField:
     return CenteredField(PerceptronField(Dense(_drawn(4, 3)), "tanh", outer=Dense(_drawn(4, 3)), bias=_drawn(4)))
+
+
+@register_field("energy-gradient")
+def _() -> GradientField:
+    return GradientField(PerceptronEnergy(3, 5))
+
+
+@register_field("skew-triangular")
+def _() -> SkewField:
+    return SkewField(TriangularMatrix(3, 4))

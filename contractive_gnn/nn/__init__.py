@@ -18,6 +18,7 @@ from contractive_gnn.nn.gnnguard import GNNGuard
 from contractive_gnn.nn.implicit import Equilibrium, EquilibriumConv
 from contractive_gnn.nn.mixture import MLPMixture
 from contractive_gnn.nn.models import MODELS, build, flow_gnn, model_names, register
+from contractive_gnn.nn.presnov import GradientStep, PresnovNet
 from contractive_gnn.nn.similarity import Similarity, SimilarityFlowGNN, SimilarityWeights, robust, robust_provable
 from contractive_gnn.nn.smoothing import RUNG, ElasticConv, ElasticGNN, RUNGConv
 from contractive_gnn.nn.sparse import Linear
@@ -41,9 +42,11 @@ __all__ = [
     "GATClassifier",
     "GCNClassifier",
     "GNNGuard",
+    "GradientStep",
     "Linear",
     "MLPClassifier",
     "MLPMixture",
+    "PresnovNet",
     "RUNGConv",
     "Similarity",
     "SimilarityFlowGNN",

@@ -2,6 +2,7 @@
 
 from contractive_gnn.training.fitting import FitResult, check_options, fit
 from contractive_gnn.training.lessons import check_classes, check_lesson
+from contractive_gnn.training.maps import MapError, MapFit, MapFitOptions, fit_map, map_error
 from contractive_gnn.training.options import FitOptions, LoopOptions
 from contractive_gnn.training.prediction import answers, evaluate, predict
 from contractive_gnn.training.split import trainable
@@ -10,12 +11,17 @@ __all__ = [
     "FitOptions",
     "FitResult",
     "LoopOptions",
+    "MapError",
+    "MapFit",
+    "MapFitOptions",
     "answers",
     "check_classes",
     "check_lesson",
     "check_options",
     "evaluate",
     "fit",
+    "fit_map",
+    "map_error",
     "predict",
     "trainable",
 ]

@@ -23,6 +23,7 @@ from contractive_gnn.dynamics.conservative.mass import CenteredField, MassField
 from contractive_gnn.dynamics.conservative.matrix import ConstantMatrix, PerceptronMatrix, StateMatrix
 from contractive_gnn.dynamics.conservative.shear import EnergyGradient, HalfShear
 from contractive_gnn.dynamics.conservative.skew import SkewField
+from contractive_gnn.dynamics.conservative.triangular import TriangularMatrix
 
 __all__ = [
     "CenteredField",
@@ -37,4 +38,5 @@ __all__ = [
     "ShearField",
     "SkewField",
     "StateMatrix",
+    "TriangularMatrix",
 ]

@@ -1,0 +1,196 @@
+"""Fit a network to a map, of which there are points and their images: a smooth problem without noise."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from contractive_gnn.checks import check_real, check_whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapFitOptions:
+    """The options of :func:`fit_map`.
+
+    Attributes:
+        adam_steps: of Adam on all points, with one cycle of the learning rate.
+        lr: the largest learning rate of Adam.
+        lbfgs_steps: of L-BFGS with a line search after it, at most.
+        history: how many changes L-BFGS keeps.
+
+    Raises:
+        TypeError: one is of another type.
+        ValueError: one is out of its range, or there is no step at all.
+    """
+
+    adam_steps: int = 1000
+    lr: float = 0.02
+    lbfgs_steps: int = 500
+    history: int = 50
+
+    def __post_init__(self) -> None:
+        check_whole("adam_steps", self.adam_steps, least=0)
+        check_whole("lbfgs_steps", self.lbfgs_steps, least=0)
+        check_whole("history", self.history, least=1)
+        check_real("lr", self.lr, above=0)
+        if self.adam_steps + self.lbfgs_steps == 0:
+            raise ValueError("give a step of Adam or of L-BFGS at least, got none of either")
+
+
+@dataclass(frozen=True)
+class MapFit:
+    """What a fit came to.
+
+    Attributes:
+        start: root mean square of ``‖f(x) − y‖`` over the points before it.
+        adam: after Adam.
+        final: at the end.
+        lbfgs_steps: that were taken.
+        seconds: wall time.
+    """
+
+    start: float
+    adam: float
+    final: float
+    lbfgs_steps: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class MapError:
+    """How far a network is from a map.
+
+    Attributes:
+        l2: root mean square of ``‖f(x) − y‖`` over the points: the L² error where they are uniform.
+        largest: over the points: a lower bound of the error in the sup norm.
+    """
+
+    l2: float
+    largest: float
+
+
+def fit_map(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    options: MapFitOptions | None = None,
+) -> MapFit:
+    """Fit all parameters so that ``model(x)`` is near ``y`` in the mean square, from those that the model has.
+
+    Adam first, which finds the way, then L-BFGS, which goes to its end: with Adam alone the error that is left is that
+    of the optimiser, and says little of what the network can do. All points are one batch. The model is left with the
+    best parameters that L-BFGS has seen. The same model and points give the same fit, with the same number of threads.
+
+    Args:
+        model: takes ``[n, d]`` to ``[n, d]``; float64 for errors below 1e-3.
+        x: the points, ``[n, d]``.
+        y: their images, of the same shape and dtype.
+        options: see there.
+
+    Raises:
+        TypeError: for options that are none.
+        ValueError: for points and images of different shapes or dtypes, no points, and a model without parameters.
+        FloatingPointError: the loss is not finite at the start, or under Adam.
+    """
+    options = MapFitOptions() if options is None else options
+    if not isinstance(options, MapFitOptions):
+        raise TypeError(f"options must be MapFitOptions, got {type(options).__name__}")
+    if x.shape != y.shape or x.dtype != y.dtype or x.dim() != 2 or not len(x):
+        raise ValueError(
+            f"points and images must be two tensors [n, d] of one dtype, got {list(x.shape)} {x.dtype} and "
+            f"{list(y.shape)} {y.dtype}"
+        )
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not learning:
+        raise ValueError(f"{type(model).__name__} has no parameter that learns: use it as it is, without training")
+    begun = time.perf_counter()
+    model.train()
+    # a loss of order 1, whatever the size of the map: the stopping rule of L-BFGS has an absolute tolerance
+    scale = float((y - x).square().sum(dim=1).mean()) or 1.0
+
+    def loss() -> Tensor:
+        return (model(x) - y).square().sum(dim=1).mean() / scale
+
+    def error() -> float:
+        with torch.no_grad():
+            return math.sqrt(float(loss()) * scale)
+
+    with torch.enable_grad():
+        start = error()
+        _adam(loss, learning, options)
+        after_adam = error()
+        taken = _lbfgs(loss, learning, options)
+    model.eval()
+    return MapFit(start, after_adam, error(), taken, time.perf_counter() - begun)
+
+
+@torch.no_grad()
+def map_error(model: nn.Module, x: Tensor, y: Tensor) -> MapError:
+    """The error of a network at the points x whose images are y, ``[n, d]``.
+
+    Raises:
+        ValueError: for answers of another shape than the images, or no points.
+    """
+    answers: Tensor = model(x)
+    if answers.shape != y.shape or not len(y):
+        raise ValueError(
+            f"answers and images must have one shape [n, d], got {list(answers.shape)} and {list(y.shape)}"
+        )
+    distance = (answers - y).norm(dim=-1)
+    return MapError(float(distance.square().mean().sqrt()), float(distance.max()))
+
+
+def _adam(loss: Callable[[], Tensor], learning: list[nn.Parameter], options: MapFitOptions) -> None:
+    if not options.adam_steps:
+        return
+    optimiser = torch.optim.Adam(learning, lr=options.lr)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, options.lr, total_steps=options.adam_steps)
+    for step in range(options.adam_steps):
+        value = loss()
+        if not math.isfinite(float(value.detach())):
+            raise FloatingPointError(
+                f"the loss is {float(value.detach())} at step {step} of Adam; lower lr, or the steps"
+            )
+        optimiser.zero_grad()
+        value.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        schedule.step()
+
+
+def _lbfgs(loss: Callable[[], Tensor], learning: list[nn.Parameter], options: MapFitOptions) -> int:
+    """Take the steps, and go back to the best parameters: the line search may end at a worse or an infinite value."""
+    if not options.lbfgs_steps:
+        return 0
+    best, kept = math.inf, [parameter.detach().clone() for parameter in learning]
+    optimiser = torch.optim.LBFGS(
+        learning,
+        max_iter=options.lbfgs_steps,
+        history_size=options.history,
+        line_search_fn="strong_wolfe",
+        tolerance_grad=1e-12,
+        tolerance_change=1e-15,
+    )
+
+    def closure() -> Tensor:
+        nonlocal best
+        optimiser.zero_grad()
+        value = loss()
+        value.backward()  # type: ignore[no-untyped-call]
+        found = float(value.detach())
+        if found < best:
+            best = found
+            for place, parameter in zip(kept, learning, strict=True):
+                place.copy_(parameter.detach())
+        return value
+
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        for place, parameter in zip(kept, learning, strict=True):
+            parameter.copy_(place)
+    state = optimiser.state[learning[0]]
+    return int(state.get("n_iter", 0))
