@@ -79,8 +79,10 @@ class BallMap:
         check_whole("seed", seed, least=0)
         generator = torch.Generator().manual_seed(seed)
         x = torch.randn(count, self.dim, dtype=torch.float64, generator=generator)
+        x = x / x.norm(dim=1, keepdim=True)
         radius = self.radius * torch.rand(count, 1, dtype=torch.float64, generator=generator) ** (1 / self.dim)
-        return x * (radius / x.norm(dim=1, keepdim=True))
+        inside: Tensor = x * radius
+        return inside
 
 
 def _swirl(x: Tensor) -> Tensor:

@@ -91,7 +91,8 @@ class GradientField(VectorField):
 
     def field_lipschitz(self) -> Tensor | float:
         """``max(|l|, |u|)``."""
-        return max((abs(end) for end in self.curvature()), key=number)
+        low, high = self.curvature()
+        return -low if -number(low) > number(high) else high
 
     def invertible_step(self) -> Tensor | float:
         """``−1/l``: every shorter Euler step is a diffeomorphism that keeps the orientation.

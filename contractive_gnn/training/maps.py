@@ -68,10 +68,13 @@ class MapError:
     Attributes:
         l2: root mean square of ``‖f(x) − y‖`` over the points: the L² error where they are uniform.
         largest: over the points: a lower bound of the error in the sup norm.
+        least_determinant: of the network's Jacobian over the points: positive at all of them where it keeps the
+            orientation.
     """
 
     l2: float
     largest: float
+    least_determinant: float
 
 
 def fit_map(
@@ -114,7 +117,8 @@ def fit_map(
     scale = float((y - x).square().sum(dim=1).mean()) or 1.0
 
     def loss() -> Tensor:
-        return (model(x) - y).square().sum(dim=1).mean() / scale
+        difference: Tensor = model(x) - y
+        return difference.square().sum(dim=1).mean() / scale
 
     def error() -> float:
         with torch.no_grad():
@@ -129,20 +133,29 @@ def fit_map(
     return MapFit(start, after_adam, error(), taken, time.perf_counter() - begun)
 
 
-@torch.no_grad()
 def map_error(model: nn.Module, x: Tensor, y: Tensor) -> MapError:
     """The error of a network at the points x whose images are y, ``[n, d]``.
 
+    Args:
+        model: takes ``[n, d]`` to ``[n, d]``, each point by itself.
+        x: the points.
+        y: their images.
+
     Raises:
-        ValueError: for answers of another shape than the images, or no points.
+        ValueError: for answers of another shape than the images or the points, or no points.
     """
-    answers: Tensor = model(x)
-    if answers.shape != y.shape or not len(y):
-        raise ValueError(
-            f"answers and images must have one shape [n, d], got {list(answers.shape)} and {list(y.shape)}"
-        )
-    distance = (answers - y).norm(dim=-1)
-    return MapError(float(distance.square().mean().sqrt()), float(distance.max()))
+    with torch.enable_grad():
+        points = x.detach().requires_grad_()
+        answers: Tensor = model(points)
+        if answers.shape != y.shape or answers.shape != x.shape or not len(y):
+            raise ValueError(
+                f"points, answers and images must have one shape [n, d], got {list(x.shape)}, {list(answers.shape)} "
+                f"and {list(y.shape)}"
+            )
+        rows = [torch.autograd.grad(entry.sum(), points, retain_graph=True)[0] for entry in answers.unbind(dim=-1)]
+    distance = (answers.detach() - y).norm(dim=-1)
+    determinants = torch.linalg.det(torch.stack(rows, dim=-2))
+    return MapError(float(distance.square().mean().sqrt()), float(distance.max()), float(determinants.min()))
 
 
 def _adam(loss: Callable[[], Tensor], learning: list[nn.Parameter], options: MapFitOptions) -> None:

@@ -35,6 +35,7 @@ def test_a_linear_map_is_found_to_rounding() -> None:
     error = map_error(model, x, x @ matrix.T)
     assert error.l2 == pytest.approx(fit.final)
     assert error.l2 <= error.largest <= error.l2 * 50**0.5
+    assert error.least_determinant == pytest.approx(float(torch.linalg.det(matrix)), rel=1e-4)
 
 
 def test_the_sphere_half_learns_the_swirl_and_the_gradients_do_not_so_soon() -> None:
@@ -59,7 +60,9 @@ def test_an_orientation_preserving_network_stays_away_from_the_reflection() -> N
         model = small(halves=("gradient",), share=share)
         fit_map(model, x, reflection(x), SHORT)
         assert (model.contraction_share() < 1) is (share is not None)
-        largest[share] = map_error(model, test, reflection(test)).largest
+        error = map_error(model, test, reflection(test))
+        assert (error.least_determinant > 0) is (share is not None)
+        largest[share] = error.largest
     assert largest[0.9] > 0.5
     assert largest[None] < 0.25
 
@@ -91,5 +94,5 @@ def test_errors_say_what_was_expected() -> None:
         MapFitOptions(adam_steps=0, lbfgs_steps=0)
     with pytest.raises(ValueError, match="lr must be positive"):
         MapFitOptions(lr=0.0)
-    with pytest.raises(ValueError, match="answers and images must have one shape"):
+    with pytest.raises(ValueError, match="points, answers and images must have one shape"):
         map_error(model, x, x[:4])

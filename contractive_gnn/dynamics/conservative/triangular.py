@@ -56,5 +56,5 @@ class TriangularMatrix(PerceptronMatrix):
         """``B(x)``."""
         check_length(x, self.dim)
         entries: Tensor = self.outer(self.sigma(self.inner(x) + self.bias)) + self.offset
-        flat = entries.new_zeros(*x.shape[:-1], self.dim * self.dim)
-        return flat.index_copy(-1, self.above, entries).unflatten(-1, (self.dim, self.dim))
+        matrix = entries.new_zeros(*x.shape[:-1], self.dim * self.dim).index_copy(-1, self.above, entries)
+        return matrix.reshape(*x.shape, self.dim)
