@@ -109,5 +109,5 @@ def _flow(field: Callable[[Tensor, Tensor | float], Tensor], time: float, steps:
 MAPS: Registry[BallMap] = Registry("map")
 MAPS.register("swirl")(BallMap(2, 1.0, _swirl))
 MAPS.register("lotka-volterra")(BallMap(2, 0.7, _flow(_lotka_volterra, 3.0, 300)))
-MAPS.register("abc-flow")(BallMap(3, 1.0, _flow(_abc, 2.0, 200)))
+MAPS.register("abc-flow")(BallMap(3, 1.0, _flow(_abc, 1.0, 100)))
 MAPS.register("reflection")(BallMap(2, 1.0, lambda x: x * x.new_tensor([1.0, -1.0]), orientation=-1))
