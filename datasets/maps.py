@@ -5,7 +5,7 @@ name                dim  radius map                                             
 =================== ==== ====== ==================================================================== =================
 ``swirl``           2    1      a turn by ``π exp(−2‖x‖²)`` around the origin                        norm, volume
 ``lotka-volterra``  2    0.7    flow of u̇ = u(1 − v), v̇ = v(u − 1) for time 3, x = (u, v) − (1, 1)   no norm, no volume
-``abc-flow``        3    1      flow of ẋ = sin 2z + cos 2y, and so on in turn, for time 1           volume
+``abc-flow``        3    1      flow of ẋ = sin z + cos y, and so on in turn, for time 1             volume
 ``reflection``      2    1      ``(x₁, x₂) ↦ (x₁, −x₂)``                                             norm
 =================== ==== ====== ==================================================================== =================
 

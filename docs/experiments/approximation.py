@@ -209,6 +209,24 @@ def width_table(rows: Sequence[Row]) -> str:
     return markdown(["map", "network", "error (parameters)"], body)
 
 
+def least_errors() -> dict[str, float]:
+    """The L² error that is left to every map that keeps the norm: ``‖f(x) − y‖ ≥ |‖x‖ − ‖y‖|``."""
+    least = {}
+    for name in REACHED:
+        chosen = MAPS.get(name)
+        x = chosen.points(points(name)[1], seed=1)
+        least[name] = float((chosen(x).norm(dim=1) - x.norm(dim=1)).square().mean().sqrt())
+    return least
+
+
+def norms_table() -> str:
+    """What is left to the sphere half alone."""
+    return markdown(
+        ["map", "L² error of any map that keeps the norm, at least"],
+        [[k, f"{v:.1e}"] for k, v in least_errors().items()],
+    )
+
+
 def checks_table(rows: Sequence[Row]) -> str:
     """What was kept, over all lines of a network."""
     body = []
@@ -295,6 +313,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         write_between(options.page, "largest", depth_table(rows, "largest"))
         write_between(options.page, "width", width_table(rows))
         write_between(options.page, "checks", checks_table(rows))
+        write_between(options.page, "norms", norms_table())
     else:
         picture(read(options.out), options.picture)
 

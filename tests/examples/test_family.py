@@ -90,3 +90,11 @@ def test_the_constant_of_the_non_expansive_net_holds() -> None:
     assert float(change.max()) <= net.lipschitz() <= 1 + 1e-5
     assert float(change.max()) > 0.1
     assert digits.radii(net, test, labels[:50]).max() < 2
+
+
+def test_approximation_splits_a_field_and_draws_the_swirl(tmp_path: Path) -> None:
+    approximation = load("approximation")
+    approximation.main(["--adam-steps", "5", "--lbfgs-steps", "5", "--out", str(tmp_path)])
+    assert (tmp_path / "halves.png").stat().st_size > 20_000
+    assert (tmp_path / "swirl.png").stat().st_size > 20_000
+    assert approximation.draw_halves(tmp_path / "again.png") < 1e-12
