@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,7 +12,7 @@ from contractive_gnn.dynamics import Energy, GradientField, PerceptronEnergy, Qu
 from contractive_gnn.integrators import integrate
 from contractive_gnn.norms import jacobian, lipschitz_at, log_norm_at, number
 from contractive_gnn.operators import Dense
-from contractive_gnn.testing import FieldSuite
+from contractive_gnn.testing import FieldSuite, verify_field
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -117,6 +119,29 @@ def test_neither_two_steps_nor_the_flow_of_one_field_are_gradients() -> None:
     assert asymmetry(jacobian(lambda y: y + 0.5 * first(y), x)) < 1e-14
     assert asymmetry(jacobian(two, x)) > 1e-3
     assert asymmetry(jacobian(flow, x)) > 1e-3
+
+
+MUTATIONS: dict[str, tuple[str, Callable[[GradientField], object]]] = {
+    "the signs of a descent for an ascent": (
+        "curvature",
+        lambda field: tuple(-e for e in field.potential.curvature()[::-1]),
+    ),
+    "what expands is forgotten": ("rate", lambda field: 0.0),
+    "0.8 of the constant": ("field_lipschitz", lambda field: 0.8 * max(abs(e) for e in field.potential.curvature())),
+    "a step where nothing contracts": ("max_step", lambda field: 0.5),
+}
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_a_wrong_condition_is_found(mutation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, wrong = MUTATIONS[mutation]
+
+    def make() -> GradientField:
+        return GradientField(QuadraticEnergy(torch.diag(torch.tensor([-0.5, 1.0, 2.0]))))
+
+    assert verify_field("bowl", make, tries=800).word == "holds"
+    monkeypatch.setattr(GradientField, name, wrong)
+    assert verify_field("bowl", make, tries=800).word == "BROKEN"
 
 
 def test_of_an_unknown_hessian_nothing_is_claimed() -> None:
