@@ -121,23 +121,27 @@ def test_neither_two_steps_nor_the_flow_of_one_field_are_gradients() -> None:
     assert asymmetry(jacobian(flow, x)) > 1e-3
 
 
-MUTATIONS: dict[str, tuple[str, Callable[[GradientField], object]]] = {
-    "the signs of a descent for an ascent": (
-        "curvature",
-        lambda field: tuple(-e for e in field.potential.curvature()[::-1]),
-    ),
-    "what expands is forgotten": ("rate", lambda field: 0.0),
-    "0.8 of the constant": ("field_lipschitz", lambda field: 0.8 * max(abs(e) for e in field.potential.curvature())),
-    "a step where nothing contracts": ("max_step", lambda field: 0.5),
+def ends(field: GradientField) -> list[float]:
+    low, high = field.potential.curvature()
+    return [number(low), number(high)]
+
+
+#: of a descent or an ascent
+MUTATIONS: dict[str, tuple[bool, str, Callable[[GradientField], object]]] = {
+    "the signs of a descent for an ascent": (False, "curvature", lambda field: (-ends(field)[1], -ends(field)[0])),
+    "what expands is forgotten": (False, "rate", lambda field: 0.0),
+    "0.8 of the constant": (False, "field_lipschitz", lambda field: 0.8 * max(map(abs, ends(field)))),
+    "1.2 of the largest step": (True, "max_step", lambda field: 1.2 * 2 / sum(ends(field))),
 }
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_a_wrong_condition_is_found(mutation: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    name, wrong = MUTATIONS[mutation]
+    descent, name, wrong = MUTATIONS[mutation]
 
     def make() -> GradientField:
-        return GradientField(QuadraticEnergy(torch.diag(torch.tensor([-0.5, 1.0, 2.0]))))
+        bowl = torch.diag(torch.tensor([0.5 if descent else -0.5, 1.0, 2.0]))
+        return GradientField(QuadraticEnergy(bowl), descent=descent)
 
     assert verify_field("bowl", make, tries=800).word == "holds"
     monkeypatch.setattr(GradientField, name, wrong)
