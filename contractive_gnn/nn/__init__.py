@@ -18,7 +18,7 @@ from contractive_gnn.nn.gnnguard import GNNGuard
 from contractive_gnn.nn.implicit import Equilibrium, EquilibriumConv
 from contractive_gnn.nn.mixture import MLPMixture
 from contractive_gnn.nn.models import MODELS, build, flow_gnn, model_names, register
-from contractive_gnn.nn.presnov import GradientStep, PresnovNet
+from contractive_gnn.nn.presnov import GradientStep, PresnovNet, SphereStep
 from contractive_gnn.nn.similarity import Similarity, SimilarityFlowGNN, SimilarityWeights, robust, robust_provable
 from contractive_gnn.nn.smoothing import RUNG, ElasticConv, ElasticGNN, RUNGConv
 from contractive_gnn.nn.sparse import Linear
@@ -51,6 +51,7 @@ __all__ = [
     "Similarity",
     "SimilarityFlowGNN",
     "SimilarityWeights",
+    "SphereStep",
     "WeightedGATConv",
     "build",
     "flow_gnn",

@@ -2,6 +2,7 @@ r"""Steps of gradient fields and of sphere-preserving ones in turn: a network th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -12,6 +13,7 @@ from contractive_gnn.dynamics import GradientField, PerceptronEnergy, SkewField,
 from contractive_gnn.integrators import Scheme, solver
 from contractive_gnn.nn.flow import Flow
 from contractive_gnn.norms import number
+from contractive_gnn.operators.singular import largest_singular_value
 
 Half = Literal["gradient", "sphere"]
 
@@ -61,6 +63,65 @@ class GradientStep(Flow):
     def invertible(self) -> bool:
         """Whether the present step is proved to be a diffeomorphism that keeps the orientation."""
         return self.field.certified and number(self.step_size()) < number(self.field.invertible_step())
+
+
+class SphereStep(Flow):
+    r"""One step along a field tangent to the spheres around the origin, by a scheme that keeps the norm.
+
+    **Implicit midpoint** ``x⁺ = x + hX((x + x⁺)/2)`` on the ball of radius R, where X is L-Lipschitz
+    (:meth:`field_lipschitz`): for ``hL < 2`` the step is a homeomorphism that maps each sphere of radius up to R onto
+    itself and keeps the orientation. Proof: the midpoint solves ``m − (h/2)X(m) = x``, and ``⟨X(m), m⟩ = 0`` gives
+    ``‖m‖ ≤ ‖x‖``. So no solution leaves the ball while h grows from 0: there is one, by degree, and one alone, since
+    the equation contracts. The step of ``−h`` is the inverse, for the same reason, and the determinant is
+    ``det(I + (h/2)DX)/det(I − (h/2)DX) > 0``. Of a projected step nothing of the kind is proved.
+
+    Args:
+        field: ``(B(x) − B(x)ᵀ)x``.
+        step: h > 0.
+        scheme: ``"sphere-projection"``, ``"implicit-midpoint"``, or an object that keeps the norm.
+
+    Shapes:
+        ``[..., d]``.
+
+    Raises:
+        TypeError: for a field that is no :class:`~contractive_gnn.dynamics.SkewField`.
+        ValueError: for a step out of range, and a scheme that does not keep the norm.
+    """
+
+    field: SkewField
+
+    def __init__(self, field: SkewField, *, step: float, scheme: str | Scheme = "sphere-projection") -> None:
+        if not isinstance(field, SkewField):
+            raise TypeError(f"field must be a SkewField, got {type(field).__name__}")
+        if "norm" not in solver(scheme).keeps(field):
+            raise ValueError(
+                f"{solver(scheme).name} does not keep the norm of the sphere half; take 'sphere-projection' or "
+                "'implicit-midpoint'"
+            )
+        super().__init__(field, num_steps=1, step=step, constrained=False, scheme=scheme)
+
+    def field_lipschitz(self, radius: float) -> float:
+        """``‖S(0)‖ + 2R L_S``, a Lipschitz constant of ``X(x) = S(x)x`` on the ball of radius R.
+
+        ``‖S(x)x − S(y)y‖ ≤ ‖S(x)‖‖x − y‖ + ‖S(x) − S(y)‖‖y‖``. The singular values of a skew matrix come in pairs, so
+        ``‖S‖ ≤ ‖S‖_F/√2``. With L_B the constant of B in the Frobenius norm ``L_S = √2 L_B``, and ``L_B`` where B has
+        entries above the diagonal alone.
+
+        Args:
+            radius: R.
+        """
+        matrix = self.field.matrix
+        like = next(iter((*matrix.parameters(), *matrix.buffers())))
+        at_origin = matrix(like.new_zeros(matrix.dim))
+        turned = largest_singular_value(at_origin - at_origin.mT)
+        slope = number(matrix.lipschitz()) * (1.0 if isinstance(matrix, TriangularMatrix) else math.sqrt(2))
+        return number(turned) + 2 * radius * slope
+
+    def invertible(self, radius: float) -> bool:
+        """Whether the step is proved to be a homeomorphism of the ball of this radius that keeps the orientation."""
+        proved = self.scheme == "implicit-midpoint" and self.field.certified
+        # the constant of B is a product that was rounded
+        return proved and number(self.step_size()) * self.field_lipschitz(radius) < 2 * (1 - 1e-6)
 
 
 class PresnovNet(nn.Module):
@@ -130,13 +191,7 @@ class PresnovNet(nn.Module):
         def flow(half: Half) -> Flow:
             if half == "gradient":
                 return GradientStep(GradientField(PerceptronEnergy(dim, width, activation)), step=step, share=share)
-            field = SkewField(TriangularMatrix(dim, width, activation))
-            if "norm" not in solver(scheme).keeps(field):
-                raise ValueError(
-                    f"{solver(scheme).name} does not keep the norm of the sphere half; take 'sphere-projection' or "
-                    "'implicit-midpoint'"
-                )
-            return Flow(field, num_steps=1, step=step, constrained=False, scheme=scheme)
+            return SphereStep(SkewField(TriangularMatrix(dim, width, activation)), step=step, scheme=scheme)
 
         self.dim = dim
         self.halves: tuple[Half, ...] = tuple(halves) * num_blocks
@@ -172,6 +227,28 @@ class PresnovNet(nn.Module):
             (number(flow.step_size()) / number(flow.field.invertible_step()) for flow in self.gradient_steps()),
             default=0.0,
         )
+
+    def invertible(self, radius: float) -> bool:
+        """Whether it is proved to be a homeomorphism of this ball onto its image, which keeps the orientation.
+
+        Every step must be one on a ball that its states do not leave: the gradient steps by ``share``, the others by
+        implicit midpoint with short steps (:class:`SphereStep`). ``‖x + h∇U(x)‖`` is at most
+        ``q‖x‖ + h‖∇U(0)‖``, q the constant of the step.
+
+        Args:
+            radius: of the ball around the origin, at least 0.
+        """
+        check_real("radius", radius, least=0)
+        for flow in self.flows:
+            if isinstance(flow, GradientStep):
+                if not flow.invertible():
+                    return False
+                h = flow.step_size()
+                origin = next(flow.parameters()).new_zeros(self.dim)
+                radius = number(flow.field.lipschitz(h)) * radius + number((h * flow.field(origin)).norm())
+            elif not (isinstance(flow, SphereStep) and flow.invertible(radius)):
+                return False
+        return True
 
     def reset_parameters(self) -> None:
         """Draw all fields anew."""

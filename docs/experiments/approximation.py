@@ -11,8 +11,7 @@ of parameters; a block is two steps:
 * ``gradient``: two gradient steps;
 * ``sphere``: two sphere-preserving steps;
 * ``free``: two steps ``x + hAᵀ tanh(Bx + b)``, a residual network;
-* ``both-invertible``, ``gradient-invertible``: the same with every gradient step cut to 0.9 of the longest that is
-  proved to be a diffeomorphism.
+* ``gradient-invertible``: two gradient steps, each cut to 0.9 of the longest that is proved to be a diffeomorphism.
 
 600 points of the ball (1,500 in three dimensions) to fit, 4,000 others to measure, float64. Adam, then L-BFGS. A line
 for each map, network, number of blocks, width and seed (of the weights); a stopped run goes on where it was.
@@ -49,7 +48,7 @@ from contractive_gnn.palette import COLOURS, MARKERS, STYLE
 from contractive_gnn.training.maps import MapFitOptions, fit_map, map_error
 
 HALVES = {"both": ("gradient", "sphere"), "gradient": ("gradient", "gradient"), "sphere": ("sphere", "sphere")}
-NETWORKS = ("both", "gradient", "sphere", "free", "both-invertible", "gradient-invertible")
+NETWORKS = ("both", "gradient", "sphere", "free", "gradient-invertible")
 REACHED = ("swirl", "lotka-volterra", "abc-flow")
 DEPTHS, WIDTHS = (1, 2, 4, 8, 16), (4, 8, 16, 32)
 #: of the sweep over the other one
@@ -144,7 +143,7 @@ def wanted(options: argparse.Namespace) -> Iterator[tuple[str, str, int, int, in
             for blocks in depths:
                 for name in options.maps:
                     for network in options.networks:
-                        # the certified ones by depth alone; the reflection is there for them
+                        # the certified one by depth alone; the reflection is there for it
                         if network.endswith("invertible") and width != WIDTH:
                             continue
                         if name == "reflection" and (network == "sphere" or width != WIDTH):

@@ -14,13 +14,14 @@ from contractive_gnn.dynamics import (
     Energy,
     GradientField,
     PerceptronEnergy,
+    PerceptronMatrix,
     QuadraticEnergy,
     SkewField,
     TriangularMatrix,
 )
-from contractive_gnn.integrators import integrate
-from contractive_gnn.nn.presnov import GradientStep, PresnovNet
-from contractive_gnn.norms import jacobian
+from contractive_gnn.integrators import ConvergenceError, integrate
+from contractive_gnn.nn.presnov import GradientStep, PresnovNet, SphereStep
+from contractive_gnn.norms import jacobian, lipschitz_at
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -105,6 +106,70 @@ def test_a_step_that_is_short_enough_is_left_alone() -> None:
     assert float(long.step_size()) == pytest.approx(1.8)
     convex = GradientStep(GradientField(QuadraticEnergy(torch.eye(2, dtype=torch.float64))), step=3.0, share=0.9)
     assert float(convex.step_size()) == 3.0
+
+
+def scaled(step: SphereStep, factor: float) -> None:
+    """Make the field of a step ``factor`` times as fast."""
+    matrix = step.field.matrix
+    assert isinstance(matrix, TriangularMatrix)
+    with torch.no_grad():
+        matrix.outer.weight.mul_(factor)
+        matrix.offset.mul_(factor)
+
+
+@pytest.mark.parametrize("kind", [TriangularMatrix, PerceptronMatrix])
+def test_the_constant_on_a_ball_holds(kind: type[PerceptronMatrix]) -> None:
+    torch.manual_seed(0)
+    step = SphereStep(SkewField(kind(3, 6)).double(), step=0.1)
+    for radius in (0.1, 2.0):
+        for x in draw(50, 3):
+            slope = lipschitz_at(step.field, radius * x / x.norm(), norm="l2")
+            assert slope <= step.field_lipschitz(radius)
+    assert slope > step.field_lipschitz(0.0)  # the slope of the matrix counts
+
+
+def test_the_constant_on_a_ball_is_attained_by_a_turn_whose_speed_grows() -> None:
+    """``ẋ = tanh(x₁) Jx`` has the derivative ``[[0, −R], [2R, 0]]`` at (R, 0), for small R."""
+    matrix = TriangularMatrix(2, 1).double()
+    with torch.no_grad():
+        matrix.inner.weight.copy_(torch.tensor([[1.0, 0.0]]))
+        matrix.outer.weight.fill_(1.0)
+        matrix.bias.zero_()
+        matrix.offset.zero_()
+    step = SphereStep(SkewField(matrix), step=0.1)
+    x = torch.tensor([0.01, 0.0], dtype=torch.float64)
+    assert lipschitz_at(step.field, x, norm="l2") == pytest.approx(step.field_lipschitz(0.01), rel=1e-3)
+
+
+def test_a_short_midpoint_step_is_undone_by_the_step_back_and_a_long_one_is_not_even_solved() -> None:
+    torch.manual_seed(0)
+    step = SphereStep(SkewField(TriangularMatrix(2, 6)).double(), step=0.5, scheme="implicit-midpoint")
+    x = draw(50, 2)
+    x = x / x.norm(dim=1, keepdim=True)
+    scaled(step, 1.99 / (0.5 * step.field_lipschitz(1.0)))
+    assert step.invertible(1.0)
+    assert not step.invertible(1.1)
+    with torch.no_grad():
+        there = step(x)
+        back = integrate(lambda y, t: -step.field(y), there, step=0.5, num_steps=1, scheme="implicit-midpoint")
+    torch.testing.assert_close(back, x, rtol=0, atol=1e-12)
+    scaled(step, 20.0)
+    assert not step.invertible(1.0)
+    with pytest.raises(ConvergenceError, match="left a residual"), torch.no_grad():
+        step(x)
+
+
+def test_the_whole_is_proved_where_each_step_is() -> None:
+    model = net(scheme="implicit-midpoint", share=0.5, time=0.3)
+    assert model.invertible(1.0)
+    assert not model.invertible(1e3)  # the matrix may change too fast there
+    assert not net(scheme="sphere-projection", share=0.5, time=0.3).invertible(1.0)  # of a projection nothing is proved
+    for x in draw(20, 2):
+        assert float(torch.linalg.det(jacobian(model, x / x.norm()))) > 0
+    steep = net(scheme="implicit-midpoint", halves=("gradient",), time=50.0)
+    assert steep.contraction_share() > 1
+    assert not steep.invertible(1.0)
+    assert net(halves=("gradient",), time=50.0, share=0.5).invertible(1e9)  # of gradients the radius does not matter
 
 
 def test_a_quarter_turn_is_four_gradient_steps_and_no_three() -> None:
@@ -215,5 +280,9 @@ def test_errors_say_what_was_expected() -> None:
         net(share=1.0)
     with pytest.raises(TypeError, match="field must be a GradientField"):
         GradientStep(SkewField(TriangularMatrix(2, 3)), step=0.1)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="field must be a SkewField"):
+        SphereStep(GradientField(Wave()), step=0.1)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="radius must be at least 0"):
+        net().invertible(-1.0)
     with pytest.raises(ValueError, match="no step is proved invertible"):
         GradientStep(GradientField(Wave()), step=0.1, share=0.5)(draw(2, 2))
