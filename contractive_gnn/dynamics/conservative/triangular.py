@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from contractive_gnn.activations import Activation
 from contractive_gnn.checks import check_whole
-from contractive_gnn.dynamics.conservative.matrix import PerceptronMatrix, check_length
+from contractive_gnn.dynamics.conservative.matrix import PerceptronMatrix
+from contractive_gnn.dynamics.energy import check_length
 from contractive_gnn.operators import Dense
 
 
