@@ -132,11 +132,11 @@ class PresnovNet(nn.Module):
         x \leftarrow \text{a step of } \dot x = \bigl(B(x) - B(x)^T\bigr)\,x \text{ that keeps } \|x\|_2
 
     Every smooth field is a gradient and a field tangent to the spheres around the origin
-    (:func:`~contractive_gnn.dynamics.presnov_halves`; Presnov 2002), and a splitting follows their sum. So these
-    networks are dense, uniformly on compact sets, among the flow maps of smooth fields, that is, among the
-    orientation-preserving diffeomorphisms; for p < ∞ and d ≥ 2 they are dense in L^p among all maps. Gradient steps
-    alone are dense there too, but they make a rotation out of commutators. ``docs/theory.md``, section 9, has the
-    proofs.
+    (:func:`~contractive_gnn.dynamics.presnov_halves`; Presnov 2002), and a splitting follows their sum (Celledoni et
+    al., *Dynamical systems-based neural networks*, SISC 2023). So these networks are dense, uniformly on compact sets,
+    among the flow maps of smooth fields, that is, among the orientation-preserving diffeomorphisms; for p < ∞ and d ≥ 2
+    they are dense in L^p among all maps. Gradient steps alone are dense there too, but they make a rotation out of
+    commutators. ``docs/theory.md``, section 9, has the proofs.
 
     Args:
         dim: d ≥ 2.
