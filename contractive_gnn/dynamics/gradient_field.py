@@ -100,7 +100,11 @@ class GradientField(VectorField):
         ``inf`` where ``l ≥ 0``, and 0 where nothing is known of the Hessian.
         """
         low = self.curvature()[0]
-        return -1.0 / low if number(low) < 0 else math.inf
+        if not isinstance(low, Tensor):
+            return -1.0 / low if low < 0 else math.inf
+        # by its value without a branch, which no trace can take
+        contracts = low < 0
+        return torch.where(contracts, -1.0 / torch.where(contracts, low, -1.0), math.inf)
 
     @property
     def certified(self) -> bool:

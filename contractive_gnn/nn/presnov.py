@@ -55,7 +55,7 @@ class GradientStep(Flow):
         if self.share is None:
             return self.step
         longest = self.field.invertible_step()
-        if number(longest) == 0:
+        if not isinstance(longest, Tensor) and longest == 0:
             raise ValueError(f"nothing is known of the Hessian of {self.field.potential}: no step is proved invertible")
         limit = self.share * longest
         return limit.clamp(max=self.step) if isinstance(limit, Tensor) else min(limit, self.step)

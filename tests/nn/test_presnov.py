@@ -263,6 +263,15 @@ def test_it_is_saved_copied_drawn_anew_and_follows_its_dtype() -> None:
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
+def test_it_is_traced_without_a_break() -> None:
+    x = draw(4, 2)
+    for share in (None, 0.5):
+        model = net(num_blocks=1, share=share)
+        torch._dynamo.reset()
+        compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+        torch.testing.assert_close(compiled(x), model(x))
+
+
 def test_errors_say_what_was_expected() -> None:
     with pytest.raises(ValueError, match="halves must be a sequence of 'gradient' and 'sphere'"):
         net(halves=("gradient", "radial"))
