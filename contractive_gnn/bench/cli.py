@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 #: what `bench` runs when it is asked for nothing in particular
 MODELS = "gcn,csgnn,linf-diffusion"
 EMBEDDED_ATTACKS = (
-    "clean,random:0.5,dice:0.2,pgd:0.1,nettack:5@evasion,nettack-features:10,whitebox-pgd:0.05,whitebox-pgd:0.1"
+    "clean,random:0.5,dice:0.2,pgd:0.1,nettack:20@evasion,nettack-features:10,whitebox-pgd:0.05,whitebox-pgd:0.1"
 )
 #: on a graph of one's own, whose features need not be binary
 OWN_ATTACKS = "clean,random:0.5,dice:0.2,pgd:0.1,whitebox-pgd:0.05"
@@ -581,11 +581,15 @@ def report(
             help="CSV of published numbers to show beside (dataset, attack, budget, model, accuracy, std, source)."
         ),
     ] = None,
+    certified: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of `certify`, whose bounds stand beside what the attacks found."),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Table, plots and a self-contained HTML page from DIR/results.jsonl."""
     with _errors_in_one_line(debug):
-        _report(folder, anchors)
+        _report(folder, anchors, certified)
 
 
 @app.command()
@@ -862,10 +866,10 @@ def _bar(what: str, *, total: int) -> Iterator[Any]:
         yield lambda steps: progress.advance(task, steps)
 
 
-def _report(folder: Path, anchors: Path | None) -> None:
+def _report(folder: Path, anchors: Path | None, certified: Path | None = None) -> None:
     from contractive_gnn.bench.report import Report
 
-    made = Report.of(folder, anchors=anchors)
+    made = Report.of(folder, anchors=anchors, certified=certified)
     written = made.write(folder)  # before anything is printed: whoever reads the output may stop doing so
     made.print(Console())
     typer.echo(f"Written: {', '.join(map(str, written))} and the pictures beside them.")

@@ -455,6 +455,8 @@ def attack_once(
             return make_graph(protocol, spec, data), None
         model = train(protocol, protocol.models[0], data, seed=seed).model
         result = make_graph(protocol, spec, data, victim=model)
+        if spec.needs_victim:  # so that whoever measures others on this graph can say whom it was made against
+            result = replace(result, provenance={**result.provenance, "victim": protocol.models[0]})
         nodes = evaluation(result.data)
         before, after = (accuracy(protocol, model, graph, nodes.mask) for graph in (data, result.data))
     return result, Effect(nodes.on, before, after)
