@@ -8,7 +8,7 @@ import pytest
 from contractive_gnn.bench.results import Result
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_result() -> Callable[..., Result]:
     """A finished result with plain values, each of which can be set by name."""
 
