@@ -48,6 +48,8 @@ QUICK = (
 )
 QUICK_TARGETS = 10
 TARGETS = 20
+#: what `explain` does to a node when it is asked for nothing in particular: needs no other package
+EXPLAINED_ATTACK = "prbcd:10flips"
 PUBLISHED_ATTACKS = (
     "clean,metattack:0.05,metattack:0.1,metattack:0.15,metattack:0.2,metattack:0.25,nettack:1,nettack:3,nettack:5"
 )
@@ -378,6 +380,57 @@ def attack(
                 f"{' nodes' if effect.evaluated_on == 'test' else ''}: "
                 f"{effect.clean_accuracy:.1f} % before, {effect.accuracy:.1f} % after"
             )
+
+
+@app.command()
+def explain(
+    node: Annotated[int, typer.Option(help="Index of the node, from 0.", show_default=False)],
+    dataset: Dataset = "digits",
+    data: GraphFile = None,
+    labels: Labels = None,
+    features: Features = None,
+    model: Annotated[str, typer.Option(help="The model to train and attack, by its name or as FILE.py:NAME.")] = "gcn",
+    attack: Annotated[
+        str, typer.Option(help=f"{SpecHelp} clean: no attack. One that is made here aims at the node.")
+    ] = EXPLAINED_ATTACK,
+    hops: Annotated[int, typer.Option(help="How far from the node to draw.")] = 2,
+    most: Annotated[int, typer.Option(help="How many nodes to draw, the nearest first.")] = 60,
+    seed: Annotated[int, typer.Option(help="Seed of the attack and of the model.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the picture and the page; runs/explain-DATASET if not given.")
+    ] = None,
+    split: Split = None,
+    split_seed: SplitSeed = 0,
+    presets: Presets = None,
+    overrides: Overrides = None,
+    device: Device = "cpu",
+    plugins: Plugins = None,
+    root: Root = None,
+    debug: Debug = False,
+) -> None:
+    """Show one node before and after an attack: its neighbourhood, its prediction, its certified radius."""
+    with _errors_in_one_line(debug):
+        from contractive_gnn.bench.results import check_folder
+
+        _at_least(0, node=node)
+        _at_least(1, hops=hops, most=most)
+        check_whole("--seed", seed, least=0, below=2**32)
+        _use(plugins)
+        protocol = _protocol(
+            dataset=dataset, data=data, labels=labels, features=features, models=model, attacks=attack, seeds=1,
+            split=split, split_seed=split_seed, attack_seed=seed, presets=presets, overrides=overrides, root=root,
+            device=device,
+        )  # fmt: skip
+        out = out if out is not None else Path("runs") / f"explain-{protocol.dataset}"
+        check_folder(out)
+        from contractive_gnn.bench.explain_once import explain_once
+
+        found = explain_once(
+            protocol, node, seed=seed, hops=hops, most=most, on_note=lambda note: _say(note, markup=False)
+        )
+        written = found.save(out)
+        typer.echo(str(found))
+        typer.echo(f"Written: {', '.join(map(str, written))}")
 
 
 @app.command()
