@@ -30,9 +30,16 @@ def _chromium() -> ModuleType:
 
 
 chromium = _chromium()
+LACKING = [
+    what
+    for what, there in (
+        ("Chromium (apt-get install chromium)", chromium.executable() is not None),
+        ("vl-convert-python", importlib.util.find_spec("vl_convert") is not None),
+    )
+    if not there
+]
 needs_browser = pytest.mark.skipif(
-    chromium.executable() is None,
-    reason="there is no Chromium here (apt-get install chromium): pages are not tried in a browser",
+    bool(LACKING), reason=f"pages are not tried in a browser: {', '.join(LACKING)} is not here"
 )
 VISIBLE_ROWS = "[...document.querySelectorAll('tr[data-model]')].filter((r) => !r.hidden).map((r) => r.dataset.model)"
 HEADS = "[...document.querySelectorAll('thead th')].filter((h) => !h.hidden).map((h) => h.textContent)"
