@@ -16,10 +16,10 @@ from torch_geometric.data import Data
 from contractive_gnn import inputs
 from contractive_gnn.attacks.base import AttackResult, edge_difference, feature_difference
 from contractive_gnn.attacks.run import attack as run_attack
+from contractive_gnn.bench.assets import asset, fill
 from contractive_gnn.bench.edge_weights import EdgeWeights, edge_weights
 from contractive_gnn.bench.neighbourhood import Neighbourhood, Pair, neighbourhood, same_class
 from contractive_gnn.bench.neighbourhood_svg import draw, legend, panel
-from contractive_gnn.bench.page import asset, fill
 from contractive_gnn.bench.results import make_folder, replacing
 from contractive_gnn.certificates import FlipBudget, certify
 from contractive_gnn.checks import check_whole

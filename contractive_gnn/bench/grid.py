@@ -11,7 +11,8 @@ from contractive_gnn.bench.results import CERTIFICATE, EvaluatedOn
 from contractive_gnn.bench.summary import CLEAN, DOUBT, Anchor, Condition, Score, Section, number
 
 ABSENT: Final = "–"
-WORST: Final = "worst of these"
+WORST: Final = "worst"
+PUBLISHED: Final = "Published by others, on their own splits and settings; not measured here"
 #: the kinds of nodes that an accuracy may be of; numbers of the two are never compared
 KINDS: Final[tuple[EvaluatedOn, ...]] = ("test", "targets")
 
@@ -123,13 +124,21 @@ def caption(section: Section) -> str:
     )
 
 
+def sources(table: Grid) -> list[str]:
+    """Where the published rows of a table come from, in a sentence; nothing where there are none."""
+    found = dict.fromkeys(f"{row.name} ({row.source})" for row in table.rows if row.source)
+    return [f"{PUBLISHED}: {', '.join(found)}."] if found else []
+
+
 def _worst_columns(section: Section) -> list[Column]:
     """A column for each kind of nodes that several attacks were measured on; bounds are no attacks."""
     if any(condition.attack.startswith(CERTIFICATE) for condition in section.conditions):
         return []
     several = [on for on in KINDS if len(section.attacked(on)) > 1]
-    details = {"targets": "targets", "test": "test nodes" if len(several) > 1 else ""}
-    return [Column(WORST, details[on], f"worst-{on}", None, on) for on in several]
+    nodes = {"targets": ", targets", "test": ", test nodes" if len(several) > 1 else ""}
+    return [
+        Column(WORST, f"of {len(section.attacked(on))} attacks{nodes[on]}", f"worst-{on}", None, on) for on in several
+    ]
 
 
 def _certified_columns(certified: Sequence[CertifiedScore]) -> list[Column]:

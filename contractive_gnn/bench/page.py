@@ -7,31 +7,59 @@ and the charts answer to the pointer. What lies in ``pages/`` is copied into the
 from __future__ import annotations
 
 import html as escape
-import json
 import re
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
-from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from contractive_gnn.bench.assets import asset, embedded, fill
 from contractive_gnn.bench.bundle import library
 from contractive_gnn.bench.certified_scores import CertifiedScore
-from contractive_gnn.bench.grid import KINDS, Column, Grid, Row, caption
+from contractive_gnn.bench.grid import KINDS, Column, Grid, Row, caption, sources
 from contractive_gnn.bench.plots import Picture
-from contractive_gnn.bench.summary import CLEAN, Condition, Score, Section, number
+from contractive_gnn.bench.results import Result
+from contractive_gnn.bench.summary import CLEAN, Anchor, Condition, Score, Section, number
 from contractive_gnn.bench.transfer import TransferMatrix, matrices
 from contractive_gnn.extras import MissingExtraError
-
-if TYPE_CHECKING:
-    from contractive_gnn.bench.report import Report
 
 #: no line ends between a number and its unit
 _PERCENT = "\N{NO-BREAK SPACE}%"
 _SCRIPTS = ("charts.js", "table.js", "report.js")
 
 
-def html(report: Report, drawn: Sequence[Picture], folder: Path) -> str:
+class Reported(Protocol):
+    """What a page reads of a report; see :class:`contractive_gnn.bench.report.Report`."""
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """A data set and split each."""
+
+    @property
+    def grids(self) -> tuple[Grid, ...]:
+        """The table of each section."""
+
+    @property
+    def anchors(self) -> tuple[Anchor, ...]:
+        """Published numbers."""
+
+    @property
+    def certified(self) -> tuple[CertifiedScore, ...]:
+        """Bounds."""
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """All that was measured."""
+
+    @property
+    def bounds_alone(self) -> bool:
+        """Whether it has no results of attacks."""
+
+    @property
+    def origin(self) -> list[tuple[str, list[str]]]:
+        """How it was made."""
+
+
+def html(report: Reported, drawn: Sequence[Picture], folder: Path) -> str:
     """The page.
 
     Where the drawing library is not installed, the pictures stand in it, still, and it says so.
@@ -62,7 +90,7 @@ def html(report: Report, drawn: Sequence[Picture], folder: Path) -> str:
     )
 
 
-def tables(report: Report) -> str:
+def tables(report: Reported) -> str:
     """The tables and their notes alone, for a notebook."""
     parts = []
     for section, grid in zip(report.sections, report.grids, strict=True):
@@ -73,37 +101,22 @@ def tables(report: Report) -> str:
     return "\n".join(parts)
 
 
-def asset(name: str) -> str:
-    """A file of ``pages/``."""
-    return resources.files("contractive_gnn.bench").joinpath("pages", name).read_text(encoding="utf-8")
-
-
-def fill(name: str, **values: str) -> str:
-    """A file of ``pages/`` with its places filled: every one, and with nothing else."""
-    return Template(asset(name)).substitute(values)
-
-
-def embedded(data: object) -> str:
-    """JSON that may stand inside a script element, whatever texts are in it."""
-    return json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
-
-
 def _text(text: str) -> str:
     return escape.escape(text)
 
 
-def _title(report: Report) -> str:
+def _title(report: Reported) -> str:
     what = "Certified robustness" if report.bounds_alone else "Robustness"
     return f"{what}: " + ", ".join(dict.fromkeys(section.dataset for section in report.sections))
 
 
-def _section(report: Report, index: int, *, interactive: bool) -> str:
+def _section(report: Reported, index: int, *, interactive: bool) -> str:
     section, grid = report.sections[index], report.grids[index]
     overview, figures = "", ""
     if interactive:
         overview = "\n".join(_figures(report, index, first=True))
         figures = f'<div class="figures">{"".join(_figures(report, index, first=False))}</div>'
-    sources = _sources(grid)
+    told = " ".join(sources(grid))
     return fill(
         "section.html",
         id=f"s{index}",
@@ -114,16 +127,10 @@ def _section(report: Report, index: int, *, interactive: bool) -> str:
         table_label=_text(f"Accuracies on {section.title}; scroll sideways for more columns"),
         table=_table(grid),
         caption=_text(caption(section)),
-        sources=f'<p class="caption">{_text(sources)}</p>' if sources else "",
+        sources=f'<p class="caption">{_text(told)}</p>' if told else "",
         transfer="\n".join(_matrix(matrix) for matrix in _matrices(report, section)),
         figures=figures,
     )
-
-
-def _sources(grid: Grid) -> str:
-    from contractive_gnn.bench.report import sources
-
-    return " ".join(sources(grid))
 
 
 def _headline(section: Section) -> str:
@@ -148,7 +155,7 @@ def _headline(section: Section) -> str:
     return "\n".join(f'<p class="headline">{sentence}</p>' for sentence in sentences)
 
 
-def _certified_headline(report: Report, section: Section) -> str:
+def _certified_headline(report: Reported, section: Section) -> str:
     told = []
     for bound in _bounds(report, section):
         attacked = f", attacks left {_percent(bound.attacked)}" if bound.attacked is not None else ""
@@ -179,7 +186,7 @@ def _percent(score: Score) -> str:
     return f"{number(score.mean, score.std)}{_PERCENT}"
 
 
-def _bounds(report: Report, section: Section) -> list[CertifiedScore]:
+def _bounds(report: Reported, section: Section) -> list[CertifiedScore]:
     where = (section.dataset, section.split, section.split_seed)
     return [b for b in report.certified if (b.dataset, b.split, b.split_seed) == where]
 
@@ -230,7 +237,7 @@ def _seeds(score: Score) -> str:
     return ", ".join(f"seed {seed}: {value:.1f}" for seed, value in zip(score.seeds, score.values, strict=True))
 
 
-def _figures(report: Report, index: int, *, first: bool) -> list[str]:
+def _figures(report: Reported, index: int, *, first: bool) -> list[str]:
     """The places of the charts; what they show is said for who cannot see it."""
     section = report.sections[index]
     if report.bounds_alone:
@@ -288,7 +295,7 @@ def _curves(section: Section) -> dict[str, str]:
     return {"|".join(key): f"{key[0]}, {key[1]}" for key, count in found.items() if count > 1}
 
 
-def _matrices(report: Report, section: Section) -> tuple[TransferMatrix, ...]:
+def _matrices(report: Reported, section: Section) -> tuple[TransferMatrix, ...]:
     own = [
         r
         for r in report.results
@@ -322,7 +329,7 @@ def _matrix(matrix: TransferMatrix) -> str:
     )
 
 
-def _origin(report: Report) -> list[str]:
+def _origin(report: Reported) -> list[str]:
     parts = []
     for label, values in report.origin:
         parts.append(f"<dt>{_text(label)}</dt>")
@@ -349,7 +356,7 @@ def _inline(svg: str, name: str) -> str:
     )
 
 
-def _data(report: Report, index: int) -> dict[str, Any]:
+def _data(report: Reported, index: int) -> dict[str, Any]:
     """What the scripts draw."""
     section = report.sections[index]
     keys = {condition: f"c{i}" for i, condition in enumerate(section.conditions)}

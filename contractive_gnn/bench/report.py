@@ -11,13 +11,11 @@ from rich.text import Text
 
 from contractive_gnn.bench import page, terminal, text_tables
 from contractive_gnn.bench.certified_scores import CertifiedScore, of_section, read_certificates
-from contractive_gnn.bench.grid import Grid, caption, grid
+from contractive_gnn.bench.grid import Grid, caption, grid, sources
 from contractive_gnn.bench.invocations import read_invocations
 from contractive_gnn.bench.plots import pictures
 from contractive_gnn.bench.results import CERTIFICATE, RESULTS, Result, read_results, replacing
 from contractive_gnn.bench.summary import Anchor, Section, read_anchors, summarise
-
-PUBLISHED = "Published by others, on their own splits and settings; not measured here"
 
 
 @dataclass(frozen=True)
@@ -166,12 +164,6 @@ class Report:
 
 class ReportError(ValueError):
     """Nothing to report on."""
-
-
-def sources(table: Grid) -> list[str]:
-    """Where the published rows of a table come from, in a sentence; nothing where there are none."""
-    found = dict.fromkeys(f"{row.name} ({row.source})" for row in table.rows if row.source)
-    return [f"{PUBLISHED}: {', '.join(found)}."] if found else []
 
 
 def _beside(

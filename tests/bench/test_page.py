@@ -169,7 +169,7 @@ def test_the_pointer_finds_seeds_and_a_click_does_too(browser: Any, page: Path) 
     assert "model" in browser.run(tip)
     browser.click("tr[data-model=gcn] td.worst")
     assert browser.run("document.querySelector('.detail').innerText") == (
-        "gcn, worst of these: seed 0: 39.0, seed 1: 38.0, seed 2: 37.0"
+        "gcn, worst, of 6 attacks: seed 0: 39.0, seed 1: 38.0, seed 2: 37.0"
     )
 
 
@@ -226,7 +226,7 @@ class TestCertificates:
         report = Report.of(page.parent, certified=certificates)
         table = [line for line in report.markdown().splitlines() if line.startswith("| ")]
         assert table[0].startswith(
-            "| model | worst of these | certified (1 edge per node) | certified (2 edges per node) | clean |"
+            "| model | worst (of 6 attacks) | certified (1 edge per node) | certified (2 edges per node) | clean |"
         )
         (own,) = (line for line in table if line.startswith("| csgnn"))
         assert "(prbcd 5 %) | 60.5 ± 0.7 | 50.5 ± 0.7 |" in own
@@ -246,7 +246,7 @@ class TestCertificates:
             "<strong>csgnn</strong> under 1 edge per node: certified 60.5 ± 0.7\N{NO-BREAK SPACE}%, attacks left 78.0"
         )
         assert told in text
-        assert "worst of these" not in text.split("<table")[1].split("</table>")[0]
+        assert "worst" not in text.split("<table")[1].split("</table>")[0]
         opened(browser, path)
         assert browser.errors == []
         assert browser.run("document.querySelectorAll('[data-chart=certified] svg.marks').length") == 1

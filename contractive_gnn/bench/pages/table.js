@@ -57,6 +57,11 @@ function redrawTable(table, section, state) {
     row.hidden = published ? !state.published : !state.models.includes(row.dataset.model);
     if (!published) for (const on of ["test", "targets"]) redrawWorst(row, section, state, on);
   }
+  for (const on of ["test", "targets"]) {
+    const detail = table.querySelector(`thead th[data-column="worst-${on}"] small`);
+    const left = state.conditions.filter((c) => c.on === on && !c.clean).length;
+    if (detail) detail.textContent = detail.textContent.replace(/of \d+ attacks?/, `of ${left} attack${left === 1 ? "" : "s"}`);
+  }
   const visible = [...table.tBodies[0].rows].filter((row) => !row.hidden && !row.classList.contains("published"));
   for (const on of ["test", "targets"]) markBest(visible, `worst-${on}`);
   for (const condition of state.conditions) markBest(visible, condition.key);
