@@ -9,7 +9,7 @@ from string import Template
 
 def asset(name: str) -> str:
     """A file of ``pages/``."""
-    return resources.files("contractive_gnn.bench").joinpath("pages", name).read_text(encoding="utf-8")
+    return resources.files("contractive_gnn.bench").joinpath("pages").joinpath(name).read_text(encoding="utf-8")
 
 
 def fill(name: str, **values: str) -> str:

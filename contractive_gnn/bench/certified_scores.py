@@ -93,10 +93,15 @@ def _setting(result: Result) -> str:
     return digest({key: value for key, value in result.hyperparameters.items() if key != "attack"})
 
 
+def of_place(certified: Sequence[CertifiedScore], section: Section) -> tuple[CertifiedScore, ...]:
+    """Those of the section's data set and split, of any model."""
+    where = (section.dataset, section.split, section.split_seed)
+    return tuple(bound for bound in certified if (bound.dataset, bound.split, bound.split_seed) == where)
+
+
 def of_section(certified: Sequence[CertifiedScore], section: Section) -> tuple[CertifiedScore, ...]:
     """Those of the section's data set, split and models."""
-    where = (section.dataset, section.split, section.split_seed)
-    return tuple(c for c in certified if (c.dataset, c.split, c.split_seed) == where and c.model in section.models)
+    return tuple(bound for bound in of_place(certified, section) if bound.model in section.models)
 
 
 def _score(model: str, features: int, group: Sequence[Result]) -> CertifiedScore:

@@ -112,6 +112,59 @@ def grid(section: Section, anchors: Sequence[Anchor] = (), certified: Sequence[C
     return Grid(columns, (*rows, *_published_rows(section, anchors, columns)))
 
 
+def certified_grid(certified: Sequence[CertifiedScore]) -> Grid:
+    """The table of certificates alone: clean, then for each budget what is proved and, beside it, what attacks left.
+
+    Args:
+        certified: of one data set and split.
+    """
+    models = list(dict.fromkeys(bound.model for bound in certified))
+    budgets = list(dict.fromkeys(bound.budget_text for bound in certified))
+    attacked = {bound.budget_text for bound in certified if bound.attacked is not None}
+    found = {(bound.model, bound.budget_text): bound for bound in certified}
+    columns = [Column("clean", "", "clean")]
+    scores: list[list[Score | None]] = [[_clean(certified, model) for model in models]]
+    for budget in budgets:
+        own = [found.get((model, budget)) for model in models]
+        columns.append(Column("certified", budget, f"certified {budget}"))
+        scores.append([None if bound is None else bound.certified for bound in own])
+        if budget in attacked:
+            columns.append(Column("attacked", budget, f"attacked {budget}"))
+            scores.append([None if bound is None else bound.attacked for bound in own])
+    several = len({score.n for column in scores for score in column if score is not None}) > 1
+    bests = [_best(score for score in column if score is not None) for column in scores]
+    rows = [
+        Row(
+            model,
+            tuple(_plain(column[place], best, several) for column, best in zip(scores, bests, strict=True)),
+        )
+        for place, model in enumerate(models)
+    ]
+    return Grid(tuple(columns), tuple(rows))
+
+
+def _clean(certified: Sequence[CertifiedScore], model: str) -> Score:
+    first = next(bound.certified for bound in certified if bound.model == model)
+    return Score(first.clean, first.clean, seeds=first.seeds)
+
+
+def _plain(score: Score | None, best: float | None, several: bool) -> Cell:
+    if score is None:
+        return Cell(ABSENT)
+    text = number(score.mean, score.std) + (f" (n={score.n})" if several else "")
+    return Cell(text, "", best is not None and round(score.mean, 1) == best, score)
+
+
+def certified_caption(section: Section) -> str:
+    """What the numbers of a table of certificates are."""
+    over = ", ".join(dict.fromkeys(condition.nodes_text for condition in section.conditions))
+    what = "of one seed" if section.seeds_text == "1 seed" else f"mean ± standard deviation over {section.seeds_text}"
+    return (
+        f"Percent of {over}, {what}. Certified: right, and proved to stay so whatever is flipped within the budget. "
+        "Attacked: right, and changed by none of the attacks that were tried; no certificate can be above it."
+    )
+
+
 def caption(section: Section) -> str:
     """What the numbers of a section's table are."""
     what = "of one seed" if section.seeds_text == "1 seed" else f"mean ± standard deviation over {section.seeds_text}"

@@ -90,7 +90,8 @@ def _places(
 ) -> dict[int, tuple[float, float]]:
     """A circle for each distance; on the first one by label, further out each node near those that lead to it."""
     farthest = max(drawn.values(), default=0)
-    place, angle = {}, {}
+    place: dict[int, tuple[float, float]] = {}
+    angle: dict[int, float] = {}
     for hop in range(farthest + 1):
         ring = [v for v, distance in drawn.items() if distance == hop]
         wanted = {v: _towards([angle[u] for u in beside.get(v, ()) if drawn.get(u) == hop - 1]) for v in ring}

@@ -14,10 +14,10 @@ from typing import Any, Protocol
 
 from contractive_gnn.bench.assets import asset, embedded, fill
 from contractive_gnn.bench.bundle import library
-from contractive_gnn.bench.certified_scores import CertifiedScore
-from contractive_gnn.bench.grid import KINDS, Column, Grid, Row, caption, sources
+from contractive_gnn.bench.certified_scores import CertifiedScore, of_place, of_section
+from contractive_gnn.bench.grid import KINDS, Column, Grid, Row, sources
 from contractive_gnn.bench.plots import Picture
-from contractive_gnn.bench.results import Result
+from contractive_gnn.bench.results import CERTIFICATE, Result
 from contractive_gnn.bench.summary import CLEAN, Anchor, Condition, Score, Section, number
 from contractive_gnn.bench.transfer import TransferMatrix, matrices
 from contractive_gnn.extras import MissingExtraError
@@ -53,6 +53,9 @@ class Reported(Protocol):
     @property
     def bounds_alone(self) -> bool:
         """Whether it has no results of attacks."""
+
+    def caption(self, section: Section) -> str:
+        """What the numbers of a section's table are."""
 
     @property
     def origin(self) -> list[tuple[str, list[str]]]:
@@ -95,7 +98,7 @@ def tables(report: Reported) -> str:
     parts = []
     for section, grid in zip(report.sections, report.grids, strict=True):
         parts += [f"<h2>{_text(section.title)}</h2>", _headline(section), f"<div>{_table(grid)}</div>"]
-        parts.append(f"<p>{_text(caption(section))}</p>")
+        parts.append(f"<p>{_text(report.caption(section))}</p>")
         if section.notes:
             parts.append("<ul>" + "".join(f"<li>{_text(note)}</li>" for note in section.notes) + "</ul>")
     return "\n".join(parts)
@@ -126,7 +129,7 @@ def _section(report: Reported, index: int, *, interactive: bool) -> str:
         overview=overview,
         table_label=_text(f"Accuracies on {section.title}; scroll sideways for more columns"),
         table=_table(grid),
-        caption=_text(caption(section)),
+        caption=_text(report.caption(section)),
         sources=f'<p class="caption">{_text(told)}</p>' if told else "",
         transfer="\n".join(_matrix(matrix) for matrix in _matrices(report, section)),
         figures=figures,
@@ -156,12 +159,16 @@ def _headline(section: Section) -> str:
 
 
 def _certified_headline(report: Reported, section: Section) -> str:
+    """Of each model what is proved under the smallest budget."""
     told = []
-    for bound in _bounds(report, section):
-        attacked = f", attacks left {_percent(bound.attacked)}" if bound.attacked is not None else ""
+    bounds = of_place(report.certified, section)
+    for model in dict.fromkeys(bound.model for bound in bounds):
+        own = [bound for bound in bounds if bound.model == model]
+        first = min(own, key=lambda bound: (bound.budget_unit != "edges per node", bound.budget))
+        attacked = f" (attacks left {_percent(first.attacked)})" if first.attacked is not None else ""
         told.append(
-            f"<strong>{_text(bound.model)}</strong> under {_text(bound.budget_text)}: certified "
-            f"{_percent(bound.certified)}{attacked}"
+            f"<strong>{_text(model)}</strong>: {_percent(first.certified)} stay right under "
+            f"{_text(first.budget_text)}, whatever the attack{attacked}"
         )
     return f'<p class="headline">{"; ".join(told)}.</p>' if told else ""
 
@@ -186,11 +193,6 @@ def _percent(score: Score) -> str:
     return f"{number(score.mean, score.std)}{_PERCENT}"
 
 
-def _bounds(report: Reported, section: Section) -> list[CertifiedScore]:
-    where = (section.dataset, section.split, section.split_seed)
-    return [b for b in report.certified if (b.dataset, b.split, b.split_seed) == where]
-
-
 def _warnings(section: Section) -> str:
     if not section.notes:
         return ""
@@ -212,20 +214,20 @@ def _table(grid: Grid) -> str:
 
 def _head(column: Column) -> str:
     kind = " class='worst'" if column.worst_on else ""
-    detail = f"<small>{_text(column.detail)}</small>" if column.detail else ""
+    detail = f"<br><small>{_text(column.detail)}</small>" if column.detail else ""
     return f'<th scope="col"{kind} data-column="{_text(column.key)}">{_text(column.name)}{detail}</th>'
 
 
 def _row(row: Row, columns: Sequence[Column], *, first: bool) -> str:
     kinds = " class='published first'" if first else " class='published'" if row.source else ""
-    source = f"<small>published, {_text(row.source)}</small>" if row.source else ""
+    source = f"<br><small>published, {_text(row.source)}</small>" if row.source else ""
     cells = [f"<th scope='row'>{_text(row.name)}{source}</th>"]
     for column, cell in zip(columns, row.cells, strict=True):
         names = " ".join(name for name, on in (("worst", column.worst_on), ("best", cell.best)) if on)
         attributes = f' class="{names}"' if names else ""
         if cell.score is not None:
             attributes += f' data-mean="{cell.score.mean}" title="{_text(_seeds(cell.score))}"'
-        why = f"<small>{_text(cell.why)}</small>" if cell.why else ""
+        why = f"<br><small>{_text(cell.why)}</small>" if cell.why else ""
         cells.append(f'<td data-column="{_text(column.key)}"{attributes}>{_text(cell.text)}{why}</td>')
     return f'<tr data-model="{_text(row.name)}"{kinds}>{"".join(cells)}</tr>'
 
@@ -242,11 +244,12 @@ def _figures(report: Reported, index: int, *, first: bool) -> list[str]:
     section = report.sections[index]
     if report.bounds_alone:
         what = "Certified accuracy against the budget" + (
-            "; dashed: what attacks left" if any(b.attacked for b in _bounds(report, section)) else ""
+            "; dashed: what attacks left" if any(b.attacked for b in of_place(report.certified, section)) else ""
         )
         return [_figure("certified", "Certified accuracy", what, section)] if first else []
     places = []
     if first:
+        certified = ", a diamond what is certified" if of_section(report.certified, section) else ""
         for on in KINDS:
             if section.attacked(on):
                 nodes = "test nodes" if on == "test" else "targets"
@@ -255,7 +258,7 @@ def _figures(report: Reported, index: int, *, first: bool) -> list[str]:
                         f"worst-{on}",
                         f"Worst case on {nodes}",
                         "A filled circle is the accuracy under the worst attack, an open one the clean accuracy, a "
-                        "tick every other attack, a diamond what is certified.",
+                        f"tick every other attack{certified}.",
                         section,
                     )
                 )
@@ -403,15 +406,17 @@ def _data(report: Reported, index: int) -> dict[str, Any]:
         "certified": [
             {
                 "model": bound.model,
-                "unit": bound.budget_unit + ("" if bound.certificate == "certificate" else f", {bound.certificate}"),
-                "budget": bound.budget,
+                "unit": _axis(bound.budget_unit)
+                + ("" if bound.certificate == CERTIFICATE else f", {bound.certificate}")
+                + (f", {bound.feature_flips} feature flips" if bound.feature_flips else ""),
+                "budget": 100 * bound.budget if bound.budget_unit.startswith("fraction") else bound.budget,
                 "text": bound.budget_text,
                 "seeds": list(bound.certified.seeds),
                 "values": list(bound.certified.values),
                 "clean": list(bound.certified.clean),
                 "attacked": list(bound.attacked.values) if bound.attacked else [],
             }
-            for bound in _bounds(report, section)
+            for bound in of_place(report.certified, section)
         ],
     }
 

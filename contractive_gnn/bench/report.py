@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.text import Text
 
 from contractive_gnn.bench import page, terminal, text_tables
-from contractive_gnn.bench.certified_scores import CertifiedScore, of_section, read_certificates
-from contractive_gnn.bench.grid import Grid, caption, grid, sources
+from contractive_gnn.bench.certified_scores import CertifiedScore, of_place, of_section, read_certificates
+from contractive_gnn.bench.grid import Grid, caption, certified_caption, certified_grid, grid, sources
 from contractive_gnn.bench.invocations import read_invocations
 from contractive_gnn.bench.plots import pictures
 from contractive_gnn.bench.results import CERTIFICATE, RESULTS, Result, read_results, replacing
@@ -83,10 +83,13 @@ class Report:
     @cached_property
     def grids(self) -> tuple[Grid, ...]:
         """The table of each section."""
-        return tuple(grid(section, self.anchors, self._certified(section)) for section in self.sections)
+        if self.bounds_alone:
+            return tuple(certified_grid(of_place(self.certified, section)) for section in self.sections)
+        return tuple(grid(section, self.anchors, of_section(self.certified, section)) for section in self.sections)
 
-    def _certified(self, section: Section) -> tuple[CertifiedScore, ...]:
-        return () if self.bounds_alone else of_section(self.certified, section)
+    def caption(self, section: Section) -> str:
+        """What the numbers of a section's table are."""
+        return certified_caption(section) if self.bounds_alone else caption(section)
 
     def write(self, folder: Path) -> list[Path]:
         """Write table.md, table.csv, table.tex, report.html and the pictures; returns the paths of the four."""
@@ -109,7 +112,7 @@ class Report:
         for section, table in zip(self.sections, self.grids, strict=True):
             console.print(Text(section.title, style="bold"))
             terminal.show(table, console)
-            for text in (caption(section), *section.notes, *sources(table)):
+            for text in (self.caption(section), *section.notes, *sources(table)):
                 console.print(Text(text, style="dim"))
             console.print()
 
@@ -121,7 +124,7 @@ class Report:
         """The tables in Markdown."""
         parts = ["# Robustness benchmark", ""]
         for section, table in zip(self.sections, self.grids, strict=True):
-            parts += [f"## {section.title}", "", caption(section), "", *text_tables.markdown(table), ""]
+            parts += [f"## {section.title}", "", self.caption(section), "", *text_tables.markdown(table), ""]
             if notes := [*section.notes, *sources(table)]:
                 parts += [*(f"- {note}" for note in notes), ""]
         parts += ["## How it was made", ""]
@@ -132,7 +135,7 @@ class Report:
         """The tables in LaTeX."""
         parts = ["% needs \\usepackage{booktabs}\n"]
         for section, table in zip(self.sections, self.grids, strict=True):
-            text = " ".join([f"{section.title}. {caption(section)}", *sources(table)])
+            text = " ".join([f"{section.title}. {self.caption(section)}", *sources(table)])
             parts.append(text_tables.latex(table, caption=text, label=f"{section.dataset}-{section.split}"))
         return "\n".join(parts)
 

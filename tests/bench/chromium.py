@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -33,6 +34,7 @@ class Chromium:
         assert program is not None
         self.seconds = seconds
         self.errors: list[str] = []
+        self._width = 0
         self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         (told, self._write), (self._read, answered) = os.pipe(), os.pipe()
         # Chromium reads its file 3 and writes its file 4
@@ -108,6 +110,7 @@ class Chromium:
 
     def resize(self, width: int, height: int = 900) -> None:
         """The size of the window in CSS pixels."""
+        self._width = width
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
@@ -148,12 +151,12 @@ class Chromium:
         for kind in kinds:
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
-    def screenshot(self, path: Path, *, whole: bool = True) -> None:
-        """A PNG of the page, or of what is in the window."""
+    def screenshot(self, path: Path) -> None:
+        """A PNG of the whole page: the window is made as high as it, since what lies outside may not be drawn yet."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
-        clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
-        options: dict[str, Any] = {"clip": clip, "captureBeyondViewport": True} if whole else {}
-        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png", **options)["data"]))
+        self.resize(self._width, math.ceil(size["height"]))
+        self.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
 
     def close(self) -> None:
         """End it."""

@@ -113,6 +113,18 @@ def test_it_opens_without_a_word_on_the_console(browser: Any, page: Path, width:
 
 
 @needs_browser
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [400, 1280])
+def test_a_screenshot_is_of_the_whole_page(browser: Any, page: Path, tmp_path: Path, width: int, dark: bool) -> None:
+    opened(browser, page, width=width, dark=dark)
+    height = browser.run("document.documentElement.scrollHeight")
+    browser.screenshot(tmp_path / "page.png")
+    content = (tmp_path / "page.png").read_bytes()
+    assert abs(int.from_bytes(content[16:20], "big") - width) <= 20  # a scroll bar
+    assert abs(int.from_bytes(content[20:24], "big") - height) <= 20
+
+
+@needs_browser
 def test_the_switch_turns_the_theme(browser: Any, page: Path) -> None:
     opened(browser, page)
     before = browser.run("getComputedStyle(document.body).backgroundColor")
@@ -242,10 +254,10 @@ class TestCertificates:
     def test_a_report_of_them_alone(self, browser: Any, certificates: Path) -> None:
         path = Report.of(certificates).write(certificates)[-1]
         text = path.read_text(encoding="utf-8")
-        told = (
-            "<strong>csgnn</strong> under 1 edge per node: certified 60.5 ± 0.7\N{NO-BREAK SPACE}%, attacks left 78.0"
-        )
-        assert told in text
+        told = "<strong>csgnn</strong>: 60.5 ± 0.7\N{NO-BREAK SPACE}% stay right under 1 edge per node, whatever"
+        assert f"{told} the attack (attacks left 78.0" in text
+        (own,) = (line for line in Report.of(certificates).markdown().splitlines() if line.startswith("| csgnn"))
+        assert own == "| csgnn | 83.0 ± 0.0 | 60.5 ± 0.7 | 78.0 ± 0.0 | 50.5 ± 0.7 | 77.0 ± 0.0 |"
         assert "worst" not in text.split("<table")[1].split("</table>")[0]
         opened(browser, path)
         assert browser.errors == []

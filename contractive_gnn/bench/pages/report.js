@@ -59,7 +59,8 @@ class Section {
     if (this.data.published.length) {
       options.push(checkbox("published", true, (on) => { this.options.published = on; this.draw(); }));
     }
-    place.append(group("Models", models), group("Attacks", attacks), group("Show", options));
+    const bounds = this.element.querySelector("[data-chart=certified]");
+    place.append(group("Models", models), ...(bounds ? [] : [group("Attacks", attacks), group("Show", options)]));
     place.hidden = false;
     for (const row of this.table.tBodies[0].rows) {
       const index = this.data.models.indexOf(row.dataset.model);

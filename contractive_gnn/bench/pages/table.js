@@ -39,7 +39,7 @@ function explaining(table, place) {
     const cell = event.target.closest("td[title]");
     if (!cell) return;
     const head = table.querySelector(`thead th[data-column="${CSS.escape(cell.dataset.column)}"]`);
-    const what = [...head.childNodes].map((node) => node.textContent).join(", ");
+    const what = [...head.childNodes].map((node) => node.textContent).filter(Boolean).join(", ");
     place.textContent = `${cell.parentElement.dataset.model}, ${what}: ${cell.title}`;
     place.hidden = false;
   });
@@ -64,7 +64,9 @@ function redrawTable(table, section, state) {
   }
   const visible = [...table.tBodies[0].rows].filter((row) => !row.hidden && !row.classList.contains("published"));
   for (const on of ["test", "targets"]) markBest(visible, `worst-${on}`);
-  for (const condition of state.conditions) markBest(visible, condition.key);
+  for (const head of table.querySelectorAll("thead th[data-column]")) {
+    if (!head.classList.contains("worst")) markBest(visible, head.dataset.column);
+  }
 }
 
 function redrawWorst(row, section, state, on) {
@@ -84,8 +86,9 @@ function redrawWorst(row, section, state, on) {
   const { condition, score } = found.reduce((a, b) => (mean(b.score.values) < mean(a.score.values) ? b : a));
   const why = document.createElement("small");
   why.textContent = condition.name + (found.length < attacks.length ? ", not all attacks" : "");
-  cell.textContent = shown(score.values) + (score.doubt.length ? "†" : "");
-  cell.append(why);
+  const uneven = new Set(section.scores.map((s) => s.values.length)).size > 1;
+  cell.textContent = shown(score.values) + (uneven ? ` (n=${score.values.length})` : "") + (score.doubt.length ? "†" : "");
+  cell.append(document.createElement("br"), why);
   cell.dataset.mean = mean(score.values);
   cell.title = score.seeds.map((seed, i) => `seed ${seed}: ${score.values[i].toFixed(1)}`).join(", ");
 }
