@@ -7,11 +7,18 @@ that a package from the index keeps whole, is 4.8 MB.
 from __future__ import annotations
 
 import functools
+import importlib.util
 
 from contractive_gnn.extras import needs
 
-EXTRA = "vl_convert"
 _EXPORT = "window.vegaEmbed = vegaEmbed;"
+
+
+def missing() -> str:
+    """Why there is no library; empty where there is one. Nothing is loaded."""
+    if importlib.util.find_spec("vl_convert") is not None:
+        return ""
+    return "vl-convert-python is not installed; pip install 'contractive-gnn[bench]'"
 
 
 @functools.cache

@@ -920,12 +920,15 @@ def _bar(what: str, *, total: int) -> Iterator[Any]:
 
 
 def _report(folder: Path, anchors: Path | None, certified: Path | None = None) -> None:
+    from contractive_gnn.bench.bundle import missing
     from contractive_gnn.bench.report import Report
 
     made = Report.of(folder, anchors=anchors, certified=certified)
     written = made.write(folder)  # before anything is printed: whoever reads the output may stop doing so
     made.print(Console())
     typer.echo(f"Written: {', '.join(map(str, written))} and the pictures beside them.")
+    if why := missing():
+        typer.echo(f"The page has still pictures: {why}")
 
 
 def _wide_console() -> Console:

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import importlib.util
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,10 +18,6 @@ from contractive_gnn.bench.edge_weights import edge_weights
 from contractive_gnn.bench.explain import explain
 from contractive_gnn.certificates import radii
 from contractive_gnn.nn import MLPClassifier, MLPMixture, linf_diffusion
-
-needs_png = pytest.mark.skipif(
-    importlib.util.find_spec("vl_convert") is None, reason="vl-convert-python, which draws the PNG, is not here"
-)
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +175,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-@needs_png
+@pytest.mark.usefixtures("drawing_library")
 def test_it_is_saved_as_a_page_and_pictures_and_shown_in_a_notebook(tmp_path: Path) -> None:
     clean = path()
     found = explain(Echo(clean.y), clean, 1, attack=cg.attack(None, clean, "random", flips=4, seed=0))
@@ -196,6 +192,24 @@ def test_it_is_saved_as_a_page_and_pictures_and_shown_in_a_notebook(tmp_path: Pa
         assert told in text
         assert told in shown
     assert "<script" not in shown
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [400, 1280])
+def test_the_page_in_a_browser(browser: Any, tmp_path: Path, width: int, dark: bool) -> None:
+    clean = path()
+    found = explain(Echo(clean.y), clean, 1, attack=cg.attack(None, clean, "random", flips=4, seed=0))
+    (tmp_path / "page.html").write_text(found.page(), encoding="utf-8")
+    browser.open(tmp_path / "page.html", width=width, dark=dark)
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    places = "[...document.querySelectorAll('.panels svg')].map((s) => s.getBoundingClientRect().top)"
+    before, after, _ = browser.run(places)
+    assert (after > before) == (width == 400)  # under one another on a phone
+    paper = "getComputedStyle(document.body).backgroundColor"
+    assert browser.run(paper) == ("rgb(20, 23, 26)" if dark else "rgb(255, 255, 255)")
+    browser.click("#theme")
+    assert browser.run(paper) == ("rgb(255, 255, 255)" if dark else "rgb(20, 23, 26)")
+    assert browser.errors == []
 
 
 class TestWhatIsRefused:
@@ -240,7 +254,7 @@ def run(*arguments: str | Path) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-@needs_png
+@pytest.mark.usefixtures("drawing_library")
 @pytest.mark.parametrize("attack", ["clean", "random:0.2", "prbcd:4flips"])
 def test_the_command_writes_a_page_and_pictures(tmp_path: Path, attack: str) -> None:
     code, shown, err = run("--node", "17", *QUICK, "--attack", attack, "--out", tmp_path)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -19,37 +16,9 @@ from contractive_gnn.bench.results import Result, ResultsFile
 Make = Callable[..., Result]
 
 
-def _chromium() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("chromium", Path(__file__).with_name("chromium.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-chromium = _chromium()
-LACKING = [
-    what
-    for what, there in (
-        ("Chromium (apt-get install chromium)", chromium.executable() is not None),
-        ("vl-convert-python", importlib.util.find_spec("vl_convert") is not None),
-    )
-    if not there
-]
-needs_browser = pytest.mark.skipif(
-    bool(LACKING), reason=f"pages are not tried in a browser: {', '.join(LACKING)} is not here"
-)
 VISIBLE_ROWS = "[...document.querySelectorAll('tr[data-model]')].filter((r) => !r.hidden).map((r) => r.dataset.model)"
 HEADS = "[...document.querySelectorAll('thead th')].filter((h) => !h.hidden).map((h) => h.textContent)"
 SHAPES = "document.querySelectorAll('[data-chart=\"{}\"] svg.marks path').length"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium.Chromium() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +61,7 @@ def opened(browser: Any, page: Path, **options: Any) -> None:
     browser.wait("document.documentElement.dataset.drawn === 'true'")
 
 
-@needs_browser
+@pytest.mark.usefixtures("drawing_library")
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [400, 1280])
 def test_it_opens_without_a_word_on_the_console(browser: Any, page: Path, width: int, dark: bool) -> None:
@@ -112,7 +81,7 @@ def test_it_opens_without_a_word_on_the_console(browser: Any, page: Path, width:
     assert all(browser.run("[...document.querySelectorAll('.chart')].map((c) => c.getAttribute('aria-label'))"))
 
 
-@needs_browser
+@pytest.mark.usefixtures("drawing_library")
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [400, 1280])
 def test_a_screenshot_is_of_the_whole_page(browser: Any, page: Path, tmp_path: Path, width: int, dark: bool) -> None:
@@ -124,7 +93,7 @@ def test_a_screenshot_is_of_the_whole_page(browser: Any, page: Path, tmp_path: P
     assert abs(int.from_bytes(content[20:24], "big") - height) <= 20
 
 
-@needs_browser
+@pytest.mark.usefixtures("drawing_library")
 def test_the_switch_turns_the_theme(browser: Any, page: Path) -> None:
     opened(browser, page)
     before = browser.run("getComputedStyle(document.body).backgroundColor")
@@ -134,7 +103,7 @@ def test_the_switch_turns_the_theme(browser: Any, page: Path) -> None:
     assert browser.errors == []
 
 
-@needs_browser
+@pytest.mark.usefixtures("drawing_library")
 def test_a_model_switched_off_leaves_table_and_charts(browser: Any, page: Path) -> None:
     opened(browser, page)
     assert browser.run(VISIBLE_ROWS) == ["</script><b>robust", "csgnn", "gcn", "GAT", "GCN"]
@@ -145,7 +114,7 @@ def test_a_model_switched_off_leaves_table_and_charts(browser: Any, page: Path) 
     assert browser.errors == []
 
 
-@needs_browser
+@pytest.mark.usefixtures("drawing_library")
 def test_the_worst_is_over_the_attacks_left_on(browser: Any, page: Path) -> None:
     opened(browser, page)
     worst = "[...document.querySelectorAll('td.worst')].slice(0, 3).map((c) => c.innerText.replace('\\n', ' '))"
@@ -159,7 +128,7 @@ def test_the_worst_is_over_the_attacks_left_on(browser: Any, page: Path) -> None
     assert browser.errors == []
 
 
-@needs_browser
+@pytest.mark.usefixtures("drawing_library")
 def test_a_column_sorts_both_ways(browser: Any, page: Path) -> None:
     opened(browser, page)
     worst = "th[data-column=worst-test] button"
@@ -170,7 +139,7 @@ def test_a_column_sorts_both_ways(browser: Any, page: Path) -> None:
     assert browser.run(VISIBLE_ROWS)[0] == "</script><b>robust"
 
 
-@needs_browser
+@pytest.mark.usefixtures("drawing_library")
 def test_the_pointer_finds_seeds_and_a_click_does_too(browser: Any, page: Path) -> None:
     opened(browser, page)
     dots = "[data-chart=seeds] path[aria-label*='seed: 2']"
@@ -179,13 +148,16 @@ def test_the_pointer_finds_seeds_and_a_click_does_too(browser: Any, page: Path) 
     tip = "document.querySelector('#vg-tooltip-element')?.innerText ?? ''"
     browser.wait(f"({tip}).includes('seed')")
     assert "model" in browser.run(tip)
+    browser.hover("[data-chart=worst-test] path[aria-label*='attack: clean']")
+    browser.wait(f"({tip}).includes('clean')")
+    assert "undefined" not in browser.run(tip)
     browser.click("tr[data-model=gcn] td.worst")
     assert browser.run("document.querySelector('.detail').innerText") == (
         "gcn, worst, of 6 attacks: seed 0: 39.0, seed 1: 38.0, seed 2: 37.0"
     )
 
 
-@needs_browser
+@pytest.mark.usefixtures("drawing_library")
 def test_published_numbers_and_single_seeds_can_be_hidden(browser: Any, page: Path) -> None:
     opened(browser, page)
     browser.click(".toggles fieldset:nth-child(3) label:nth-of-type(2) input")
@@ -195,7 +167,7 @@ def test_published_numbers_and_single_seeds_can_be_hidden(browser: Any, page: Pa
     browser.wait(f"{SHAPES.format('seeds')} < {marks}")
 
 
-@needs_browser
+@pytest.mark.usefixtures("drawing_library")
 def test_a_command_is_copied(browser: Any, page: Path) -> None:
     opened(browser, page)
     browser.click("dd.command button")
@@ -250,7 +222,7 @@ class TestCertificates:
         with pytest.raises(ReportError, match=r"it certifies gat on cora .*; the results are of gcn on cora"):
             Report.of(page.parent, certified=certificates)
 
-    @needs_browser
+    @pytest.mark.usefixtures("drawing_library")
     def test_a_report_of_them_alone(self, browser: Any, certificates: Path) -> None:
         path = Report.of(certificates).write(certificates)[-1]
         text = path.read_text(encoding="utf-8")

@@ -173,7 +173,12 @@ function seedsChart(section, state, look, width) {
     ...tooltips("clean", "doubt")];
   const row = 26 + 11 * state.models.length;
   // lanes for the models, under the name of the row
-  const lanes = { field: "model", type: "nominal", sort: section.models, scale: { paddingInner: 0.3, range: [20, row - 6] } };
+  const lanes = {
+    field: "model", type: "nominal", sort: section.models, scale: { paddingInner: 0.3, range: [20, row - 6] },
+  };
+  const coloured = {
+    field: "model", type: "nominal", scale: colourScale(section, look), legend: legend(section, state, width),
+  };
   return {
     data: { values: [...names, ...values] }, height: row * names.length,
     encoding: {
@@ -209,15 +214,13 @@ function seedsChart(section, state, look, width) {
           ...(state.dots ? [{
             transform: only("seed"), mark: { type: "circle", size: 42, opacity: 0.65 },
             encoding: {
-              yOffset: lanes, tooltip: tip,
-              color: { field: "model", type: "nominal", scale: colourScale(section, look), legend: legend(section, state, width) },
+              yOffset: lanes, tooltip: tip, color: coloured,
             },
           }] : []),
           {
             transform: only("mean"), mark: { type: "tick", thickness: 3, size: 12, opacity: 1 },
             encoding: {
-              yOffset: lanes, tooltip: tip,
-              color: { field: "model", type: "nominal", scale: colourScale(section, look), legend: legend(section, state, width) },
+              yOffset: lanes, tooltip: tip, color: coloured,
             },
           },
         ],
@@ -260,7 +263,8 @@ function curveChart(section, state, look, width, key) {
   }
   const domain = limits(points.flatMap((p) => (p.kind === "mean" ? [p.low, p.high] : [p.accuracy])));
   const only = (kind) => [{ filter: { field: "kind", equal: kind } }];
-  const y = { field: "accuracy", type: "quantitative", scale: { domain, nice: false, zero: false }, title: "accuracy (%)" };
+  const scale = { domain, nice: false, zero: false };
+  const y = { field: "accuracy", type: "quantitative", scale, title: "accuracy (%)" };
   const tip = [...tooltips("model", "attack", "seed"), { field: "shown", title: "accuracy" }];
   const ticks = [...new Set([0, ...conditions.map((c) => c.budget)])].sort((a, b) => a - b);
   const coloured = {

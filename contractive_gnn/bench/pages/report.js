@@ -87,7 +87,8 @@ class Section {
     place.replaceChildren(...parts.map(() => document.createElement("div")));
     const options = {
       renderer: "svg", actions: { export: true, source: false, compiled: false, editor: false },
-      config: config(look), tooltip: { theme: "custom" }, downloadFileName: place.dataset.chart.replace(/\W+/g, "-"),
+      config: config(look), tooltip: { formatTooltip: told },
+      downloadFileName: place.dataset.chart.replace(/\W+/g, "-"),
     };
     const made = parts.map((spec, i) => window.vegaEmbed(place.children[i], {
       $schema: "https://vega.github.io/schema/vega-lite/v6.json", width,
@@ -95,6 +96,13 @@ class Section {
     }, options));
     this.views.set(place, await Promise.all(made));
   }
+}
+
+// What a mark says to the pointer, without what it has nothing to say about; texts cannot be markup.
+function told(value, sanitize) {
+  const known = Object.entries(value).filter(([, text]) => !["", "undefined", "null"].includes(String(text)));
+  const row = ([name, text]) => `<tr><td class="key">${sanitize(name)}</td><td>${sanitize(text)}</td></tr>`;
+  return `<table>${known.map(row).join("")}</table>`;
 }
 
 function copyButtons() {

@@ -60,7 +60,8 @@ function redrawTable(table, section, state) {
   for (const on of ["test", "targets"]) {
     const detail = table.querySelector(`thead th[data-column="worst-${on}"] small`);
     const left = state.conditions.filter((c) => c.on === on && !c.clean).length;
-    if (detail) detail.textContent = detail.textContent.replace(/of \d+ attacks?/, `of ${left} attack${left === 1 ? "" : "s"}`);
+    const text = `of ${left} attack${left === 1 ? "" : "s"}`;
+    if (detail) detail.textContent = detail.textContent.replace(/of \d+ attacks?/, text);
   }
   const visible = [...table.tBodies[0].rows].filter((row) => !row.hidden && !row.classList.contains("published"));
   for (const on of ["test", "targets"]) markBest(visible, `worst-${on}`);
@@ -87,7 +88,8 @@ function redrawWorst(row, section, state, on) {
   const why = document.createElement("small");
   why.textContent = condition.name + (found.length < attacks.length ? ", not all attacks" : "");
   const uneven = new Set(section.scores.map((s) => s.values.length)).size > 1;
-  cell.textContent = shown(score.values) + (uneven ? ` (n=${score.values.length})` : "") + (score.doubt.length ? "†" : "");
+  const count = uneven ? ` (n=${score.values.length})` : "";
+  cell.textContent = `${shown(score.values)}${count}${score.doubt.length ? "†" : ""}`;
   cell.append(document.createElement("br"), why);
   cell.dataset.mean = mean(score.values);
   cell.title = score.seeds.map((seed, i) => `seed ${seed}: ${score.values[i].toFixed(1)}`).join(", ");
