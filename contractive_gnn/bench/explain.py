@@ -138,9 +138,24 @@ class Explanation:
     weights: tuple[Mapping[Pair, float] | None, ...]
 
     @property
-    def fooled(self) -> bool:
+    def changed(self) -> bool:
         """Whether the attack changed the prediction."""
         return self.after is not None and self.after.prediction != self.before.prediction
+
+    @property
+    def outcome(self) -> str:
+        """What the attack did, in a few words: "held", "fooled", …; empty without an attack."""
+        if self.after is None:
+            return ""
+        if self.label < 0:
+            return "changed" if self.changed else "held"
+        right = self.before.prediction == self.label, self.after.prediction == self.label
+        return {
+            (True, True): "held",
+            (True, False): "fooled",
+            (False, False): "wrong before and after",
+            (False, True): "right after it",
+        }[right]
 
     @property
     def verdict(self) -> str:
@@ -150,9 +165,8 @@ class Explanation:
         if self.after is None:
             return f"{start}."
         done = f"{self.attack}, {self.n_flips} flip{'' if self.n_flips == 1 else 's'}"
-        if self.fooled:
-            return f"{start}, and {self.after.prediction} after {done}: changed."
-        return f"{start}, and the same after {done}: held."
+        then = str(self.after.prediction) if self.changed else "the same"
+        return f"{start}, and {then} after {done}: {self.outcome}."
 
     def svg(self) -> str:
         """The picture, both graphs beside one another, on white."""
@@ -164,7 +178,7 @@ class Explanation:
             panel(self.around, prediction, self.labels, self.weights[index], after=index == 1)
             for index, prediction in enumerate(self.predictions)
         )
-        return f'<div class="panels">{"".join(panels)}{legend(self.around)}</div>'
+        return f'<div class="panels">{"".join(panels)}</div><div class="legend">{legend(self.around)}</div>'
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write ``node-N.html``, ``node-N.svg`` and ``node-N.png``; returns their paths.
@@ -204,7 +218,7 @@ class Explanation:
         return f"<style>{asset('explanation.css')}</style>{self._html()}"
 
     def _html(self) -> str:
-        word = "fooled" if self.fooled else "held"
+        word = "held" if self.outcome in ("held", "right after it") else "fooled"
         verdict = escape(self.verdict)
         if self.after is not None:
             start, colon, end = verdict.rpartition(": ")

@@ -13,7 +13,7 @@ FILLS: Final = (
     "#8cc5e8", "#f2a97c", "#8fd6bd", "#e3b6cf", "#f2cf73", "#b9b4e8", "#c8d98a", "#d9c2a3", "#a8d8e0", "#e8a3a3",
 )  # fmt: skip
 UNKNOWN: Final = "#d0d7de"
-ADDED, REMOVED, WRONG, PLAIN, INK = "#d55e00", "#0072b2", "#d6187e", "#8c959f", "#1b1f24"
+ADDED, REMOVED, WRONG, PLAIN, INK = "#d55e00", "#2186c4", "#d6187e", "#8c959f", "#1b1f24"
 _RADIUS: Final = 195
 _SIZE: Final = 2 * _RADIUS + 60
 _HEAD: Final = 20

@@ -150,6 +150,12 @@ def _headline(section: Section) -> str:
         printed = {model: round(score.mean, 1) for model, score in scores.items()}
         most, least = max(printed.values()), min(printed.values())
         told = [f"{_named(printed, most)} {_kept(printed, scores, worst, most)}"]
+        if not all(section.complete(model, on) for model in section.models):
+            # over fewer attacks a worst is no worst, and is compared with no other
+            alone = [({model: mean}, mean) for model, mean in printed.items()]
+            told = [f"{_named(one, mean)} {_kept(one, scores, worst, mean)}" for one, mean in alone]
+            sentences.append(f"Over {nodes}, not every model under every attack: {'; '.join(told)}.")
+            continue
         if len(printed) > 1:
             told[0] += ", the most" if most > least else ", all the same"
         if most > least:

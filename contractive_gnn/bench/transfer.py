@@ -61,6 +61,8 @@ def matrices(results: Sequence[Result]) -> tuple[TransferMatrix, ...]:
             if same and result.attack_source == "live" and result.model in victims and pair not in replayed:
                 own.setdefault(pair, []).append(result.accuracy)
         entries = {**replayed, **own}
+        order = list(dict.fromkeys(result.model for result in results))
+        victims = tuple(sorted(victims, key=lambda name: order.index(name) if name in order else len(order)))
         found.append(
             TransferMatrix(
                 attack,
@@ -68,7 +70,7 @@ def matrices(results: Sequence[Result]) -> tuple[TransferMatrix, ...]:
                 budget,
                 unit,
                 victims,
-                tuple(dict.fromkeys(model for _, model in entries)),
+                tuple(name for name in order if any(name == model for _, model in entries)),
                 {pair: statistics.fmean(values) for pair, values in entries.items()},
             )
         )

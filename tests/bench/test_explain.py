@@ -56,7 +56,7 @@ def test_the_numbers_are_those_of_the_model() -> None:
     assert (found.label, found.before.prediction, found.before.margin) == (0, 0, 2.0)
     assert (found.before.degree, found.before.alike, found.before.kept) == (2, 2, None)
     assert found.after is None
-    assert not found.fooled
+    assert not found.changed
     assert found.verdict == "Node 1 (class 0): Echo says 0."
     assert found.before.probability == pytest.approx(float(torch.tensor([2.0, 0.0]).softmax(0)[0]))
     assert "not a FlowGNN" in found.before.radius.reason
@@ -153,8 +153,25 @@ def test_a_retrained_model_answers_after_a_poisoning() -> None:
     attacked = cg.attack(None, clean, "random", flips=1, seed=0)
     contrary = Echo(1 - clean.y)
     found = explain(Echo(clean.y), clean, 1, attack=attacked, retrained=contrary)
-    assert found.fooled
-    assert found.verdict.endswith("changed.")
+    assert found.changed
+    assert found.verdict.endswith(": fooled.")
+
+
+def test_the_verdict_knows_what_was_wrong_before() -> None:
+    clean = path()
+    attacked = cg.attack(None, clean, "random", flips=1, seed=0)
+    right, wrong = Echo(clean.y), Echo(1 - clean.y)
+    outcomes = {
+        (first is right, then is right): explain(first, clean, 1, attack=attacked, retrained=then).outcome
+        for first in (right, wrong)
+        for then in (right, wrong)
+    }
+    assert outcomes == {
+        (True, True): "held",
+        (True, False): "fooled",
+        (False, False): "wrong before and after",
+        (False, True): "right after it",
+    }
 
 
 class Page(HTMLParser):
@@ -188,7 +205,7 @@ def test_it_is_saved_as_a_page_and_pictures_and_shown_in_a_notebook(tmp_path: Pa
     parser = Page()
     parser.feed(text)
     assert parser.open == parser.loads == []
-    for told in (*re.split(r": (?=changed|held)", found.verdict), "certified against", "<svg"):
+    for told in (*re.split(r": (?=fooled|held|wrong|right)", found.verdict), "certified against", "<svg"):
         assert told in text
         assert told in shown
     assert "<script" not in shown
@@ -203,7 +220,7 @@ def test_the_page_in_a_browser(browser: Any, tmp_path: Path, width: int, dark: b
     browser.open(tmp_path / "page.html", width=width, dark=dark)
     assert browser.run("document.documentElement.scrollWidth") <= width
     places = "[...document.querySelectorAll('.panels svg')].map((s) => s.getBoundingClientRect().top)"
-    before, after, _ = browser.run(places)
+    before, after = browser.run(places)
     assert (after > before) == (width == 400)  # under one another on a phone
     paper = "getComputedStyle(document.body).backgroundColor"
     assert browser.run(paper) == ("rgb(20, 23, 26)" if dark else "rgb(255, 255, 255)")

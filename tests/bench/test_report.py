@@ -267,6 +267,17 @@ def test_the_page_says_the_worst_first(folder: Path) -> None:
     assert page.cells[:3] == ["model", "worst", "clean"]
 
 
+def test_a_worst_over_fewer_attacks_is_ranked_with_no_other(folder: Path, make_result: Make) -> None:
+    with ResultsFile(folder / "results.jsonl") as file:
+        for seed in range(2):
+            file.append(make_result(model="gat", seed=seed, accuracy=99.0, budget=0.05))
+    text, _ = read(Report.of(folder).write(folder)[-1])
+    headline = text.split('<p class="headline">')[1].split("</p>")[0]
+    assert headline.startswith("Over test nodes, not every model under every attack: <strong>")
+    assert "<strong>gat</strong> keeps 99.0 ± 0.0" in headline
+    assert "the most" not in headline
+
+
 def test_a_page_without_the_drawing_library_has_still_pictures_and_says_so(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

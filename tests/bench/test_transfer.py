@@ -29,7 +29,7 @@ def test_rows_are_victims_and_entries_means_over_seeds(make_result: Make) -> Non
         replayed(make_result, "csgnn", model="gcn", accuracy=80.0),
     ]
     (matrix,) = matrices(results)
-    assert (matrix.victims, matrix.models) == (("gcn", "csgnn"), ("csgnn", "gcn"))
+    assert (matrix.victims, matrix.models) == (("csgnn", "gcn"), ("csgnn", "gcn"))
     assert dict(matrix.accuracy) == {("gcn", "csgnn"): 65.0, ("csgnn", "gcn"): 80.0}
     assert matrix.title == "prbcd, 25 % of edges, evasion"
 
