@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; at run time __getattr_
     from contractive_gnn.attacks.base import Attack, Budget
     from contractive_gnn.attacks.run import attack
     from contractive_gnn.bench.api import benchmark
+    from contractive_gnn.bench.explain import explain
     from contractive_gnn.certificates.budget import FeatureBudget, FlipBudget
     from contractive_gnn.certificates.certificate import Certificate, certify
     from contractive_gnn.datasets import contextual_sbm, load
@@ -80,6 +81,7 @@ __all__ = [
     "certify",
     "contextual_sbm",
     "evaluate",
+    "explain",
     "fit",
     "load",
     "predict",
@@ -92,6 +94,7 @@ __all__ = [
 _PLACES = {
     "contractive_gnn.attacks": ("Attack", "Budget", "attack"),
     "contractive_gnn.bench.api": ("benchmark",),
+    "contractive_gnn.bench.explain": ("explain",),
     "contractive_gnn.certificates": ("Certificate", "FeatureBudget", "FlipBudget", "certify"),
     "contractive_gnn.datasets": ("contextual_sbm", "load"),
     "contractive_gnn.dynamics": (

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 #: what `bench` runs when it is asked for nothing in particular
 MODELS = "gcn,csgnn,linf-diffusion"
 EMBEDDED_ATTACKS = (
-    "clean,random:0.5,dice:0.2,pgd:0.1,nettack:5@evasion,nettack-features:10,whitebox-pgd:0.05,whitebox-pgd:0.1"
+    "clean,random:0.5,dice:0.2,pgd:0.1,nettack:20@evasion,nettack-features:10,whitebox-pgd:0.05,whitebox-pgd:0.1"
 )
 #: on a graph of one's own, whose features need not be binary
 OWN_ATTACKS = "clean,random:0.5,dice:0.2,pgd:0.1,whitebox-pgd:0.05"
@@ -48,6 +48,8 @@ QUICK = (
 )
 QUICK_TARGETS = 10
 TARGETS = 20
+#: what `explain` does to a node when it is asked for nothing in particular: needs no other package
+EXPLAINED_ATTACK = "prbcd:10flips"
 PUBLISHED_ATTACKS = (
     "clean,metattack:0.05,metattack:0.1,metattack:0.15,metattack:0.2,metattack:0.25,nettack:1,nettack:3,nettack:5"
 )
@@ -381,6 +383,57 @@ def attack(
 
 
 @app.command()
+def explain(
+    node: Annotated[int, typer.Option(help="Index of the node, from 0.", show_default=False)],
+    dataset: Dataset = "digits",
+    data: GraphFile = None,
+    labels: Labels = None,
+    features: Features = None,
+    model: Annotated[str, typer.Option(help="The model to train and attack, by its name or as FILE.py:NAME.")] = "gcn",
+    attack: Annotated[
+        str, typer.Option(help=f"{SpecHelp} clean: no attack. One that is made here aims at the node.")
+    ] = EXPLAINED_ATTACK,
+    hops: Annotated[int, typer.Option(help="How far from the node to draw.")] = 2,
+    most: Annotated[int, typer.Option(help="How many nodes to draw, the nearest first.")] = 60,
+    seed: Annotated[int, typer.Option(help="Seed of the attack and of the model.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the picture and the page; runs/explain-DATASET if not given.")
+    ] = None,
+    split: Split = None,
+    split_seed: SplitSeed = 0,
+    presets: Presets = None,
+    overrides: Overrides = None,
+    device: Device = "cpu",
+    plugins: Plugins = None,
+    root: Root = None,
+    debug: Debug = False,
+) -> None:
+    """Show one node before and after an attack: its neighbourhood, its prediction, its certified radius."""
+    with _errors_in_one_line(debug):
+        from contractive_gnn.bench.results import check_folder
+
+        _at_least(0, node=node)
+        _at_least(1, hops=hops, most=most)
+        check_whole("--seed", seed, least=0, below=2**32)
+        _use(plugins)
+        protocol = _protocol(
+            dataset=dataset, data=data, labels=labels, features=features, models=model, attacks=attack, seeds=1,
+            split=split, split_seed=split_seed, attack_seed=seed, presets=presets, overrides=overrides, root=root,
+            device=device,
+        )  # fmt: skip
+        out = out if out is not None else Path("runs") / f"explain-{protocol.dataset}"
+        check_folder(out)
+        from contractive_gnn.bench.explain_once import explain_once
+
+        found = explain_once(
+            protocol, node, seed=seed, hops=hops, most=most, on_note=lambda note: _say(note, markup=False)
+        )
+        written = found.save(out)
+        typer.echo(str(found))
+        typer.echo(f"Written: {', '.join(map(str, written))}")
+
+
+@app.command()
 def verify(
     names: Annotated[
         list[str] | None,
@@ -581,11 +634,15 @@ def report(
             help="CSV of published numbers to show beside (dataset, attack, budget, model, accuracy, std, source)."
         ),
     ] = None,
+    certified: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of `certify`, whose bounds stand beside what the attacks found."),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Table, plots and a self-contained HTML page from DIR/results.jsonl."""
     with _errors_in_one_line(debug):
-        _report(folder, anchors)
+        _report(folder, anchors, certified)
 
 
 @app.command()
@@ -862,13 +919,16 @@ def _bar(what: str, *, total: int) -> Iterator[Any]:
         yield lambda steps: progress.advance(task, steps)
 
 
-def _report(folder: Path, anchors: Path | None) -> None:
+def _report(folder: Path, anchors: Path | None, certified: Path | None = None) -> None:
+    from contractive_gnn.bench.bundle import missing
     from contractive_gnn.bench.report import Report
 
-    made = Report.of(folder, anchors=anchors)
+    made = Report.of(folder, anchors=anchors, certified=certified)
     written = made.write(folder)  # before anything is printed: whoever reads the output may stop doing so
     made.print(Console())
     typer.echo(f"Written: {', '.join(map(str, written))} and the pictures beside them.")
+    if why := missing():
+        typer.echo(f"The page has still pictures: {why}")
 
 
 def _wide_console() -> Console:

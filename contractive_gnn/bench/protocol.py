@@ -242,7 +242,7 @@ class Protocol:
             ]
             return {**self.attack_hyperparameters(first), "then": steps}
         if spec.replay is not None:
-            return {"file": spec.replay.name, "sha256": spec.replay.digest}
+            return dict(spec.replay.identity)
         if spec.name == CLEAN or spec.source == "published":
             return {}
         own: dict[str, Any] = {"seed": self.attack_seed, "params": self.attack(spec).params}

@@ -35,6 +35,8 @@ class Replay:
         budget: that the attack had.
         kind: what it flipped.
         scope: whether it aimed at single nodes.
+        made_by: the attack's name.
+        victim: name of the model that it was made against; empty where no model had a part in it.
     """
 
     written: str
@@ -42,6 +44,8 @@ class Replay:
     budget: Budget
     kind: Kind
     scope: Scope
+    made_by: str = ""
+    victim: str = ""
 
     @classmethod
     def read(cls, text: str) -> Replay:
@@ -62,7 +66,15 @@ class Replay:
         except ValueError as error:
             raise ReplayError(f"{error}; `contractive-gnn attack --out FILE.npz` saves one") from None
         kind, scope = _made_by(saved)
-        return cls(text, _digest(path), saved.budget, kind, scope)
+        told = saved.provenance
+        made_by, victim = (str(told.get(key, "")) for key in ("attack", "victim"))
+        return cls(text, _digest(path), saved.budget, kind, scope, made_by, victim)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What the results say of it; the attack and the model that it was made against, where there is one."""
+        against = {"made_by": self.made_by, "victim": self.victim} if self.victim else {}
+        return {"file": self.name, "sha256": self.digest, **against}
 
     @property
     def name(self) -> str:

@@ -294,7 +294,7 @@ def plan(protocol: Protocol, *, out: Path, finished: Mapping[Key, Result]) -> Pl
     check_names("model", protocol.models, own_models.names())
     check_kind(finished.values(), out / RESULTS, certificates=False)
     data = protocol.load()
-    notes = _check(protocol, data)
+    notes = check_protocol(protocol, data)
     stamp = Stamp.now(protocol.device)
     units, graphs, n_cells, n_finished = [], {}, 0, 0
     looked_at: set[Path] = set()
@@ -447,7 +447,7 @@ def attack_once(
     own_models.use(protocol.own_models)
     if protocol.models:
         check_names("model", protocol.models, own_models.names())
-    for note in _check(protocol, data):
+    for note in check_protocol(protocol, data):
         if on_note is not None:
             on_note(note)
     with single_thread():
@@ -455,6 +455,8 @@ def attack_once(
             return make_graph(protocol, spec, data), None
         model = train(protocol, protocol.models[0], data, seed=seed).model
         result = make_graph(protocol, spec, data, victim=model)
+        if spec.needs_victim:  # so that whoever measures others on this graph can say whom it was made against
+            result = replace(result, provenance={**result.provenance, "victim": protocol.models[0]})
         nodes = evaluation(result.data)
         before, after = (accuracy(protocol, model, graph, nodes.mask) for graph in (data, result.data))
     return result, Effect(nodes.on, before, after)
@@ -518,8 +520,12 @@ def _build(model: str, data: Data, hyperparameters: Mapping[str, Any]) -> nn.Mod
     return own_models.build(model, data.x.shape[1], int(data.y.max()) + 1, **hyperparameters)
 
 
-def _check(protocol: Protocol, data: Data) -> tuple[str, ...]:
-    """Find out now what would otherwise fail in every cell; returns the notes of the plan."""
+def check_protocol(protocol: Protocol, data: Data) -> tuple[str, ...]:
+    """Find out now what would otherwise fail in every cell; returns the notes of the plan.
+
+    Raises:
+        ProtocolError: see :func:`plan`.
+    """
     check_device(protocol.device)
     for spec in protocol.attacks:
         if spec.source == "published" and data.split != "prognn":

@@ -30,11 +30,13 @@ class Score:
         values: attacked accuracy, a seed each.
         clean: accuracy on the same nodes without the attack, a seed each.
         unreliable: what the attack said against its own strength, each reason once.
+        seeds: of the values, in the same order.
     """
 
     values: tuple[float, ...]
     clean: tuple[float, ...]
     unreliable: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
 
     @property
     def n(self) -> int:
@@ -236,6 +238,7 @@ def _section(dataset: str, split: str, split_seed: int, results: Sequence[Result
             tuple(r.accuracy for r in cell),
             tuple(r.clean_accuracy for r in cell),
             tuple(dict.fromkeys(reason for r in cell for reason in r.unreliable)),
+            tuple(r.seed for r in cell),
         )
         for key, cell in cells.items()
     }
@@ -255,7 +258,7 @@ def _labels(runs: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[dict[tuple[s
     labels, notes = {}, []
     for name, sets in variants.items():
         for index, key in enumerate(sets):
-            labels[name, key] = name if len(sets) == 1 else f"{name} ({_letters(index)})"
+            labels[name, key] = name if len(sets) == 1 else f"{name} ({letters(index)})"
         if len(sets) > 1:
             flat = [_flatten(hyperparameters) for hyperparameters in sets.values()]
             keys = [
@@ -264,15 +267,16 @@ def _labels(runs: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[dict[tuple[s
                 if len({json.dumps(f.get(key)) for f in flat}) > 1
             ]
             described = "; ".join(
-                f"({_letters(i)}) " + ", ".join(f"{key} = {f.get(key, 'not set')}" for key in keys)
+                f"({letters(i)}) " + ", ".join(f"{key} = {f.get(key, 'not set')}" for key in keys)
                 for i, f in enumerate(flat)
             )
             notes.append(f"{name} was run with {len(sets)} sets of hyperparameters, which are kept apart: {described}.")
     return labels, notes
 
 
-def _letters(index: int) -> str:
-    return (_letters(index // 26 - 1) if index >= 26 else "") + chr(ord("a") + index % 26)
+def letters(index: int) -> str:
+    """a, b, … z, aa, ab, …"""
+    return (letters(index // 26 - 1) if index >= 26 else "") + chr(ord("a") + index % 26)
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

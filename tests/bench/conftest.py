@@ -1,6 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -8,7 +12,7 @@ import pytest
 from contractive_gnn.bench.results import Result
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_result() -> Callable[..., Result]:
     """A finished result with plain values, each of which can be set by name."""
 
@@ -51,3 +55,30 @@ def make_result() -> Callable[..., Result]:
         return Result(**{**values, **changes})
 
     return make
+
+
+def _chromium() -> ModuleType:
+    """The file beside this one, which is no package that could be imported by name."""
+    spec = importlib.util.spec_from_file_location("chromium", Path(__file__).with_name("chromium.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A Chromium of :mod:`chromium`; where there is none the test is skipped, and says so."""
+    chromium = _chromium()
+    if chromium.executable() is None:
+        pytest.skip("there is no Chromium here (apt-get install chromium): the page is not tried in a browser")
+    with chromium.Chromium() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def drawing_library() -> None:
+    """Skip a test that needs the library which draws the pages and their PNG files."""
+    pytest.importorskip("vl_convert", reason="vl-convert-python is not here: nothing interactive is drawn")

@@ -65,7 +65,7 @@ def test_a_class_and_a_graph_of_this_process(graph: Data, tmp_path: Path) -> Non
         assert worst.accuracy == min(by_attack.values())
         assert worst.evaluated_on == "test"
     assert set(report.worst) == {"Net", "gcn"}
-    assert "worst of these" in str(report)
+    assert "of 2 attacks" in str(report)
     assert "Net" in str(report)
     assert report._repr_html_().count("<table") == 1
     path = report.save(tmp_path / "kept")

@@ -13,8 +13,10 @@ import pytest
 from rich.console import Console
 
 from contractive_gnn.bench.invocations import Invocation
-from contractive_gnn.bench.report import CSV_COLUMNS, Report, ReportError
+from contractive_gnn.bench.report import Report, ReportError
 from contractive_gnn.bench.results import Result, ResultsFile
+from contractive_gnn.bench.text_tables import CSV_COLUMNS
+from contractive_gnn.extras import MissingExtraError
 
 Make = Callable[..., Result]
 
@@ -59,14 +61,28 @@ def folder(tmp_path: Path, make_result: Make) -> Path:
 def test_markdown_has_exactly_these_numbers(folder: Path) -> None:
     table = [line for line in Report.of(folder).markdown().splitlines() if line.startswith("|")]
     assert table == [
-        "| attack | budget | threat | accuracy on | gcn | csgnn |",
-        "| --- | --- | --- | --- | ---: | ---: |",
-        "| clean | – | – | 1988 test nodes | **83.5 ± 0.7** | 83.0 ± 1.4 |",
-        "| metattack (published) | 5 % of edges | poisoning | 1988 test nodes | 76.5 ± 0.7 | **81.5 ± 0.7** |",
-        "| metattack (published) | 25 % of edges | poisoning | 1988 test nodes | 48.0 ± 1.4 | **74.5 ± 0.7** |",
-        "| nettack (published) | 5 edges per target | poisoning | 83 targets | 57.0 ± 1.4 | **83.0 ± 1.4** |",
-        "| worst of these |  |  | test nodes | 48.0 ± 1.4 (metattack 25 %) | **74.5 ± 0.7 (metattack 25 %)** |",
+        "| model | worst (of 2 attacks) | clean | metattack 5 % (poisoning) | metattack 25 % (poisoning) "
+        "| nettack 5 (poisoning, targets) |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| gcn | 48.0 ± 1.4 (metattack 25 %) | **83.5 ± 0.7** | 76.5 ± 0.7 | 48.0 ± 1.4 | 57.0 ± 1.4 |",
+        "| csgnn | **74.5 ± 0.7 (metattack 25 %)** | 83.0 ± 1.4 | **81.5 ± 0.7** | **74.5 ± 0.7** | **83.0 ± 1.4** |",
     ]
+
+
+def test_what_the_numbers_are_of_is_said(folder: Path) -> None:
+    text = Report.of(folder).markdown()
+    assert "Accuracy in percent over 1988 test nodes, 83 targets; mean ± standard deviation over 2 seeds;" in text
+    assert "The graphs of metattack, nettack are as others published them." in text
+
+
+def test_each_kind_of_nodes_has_a_worst_of_its_own(folder: Path, make_result: Make) -> None:
+    with ResultsFile(folder / "results.jsonl") as file:
+        for model in ("gcn", "csgnn"):
+            for seed in range(2):
+                changes = {**TARGETS, "budget": 3, "attack_source": "live", "threat": "evasion"}
+                file.append(make_result(model=model, seed=seed, accuracy=70.0, **changes))
+    (head,) = (line for line in Report.of(folder).markdown().splitlines() if line.startswith("| model"))
+    assert head.startswith("| model | worst (of 2 attacks, test nodes) | worst (of 2 attacks, targets) | clean |")
 
 
 def test_markdown_says_how_it_was_made(folder: Path) -> None:
@@ -81,7 +97,7 @@ def test_one_seed_has_no_deviation(tmp_path: Path, make_result: Make) -> None:
     with ResultsFile(tmp_path / "results.jsonl") as file:
         file.append(make_result(accuracy=80.0))
     text = Report.of(tmp_path).markdown()
-    assert "Accuracy in percent, of one seed;" in text
+    assert "over 1988 test nodes; of one seed;" in text
     assert "±" not in text
 
 
@@ -104,23 +120,29 @@ def test_csv_has_exactly_these_numbers(folder: Path) -> None:
 
 def test_published_numbers_stand_beside_and_are_marked(folder: Path) -> None:
     text = Report.of(folder, anchors=folder / "anchors.csv").markdown()
-    assert "| attack | budget | threat | accuracy on | gcn | gcn, published | csgnn |" in text
-    assert "| 83 targets | 57.0 ± 1.4 | – | **83.0 ± 1.4** |" in text
-    assert "| 48.0 ± 1.4 | 47.5 ± 2.0 | **74.5 ± 0.7** | 69.7 ± 1.7 (Pro-GNN) |" in text
-    assert "csgnn | best published |" in text
-    assert "Published by others, on their own splits and settings; not measured here:" in text
-    assert "| metattack | 25 % of edges | Pro-GNN | Pro-GNN Table 2 | 69.7 ± 1.7 |" in text
+    assert "| GCN, published | – | – | – | 47.5 ± 2.0 | – |" in text
+    assert "| Pro-GNN, published | – | – | – | 69.7 ± 1.7 | – |" in text
+    assert "not measured here: GCN (Pro-GNN Table 2), Pro-GNN (Pro-GNN Table 2)." in text
     assert "70.4" not in text  # a budget that was not measured
     assert "56.9" not in text  # another data set
+
+
+def test_one_model_published_twice_is_told_apart(folder: Path) -> None:
+    with (folder / "anchors.csv").open("a") as file:
+        file.write("cora,clean,0,GCN,81.5,,another table\n")
+    text = Report.of(folder, anchors=folder / "anchors.csv").markdown()
+    assert "| GCN, published (another table) | – | 81.5 | – | – | – |" in text
+    assert "| GCN, published (Pro-GNN Table 2) | – | – | – | 47.5 ± 2.0 | – |" in text
 
 
 def test_a_worst_over_fewer_attacks_is_marked_and_not_compared(folder: Path, make_result: Make) -> None:
     with ResultsFile(folder / "results.jsonl") as file:
         for seed in range(2):
             file.append(make_result(model="gat", seed=seed, accuracy=99.0, budget=0.05))
-    worst = Report.of(folder).markdown().split("| worst of these |")[1].splitlines()[0]
-    assert "99.0 ± 0.0 (metattack 5 %, not all attacks)" in worst
-    assert "**" not in worst
+    rows = [line for line in Report.of(folder).markdown().splitlines() if line.startswith("| ")][2:]
+    worst = [row.split("|")[2] for row in rows]
+    assert " 99.0 ± 0.0 (metattack 5 %, not all attacks) " in worst
+    assert "**" not in "".join(worst)
 
 
 def test_an_attack_that_doubts_itself_is_marked(folder: Path, make_result: Make) -> None:
@@ -129,7 +151,7 @@ def test_an_attack_that_doubts_itself_is_marked(folder: Path, make_result: Make)
             doubts = ["the gradient is masked"]
             file.append(make_result(attack="prbcd", model="csgnn", seed=seed, accuracy=60.0, unreliable=doubts))
     text = Report.of(folder).markdown()
-    assert "| – | 60.0 ± 0.0† |" in text
+    assert "| 60.0 ± 0.0† |" in text
     assert "60.0 ± 0.0† (prbcd 25 %)" in text
     told = (
         "- † csgnn under prbcd 25 %: by the attack's own diagnosis a stronger one may exist (the gradient is masked)."
@@ -137,29 +159,47 @@ def test_an_attack_that_doubts_itself_is_marked(folder: Path, make_result: Make)
     assert told in text
 
 
+def test_latex_has_the_same_table(folder: Path) -> None:
+    text = Report.of(folder, anchors=folder / "anchors.csv").latex()
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 1
+    assert r"\begin{tabular}{lrrrrr}" in text
+    body = text.split(r"\toprule")[1].split(r"\bottomrule")[0]
+    rows = [line.strip() for line in body.splitlines() if "&" in line]
+    assert all(row.endswith("\\\\") and row.count("&") == 5 for row in rows)
+    assert r"csgnn & \textbf{74.5 $\pm$ 0.7} {\footnotesize(metattack 25 \%)} & 83.0 $\pm$ 1.4" in body
+    assert r"\textit{GCN, published} & \textit{--} & \textit{--}" in body
+    assert not re.search(r"(?<!\\)[%#_]", body)
+
+
+def test_latex_escapes_what_tex_would_read(tmp_path: Path, make_result: Make) -> None:
+    with ResultsFile(tmp_path / "results.jsonl") as file:
+        file.append(make_result(model=r"a_b&c%d\e{f}"))
+    assert r"a\_b\&c\%d\textbackslash{}e\{f\}" in Report.of(tmp_path).latex()
+
+
 def test_the_terminal_shows_the_same_table(folder: Path) -> None:
     file = StringIO()
     Report.of(folder, anchors=folder / "anchors.csv").print(Console(file=file, width=160))
     shown = file.getvalue()
-    for text in ("cora (split prognn)", "worst of these", "47.5 ± 2.0", "Pro-GNN Table 2"):
+    for text in ("cora (split prognn)", "worst", "of 2 attacks", "47.5 ± 2.0", "Pro-GNN Table 2"):
         assert text in shown
     rows = [" ".join(line.split()) for line in shown.splitlines()]
-    assert "metattack 25 % poisoning 48.0 ± 1.4 74.5 ± 0.7" in rows
-    assert "nettack 5 * poisoning 57.0 ± 1.4 83.0 ± 1.4" in rows
-    assert "Over 1988 test nodes, * 83 targets." in " ".join(rows)
+    assert "gcn 48.0 ± 1.4 83.5 ± 0.7 76.5 ± 0.7 48.0 ± 1.4 57.0 ± 1.4" in rows
+    assert "Accuracy in percent over 1988 test nodes, 83 targets;" in " ".join(rows)
 
 
 @pytest.mark.parametrize("width", [30, 50, 80])
 def test_a_narrow_terminal_gets_several_tables(folder: Path, make_result: Make, width: int) -> None:
     with ResultsFile(folder / "results.jsonl") as file:
         for number in range(6):
-            file.append(make_result(model=f"long-name-{number}", accuracy=10.0 + number))
+            attack = f"long-name-{number}"
+            file.append(make_result(model="gat", attack=attack, attack_source="live", accuracy=20.0 + number))
     file = StringIO()
     Report.of(folder).print(Console(file=file, width=width))
     table = file.getvalue().split("Accuracy")[0]
     assert max(map(len, table.splitlines())) <= max(width, 50)
     for number in range(6):
-        assert table.count(f"{10 + number}.0") == 2  # in its row and as the worst
+        assert table.count(f"{20 + number}.0") == (2 if number == 0 else 1)  # under its attack, and as the worst
 
 
 class Page(HTMLParser):
@@ -181,7 +221,7 @@ class Page(HTMLParser):
                 (self.references if value.startswith("#") else self.loads).append(value)
             self.references += re.findall(r"url\((#[^)]+)\)", value)
         self.ids += [values["id"]] if "id" in values else []
-        if tag not in ("meta", "link", "br"):
+        if tag not in ("meta", "link", "br", "input"):
             self.open.append(tag)
         if tag in ("td", "th"):
             self.cells.append("")
@@ -198,29 +238,67 @@ class Page(HTMLParser):
             self.cells[-1] += text
 
 
-def test_the_page_needs_no_other_file(folder: Path) -> None:
-    written = Report.of(folder).write(folder)
-    assert written == [folder / "table.md", folder / "table.csv", folder / "report.html"]
-    text = written[2].read_text(encoding="utf-8")
+def read(path: Path) -> tuple[str, Page]:
+    """A page, and what a parser finds in it."""
+    text = path.read_text(encoding="utf-8")
     page = Page()
     page.feed(text)
+    return text, page
+
+
+def test_the_page_needs_no_other_file(folder: Path) -> None:
+    written = Report.of(folder).write(folder)
+    assert [path.name for path in written] == ["table.md", "table.csv", "table.tex", "report.html"]
+    text, page = read(written[-1])
     assert page.open == []
     assert page.loads == []
     assert "@import" not in text
     assert len(page.ids) == len(set(page.ids))
     assert {reference.removeprefix("#") for reference in page.references} <= set(page.ids)
     assert "74.5 ± 0.7" in page.cells
-    assert text.count("<figure") == 3  # the overview, metattack and nettack
     for told in ("contractive-gnn bench --dataset cora", "c0ffee", "torch 2.14", "over 2 seeds"):
         assert told in text
 
 
+def test_the_page_says_the_worst_first(folder: Path) -> None:
+    text, page = read(Report.of(folder).write(folder)[-1])
+    told = text.index("Under the worst of 2 attacks on test nodes: <strong>csgnn</strong> keeps 74.5 ± 0.7")
+    assert told < text.index("<table")
+    assert page.cells[:3] == ["model", "worst", "clean"]
+
+
+def test_a_worst_over_fewer_attacks_is_ranked_with_no_other(folder: Path, make_result: Make) -> None:
+    with ResultsFile(folder / "results.jsonl") as file:
+        for seed in range(2):
+            file.append(make_result(model="gat", seed=seed, accuracy=99.0, budget=0.05))
+    text, _ = read(Report.of(folder).write(folder)[-1])
+    headline = text.split('<p class="headline">')[1].split("</p>")[0]
+    assert headline.startswith("Over test nodes, not every model under every attack: <strong>")
+    assert "<strong>gat</strong> keeps 99.0 ± 0.0" in headline
+    assert "the most" not in headline
+
+
+def test_a_page_without_the_drawing_library_has_still_pictures_and_says_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent() -> str:
+        raise MissingExtraError("an interactive page needs vl_convert, which is not installed")
+
+    monkeypatch.setattr("contractive_gnn.bench.page.library", absent)
+    text, page = read(Report.of(folder).write(folder)[-1])
+    assert text.count("<figure") == 3  # the overview, metattack and nettack
+    assert "an interactive page needs vl_convert" in text
+    assert page.open == page.loads == []
+    assert len(page.ids) == len(set(page.ids))
+
+
 def test_text_from_the_results_is_escaped_in_the_page(tmp_path: Path, make_result: Make) -> None:
     with ResultsFile(tmp_path / "results.jsonl") as file:
-        file.append(make_result(model="<script>alert(1)</script>"))
-    text = Report.of(tmp_path).write(tmp_path)[2].read_text(encoding="utf-8")
-    assert "<script>" not in text
+        file.append(make_result(model="</script><script>alert(1)</script>"))
+    text = Report.of(tmp_path).write(tmp_path)[-1].read_text(encoding="utf-8")
+    assert "<script>alert" not in text
     assert "&lt;script&gt;" in text
+    assert "\\u003cscript>alert(1)" in text  # in the data that the scripts read
 
 
 def test_a_picture_for_each_attack_and_one_for_all(folder: Path) -> None:
@@ -265,8 +343,8 @@ def test_several_attacks_in_a_row_are_no_curve_and_no_published_graph(tmp_path: 
         file.append(make_result(attack="metattack+flip-features:0.1", accuracy=40.0))
     table = Report.of(tmp_path).write(tmp_path)[0].read_text(encoding="utf-8")
     assert {path.stem for path in tmp_path.glob("*.png")} == {"overview", "accuracy_metattack"}
-    assert "metattack (published) |" in table
-    assert "metattack+flip-features:0.1 |" in table
+    assert "The graphs of metattack are as others published them." in table
+    assert "| metattack 25 % + flip-features:0.1 (poisoning) |" in table
     assert "(metattack 25 % + flip-features:0.1)" in table
 
 
