@@ -12,7 +12,7 @@ class                    acts on                           bounds
 :class:`Dense`           ``[..., in]``                     ℓ2 by the singular values; ℓ1 and ℓ∞ exact
 :class:`Conv2d`          ``[..., in, H, W]``               ℓ2 by the symbol, attained for circular padding; ℓ1, ℓ∞ exact
 :class:`GraphGradient`   ``[..., n, c]``                   ℓ2 by the degrees; ℓ1 and ℓ∞ exact
-:class:`Stencil`         ``[..., N₁, …, N_d]``             ℓ2 by the symbol, exact for a periodic grid; ℓ1, ℓ∞ exact
+:class:`Stencil`         ``[..., N₁, …, N_d]``             ℓ2 by the symbol, exact as its text says; ℓ1 and ℓ∞ exact
 :class:`Composition`     as the last factor                products
 :class:`Sum`             as the summands                   sums
 ======================== ================================= =======================================================
