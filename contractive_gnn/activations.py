@@ -32,7 +32,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from contractive_gnn.checks import check_flag, check_real
+from contractive_gnn.checks import check_flag, check_real, check_whole
 from contractive_gnn.names import unknown
 from contractive_gnn.registry import Registry
 
@@ -129,6 +129,42 @@ class LeakyReLU(Activation):
     def extra_repr(self) -> str:
         """Show the slope."""
         return f"negative_slope={self.negative_slope}"
+
+
+class RectifiedPower(Activation):
+    r"""``σ(d) = max(d, 0)^p``, the ReLU and its powers: slopes ``[0, 1]`` for p = 1, else ``[0, ∞)``; not odd.
+
+    Powers make polynomials exactly: ``d^p = σ(d) + (−1)^p σ(−d)``. Beyond p = 1 no Lipschitz constant is known, and
+    only fields that claim none take it. It has no name among :data:`ACTIVATIONS`, whose slopes are finite.
+
+    Args:
+        power: p, at least 1.
+
+    Raises:
+        TypeError: for a power that is no whole number.
+        ValueError: for one below 1.
+    """
+
+    odd = False
+
+    def __init__(self, power: int = 1) -> None:
+        super().__init__()
+        check_whole("power", power, least=1)
+        self.power = int(power)
+        self.slopes = (0.0, 1.0 if self.power == 1 else math.inf)
+
+    def forward(self, d: Tensor) -> Tensor:
+        """Apply it entry by entry."""
+        rectified = torch.relu(d)
+        return rectified if self.power == 1 else rectified**self.power
+
+    def potential(self, d: Tensor) -> Tensor:
+        """``max(d, 0)^{p+1}/(p + 1)``."""
+        return torch.relu(d) ** (self.power + 1) / (self.power + 1)
+
+    def extra_repr(self) -> str:
+        """Show the power."""
+        return f"power={self.power}"
 
 
 class ThresholdActivation(Activation):

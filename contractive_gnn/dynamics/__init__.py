@@ -27,6 +27,7 @@ from contractive_gnn.dynamics.gradient_flow import GradientFlow
 from contractive_gnn.dynamics.graph_gradient_flow import GraphGradientFlow
 from contractive_gnn.dynamics.hamiltonian import HamiltonianFlow
 from contractive_gnn.dynamics.implicit import ImplicitFlow
+from contractive_gnn.dynamics.pdes import registered as _registered_pdes  # noqa: F401  # likewise
 from contractive_gnn.dynamics.perceptron import PerceptronField
 from contractive_gnn.dynamics.presnov import PresnovHalves, presnov_halves
 from contractive_gnn.dynamics.registry import DYNAMICS, register

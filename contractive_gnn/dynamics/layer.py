@@ -22,6 +22,7 @@ class Layer(nn.Module):
         operator: A.
         activation: σ, or its name.
         bias: b, or None; a parameter is learned.
+        steep: whether the slopes of σ may be unbounded, for a field that then claims no constant.
 
     Attributes:
         axis: the axis of Ax along which a group activation takes its rows; −1 for an elementwise one.
@@ -34,14 +35,17 @@ class Layer(nn.Module):
 
     bias: Tensor | None
 
-    def __init__(self, operator: Operator, activation: str | Activation, *, bias: Tensor | None = None) -> None:
+    def __init__(
+        self, operator: Operator, activation: str | Activation, *, bias: Tensor | None = None, steep: bool = False
+    ) -> None:
         super().__init__()
         if not isinstance(operator, Operator):
             raise TypeError(f"operator must be an operator of contractive_gnn.operators, got {_described(operator)}")
         self.operator = operator
         self.sigma = activations.activation(activation)
         low, high = self.sigma.slopes
-        if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        finite = math.isfinite(low) and math.isfinite(high)
+        if not (low <= high and (steep or finite)):
             raise ValueError(
                 f"the slopes of an activation must be an interval (s_min, s_max) of finite numbers, got "
                 f"{self.sigma.slopes} from {self.sigma}"
@@ -123,7 +127,7 @@ def state_shape(operator: nn.Module) -> tuple[int, ...] | None:
     if isinstance(operator, Conv2d):
         return 2, operator.weight.size(1) * operator.groups, *(operator.size or operator.least_size(8))
     if isinstance(operator, Stencil):
-        return 2, *operator.size
+        return 2, *operator.input_shape
     if isinstance(operator, Sum):
         return state_shape(operator.operators[0])
     if isinstance(operator, Composition):

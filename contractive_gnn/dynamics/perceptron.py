@@ -2,6 +2,8 @@ r"""The field of a residual block, ``A*σ(Bx + b)``: no more is known of it than
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -22,7 +24,8 @@ class PerceptronField(VectorField):
     (E, *A proposal on machine learning via dynamical systems*, 2017; Celledoni et al., *Dynamical systems-based neural
     networks*, SISC 2023, section 3, for the expansive steps ``x + hσ(Bx + b)``.) It is ``L = s ‖A‖‖B‖``-Lipschitz in
     ℓ2, s the largest slope of σ in size, and no sign of DX is known: the rate is ``−L``, a step is
-    ``1 + hL``-Lipschitz, and none is known to contract. A step with ``hL < 1`` is invertible.
+    ``1 + hL``-Lipschitz, and none is known to contract. A step with ``hL < 1`` is invertible. Where the slopes of σ are
+    not bounded (:class:`~contractive_gnn.activations.RectifiedPower`), no constant is known: L = ∞.
 
     Where ``A = B`` take :class:`~contractive_gnn.dynamics.GradientFlow`, of which more is known.
 
@@ -38,7 +41,7 @@ class PerceptronField(VectorField):
 
     Raises:
         TypeError: for an operator that is none, or a bias that is no tensor of real numbers.
-        ValueError: for an unknown activation, slopes that are not bounded, and operators whose adjoint belongs to a
+        ValueError: for an unknown activation, slopes that are no interval, and operators whose adjoint belongs to a
             weighted inner product; (called) where the result has not the shape of the state.
     """
 
@@ -53,7 +56,7 @@ class PerceptronField(VectorField):
         bias: Tensor | None = None,
     ) -> None:
         super().__init__()
-        self.layer = Layer(inner, activation, bias=bias)
+        self.layer = Layer(inner, activation, bias=bias, steep=True)
         if outer is not None and not isinstance(outer, Operator):
             raise TypeError(
                 f"outer must be an operator of contractive_gnn.operators or None, got {type(outer).__name__}"
@@ -78,7 +81,9 @@ class PerceptronField(VectorField):
         return value
 
     def field_lipschitz(self) -> Tensor | float:
-        """``L = max(|s_min|, |s_max|) ‖A‖ ‖B‖``."""
+        """``L = max(|s_min|, |s_max|) ‖A‖ ‖B‖``; ``inf`` where a slope is."""
+        if not all(map(math.isfinite, self.layer.sigma.slopes)):
+            return math.inf
         factors = [part.norm_bound() for part in (self.outer, self.layer.operator) if part is not None]
         return smoothness(self.layer.sigma, *factors)
 

@@ -256,6 +256,37 @@ class Stencil(Operator):
         symbol = _waves(self._kernels(), [angles(n, "periodic") for n in self.size], self.origin)
         return symbol.reshape(*outputs, *inputs, *self.size)
 
+    def eigenvalue_range(self) -> tuple[Tensor, Tensor]:
+        """A lower bound of the least and an upper one of the largest eigenvalue of an operator that is symmetric.
+
+        Both are exact up to rounding. It is known to be symmetric where there is one kernel, even along each axis, and
+        its waves fit: with the boundaries ``"periodic"``, ``"dirichlet"`` and ``"neumann"``, and beside zeros with
+        three taps an axis.
+
+        Raises:
+            ValueError: for another kernel.
+        """
+        kernels, boundary = self._kernels(), self.boundary
+        if (
+            kernels.shape[:2] != (1, 1)
+            or not self._parities(only_even=True)
+            or (boundary == "zero" and not self._three_even())
+        ):
+            raise ValueError(
+                f"only a stencil of one kernel that is even along each axis is known to be symmetric, beside zeros one "
+                f"with three taps, got {self}"
+            )
+        require_decomposable(kernels)
+        turns = [angles(n, "dirichlet" if boundary == "zero" else boundary) for n in self.size]
+        values = _waves(kernels, turns, self.origin).real
+        slack = self._slack() * values.abs().max()
+        return values.min() - slack, values.max() + slack
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of an input without batch axes."""
+        return (*self._components[0], *self.size)
+
     def extra_repr(self) -> str:
         """Show the grid and the kernel's shape."""
         return f"kernel={list(self.kernel.shape)}, size={list(self.size)}, boundary={self.boundary!r}"
