@@ -154,6 +154,9 @@ def _powers(product: Product, power: int) -> list[tuple[AffineForm, float]]:
         total = forms[0]
         for sign, form in zip(signs, forms[1:], strict=True):
             total = total.plus(form, sign)
+        # c − c is nothing, whatever was added before
+        constants = [sign * form.constant for sign, form in zip((1.0, *signs), forms, strict=True)]
+        total = AffineForm(total.kernel, math.fsum(constants))
         if total.size() > 0:
             found.append((total, scale * math.prod(signs)))
     return found
