@@ -1,0 +1,144 @@
+"""Data sets of equations by name, made where they are asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from contractive_gnn.checks import check_real, check_whole
+from contractive_gnn.datasets.pdes.data import PixelData
+from contractive_gnn.datasets.pdes.spectral import (
+    laplacian_symbol,
+    linear_solution,
+    method_of_lines,
+    wavenumbers,
+)
+from contractive_gnn.datasets.pdes.starts import blobs, plane_waves
+from contractive_gnn.names import unknown
+
+#: α of the heat equation and of Fisher's
+ALPHA = 0.01
+#: c of the advection
+SPEED = (1.0, 1.0)
+#: ν of Burgers' equation
+VISCOSITY = 0.002
+#: ``(D_u, D_v)``, F and k of Gray and Scott's equations
+GRAY_SCOTT = ((2e-5, 1e-5), 0.04, 0.06)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How an equation's data are made.
+
+    Attributes:
+        equation: in words.
+        courant: δt, in units of ``δx²/α`` for the heat equation and Fisher's, else in units of time.
+    """
+
+    equation: str
+    courant: float
+
+
+#: steps and coefficients of Celledoni et al. (2023) for the first three
+PDES: dict[str, Setting] = {
+    "heat": Setting("u_t = 0.01 Δu", 0.24),
+    "advection": Setting("u_t + u_x + u_y = 0", 0.02),
+    "fisher": Setting("u_t = 0.01 Δu + u(1 − u)", 0.24),
+    "burgers": Setting("u_t + u u_x + u u_y = 0.002 Δu", 0.004),
+    "gray-scott": Setting("u_t = D_u Δu − uv² + F(1 − u), v_t = D_v Δv + uv² − (F + k)v", 1.0),
+}
+
+
+def time_step(name: str, size: int) -> float:
+    """δt of a data set on ``size × size`` points, in the unit of time.
+
+    Raises:
+        ValueError: no data set has the name.
+    """
+    if name not in PDES:
+        raise ValueError(unknown("data set of an equation", [name], PDES))
+    courant = PDES[name].courant
+    return courant / size**2 / ALPHA if name in ("heat", "fisher") else courant
+
+
+def load_pde(
+    name: str, *, count: int, steps: int, size: int = 100, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> PixelData:
+    """Solutions of an equation on the periodic unit square, computed now.
+
+    Of the heat equation and of advection they are exact, of the others within about 1e-8 of the solution at the points
+    of the grid, while the grid resolves it. The numbers are drawn from ``seed`` alone: the first solutions of a larger
+    data set are not those of a smaller one.
+
+    Args:
+        name: a key of :data:`PDES`. The first three have the coefficients, the steps and the starts of Celledoni,
+            Jackaman, Murari and Owren (2023), who solve them by finite elements.
+        count: solutions, at least 1.
+        steps: after the start, at least 1.
+        size: points along each axis; δx = 1/size.
+        seed: at least 0.
+        dtype: of the states.
+
+    Raises:
+        ValueError: for an unknown name, or numbers out of their range.
+
+    Example:
+        >>> data = load_pde("heat", count=3, steps=2, size=16)
+        >>> list(data.states.shape), round(data.step, 6)
+        ([3, 3, 1, 16, 16], 0.09375)
+    """
+    step = time_step(name, size)
+    check_whole("count", count, least=1)
+    check_whole("steps", steps, least=1)
+    check_whole("size", size, least=8)
+    check_whole("seed", seed, least=0)
+    check_real("step", step, above=0)
+    generator = torch.Generator().manual_seed(seed)
+    grid = (size, size)
+    times = [k * step for k in range(steps + 1)]
+    if name == "gray-scott":
+        start = blobs(count, grid, generator=generator)
+    else:
+        waves = (1, 3) if name == "burgers" else (5, 8)
+        offset = 1.0 if name == "advection" else 0.0
+        start = plane_waves(count, grid, generator=generator, waves=waves, offset=offset).unsqueeze(1)
+    states = _solved(name, start, times, 1 / size)
+    drawn = f"{name}, {count} solutions, {steps} steps of {step:g}, {size} × {size}, seed {seed}"
+    return PixelData(states.to(dtype), step=step, spacing=1 / size, name=drawn)
+
+
+def _solved(name: str, start: Tensor, times: list[float], spacing: float) -> Tensor:
+    """``[count, times, fields, N, N]``."""
+    grid = start.shape[-2:]
+    laplacian = laplacian_symbol(grid, spacing)
+    slopes = [1j * k for k in wavenumbers(grid, spacing)]
+    if name in ("heat", "advection"):
+        transport = -sum(c * slope for c, slope in zip(SPEED, slopes, strict=True))
+        symbol = ALPHA * laplacian if name == "heat" else transport
+        assert isinstance(symbol, Tensor)
+        found = linear_solution(start, symbol, times)  # [count, fields, times, N, N]
+        return found.transpose(1, 2)
+
+    def diffused(u: Tensor, factor: float) -> Tensor:
+        return torch.fft.ifft2(factor * laplacian * torch.fft.fft2(u)).real
+
+    def fisher(u: Tensor) -> Tensor:
+        return diffused(u, ALPHA) + u * (1 - u)
+
+    def burgers(u: Tensor) -> Tensor:
+        transformed = torch.fft.fft2(u)
+        gradient = torch.fft.ifft2(sum(slope * transformed for slope in slopes)).real  # type: ignore[arg-type]
+        return diffused(u, VISCOSITY) - u * gradient
+
+    def gray_scott(w: Tensor) -> Tensor:
+        (first, second), feed, kill = GRAY_SCOTT
+        u, v = w[:, 0], w[:, 1]
+        reaction = u * v * v
+        return torch.stack(
+            [diffused(u, first) - reaction + feed * (1 - u), diffused(v, second) + reaction - (feed + kill) * v], dim=1
+        )
+
+    rate = {"fisher": fisher, "burgers": burgers, "gray-scott": gray_scott}[name]
+    return method_of_lines(start, rate, times).transpose(0, 1)
