@@ -1,0 +1,170 @@
+"""Training on solutions: it learns, goes on where it stopped, and refuses what it cannot use."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from contractive_gnn.datasets.pdes import PixelData, laplacian_symbol, linear_solution, load_pde, plane_waves
+from contractive_gnn.dynamics.pdes import exact_network, heat, untrained_network
+from contractive_gnn.integrators import SphereProjection
+from contractive_gnn.nn import Flow
+from contractive_gnn.training.images import CheckpointError
+from contractive_gnn.training.pdes import PixelFitOptions, fit_pixels, relative_errors, rollout
+
+SIZE = 24
+SMALL = PixelFitOptions(horizons=(1, 2), rounds=2, iterations=4)
+
+
+def data(count: int = 3, steps: int = 2, seed: int = 0) -> PixelData:
+    """Long waves of the heat equation, which decay slowly."""
+    grid, step = (SIZE, SIZE), 0.24 / SIZE**2 / 0.01
+    start = plane_waves(count, grid, generator=torch.Generator().manual_seed(seed), waves=(1, 3))
+    states = linear_solution(start, 0.01 * laplacian_symbol(grid, 1 / SIZE), [k * step for k in range(steps + 1)])
+    return PixelData(states.unsqueeze(2), step=step, spacing=1 / SIZE, name="long waves")
+
+
+def network(train: PixelData, seed: int = 0, **flow: object) -> Flow:
+    torch.manual_seed(seed)
+    field = untrained_network((SIZE, SIZE)).double()
+    return Flow(field, num_steps=3, step=train.step / 3, constrained=False, **flow)  # type: ignore[arg-type]
+
+
+def weights(model: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def test_it_learns_a_step_of_the_heat_equation() -> None:
+    train, test = data(16, 2), data(3, 2, seed=1)
+    model = network(train)
+    before = float(relative_errors(model, test)[:, -1].mean())
+    result = fit_pixels(
+        model, train, PixelFitOptions(horizons=(1, 2), rounds=2, iterations=60), val=test, progress=False
+    )
+    after = float(relative_errors(model, test)[:, -1].mean())
+    assert not model.training
+    assert after == pytest.approx(result.rounds[-1].val_error)  # type: ignore[arg-type]
+    assert after < 0.1 * before
+    assert [one.horizon for one in result.rounds] == [1, 1, 2, 2]
+    assert result.rounds[1].loss < result.rounds[0].loss
+    assert result.rounds[-1].evaluations > 60
+
+
+def test_what_is_exact_already_stays_so() -> None:
+    train = data()
+    equation = heat((SIZE, SIZE), alpha=0.01, spacing=1 / SIZE)
+    field = exact_network(equation, learned=True, dtype=torch.float64)
+    model = Flow(field, num_steps=3, step=train.step / 3, constrained=False)
+    states = rollout(model, train.states[:, 0], 2).detach()
+    own = replace(train, states=states)
+    result = fit_pixels(model, own, SMALL, progress=False)
+    assert result.rounds[-1].loss < 1e-20
+
+
+def test_a_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    train = data()
+    whole, parts = network(train), network(train)
+    fit_pixels(whole, train, SMALL, progress=False)
+    path = tmp_path / "heat.pt"
+
+    class Stop(Exception):
+        pass
+
+    calls = 0
+
+    def forward(x: torch.Tensor, plain: object = parts.forward) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls > 25:
+            raise Stop
+        return plain(x)  # type: ignore[operator,no-any-return]
+
+    parts.forward = forward  # type: ignore[method-assign]
+    with pytest.raises(Stop):
+        fit_pixels(parts, train, SMALL, checkpoint=path, progress=False)
+    again = network(train, seed=5)  # whatever it starts from
+    result = fit_pixels(again, train, SMALL, checkpoint=path, progress=False)
+    assert 0 < result.resumed < 4
+    assert torch.equal(weights(again), weights(whole))
+    lines = [json.loads(line) for line in path.with_suffix(".jsonl").read_text().splitlines()]
+    assert [line["round"] for line in lines] == [1, 2, 3, 4]
+    assert fit_pixels(again, train, SMALL, checkpoint=path, progress=False).resumed == 4
+    for other in (replace(SMALL, noise=0.1), replace(SMALL, iterations=5)):
+        with pytest.raises(CheckpointError, match="another training"):
+            fit_pixels(again, train, other, checkpoint=path, progress=False)
+    with pytest.raises(CheckpointError, match="another training"):
+        fit_pixels(again, data(seed=4), SMALL, checkpoint=path, progress=False)
+
+
+def test_noise_is_drawn_from_the_seed_and_changes_what_is_learned() -> None:
+    train = data()
+    found = {}
+    for name, noise, seed in (("none", 0.0, 0), ("none again", 0.0, 1), ("some", 0.1, 0), ("other", 0.1, 1)):
+        model = network(train)
+        fit_pixels(model, train, replace(SMALL, noise=noise), seed=seed, progress=False)
+        found[name] = weights(model)
+    assert torch.equal(found["none"], found["none again"])
+    assert not torch.allclose(found["none"], found["some"])
+    assert not torch.allclose(found["some"], found["other"])
+
+
+def test_the_projection_keeps_the_norm_of_what_is_learned() -> None:
+    train = load_pde("advection", count=2, steps=2, size=SIZE, dtype=torch.float64)
+    projected = network(train, scheme=SphereProjection("euler", dim=(-3, -2, -1)))
+    plain = network(train)
+    for model, kept in ((projected, True), (plain, False)):
+        fit_pixels(model, train, SMALL, progress=False)
+        with torch.no_grad():
+            states = rollout(model, train.states[:, 0], 50)
+        norms = states.flatten(2).norm(dim=2)
+        drift = float((norms / norms[:, :1] - 1).abs().max())
+        assert (drift < 1e-12) == kept
+        assert kept or drift > 1e-6
+
+
+def test_losses_weigh_steps_differently() -> None:
+    train = data()
+    found = [
+        fit_pixels(network(train), train, replace(SMALL, loss=loss), progress=False).rounds[-1].loss  # type: ignore[arg-type]
+        for loss in ("mse", "relative")
+    ]
+    assert found[0] < found[1]
+
+
+def test_what_blows_up_is_infinitely_far_off() -> None:
+    train = data(1, 2)
+    model = network(train)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1e200)
+    assert bool(torch.isinf(relative_errors(model, train)).all())
+    with pytest.raises(FloatingPointError, match="the network blows up"):
+        fit_pixels(model, train, SMALL, progress=False)
+
+
+def test_arguments_are_checked() -> None:
+    train = data()
+    model = network(train)
+    with pytest.raises(ValueError, match="has 2 steps, fewer than the horizon of 5"):
+        fit_pixels(model, train)
+    with pytest.raises(TypeError, match="train states of torch"):
+        fit_pixels(model, train.to(torch.float32), SMALL)
+    with pytest.raises(TypeError, match="train must be PixelData"):
+        fit_pixels(model, train.states, SMALL)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="options must be PixelFitOptions"):
+        fit_pixels(model, train, {"rounds": 2})  # type: ignore[arg-type]
+    fixed = Flow(exact_network(heat((SIZE, SIZE), alpha=0.01)).double(), num_steps=1, step=0.1, constrained=False)
+    with pytest.raises(ValueError, match="no parameter that learns"):
+        fit_pixels(fixed, train, SMALL)
+    for wrong in ({"horizons": ()}, {"horizons": [1]}):
+        with pytest.raises(TypeError, match="horizons must be a tuple"):
+            PixelFitOptions(**wrong)  # type: ignore[arg-type]
+    for name, value in (("rounds", 0), ("noise", -1.0), ("horizons", (0,)), ("loss", "l1")):
+        with pytest.raises(ValueError, match=name):
+            PixelFitOptions(**{name: value})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="a step keeps the shape"):
+        rollout(lambda u: u[:1], train.states[:, 0], 1)  # type: ignore[arg-type]
