@@ -64,7 +64,14 @@ def time_step(name: str, size: int) -> float:
 
 
 def load_pde(
-    name: str, *, count: int, steps: int, size: int = 100, seed: int = 0, dtype: torch.dtype = torch.float32
+    name: str,
+    *,
+    count: int,
+    steps: int,
+    size: int = 100,
+    waves: tuple[int, int] | None = None,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
 ) -> PixelData:
     """Solutions of an equation on the periodic unit square, computed now.
 
@@ -78,6 +85,8 @@ def load_pde(
         count: solutions, at least 1.
         steps: after the start, at least 1.
         size: points along each axis; δx = 1/size.
+        waves: the least and the largest wave number of the starts along an axis; None for 5 and 8, and 1 and 3 for
+            Burgers' equation. Gray and Scott's starts are blobs, and take none.
         seed: at least 0.
         dtype: of the states.
 
@@ -85,9 +94,9 @@ def load_pde(
         ValueError: for an unknown name, or numbers out of their range.
 
     Example:
-        >>> data = load_pde("heat", count=3, steps=2, size=16)
+        >>> data = load_pde("heat", count=3, steps=2, size=20)
         >>> list(data.states.shape), round(data.step, 6)
-        ([3, 3, 1, 16, 16], 0.09375)
+        ([3, 3, 1, 20, 20], 0.06)
     """
     step = time_step(name, size)
     check_whole("count", count, least=1)
@@ -98,15 +107,29 @@ def load_pde(
     generator = torch.Generator().manual_seed(seed)
     grid = (size, size)
     times = [k * step for k in range(steps + 1)]
+    if waves is not None and name == "gray-scott":
+        raise ValueError("the starts of gray-scott are blobs: leave waves out")
     if name == "gray-scott":
         start = blobs(count, grid, generator=generator)
     else:
-        waves = (1, 3) if name == "burgers" else (5, 8)
+        waves = waves or ((1, 3) if name == "burgers" else (5, 8))
+        _check_waves(waves, size)
         offset = 1.0 if name == "advection" else 0.0
         start = plane_waves(count, grid, generator=generator, waves=waves, offset=offset).unsqueeze(1)
     states = _solved(name, start, times, 1 / size)
     drawn = f"{name}, {count} solutions, {steps} steps of {step:g}, {size} × {size}, seed {seed}"
+    if waves is not None:
+        drawn += f", waves {waves[0]} to {waves[1]}"
     return PixelData(states.to(dtype), step=step, spacing=1 / size, name=drawn)
+
+
+def _check_waves(waves: tuple[int, int], size: int) -> None:
+    if len(waves) != 2:
+        raise ValueError(f"waves must be the least and the largest wave number, got {waves!r}")
+    for number in waves:
+        check_whole("waves", number, least=1)
+    if waves[0] > waves[1] or 2 * waves[1] >= size:
+        raise ValueError(f"waves must be a pair (least, largest) of which {size} points show two a wave, got {waves!r}")
 
 
 def _solved(name: str, start: Tensor, times: list[float], spacing: float) -> Tensor:

@@ -10,7 +10,8 @@
 The networks, the data and the steps are those of Celledoni, Jackaman, Murari and Owren (2023): 100 × 100 periodic
 pixels, two convolutions of 5 × 5, three substeps of Euler with shared weights, 3, 4 and then 5 steps ahead. Their data
 are finite elements, ours are exact (``contractive_gnn.datasets.pdes``); they train with Adam on up to 1,000 solutions,
-we with L-BFGS on ``--count``. Time is counted in δt: a network's weights are those of ``δt X``.
+we with L-BFGS on ``--count``, from biases at which no ReLU is cut off. Time is counted in δt: a network's weights are
+those of ``δt X``.
 
 ``train`` begins with ``--starts`` random networks, one round each, and goes on with the one whose loss is the lowest.
 It goes on where it was stopped: checkpoints lie in ``--scratch``, a line for each training in ``--out``.
@@ -61,6 +62,8 @@ from contractive_gnn.training.pdes import PixelFitOptions, fit_pixels, relative_
 DOUBLE = torch.float64
 SIZE = 100
 NOISE = 1e-2
+#: where the biases start: no ReLU is cut off there, and the loss is smooth
+BIAS = 2.0
 SUBSTEPS = 3
 HORIZONS = (3, 4, 5)
 #: δt at which errors are reported
@@ -259,7 +262,7 @@ def fitted(name: str, kind: str, theory: int, lengths: Sequence[float], errors: 
 def build(network: Network, seed: int, size: int = SIZE) -> Flow:
     """A network with random weights, in units of δt."""
     torch.manual_seed(seed)
-    field = untrained_network((size, size), width=network.width, power=network.power).double()
+    field = untrained_network((size, size), width=network.width, power=network.power, bias=BIAS).double()
     return Flow(field, num_steps=SUBSTEPS, step=1 / SUBSTEPS, constrained=False, scheme=network.scheme)
 
 
@@ -478,8 +481,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=32, help="of training solutions")
     parser.add_argument("--test", type=int, default=20, help="of test solutions")
     parser.add_argument("--starts", type=int, default=4, help="random networks, of which the best goes on")
-    parser.add_argument("--rounds", type=int, default=8, help="of each horizon")
-    parser.add_argument("--iterations", type=int, default=50, help="of L-BFGS in a round")
+    parser.add_argument("--rounds", type=int, default=4, help="of each horizon")
+    parser.add_argument("--iterations", type=int, default=200, help="of L-BFGS in a round")
     parser.add_argument("--progress", action="store_true")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)

@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from contractive_gnn.activations import RectifiedPower
-from contractive_gnn.checks import check_flag, check_whole
+from contractive_gnn.checks import check_flag, check_real, check_whole
 from contractive_gnn.dynamics.pdes.polynomial import AffineForm, Product, StencilPolynomial
 from contractive_gnn.dynamics.perceptron import PerceptronField
 from contractive_gnn.operators import Conv2d, Operator, Stencil
@@ -91,6 +91,7 @@ def untrained_network(
     taps: int = 5,
     power: int = 1,
     boundary: Boundary = "periodic",
+    bias: float = 0.0,
 ) -> PerceptronField:
     r"""``X(u) = C max(Ku + b, 0)^p`` with random kernels of ``taps`` points an axis, to be trained.
 
@@ -105,6 +106,8 @@ def untrained_network(
         power: p.
         boundary: in the plane ``"periodic"`` and ``"zero"`` are fast: there the kernels are those of a
             :class:`~contractive_gnn.operators.Conv2d`.
+        bias: added to the random biases. Where it is larger than what the kernels make of a state, the ReLU is not cut
+            off anywhere: the network starts as a polynomial of degree p, which is smooth in its weights.
 
     Shapes:
         ``[..., fields, N₁, …, N_d]``.
@@ -117,14 +120,15 @@ def untrained_network(
     if taps % 2 == 0:
         raise ValueError(f"taps must be odd, got {taps!r}")
     check_boundary(boundary)
+    check_real("bias", bias)
     shape = (width, fields, *[taps] * len(size))
     with drawing():
         first, second = (
             (2 * torch.rand(shape) - 1) / math.sqrt(channels * taps ** len(size)) for channels in (fields, width)
         )
-        bias = (2 * torch.rand(width, *[1] * len(size)) - 1) / math.sqrt(fields * taps ** len(size))
+        biases = bias + (2 * torch.rand(width, *[1] * len(size)) - 1) / math.sqrt(fields * taps ** len(size))
     inner, outer = (_convolution(nn.Parameter(kernel), size, boundary) for kernel in (first, second))
-    return PerceptronField(inner, RectifiedPower(power), outer=outer, bias=nn.Parameter(bias))
+    return PerceptronField(inner, RectifiedPower(power), outer=outer, bias=nn.Parameter(biases))
 
 
 def _convolution(kernel: nn.Parameter, size: Sequence[int], boundary: Boundary) -> Operator:

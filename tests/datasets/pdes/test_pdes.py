@@ -93,17 +93,17 @@ def test_a_solution_of_the_other_library() -> None:
 
 @pytest.mark.parametrize("name", PDES)
 def test_the_same_seed_gives_the_same_data_and_another_one_other_data(name: str) -> None:
-    first, again, other = (load_pde(name, count=1, steps=1, size=10, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (load_pde(name, count=1, steps=1, size=20, seed=seed) for seed in (0, 0, 1))
     assert first.digest == again.digest != other.digest
     assert first.name == again.name != other.name
     assert first.states.dtype == torch.float32
-    assert (len(first), first.steps, first.size) == (1, 1, (10, 10))
+    assert (len(first), first.steps, first.size) == (1, 1, (20, 20))
     assert first.fields == (2 if name == "gray-scott" else 1)
-    assert time_step(name, 10) == first.step
+    assert time_step(name, 20) == first.step
 
 
 def test_parts_of_a_data_set() -> None:
-    data = load_pde("heat", count=5, steps=4, size=10)
+    data = load_pde("heat", count=5, steps=4, size=20)
     part = data.subset(slice(1, 3), steps=2)
     assert (len(part), part.steps, part.step) == (2, 2, data.step)
     assert torch.equal(part.states, data.states[1:3, :3])
@@ -128,6 +128,11 @@ def test_starts_are_what_they_are_called() -> None:
 def test_arguments_are_checked() -> None:
     with pytest.raises(ValueError, match="no data set of an equation is called 'wave'"):
         load_pde("wave", count=1, steps=1)
+    with pytest.raises(ValueError, match="leave waves out"):
+        load_pde("gray-scott", count=1, steps=1, waves=(1, 2))
+    for waves in ((3, 2), (1, 8), (1, 2, 3)):
+        with pytest.raises(ValueError, match="waves must be"):
+            load_pde("heat", count=1, steps=1, size=16, waves=waves)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="count must be at least 1"):
         load_pde("heat", count=0, steps=1)
     with pytest.raises(ValueError, match="states must be"):
