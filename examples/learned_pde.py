@@ -57,7 +57,8 @@ print(f"after 40 steps: error {float(errors[-1]):.1e}, norm within {float((norms
 def frame(time: int) -> Image.Image:
     """Three panels beside each other, between white and black."""
     true, found = test.states[0, time, 0], predicted[0, time, 0]
-    panels = torch.cat([true / 2, found / 2, 0.5 + 10 * (found - true)], dim=1).clamp(0, 1)
+    gap = torch.ones(size, 2, dtype=torch.float64)
+    panels = torch.cat([true / 2, gap, found / 2, gap, 0.5 + 10 * (found - true)], dim=1).clamp(0, 1)
     picture = Image.fromarray((255 * panels).byte().numpy())
     scale = max(1, 160 // size)
     return picture.resize((scale * picture.width, scale * picture.height), Image.Resampling.NEAREST)

@@ -329,8 +329,10 @@ class Stencil(Operator):
             for axis, (t, n) in enumerate(zip(place, lengths, strict=True), start=2):
                 window = window.narrow(axis, t, n)
             for i in range(kernels.size(1)):
-                tap = kernels[(slice(None), i, *place)].view(-1, *ones)
-                term = tap * window.narrow(1, i, 1)
+                tap = kernels.select(1, i)
+                for t in place:
+                    tap = tap.select(1, t)
+                term = tap.view(-1, *ones) * window.narrow(1, i, 1)
                 image = term if image is None else image + term
         assert image is not None  # no kernel is empty
         return image

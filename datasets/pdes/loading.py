@@ -138,21 +138,20 @@ def _solved(name: str, start: Tensor, times: list[float], spacing: float) -> Ten
     laplacian = laplacian_symbol(grid, spacing)
     slopes = [1j * k for k in wavenumbers(grid, spacing)]
     if name in ("heat", "advection"):
-        transport = -sum(c * slope for c, slope in zip(SPEED, slopes, strict=True))
-        symbol = ALPHA * laplacian if name == "heat" else transport
-        assert isinstance(symbol, Tensor)
+        symbol = ALPHA * laplacian if name == "heat" else -SPEED[0] * slopes[0] - SPEED[1] * slopes[1]
         found = linear_solution(start, symbol, times)  # [count, fields, times, N, N]
         return found.transpose(1, 2)
 
     def diffused(u: Tensor, factor: float) -> Tensor:
-        return torch.fft.ifft2(factor * laplacian * torch.fft.fft2(u)).real
+        diffusion: Tensor = torch.fft.ifft2(factor * laplacian * torch.fft.fft2(u)).real
+        return diffusion
 
     def fisher(u: Tensor) -> Tensor:
         return diffused(u, ALPHA) + u * (1 - u)
 
     def burgers(u: Tensor) -> Tensor:
         transformed = torch.fft.fft2(u)
-        gradient = torch.fft.ifft2(sum(slope * transformed for slope in slopes)).real  # type: ignore[arg-type]
+        gradient: Tensor = torch.fft.ifft2((slopes[0] + slopes[1]) * transformed).real
         return diffused(u, VISCOSITY) - u * gradient
 
     def gray_scott(w: Tensor) -> Tensor:

@@ -68,11 +68,12 @@ def exact_network(
     for product in polynomial.products:
         for form, weight in _powers(product, power):
             _add(form, weight, product.into, polynomial.fields, power, forms, weights)
-    used = [(form, weight) for form, weight in zip(forms, weights, strict=True) if bool(weight.any())]
-    both, columns = [], []
-    for form, weight in used:
-        both += [form, AffineForm(-form.kernel, -form.constant)]
-        columns += [weight, (-1.0) ** power * weight]
+    both: list[AffineForm] = []
+    columns: list[Tensor] = []
+    for form, column in zip(forms, weights, strict=True):
+        if bool(column.any()):  # else it cancelled
+            both += [form, AffineForm(-form.kernel, -form.constant)]
+            columns += [column, (-1.0) ** power * column]
     dtype = dtype or torch.get_default_dtype()
     inner, bias = polynomial.stencil(both, dtype)
     kernel = torch.stack(columns).to(dtype).view(len(columns), polynomial.fields, *[1] * len(polynomial.size))

@@ -161,7 +161,8 @@ def point(size: Sequence[int], *, field: int = 0, fields: int = 1, shift: Sequen
     shift = [0] * len(size) if shift is None else list(shift)
     taps = [2 * abs(s) + 1 for s in shift]
     kernel = torch.zeros(fields, *taps, dtype=torch.float64)
-    kernel[(field, *(k // 2 + s for k, s in zip(taps, shift, strict=True)))] = 1.0
+    place = (field, *(k // 2 + s for k, s in zip(taps, shift, strict=True)))
+    kernel[place] = 1.0
     return AffineForm(kernel)
 
 

@@ -226,7 +226,7 @@ def _round(
         return loss
 
     before = goal.evaluations
-    optimiser.step(closure)  # type: ignore[arg-type]  # a tensor does for the float
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
     with torch.no_grad():
         loss = float(goal())
     if not math.isfinite(loss):
