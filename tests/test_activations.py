@@ -20,11 +20,14 @@ from contractive_gnn.activations import (
     GroupSoftThreshold,
     Huber,
     LeakyReLU,
+    RectifiedPower,
     SoftThreshold,
     ThresholdActivation,
     activation,
 )
 from contractive_gnn.compiled import kernels
+from contractive_gnn.dynamics import GradientFlow, PerceptronField
+from contractive_gnn.operators import Dense
 
 EVERY = [pytest.param(factory(), id=name) for name, factory in ACTIVATIONS.items()]
 EVERY += [
@@ -251,3 +254,26 @@ def test_errors_say_what_was_expected() -> None:
         SCAD(1.0, 2.0)
     with pytest.raises(ValueError, match="'identity' has no threshold, got learnable=True"):
         activation("identity", learnable=True)
+
+
+@pytest.mark.parametrize("power", [1, 2, 3])
+def test_powers_of_the_relu_make_monomials(power: int) -> None:
+    sigma = RectifiedPower(power)
+    d = torch.linspace(-3.0, 3.0, 61, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(sigma(d) + (-1) ** power * sigma(-d), d**power)
+    (gradient,) = torch.autograd.grad(sigma.potential(d).sum(), d)
+    torch.testing.assert_close(gradient, sigma(d.detach()))
+    assert sigma.slopes == (0.0, 1.0 if power == 1 else math.inf)
+
+
+def test_powers_of_the_relu_are_taken_by_fields_that_claim_nothing_alone() -> None:
+    steep = RectifiedPower(2)
+    with pytest.raises(ValueError, match=r"slopes of an activation must be an interval .* of finite numbers"):
+        GradientFlow(Dense(torch.eye(2)), steep)
+    field = PerceptronField(Dense(torch.eye(2)), steep)
+    assert field.field_lipschitz() == math.inf
+    assert field.rate() == -math.inf
+    with pytest.raises(ValueError, match="power must be at least 1"):
+        RectifiedPower(0)
+    with pytest.raises(TypeError, match="power must be a whole number"):
+        RectifiedPower(1.5)  # type: ignore[arg-type]
