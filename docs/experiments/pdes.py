@@ -171,7 +171,7 @@ def relative(found: Tensor, exact_: Tensor) -> float:
 #: time at which the errors are measured, the grids, and one that has all of their points and resolves all waves
 TIME, GRIDS, FINE = 0.05, (32, 48, 64, 96), 192
 #: ν here: with that of the data the solution becomes too steep for finite differences to have their order
-VISCOUS = 0.05
+VISCOUS = 0.1
 STEPS = {"euler": (64, 128, 256, 512), "heun": (32, 64, 128, 256), "rk4": (16, 24, 32, 48)}
 
 
