@@ -1,0 +1,260 @@
+r"""Layers on graphs whose every step keeps what their field conserves, and the models around them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from contractive_gnn import activations
+from contractive_gnn.activations import Activation
+from contractive_gnn.checks import check_real
+from contractive_gnn.dynamics import Dynamics, HamiltonianFlow, MassDiffusion, VolumeCoupling
+from contractive_gnn.graph import Graph
+from contractive_gnn.integrators import Scheme, solver, trajectory
+from contractive_gnn.nn.arguments import check_dynamics, check_features, edge_list, widened
+from contractive_gnn.nn.batch import graph_by_graph
+from contractive_gnn.nn.flow import FlowConv, FlowGNN
+from contractive_gnn.norms import number
+
+_TRIED = ("euler", "stormer-verlet", "strang")
+"""Schemes in the order in which one is looked for."""
+
+
+class ConservativeConv(FlowConv):
+    r"""K steps of a scheme that keeps what the field conserves, as a layer.
+
+    What the exact flow keeps, each step keeps to rounding, whatever the weights: the mass, the norm, the volume or the
+    symplectic form; a scheme that does not is refused. (An energy is kept by none of the schemes, but oscillates in a
+    band under a symplectic one.) The field has no anchor here, or the origin for one, so that the layer itself is a map
+    with these properties: with its own input for an anchor, as in :class:`FlowConv`, the wave would not be symplectic.
+
+    *Step.* ``h = share · largest``, see :meth:`largest_step`: a share of 1 or less stays within the proved limit. It
+    follows the weights as they are learned, and gradients pass through it.
+
+    Args:
+        dynamics: a field that conserves something.
+        num_steps: K ≥ 1.
+        share: of the largest step, in (0, 1]; below 1 for two shears.
+        scheme: a name of :data:`contractive_gnn.integrators.SCHEMES`, or a scheme; None for the first of ``"euler"``,
+            ``"stormer-verlet"`` and ``"strang"`` that keeps all.
+
+    Shapes:
+        ``x`` ``[n, c]``, ``edge_index`` ``[2, E]`` (both orientations) or a sparse ``[n, n]`` matrix, ``edge_weight``
+        ``[E]`` (differentiable), ``batch`` ``[n]`` or None, output ``[n, c]``.
+
+    Raises:
+        TypeError: for something that is no dynamics.
+        ValueError: for numbers out of their range, a field that conserves nothing, and a scheme that does not keep it.
+
+    Example:
+        >>> from contractive_gnn.dynamics import HamiltonianFlow
+        >>> wave = ConservativeConv(HamiltonianFlow(8), num_steps=64, share=0.25)
+        >>> wave.scheme
+        'stormer-verlet'
+    """
+
+    def __init__(
+        self, dynamics: Dynamics, *, num_steps: int = 8, share: float = 0.5, scheme: str | Scheme | None = None
+    ) -> None:
+        check_real("share", share, above=0, most=1)
+        check_dynamics(dynamics, type(self).__name__)
+        super().__init__(dynamics, num_steps=num_steps, scheme=_keeping(dynamics, scheme))
+        self.share = float(share)
+
+    def largest_step(self, graph: Graph) -> Tensor | float:
+        r"""The largest step that is proved to be stable on ``graph``; an open limit for two shears.
+
+        *A field that contracts*: the longest non-expansive step of the scheme. *Two shears*, each moved by a function
+        of the other, with Lipschitz constants L₁ and L₂: ``2/√(L₁L₂)``. On the linear oscillation ``u̇ = L₁v``, ``v̇ =
+        −L₂u`` a step of Störmer–Verlet, Strang or symplectic Euler has determinant 1 and trace ``2 − h²L₁L₂``: its
+        powers are bounded below the limit, and grow without bound above it (Hairer, Lubich, Wanner, *Geometric
+        Numerical Integration*, 2006, section I.5). So are those of every linear wave ``q̈ = −Kq`` with ``0 < K ≤
+        L₁L₂``. For other shears it is the scale of the step, and no proof of stability.
+
+        Raises:
+            ValueError: where nothing is known.
+        """
+        field = self.dynamics.on(graph)
+        radius, limit = solver(self.scheme).radius(field.norm), field.max_step()
+        if number(limit) > 0 and radius > 0 and not math.isinf(radius):
+            return radius * limit
+        parts = field.parts()
+        if len(parts) == 2 and all(part.shear for part in parts):
+            product = torch.as_tensor(parts[0].field_lipschitz() * parts[1].field_lipschitz())
+            if bool(torch.isfinite(product)):
+                return 2.0 / product.clamp(min=torch.finfo(product.dtype).eps).sqrt()
+        raise ValueError(
+            f"no largest step is known of {field} with {solver(self.scheme).name}: it has no contractive step{field.where}, "
+            "and it is not the sum of two shears with Lipschitz constants"
+        )
+
+    def step_size(self, graph: Graph) -> Tensor | float:
+        """``share · largest_step(graph)``."""
+        return self.share * self.largest_step(graph)
+
+    def forward(
+        self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None, batch: Tensor | None = None
+    ) -> Tensor:
+        """Integrate from ``x``; shape ``[n, c]``."""
+        if batch is not None:
+            return graph_by_graph(self.forward, x, edge_index, edge_weight, batch)
+        check_features(x, self)
+        dtype, x = x.dtype, widened(x)
+        graph = Graph.of(x, *edge_list(x, edge_index, edge_weight))
+        return self._follow(self.dynamics.on(graph), x, self.step_size(graph)).to(dtype)
+
+    def states(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Iterator[Tensor]:
+        """The state before each step and after the last one, K + 1 in all: what happens in a deep network."""
+        check_features(x, self)
+        graph = Graph.of(x, *edge_list(x, edge_index, edge_weight))
+        yield from trajectory(
+            self.dynamics.on(graph), x, step=self.step_size(graph), num_steps=self.num_steps, scheme=self.scheme
+        )
+
+    def lipschitz(self, graph: Graph) -> float:
+        """``q^K`` with q that of a step; it grows with the depth for all but the diffusion, and may be ``inf``."""
+        q = solver(self.scheme).lipschitz(self.dynamics.on(graph), number(self.step_size(graph)))
+        constant = 1.0
+        for _ in range(self.num_steps):
+            constant *= q
+        return constant
+
+    def extra_repr(self) -> str:
+        """Show the integration."""
+        return f"num_steps={self.num_steps}, share={self.share}, scheme={self.scheme!r}"
+
+
+def _keeping(dynamics: Dynamics, scheme: str | Scheme | None) -> str | Scheme:
+    """The scheme itself, or the first that keeps all that the field conserves but an energy.
+
+    Raises:
+        ValueError: it does not, or none does.
+    """
+    empty = torch.zeros(2, 0, dtype=torch.long), torch.zeros(0)
+    field = dynamics.on(Graph(*empty, 1))  # what a field conserves, it conserves on every graph
+    wanted = field.conserves - {"energy"}
+    if not wanted:
+        raise ValueError(f"{type(dynamics).__name__} declares nothing that a step could keep; FlowConv takes any field")
+
+    def missing(method: str | Scheme) -> str:
+        return ", ".join(sorted(wanted - solver(method).keeps(field)))
+
+    if scheme is not None and not missing(scheme):
+        return scheme
+    keepers = [name for name in _TRIED if not missing(name)]
+    if scheme is None and keepers:
+        return keepers[0]
+    tried = (
+        f"a step of {solver(scheme).name} does not keep the {missing(scheme)}" if scheme else "no scheme here keeps all"
+    )
+    raise ValueError(
+        f"{tried} that {type(dynamics).__name__} conserves ({', '.join(sorted(wanted))}); schemes that do: "
+        f"{', '.join(keepers) or 'none'}"
+    )
+
+
+def wave(
+    in_channels: int,
+    out_channels: int,
+    *,
+    hidden_channels: int = 64,
+    num_layers: int = 8,
+    share: float = 0.25,
+    dropout: float = 0.5,
+    activation: str | Activation = "tanh",
+    threshold: float | None = None,
+    mu: float = 0.1,
+    learn_weight: bool = True,
+    scheme: str | Scheme | None = None,
+    **flow: Any,
+) -> FlowGNN:
+    """The symplectic wave as a model: positions and momenta of hidden channels, by Störmer and Verlet's method.
+
+    Args:
+        in_channels: number of features, -1 to infer it.
+        out_channels: number of classes.
+        hidden_channels: positions and momenta together, even.
+        num_layers: K, the steps.
+        share: of the largest stable step, see :class:`ConservativeConv`.
+        dropout: see :class:`~contractive_gnn.nn.FlowGNN`.
+        activation: σ of the force along an edge.
+        threshold: λ of an activation given by name; None takes its default.
+        mu: μ ≥ 0, the stiffness of a spring that ties each node to the origin: without one the mean of a component
+            drifts with its momentum.
+        learn_weight: learn W.
+        scheme: see :class:`ConservativeConv`.
+        **flow: further arguments of :class:`~contractive_gnn.dynamics.GraphGradientFlow`.
+    """
+    sigma = activations.activation(activation, threshold=threshold)
+    field = HamiltonianFlow(hidden_channels, activation=sigma, mu=mu, learn_weight=learn_weight, **flow)
+    conv = ConservativeConv(field, num_steps=num_layers, share=share, scheme=scheme)
+    return FlowGNN(in_channels, out_channels, conv, hidden_channels=hidden_channels, dropout=dropout)
+
+
+def volume_coupling(
+    in_channels: int,
+    out_channels: int,
+    *,
+    hidden_channels: int = 64,
+    num_layers: int = 8,
+    share: float = 0.25,
+    dropout: float = 0.5,
+    activation: str | Activation = "tanh",
+    epsilon: float = 1.0,
+    scheme: str | Scheme | None = None,
+) -> FlowGNN:
+    """The volume-preserving coupling (:class:`~contractive_gnn.dynamics.VolumeCoupling`) as a model.
+
+    Args:
+        in_channels: number of features, -1 to infer it.
+        out_channels: number of classes.
+        hidden_channels: both halves together, even.
+        num_layers: K, the steps.
+        share: of the largest step, see :class:`ConservativeConv`.
+        dropout: see :class:`~contractive_gnn.nn.FlowGNN`.
+        activation: σ.
+        epsilon: added to every degree.
+        scheme: see :class:`ConservativeConv`.
+    """
+    field = VolumeCoupling(hidden_channels, activation=activation, epsilon=epsilon)
+    conv = ConservativeConv(field, num_steps=num_layers, share=share, scheme=scheme)
+    return FlowGNN(in_channels, out_channels, conv, hidden_channels=hidden_channels, dropout=dropout)
+
+
+def mass_diffusion(
+    in_channels: int,
+    out_channels: int,
+    *,
+    hidden_channels: int = 64,
+    num_layers: int = 8,
+    share: float = 0.5,
+    dropout: float = 0.5,
+    activation: str | Activation = "tanh",
+    threshold: float | None = None,
+    learn_weight: bool = True,
+    epsilon: float = 1.0,
+    scheme: str | Scheme | None = None,
+) -> FlowGNN:
+    """The diffusion that keeps the mass of each channel (:class:`~contractive_gnn.dynamics.MassDiffusion`) as a model.
+
+    Args:
+        in_channels: number of features, -1 to infer it.
+        out_channels: number of classes.
+        hidden_channels: width.
+        num_layers: K, the steps.
+        share: of the largest non-expansive step, see :class:`ConservativeConv`.
+        dropout: see :class:`~contractive_gnn.nn.FlowGNN`.
+        activation: σ of the flux along an edge.
+        threshold: λ of an activation given by name; None takes its default.
+        learn_weight: learn W.
+        epsilon: ε of the conductances.
+        scheme: see :class:`ConservativeConv`.
+    """
+    sigma = activations.activation(activation, threshold=threshold)
+    field = MassDiffusion(hidden_channels, activation=sigma, learn_weight=learn_weight, epsilon=epsilon)
+    conv = ConservativeConv(field, num_steps=num_layers, share=share, scheme=scheme)
+    return FlowGNN(in_channels, out_channels, conv, hidden_channels=hidden_channels, dropout=dropout)
