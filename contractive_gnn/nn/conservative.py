@@ -20,7 +20,7 @@ from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.nn.flow import FlowConv, FlowGNN
 from contractive_gnn.norms import number
 
-_TRIED = ("euler", "stormer-verlet", "strang")
+_TRIED = ("euler", "strang", "stormer-verlet")
 """Schemes in the order in which one is looked for."""
 
 
@@ -40,7 +40,8 @@ class ConservativeConv(FlowConv):
         num_steps: K ≥ 1.
         share: of the largest step, in (0, 1]; below 1 for two shears.
         scheme: a name of :data:`contractive_gnn.integrators.SCHEMES`, or a scheme; None for the first of ``"euler"``,
-            ``"stormer-verlet"`` and ``"strang"`` that keeps all.
+            ``"strang"`` and ``"stormer-verlet"`` that keeps all. Of a wave Strang's is Störmer and Verlet's method for
+            the positions: it evaluates the force once a step, the one for the velocities twice.
 
     Shapes:
         ``x`` ``[n, c]``, ``edge_index`` ``[2, E]`` (both orientations) or a sparse ``[n, n]`` matrix, ``edge_weight``
@@ -54,7 +55,7 @@ class ConservativeConv(FlowConv):
         >>> from contractive_gnn.dynamics import HamiltonianFlow
         >>> wave = ConservativeConv(HamiltonianFlow(8), num_steps=64, share=0.25)
         >>> wave.scheme
-        'stormer-verlet'
+        'strang'
     """
 
     def __init__(
@@ -88,8 +89,8 @@ class ConservativeConv(FlowConv):
             if bool(torch.isfinite(product)):
                 return 2.0 / product.clamp(min=torch.finfo(product.dtype).eps).sqrt()
         raise ValueError(
-            f"no largest step is known of {field} with {solver(self.scheme).name}: it has no contractive step{field.where}, "
-            "and it is not the sum of two shears with Lipschitz constants"
+            f"no largest step is known of {field} with {solver(self.scheme).name}: it has no contractive step"
+            f"{field.where}, and it is not the sum of two shears with Lipschitz constants"
         )
 
     def step_size(self, graph: Graph) -> Tensor | float:
