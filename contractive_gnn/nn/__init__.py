@@ -11,7 +11,7 @@ from contractive_gnn.nn.baselines import (
 )
 from contractive_gnn.nn.communities import seeded_communities
 from contractive_gnn.nn.composition import Alternating, AlternatingConv
-from contractive_gnn.nn.conservative import ConservativeConv, mass_diffusion, volume_coupling, wave
+from contractive_gnn.nn.conservative import ConservativeConv, ConservativeGNN, mass_diffusion, volume_coupling, wave
 from contractive_gnn.nn.csgnn import CSGNN, CoupledConv
 from contractive_gnn.nn.ensemble import Ensemble
 from contractive_gnn.nn.flow import Flow, FlowConv, FlowGNN, gradient_flow, linf_diffusion
@@ -32,6 +32,7 @@ __all__ = [
     "Alternating",
     "AlternatingConv",
     "ConservativeConv",
+    "ConservativeGNN",
     "CoupledConv",
     "ElasticConv",
     "ElasticGNN",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -18,7 +18,10 @@ from contractive_gnn.integrators import Scheme, solver, trajectory
 from contractive_gnn.nn.arguments import check_dynamics, check_features, edge_list, widened
 from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.nn.flow import FlowConv, FlowGNN
+from contractive_gnn.nn.sparse import dropout as dropped
 from contractive_gnn.norms import number
+
+Readout = Literal["last", "mean"]
 
 _TRIED = ("euler", "strang", "stormer-verlet")
 """Schemes in the order in which one is looked for."""
@@ -111,10 +114,11 @@ class ConservativeConv(FlowConv):
     def states(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Iterator[Tensor]:
         """The state before each step and after the last one, K + 1 in all: what happens in a deep network."""
         check_features(x, self)
+        dtype, x = x.dtype, widened(x)
         graph = Graph.of(x, *edge_list(x, edge_index, edge_weight))
-        yield from trajectory(
-            self.dynamics.on(graph), x, step=self.step_size(graph), num_steps=self.num_steps, scheme=self.scheme
-        )
+        step = self.step_size(graph)
+        for state in trajectory(self.dynamics.on(graph), x, step=step, num_steps=self.num_steps, scheme=self.scheme):
+            yield state.to(dtype)
 
     def lipschitz(self, graph: Graph) -> float:
         """``q^K`` with q that of a step; it grows with the depth for all but the diffusion, and may be ``inf``."""
@@ -127,6 +131,65 @@ class ConservativeConv(FlowConv):
     def extra_repr(self) -> str:
         """Show the integration."""
         return f"num_steps={self.num_steps}, share={self.share}, scheme={self.scheme!r}"
+
+
+class ConservativeGNN(FlowGNN):
+    r"""Encoder, conservative layer, decoder.
+
+    A wave never settles, so its last state alone says little: with ``readout="mean"`` the decoder reads the mean of all
+    states, as jumping knowledge does (Xu et al., ICML 2018). Of the linear wave ``q̈ = −Lq`` from rest that is about
+    ``sin(√λ T)/(√λ T)`` at the eigenvalue λ of L, after the time T: what oscillates averages out, and what is smooth
+    stays. The states themselves keep what they keep.
+
+    Args:
+        in_channels: number of features, -1 to infer it.
+        out_channels: number of classes.
+        conv: the layer, on ``hidden_channels`` channels.
+        hidden_channels: width of the hidden layer.
+        dropout: probability of dropping a feature, and a hidden unit.
+        readout: what the decoder reads, the ``"last"`` state or the ``"mean"`` of all.
+
+    Shapes:
+        ``x`` ``[n, in_channels]`` dense or ``sparse_csr``, output ``[n, out_channels]``. ``batch`` as in
+        :class:`FlowConv`.
+
+    Raises:
+        ValueError: for an unknown readout; see :class:`FlowGNN`.
+    """
+
+    conv: ConservativeConv
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        conv: ConservativeConv,
+        *,
+        hidden_channels: int = 64,
+        dropout: float = 0.5,
+        readout: Readout = "last",
+    ) -> None:
+        super().__init__(in_channels, out_channels, conv, hidden_channels=hidden_channels, dropout=dropout)
+        if readout not in ("last", "mean"):
+            raise ValueError(f"readout must be 'last' or 'mean', got {readout!r}")
+        self.readout = readout
+
+    def forward(
+        self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None, batch: Tensor | None = None
+    ) -> Tensor:
+        """Class scores, ``[n, out_channels]``."""
+        if self.readout == "last":
+            return super().forward(x, edge_index, edge_weight, batch)
+        if batch is not None:
+            return graph_by_graph(self.forward, x, edge_index, edge_weight, batch)
+        check_features(x, self)
+        edge_index, edge_weight = edge_list(x, edge_index, edge_weight)
+        x = self.encoder(dropped(x, self.dropout, training=self.training)).relu()
+        total = torch.zeros_like(x)
+        for state in self.conv.states(x, edge_index, edge_weight):
+            total = total + state
+        mean = total / (self.conv.num_steps + 1)
+        return self.decoder(dropped(mean, self.dropout, training=self.training))  # type: ignore[no-any-return]
 
 
 def _keeping(dynamics: Dynamics, scheme: str | Scheme | None) -> str | Scheme:
@@ -170,9 +233,10 @@ def wave(
     threshold: float | None = None,
     mu: float = 0.1,
     learn_weight: bool = True,
+    readout: Readout = "last",
     scheme: str | Scheme | None = None,
     **flow: Any,
-) -> FlowGNN:
+) -> ConservativeGNN:
     """The symplectic wave as a model: positions and momenta of hidden channels, by Störmer and Verlet's method.
 
     Args:
@@ -181,19 +245,22 @@ def wave(
         hidden_channels: positions and momenta together, even.
         num_layers: K, the steps.
         share: of the largest stable step, see :class:`ConservativeConv`.
-        dropout: see :class:`~contractive_gnn.nn.FlowGNN`.
+        dropout: see :class:`ConservativeGNN`.
         activation: σ of the force along an edge.
         threshold: λ of an activation given by name; None takes its default.
         mu: μ ≥ 0, the stiffness of a spring that ties each node to the origin: without one the mean of a component
             drifts with its momentum.
         learn_weight: learn W.
+        readout: see :class:`ConservativeGNN`.
         scheme: see :class:`ConservativeConv`.
         **flow: further arguments of :class:`~contractive_gnn.dynamics.GraphGradientFlow`.
     """
     sigma = activations.activation(activation, threshold=threshold)
     field = HamiltonianFlow(hidden_channels, activation=sigma, mu=mu, learn_weight=learn_weight, **flow)
     conv = ConservativeConv(field, num_steps=num_layers, share=share, scheme=scheme)
-    return FlowGNN(in_channels, out_channels, conv, hidden_channels=hidden_channels, dropout=dropout)
+    return ConservativeGNN(
+        in_channels, out_channels, conv, hidden_channels=hidden_channels, dropout=dropout, readout=readout
+    )
 
 
 def volume_coupling(
@@ -206,8 +273,9 @@ def volume_coupling(
     dropout: float = 0.5,
     activation: str | Activation = "tanh",
     epsilon: float = 1.0,
+    readout: Readout = "last",
     scheme: str | Scheme | None = None,
-) -> FlowGNN:
+) -> ConservativeGNN:
     """The volume-preserving coupling (:class:`~contractive_gnn.dynamics.VolumeCoupling`) as a model.
 
     Args:
@@ -216,14 +284,17 @@ def volume_coupling(
         hidden_channels: both halves together, even.
         num_layers: K, the steps.
         share: of the largest step, see :class:`ConservativeConv`.
-        dropout: see :class:`~contractive_gnn.nn.FlowGNN`.
+        dropout: see :class:`ConservativeGNN`.
         activation: σ.
         epsilon: added to every degree.
+        readout: see :class:`ConservativeGNN`.
         scheme: see :class:`ConservativeConv`.
     """
     field = VolumeCoupling(hidden_channels, activation=activation, epsilon=epsilon)
     conv = ConservativeConv(field, num_steps=num_layers, share=share, scheme=scheme)
-    return FlowGNN(in_channels, out_channels, conv, hidden_channels=hidden_channels, dropout=dropout)
+    return ConservativeGNN(
+        in_channels, out_channels, conv, hidden_channels=hidden_channels, dropout=dropout, readout=readout
+    )
 
 
 def mass_diffusion(
@@ -238,8 +309,9 @@ def mass_diffusion(
     threshold: float | None = None,
     learn_weight: bool = True,
     epsilon: float = 1.0,
+    readout: Readout = "last",
     scheme: str | Scheme | None = None,
-) -> FlowGNN:
+) -> ConservativeGNN:
     """The diffusion that keeps the mass of each channel (:class:`~contractive_gnn.dynamics.MassDiffusion`) as a model.
 
     Args:
@@ -248,14 +320,17 @@ def mass_diffusion(
         hidden_channels: width.
         num_layers: K, the steps.
         share: of the largest non-expansive step, see :class:`ConservativeConv`.
-        dropout: see :class:`~contractive_gnn.nn.FlowGNN`.
+        dropout: see :class:`ConservativeGNN`.
         activation: σ of the flux along an edge.
         threshold: λ of an activation given by name; None takes its default.
         learn_weight: learn W.
         epsilon: ε of the conductances.
+        readout: see :class:`ConservativeGNN`.
         scheme: see :class:`ConservativeConv`.
     """
     sigma = activations.activation(activation, threshold=threshold)
     field = MassDiffusion(hidden_channels, activation=sigma, learn_weight=learn_weight, epsilon=epsilon)
     conv = ConservativeConv(field, num_steps=num_layers, share=share, scheme=scheme)
-    return FlowGNN(in_channels, out_channels, conv, hidden_channels=hidden_channels, dropout=dropout)
+    return ConservativeGNN(
+        in_channels, out_channels, conv, hidden_channels=hidden_channels, dropout=dropout, readout=readout
+    )
