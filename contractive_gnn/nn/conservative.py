@@ -2,7 +2,6 @@ r"""Layers on graphs whose every step keeps what their field conserves, and the 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -69,7 +68,7 @@ class ConservativeConv(FlowConv):
         super().__init__(dynamics, num_steps=num_steps, scheme=_keeping(dynamics, scheme))
         self.share = float(share)
 
-    def largest_step(self, graph: Graph) -> Tensor | float:
+    def largest_step(self, graph: Graph) -> Tensor:
         r"""The largest step that is proved to be stable on ``graph``; an open limit for two shears.
 
         *A field that contracts*: the longest non-expansive step of the scheme. *Two shears*, each moved by a function
@@ -83,20 +82,25 @@ class ConservativeConv(FlowConv):
             ValueError: where nothing is known.
         """
         field = self.dynamics.on(graph)
-        radius, limit = solver(self.scheme).radius(field.norm), field.max_step()
-        if number(limit) > 0 and radius > 0 and not math.isinf(radius):
-            return radius * limit
         parts = field.parts()
         if len(parts) == 2 and all(part.shear for part in parts):
             product = torch.as_tensor(parts[0].field_lipschitz() * parts[1].field_lipschitz())
-            if bool(torch.isfinite(product)):
-                return 2.0 / product.clamp(min=torch.finfo(product.dtype).eps).sqrt()
-        raise ValueError(
-            f"no largest step is known of {field} with {solver(self.scheme).name}: it has no contractive step"
-            f"{field.where}, and it is not the sum of two shears with Lipschitz constants"
+            known, limit = torch.isfinite(product), 2.0 / product.clamp(min=torch.finfo(product.dtype).eps).sqrt()
+        else:
+            radius = solver(self.scheme).radius(field.norm)
+            limit = torch.as_tensor(radius * field.max_step() if radius else 0.0)
+            known = (limit > 0) & torch.isfinite(limit)
+        unknown = (
+            f"no largest step is known of {field} with {solver(self.scheme).name}{field.where}: it neither contracts "
+            "nor is the sum of two shears with Lipschitz constants; take a monotone activation, or FlowConv with a step"
         )
+        if torch.compiler.is_compiling():  # a trace cannot branch on a value
+            torch._assert_async(known, unknown)
+        elif not known:
+            raise ValueError(unknown)
+        return limit
 
-    def step_size(self, graph: Graph) -> Tensor | float:
+    def step_size(self, graph: Graph) -> Tensor:
         """``share · largest_step(graph)``."""
         return self.share * self.largest_step(graph)
 
@@ -229,11 +233,11 @@ def wave(
     num_layers: int = 8,
     share: float = 0.25,
     dropout: float = 0.5,
-    activation: str | Activation = "tanh",
+    activation: str | Activation = "identity",
     threshold: float | None = None,
-    mu: float = 0.1,
-    learn_weight: bool = True,
-    readout: Readout = "last",
+    mu: float = 0.0,
+    learn_weight: bool = False,
+    readout: Readout = "mean",
     scheme: str | Scheme | None = None,
     **flow: Any,
 ) -> ConservativeGNN:
@@ -273,7 +277,7 @@ def volume_coupling(
     dropout: float = 0.5,
     activation: str | Activation = "tanh",
     epsilon: float = 1.0,
-    readout: Readout = "last",
+    readout: Readout = "mean",
     scheme: str | Scheme | None = None,
 ) -> ConservativeGNN:
     """The volume-preserving coupling (:class:`~contractive_gnn.dynamics.VolumeCoupling`) as a model.
@@ -305,9 +309,9 @@ def mass_diffusion(
     num_layers: int = 8,
     share: float = 0.5,
     dropout: float = 0.5,
-    activation: str | Activation = "tanh",
+    activation: str | Activation = "identity",
     threshold: float | None = None,
-    learn_weight: bool = True,
+    learn_weight: bool = False,
     epsilon: float = 1.0,
     readout: Readout = "last",
     scheme: str | Scheme | None = None,

@@ -14,7 +14,7 @@ from contractive_gnn.dynamics import (
     VolumeCoupling,
 )
 from contractive_gnn.graph import Graph
-from contractive_gnn.nn import ConservativeConv, FlowConv, build
+from contractive_gnn.nn import ConservativeConv, FlowConv, FlowGNN, build
 from contractive_gnn.norms import jacobian, number
 from contractive_gnn.operators import dirichlet_energy
 from contractive_gnn.testing.claims import randomised
@@ -173,6 +173,24 @@ def test_a_batch_is_graph_by_graph() -> None:
         torch.testing.assert_close(layer(batch.x, batch.edge_index, batch.edge_weight, batch.batch), apart)
 
 
+def test_a_splitting_compiles_without_a_break() -> None:
+    layer = ConservativeConv(VolumeCoupling(4), num_steps=2)
+    x, weight = state().float(), GRAPH.edge_weight.float()
+    torch._dynamo.reset()
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x, GRAPH.edge_index, weight), layer(x, GRAPH.edge_index, weight))
+
+
+def test_the_mean_of_the_states_is_read() -> None:
+    torch.manual_seed(0)
+    model = build("wave", 4, 3, hidden_channels=4, num_layers=5, readout="mean").double().eval()
+    x = state()
+    states = torch.stack(list(model.conv.states(model.encoder(x).relu(), GRAPH.edge_index, GRAPH.edge_weight)))
+    torch.testing.assert_close(model(x, GRAPH.edge_index, GRAPH.edge_weight), model.decoder(states.mean(dim=0)))
+    with pytest.raises(ValueError, match="readout"):
+        build("wave", 4, 3, readout="first")
+
+
 def test_deep_diffusion_decays_and_wave_and_coupling_do_not() -> None:
     """256 layers with a step of 0.1 of the largest one or more."""
     kept = {}
@@ -192,7 +210,15 @@ def test_a_model_by_name_has_no_certified_bound_and_says_so() -> None:
     model = build("wave", 4, 3, hidden_channels=4).double().eval()
     bound = model.lipschitz(state(), GRAPH.edge_index, GRAPH.edge_weight)
     assert not bound.certified
-    assert "ConservativeConv" in bound.reason
+    assert "ConservativeGNN" in bound.reason
+
+
+def test_the_diffusion_by_contractive_steps_has_a_certified_bound() -> None:
+    conv = FlowConv(MassDiffusion(4, activation="group-huber"), num_steps=4)
+    model = FlowGNN(4, 3, conv, hidden_channels=4).double().eval()
+    bound = model.lipschitz(state(), GRAPH.edge_index, GRAPH.edge_weight)
+    assert bound.certified
+    assert 0 < bound.change(flips=2) < float("inf")
 
 
 def test_a_field_of_its_own_that_conserves_is_taken() -> None:
