@@ -136,13 +136,18 @@ class GraphShear(Dynamics, MessagePassing):  # type: ignore[misc]
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw A and B uniformly in ``±c^-½`` and set b = 0, c being the channels of a half."""
+        """Draw A and B − I uniformly in ``±1/c`` and set b = 0, c being the channels of a half.
+
+        Near B = I what is smooth is amplified, since u and v feed each other there, and the rest less: at the start
+        the coupling is a low-pass filter.
+        """
         Dynamics.reset_parameters(self)
-        bound = self.channels**-0.5
-        with drawing():
-            nn.init.uniform_(self.own, -bound, bound)
-            nn.init.uniform_(self.neighbours, -bound, bound)
-        nn.init.zeros_(self.bias)
+        bound = 1.0 / self.channels
+        with torch.no_grad(), drawing():
+            self.own.uniform_(-bound, bound)
+            self.neighbours.uniform_(-bound, bound)
+            self.neighbours.diagonal().add_(1.0)
+            self.bias.zero_()
 
     def velocity(self, z: Tensor, graph: Graph) -> Tensor:
         """``σ(zA + PzB + b)``, ``[n, channels]``."""

@@ -233,7 +233,7 @@ def wave(
     num_layers: int = 8,
     share: float = 0.25,
     dropout: float = 0.5,
-    activation: str | Activation = "identity",
+    activation: str | Activation = "group-huber",
     threshold: float | None = None,
     mu: float = 0.0,
     learn_weight: bool = False,

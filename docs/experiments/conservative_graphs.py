@@ -24,7 +24,7 @@ import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from appending import append, read
@@ -48,6 +48,8 @@ OURS: Mapping[str, Invariant] = {"mass-diffusion": "mass", "wave": "symplectic",
 DEPTHS = (4, 64)
 DEEP = 256
 STEPS: Mapping[Invariant, int] = {"mass": 10_000, "symplectic": DEEP, "volume": DEEP}
+#: where the energy is that of the features as they are: the diffusion ends at constants, which have none
+PLAIN = ("mass-diffusion",)
 #: of the largest step, by the number of layers: the time is about the same
 SHARE: Mapping[int, float] = {4: 0.9, 8: 0.5, 64: 0.1}
 AROUND = 12
@@ -85,7 +87,7 @@ def trained(name: str, layers: int, data: Data, seed: int, epochs: int | None) -
 
 
 @torch.no_grad()
-def energies(model: nn.Module, data: Data) -> Row:
+def energies(model: nn.Module, name: str, data: Data) -> Row:
     """The Dirichlet energy before the layers and after each, over that before, and over the size of the features."""
     graph = Graph.of(data.x, data.edge_index)
     if isinstance(model, ConservativeGNN):
@@ -94,7 +96,8 @@ def energies(model: nn.Module, data: Data) -> Row:
         states: Iterator[Tensor] = model.conv.states(hidden, data.edge_index)
     else:
         states = iter(after_each_layer(model, data))
-    found = [(float(dirichlet_energy(x, graph)), float(x.square().sum())) for x in states]
+    plain: Literal["none", "sym"] = "none" if name in PLAIN else "sym"
+    found = [(float(dirichlet_energy(x, graph, normalization=plain)), float(x.square().sum())) for x in states]
     first = found[0][0]
     return {
         "dirichlet": [energy / first if first else 0.0 for energy, _ in found],
@@ -144,7 +147,7 @@ def invariants(model: nn.Module, name: str, data: Data, *, steps: int | None) ->
 def depth_line(name: str, layers: int, data: Data, seed: int, options: argparse.Namespace) -> Row:
     """Train one network and follow its features."""
     model, row = trained(name, layers, data, seed, options.epochs)
-    return {"part": "depth", **row, **energies(model, data)}
+    return {"part": "depth", **row, **energies(model, name, data)}
 
 
 def invariant_line(name: str, layers: int, data: Data, seed: int, options: argparse.Namespace) -> Row:

@@ -199,9 +199,10 @@ def test_deep_diffusion_decays_and_wave_and_coupling_do_not() -> None:
         layer = build(name, 5, 3, hidden_channels=4, num_layers=256, share=0.2).double().conv
         with torch.no_grad():
             last = list(layer.states(state(), GRAPH.edge_index, GRAPH.edge_weight))[-32:]
-        energies = torch.stack([dirichlet_energy(x, GRAPH) for x in last])
-        kept[name] = float(energies.mean() / dirichlet_energy(state(), GRAPH))
-    assert kept["mass-diffusion"] < 0.02
+        # what is constant has none where it is not divided by roots of degrees, and the diffusion ends there
+        energies = torch.stack([dirichlet_energy(x, GRAPH, normalization="none") for x in last])
+        kept[name] = float(energies.mean() / dirichlet_energy(state(), GRAPH, normalization="none"))
+    assert kept["mass-diffusion"] < 1e-6
     assert kept["wave"] > 0.1
     assert kept["volume-coupling"] > 0.1
 
