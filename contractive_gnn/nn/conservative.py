@@ -3,7 +3,7 @@ r"""Layers on graphs whose every step keeps what their field conserves, and the 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -231,15 +231,16 @@ def wave(
     *,
     hidden_channels: int = 64,
     num_layers: int = 8,
-    share: float = 0.25,
+    share: float = 0.5,
     dropout: float = 0.5,
     activation: str | Activation = "group-huber",
     threshold: float | None = None,
     mu: float = 0.0,
     learn_weight: bool = False,
+    normalization: Literal["none", "sym"] = "sym",
+    epsilon: float = 1.0,
     readout: Readout = "mean",
     scheme: str | Scheme | None = None,
-    **flow: Any,
 ) -> ConservativeGNN:
     """The symplectic wave as a model: positions and momenta of hidden channels, by Störmer and Verlet's method.
 
@@ -255,12 +256,20 @@ def wave(
         mu: μ ≥ 0, the stiffness of a spring that ties each node to the origin: without one the mean of a component
             drifts with its momentum.
         learn_weight: learn W.
+        normalization: of the potential, see :class:`~contractive_gnn.dynamics.GraphGradientFlow`.
+        epsilon: ε, likewise.
         readout: see :class:`ConservativeGNN`.
         scheme: see :class:`ConservativeConv`.
-        **flow: further arguments of :class:`~contractive_gnn.dynamics.GraphGradientFlow`.
     """
     sigma = activations.activation(activation, threshold=threshold)
-    field = HamiltonianFlow(hidden_channels, activation=sigma, mu=mu, learn_weight=learn_weight, **flow)
+    field = HamiltonianFlow(
+        hidden_channels,
+        activation=sigma,
+        mu=mu,
+        learn_weight=learn_weight,
+        normalization=normalization,
+        epsilon=epsilon,
+    )
     conv = ConservativeConv(field, num_steps=num_layers, share=share, scheme=scheme)
     return ConservativeGNN(
         in_channels, out_channels, conv, hidden_channels=hidden_channels, dropout=dropout, readout=readout
@@ -273,7 +282,7 @@ def volume_coupling(
     *,
     hidden_channels: int = 64,
     num_layers: int = 8,
-    share: float = 0.25,
+    share: float = 0.5,
     dropout: float = 0.5,
     activation: str | Activation = "tanh",
     epsilon: float = 1.0,

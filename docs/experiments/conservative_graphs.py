@@ -44,6 +44,8 @@ from contractive_gnn.operators import dirichlet_energy
 from contractive_gnn.testing import layer_violations
 from contractive_gnn.training import evaluate, fit
 
+Row = dict[str, Any]
+
 OURS: Mapping[str, Invariant] = {"mass-diffusion": "mass", "wave": "symplectic", "volume-coupling": "volume"}
 DEPTHS = (4, 64)
 DEEP = 256
@@ -52,24 +54,27 @@ STEPS: Mapping[Invariant, int] = {"mass": 10_000, "symplectic": DEEP, "volume": 
 PLAIN = ("mass-diffusion",)
 #: of the largest step, by the number of layers: the time is about the same
 SHARE: Mapping[int, float] = {4: 0.9, 8: 0.5, 64: 0.1}
+#: beside the preset's, where the steps are looked at: as much as there is is learned
+LEARNED: Mapping[str, Row] = {name: {"activation": "tanh", "learn_weight": True} for name in ("mass-diffusion", "wave")}
 AROUND = 12
 """Nodes of the part of the graph on which the determinant is looked at."""
 
-Row = dict[str, Any]
 
-
-def network(name: str, layers: int, data: Data, preset: Mapping[str, Any]) -> nn.Module:
-    """A network with so many layers: ours with the preset's setting, or PyG's GCN."""
+def network(name: str, layers: int, data: Data, setting: Mapping[str, Any]) -> nn.Module:
+    """A network with so many layers: ours with that setting, or PyG's GCN."""
     classes = int(data.y.max()) + 1
     if name == "gcn":
         return GCN(data.num_features, 64, layers, classes, dropout=0.5)
-    return build(name, data.num_features, classes, **{**preset, "num_layers": layers, "share": SHARE[layers]})
+    return build(name, data.num_features, classes, **{**setting, "num_layers": layers, "share": SHARE[layers]})
 
 
-def trained(name: str, layers: int, data: Data, seed: int, epochs: int | None) -> tuple[nn.Module, Row]:
-    """A network, and the line of its training."""
+def trained(
+    name: str, layers: int, data: Data, seed: int, epochs: int | None, beside: Mapping[str, Any] | None = None
+) -> tuple[nn.Module, Row]:
+    """A network with the preset's setting, and others beside it, and the line of its training."""
     preset = load_preset(name, "cora")
-    model = network(name, layers, data, preset["model"])
+    setting = {**preset["model"], **(beside or {})}
+    model = network(name, layers, data, setting)
     training = preset["training"] if epochs is None else {**preset["training"], "epochs": epochs}
     fitted = fit(model, data, seed=seed, **training)
     model.eval()
@@ -78,8 +83,9 @@ def trained(name: str, layers: int, data: Data, seed: int, epochs: int | None) -
         "layers": layers,
         "seed": seed,
         "share": SHARE[layers] if name in OURS else None,
-        "setting": preset,
+        "setting": {"model": setting, "training": training},
         "epochs": fitted.epochs,
+        "train_s": fitted.seconds,
         "val_accuracy": fitted.val_accuracy,
         "accuracy": evaluate(model, data, data.test_mask),
     }
@@ -152,7 +158,7 @@ def depth_line(name: str, layers: int, data: Data, seed: int, options: argparse.
 
 def invariant_line(name: str, layers: int, data: Data, seed: int, options: argparse.Namespace) -> Row:
     """Train one network and look at its steps."""
-    model, row = trained(name, layers, data, seed, options.epochs)
+    model, row = trained(name, layers, data, seed, options.epochs, LEARNED.get(name))
     return {"part": "invariants", **row, **invariants(model, name, data, steps=options.steps)}
 
 
