@@ -36,7 +36,9 @@ from torch_geometric.utils import k_hop_subgraph
 
 from contractive_gnn import datasets
 from contractive_gnn.bench.presets import load_preset
-from contractive_gnn.bench.results import current_commit, current_versions
+from contractive_gnn.bench.results import RESULTS, current_commit, current_versions, read_results
+from contractive_gnn.bench.spec import CLEAN
+from contractive_gnn.bench.summary import number, summarise
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import Invariant
 from contractive_gnn.nn import ConservativeGNN, build
@@ -212,7 +214,20 @@ def table(options: argparse.Namespace) -> None:
     ]
     head = ["network", "keeps", "steps", "nodes", "largest violation", "by Euler's method, one step"]
     write_between(page, "invariants", markdown(head, kept))
+    if (options.attacked / RESULTS).is_file():
+        write_between(page, "attacks", attacked(options.attacked))
     picture({name: [row["dirichlet"] for row in of(name, 64)] for name in names}, Path("docs/images"))
+
+
+def attacked(folder: Path) -> str:
+    """What the benchmark found there, an attack a row."""
+    (section,) = summarise(read_results(folder / RESULTS), order=[*OURS, "gcn", "linf-diffusion"])
+    rows = []
+    for condition in section.conditions:
+        scores = [section.scores.get((condition, model)) for model in section.models]
+        cells = ["–" if score is None else number(score.mean, score.std) for score in scores]
+        rows.append([f"{condition.short}, {condition.threat}" if condition.attack != CLEAN else CLEAN, *cells])
+    return markdown([f"Cora, {section.seeds_text}", *section.models], rows)
 
 
 def picture(curves: Mapping[str, Sequence[Sequence[float]]], folder: Path) -> None:
@@ -250,6 +265,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="for a quick look")
     parser.add_argument("--steps", type=int, help="likewise")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--attacked", type=Path, default=Path("docs/results/conservative_cora"), help="of the benchmark"
+    )
     options = parser.parse_args()
     if options.part == "table":
         table(options)

@@ -38,7 +38,7 @@ def test_each_part_writes_a_line_for_each_network_and_the_page(
     script: ModuleType, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "lines.jsonl"
-    options = argparse.Namespace(out=out, seeds=1, epochs=1, steps=3, models=None)
+    options = argparse.Namespace(out=out, seeds=1, epochs=1, steps=3, models=None, attacked=tmp_path / "bench")
     monkeypatch.setattr(script, "DEEP", 64)
     script.measure("depth", options)
     script.measure("invariants", options)
