@@ -14,7 +14,7 @@ whole graph, the volume at each of 256 on the part of the graph around a node; a
 The attacks are the benchmark's::
 
     contractive-gnn bench --dataset cora --models mass-diffusion,wave,volume-coupling,gcn,linf-diffusion --seeds 10 \\
-        --attacks clean,metattack:0.05,metattack:0.25,nettack:5,random:1.0,whitebox-pgd:0.05,whitebox-prbcd:0.05 \\
+        --attacks clean,metattack:0.05,metattack:0.25,nettack:5,random:1.0,whitebox-pgd:0.05,prbcd:0.05 \\
         --out docs/results/conservative_cora
 """
 
