@@ -10,7 +10,7 @@ from torch import Tensor
 
 from contractive_gnn import activations
 from contractive_gnn.activations import Activation
-from contractive_gnn.checks import check_real
+from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.dynamics import Dynamics, HamiltonianFlow, MassDiffusion, VolumeCoupling
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import Scheme, solver, trajectory
@@ -260,7 +260,11 @@ def wave(
         epsilon: ε, likewise.
         readout: see :class:`ConservativeGNN`.
         scheme: see :class:`ConservativeConv`.
+
+    Raises:
+        ValueError: for an odd width, and numbers out of their range.
     """
+    _check_sizes(hidden_channels, num_layers, halves=True)
     sigma = activations.activation(activation, threshold=threshold)
     field = HamiltonianFlow(
         hidden_channels,
@@ -302,7 +306,11 @@ def volume_coupling(
         epsilon: added to every degree.
         readout: see :class:`ConservativeGNN`.
         scheme: see :class:`ConservativeConv`.
+
+    Raises:
+        ValueError: for an odd width, and numbers out of their range.
     """
+    _check_sizes(hidden_channels, num_layers, halves=True)
     field = VolumeCoupling(hidden_channels, activation=activation, epsilon=epsilon)
     conv = ConservativeConv(field, num_steps=num_layers, share=share, scheme=scheme)
     return ConservativeGNN(
@@ -340,10 +348,21 @@ def mass_diffusion(
         epsilon: ε of the conductances.
         readout: see :class:`ConservativeGNN`.
         scheme: see :class:`ConservativeConv`.
+
+    Raises:
+        ValueError: for numbers out of their range.
     """
+    _check_sizes(hidden_channels, num_layers, halves=False)
     sigma = activations.activation(activation, threshold=threshold)
     field = MassDiffusion(hidden_channels, activation=sigma, learn_weight=learn_weight, epsilon=epsilon)
     conv = ConservativeConv(field, num_steps=num_layers, share=share, scheme=scheme)
     return ConservativeGNN(
         in_channels, out_channels, conv, hidden_channels=hidden_channels, dropout=dropout, readout=readout
     )
+
+
+def _check_sizes(hidden_channels: int, num_layers: int, *, halves: bool) -> None:
+    check_whole("hidden_channels", hidden_channels, least=1)
+    check_whole("num_layers", num_layers, least=1)
+    if halves and hidden_channels % 2:
+        raise ValueError(f"hidden_channels must be even, for two halves, got {hidden_channels!r}")

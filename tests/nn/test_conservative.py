@@ -104,6 +104,8 @@ def test_what_else_it_refuses() -> None:
     for share in (0.0, 1.1):
         with pytest.raises(ValueError, match="share"):
             ConservativeConv(MassDiffusion(4), share=share)
+    with pytest.raises(ValueError, match="hidden_channels must be even"):
+        build("wave", 4, 3, hidden_channels=5)
     with pytest.raises(TypeError):
         ConservativeConv(torch.nn.Linear(4, 4))  # type: ignore[arg-type]
     redescending = ConservativeConv(MassDiffusion(4, activation="group-mcp").double())
