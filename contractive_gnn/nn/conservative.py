@@ -265,6 +265,8 @@ def wave(
         ValueError: for an odd width, and numbers out of their range.
     """
     _check_sizes(hidden_channels, num_layers, halves=True)
+    if threshold is not None:
+        check_real("threshold", threshold, above=0)
     sigma = activations.activation(activation, threshold=threshold)
     field = HamiltonianFlow(
         hidden_channels,
@@ -353,6 +355,8 @@ def mass_diffusion(
         ValueError: for numbers out of their range.
     """
     _check_sizes(hidden_channels, num_layers, halves=False)
+    if threshold is not None:
+        check_real("threshold", threshold, above=0)
     sigma = activations.activation(activation, threshold=threshold)
     field = MassDiffusion(hidden_channels, activation=sigma, learn_weight=learn_weight, epsilon=epsilon)
     conv = ConservativeConv(field, num_steps=num_layers, share=share, scheme=scheme)
