@@ -193,7 +193,9 @@ def table(options: argparse.Namespace) -> None:
         return [dict(row) for row in deep if row["model"] == name and row["layers"] == layers]
 
     accuracy = [[name, *(_spread([row["accuracy"] for row in of(name, k)]) for k in DEPTHS)] for name in names]
-    write_between(page, "depth", markdown(["test accuracy", *(f"{k} layers" for k in DEPTHS)], accuracy))
+    seeds, epochs = {row["seed"] for row in deep}, sorted({row["epochs"] for row in deep})
+    head = [f"test accuracy, {len(seeds)} seed(s), {'–'.join(map(str, epochs))} epochs"]
+    write_between(page, "depth", markdown([*head, *(f"{k} layers" for k in DEPTHS)], accuracy))
     marks = (4, 16, 64, DEEP)
     decay = [
         [name, *(_number([row["dirichlet"][k] for row in of(name, 64) if len(row["dirichlet"]) > k]) for k in marks)]
@@ -212,7 +214,7 @@ def table(options: argparse.Namespace) -> None:
         for row in rows
         if row["part"] == "invariants" and row["seed"] == 0
     ]
-    head = ["network", "keeps", "steps", "nodes", "largest violation", "by Euler's method, one step"]
+    head = ["trained network", "keeps", "steps", "nodes", "largest violation", "by Euler's method, one step"]
     write_between(page, "invariants", markdown(head, kept))
     if (options.attacked / RESULTS).is_file():
         write_between(page, "attacks", attacked(options.attacked))
