@@ -189,10 +189,10 @@ class ConservativeGNN(FlowGNN):
         check_features(x, self)
         edge_index, edge_weight = edge_list(x, edge_index, edge_weight)
         x = self.encoder(dropped(x, self.dropout, training=self.training)).relu()
-        total = torch.zeros_like(x)
+        total = torch.zeros_like(widened(x))
         for state in self.conv.states(x, edge_index, edge_weight):
-            total = total + state
-        mean = total / (self.conv.num_steps + 1)
+            total = total + widened(state)
+        mean = (total / (self.conv.num_steps + 1)).to(x.dtype)
         return self.decoder(dropped(mean, self.dropout, training=self.training))  # type: ignore[no-any-return]
 
 
