@@ -1,4 +1,4 @@
-r"""What the steps of a conservative layer keep on a graph, measured at each of them.
+r"""What the steps of a layer keep on a graph, measured at each of them.
 
 ================ ============================================================== ===============================
 what             measured, of the states ``x_0, x_1, …``                        how
@@ -23,7 +23,7 @@ from torch import Tensor
 from contractive_gnn.checks import check_whole
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import Invariant, Scheme, integrate, trajectory
-from contractive_gnn.nn.conservative import ConservativeConv
+from contractive_gnn.nn.flow import FlowConv
 
 LARGEST = 2000
 """Entries of a state whose whole Jacobian is looked at."""
@@ -32,7 +32,7 @@ Step = Callable[[Tensor], Tensor]
 
 
 def layer_violations(
-    layer: ConservativeConv,
+    layer: FlowConv,
     x: Tensor,
     edge_index: Tensor,
     edge_weight: Tensor | None = None,
@@ -45,7 +45,8 @@ def layer_violations(
     """The largest violation of each invariant over the steps of a layer from x; see the module's table.
 
     Args:
-        layer: whose field, step and scheme are meant.
+        layer: whose field, step and scheme are meant, a :class:`~contractive_gnn.nn.ConservativeConv` or another; the
+            field has no anchor here.
         x: the state at the start, ``[n, c]``; in float64, rounding leaves about 1e-14.
         edge_index: the graph.
         edge_weight: ``[E]`` or None.
@@ -63,6 +64,7 @@ def layer_violations(
 
     Example:
         >>> from contractive_gnn.dynamics import VolumeCoupling
+        >>> from contractive_gnn.nn import ConservativeConv
         >>> from contractive_gnn.testing.graphs import cycle
         >>> layer, ring = ConservativeConv(VolumeCoupling(4).double()), cycle(5)
         >>> start = torch.ones(5, 4, dtype=torch.float64)

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from contractive_gnn.dynamics import Dynamics, HamiltonianFlow, MassDiffusion, VolumeCoupling
+from contractive_gnn.dynamics import Diffusion, Dynamics, HamiltonianFlow, MassDiffusion, VolumeCoupling
 from contractive_gnn.dynamics.hamiltonian import Kick
 from contractive_gnn.graph import Graph
-from contractive_gnn.nn import ConservativeConv
+from contractive_gnn.nn import ConservativeConv, FlowConv
 from contractive_gnn.testing import layer_violations
 from contractive_gnn.testing.claims import randomised
 from contractive_gnn.testing.graphs import random_weighted
@@ -40,6 +40,12 @@ def test_eulers_method_loses_it(kept: str) -> None:
 @pytest.mark.parametrize(("kept", "of"), [("mass", "volume"), ("volume", "mass"), ("volume", "symplectic")])
 def test_what_is_not_declared_is_lost(kept: str, of: str) -> None:
     assert found(kept, of, num_steps=4) > 1e-3
+
+
+def test_a_random_walk_loses_the_mass() -> None:
+    walk = FlowConv(Diffusion(activation="identity", mu=0.0), num_steps=2)
+    x = torch.randn(8, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert layer_violations(walk, x, GRAPH.edge_index, GRAPH.edge_weight, of=["mass"])["mass"] > 1e-3
 
 
 def asymmetric(self: Kick, x: Tensor, graph: Graph, **_: object) -> Tensor:
