@@ -235,7 +235,7 @@ def wave(
     dropout: float = 0.5,
     activation: str | Activation = "group-huber",
     threshold: float | None = None,
-    mu: float = 0.0,
+    mu: float = 0.01,
     learn_weight: bool = False,
     normalization: Literal["none", "sym"] = "sym",
     epsilon: float = 1.0,
