@@ -4,12 +4,13 @@ r"""What the steps of a layer keep on a graph, measured at each of them.
 what             measured, of the states ``x_0, x_1, …``                        how
 ================ ============================================================== ===============================
 ``mass``         ``max_c |Σ_i x_k − Σ_i x_0| / Σ_i |x_0|``, of each channel c   drift over all steps
-``symplectic``   ``|ω(M_k u, M_k v) − ω(u, v)| / (‖M_k u‖ ‖M_k v‖)``            at each step, random u and v
+``symplectic``   ``√N |ω(M_k u, M_k v) − ω(u, v)| / (‖u‖ ‖v‖)``                 at each step, random u and v
 ``volume``       ``|log |det M_k||``                                            at each step
 ================ ============================================================== ===============================
 
-``M_k`` is the Jacobian of step k and ``ω(u, v) = ⟨u_q, v_p⟩ − ⟨u_p, v_q⟩``. The form is tried by tangent vectors, so on
-a graph of any size; a determinant needs the whole Jacobian, so a small graph.
+``M_k`` is the Jacobian of step k, N its size, and ``ω(u, v) = ⟨u_q, v_p⟩ − ⟨u_p, v_q⟩``. The form is tried by tangent
+vectors, so on a graph of any size: for independent normal u and v the number is about ``‖MᵀJM − J‖_F/‖J‖_F``, times a
+standard normal one. A determinant needs the whole Jacobian, so a small graph.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def _form(step: Step, x: Tensor, generator: torch.Generator) -> float:
     u, v = torch.randn(2, *x.shape, dtype=x.dtype, generator=generator).to(x.device)
     moved = [torch.func.jvp(step, (x,), (tangent,))[1] for tangent in (u, v)]
     change = _omega(*moved) - _omega(u, v)
-    return float(change.abs() / (moved[0].norm() * moved[1].norm()))
+    return float(math.sqrt(x.numel()) * change.abs() / (u.norm() * v.norm()))
 
 
 def _omega(u: Tensor, v: Tensor) -> Tensor:
