@@ -196,7 +196,7 @@ def table(options: argparse.Namespace) -> None:
 
     accuracy = [[name, *(_spread([row["accuracy"] for row in of(name, k)]) for k in DEPTHS)] for name in names]
     seeds, epochs = {row["seed"] for row in deep}, sorted({row["epochs"] for row in deep})
-    head = [f"test accuracy, {len(seeds)} seed(s), {'–'.join(map(str, epochs))} epochs"]
+    head = [f"test accuracy, {len(seeds)} seed{'s' * (len(seeds) != 1)}, {'–'.join(map(str, epochs))} epochs"]
     write_between(page, "depth", markdown([*head, *(f"{k} layers" for k in DEPTHS)], accuracy))
     marks = (4, 16, 64, DEEP)
     decay = [
@@ -246,7 +246,7 @@ def picture(curves: Mapping[str, Sequence[Sequence[float]]], folder: Path) -> No
         if lines:
             axes.plot([max(mean(values), 1e-16) for values in zip(*lines, strict=True)], label=name)
     axes.set(xlabel="layer", ylabel="Dirichlet energy, relative", yscale="log")
-    axes.legend()
+    axes.legend(loc="lower right")
     figure.savefig(folder / "conservative_depth.png", dpi=120)
 
 
