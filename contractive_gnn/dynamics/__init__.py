@@ -27,11 +27,13 @@ from contractive_gnn.dynamics.gradient_flow import GradientFlow
 from contractive_gnn.dynamics.graph_gradient_flow import GraphGradientFlow
 from contractive_gnn.dynamics.hamiltonian import HamiltonianFlow
 from contractive_gnn.dynamics.implicit import ImplicitFlow
+from contractive_gnn.dynamics.mass_diffusion import MassDiffusion
 from contractive_gnn.dynamics.pdes import registered as _registered_pdes  # noqa: F401  # likewise
 from contractive_gnn.dynamics.perceptron import PerceptronField
 from contractive_gnn.dynamics.presnov import PresnovHalves, presnov_halves
 from contractive_gnn.dynamics.registry import DYNAMICS, register
 from contractive_gnn.dynamics.sum_field import SumField
+from contractive_gnn.dynamics.volume_coupling import VolumeCoupling
 
 __all__ = [
     "DYNAMICS",
@@ -52,6 +54,7 @@ __all__ = [
     "HamiltonianField",
     "HamiltonianFlow",
     "ImplicitFlow",
+    "MassDiffusion",
     "MassField",
     "OnGraph",
     "PerceptronEnergy",
@@ -67,6 +70,7 @@ __all__ = [
     "SumField",
     "TriangularMatrix",
     "VectorField",
+    "VolumeCoupling",
     "presnov_halves",
     "register",
     "register_field",

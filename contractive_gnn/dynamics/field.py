@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn.inits import reset
 
-from contractive_gnn.integrators import Invariant, integrate
+from contractive_gnn.integrators import Invariant, StructuredField, integrate
 from contractive_gnn.norms import L2, Norm, number
 
 
@@ -137,3 +137,6 @@ class VectorField(nn.Module, ABC):
     def project(self, x: Tensor) -> Tensor:
         """The nearest state of the field's domain; here every state is one."""
         return x
+
+
+StructuredField.register(VectorField)  # type: ignore[type-abstract]  # said so, torch.compile sees it too

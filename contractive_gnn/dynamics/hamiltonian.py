@@ -134,6 +134,10 @@ class Drift(Dynamics):
         """``‖[[1, h], [0, 1]]‖``, for every h."""
         return sheared(step, graph.edge_weight)
 
+    def field_lipschitz(self, graph: Graph) -> float:
+        """1."""
+        return 1.0
+
     @property
     def uniform(self) -> bool:
         """True: no graph is read."""
@@ -186,6 +190,10 @@ class Kick(Dynamics):
     def lipschitz(self, graph: Graph, step: Tensor | float) -> Tensor:
         """``‖[[1, 0], [−hk, 1]]‖``, for every h."""
         return sheared(step * self.curvature(graph), graph.edge_weight)
+
+    def field_lipschitz(self, graph: Graph) -> Tensor:
+        """``k``."""
+        return self.curvature(graph)
 
     @property
     def certified(self) -> bool:

@@ -19,6 +19,8 @@ from contractive_gnn.dynamics.fields import FIELDS
 from contractive_gnn.dynamics.graph_gradient_flow import GraphGradientFlow
 from contractive_gnn.dynamics.hamiltonian import HamiltonianFlow
 from contractive_gnn.dynamics.implicit import ImplicitFlow
+from contractive_gnn.dynamics.mass_diffusion import MassDiffusion
+from contractive_gnn.dynamics.volume_coupling import VolumeCoupling
 from contractive_gnn.names import unknown
 from contractive_gnn.registry import Registry
 
@@ -109,6 +111,8 @@ def _(channels: int, **flow: object) -> Diffusion:
 register("gradient-ascent")(GradientAscent)
 register("hamiltonian-flow")(HamiltonianFlow)
 register("implicit-flow")(ImplicitFlow)
+register("mass-diffusion")(MassDiffusion)
+register("volume-coupling")(VolumeCoupling)
 
 
 def _adjacency(form: str, **defaults: object) -> Factory:

@@ -11,6 +11,7 @@ from contractive_gnn.nn.baselines import (
 )
 from contractive_gnn.nn.communities import seeded_communities
 from contractive_gnn.nn.composition import Alternating, AlternatingConv
+from contractive_gnn.nn.conservative import ConservativeConv, ConservativeGNN, mass_diffusion, volume_coupling, wave
 from contractive_gnn.nn.csgnn import CSGNN, CoupledConv
 from contractive_gnn.nn.ensemble import Ensemble
 from contractive_gnn.nn.flow import Flow, FlowConv, FlowGNN, gradient_flow, linf_diffusion
@@ -30,6 +31,8 @@ __all__ = [
     "APPNPClassifier",
     "Alternating",
     "AlternatingConv",
+    "ConservativeConv",
+    "ConservativeGNN",
     "CoupledConv",
     "ElasticConv",
     "ElasticGNN",
@@ -57,12 +60,15 @@ __all__ = [
     "flow_gnn",
     "gradient_flow",
     "linf_diffusion",
+    "mass_diffusion",
     "model_names",
     "parametrizations",
     "register",
     "robust",
     "robust_provable",
     "seeded_communities",
+    "volume_coupling",
+    "wave",
 ]
 
 __getattr__ = aliases(

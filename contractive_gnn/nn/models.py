@@ -14,6 +14,7 @@ from contractive_gnn.deprecated import renamed
 from contractive_gnn.dynamics import DYNAMICS, Dynamics, registry
 from contractive_gnn.names import unknown
 from contractive_gnn.nn.baselines import APPNPClassifier, GATClassifier, GCNClassifier, MLPClassifier
+from contractive_gnn.nn.conservative import mass_diffusion, volume_coupling, wave
 from contractive_gnn.nn.csgnn import CSGNN
 from contractive_gnn.nn.deeprobust import DEEPROBUST_MODELS
 from contractive_gnn.nn.ensemble import PROVABLE_MEMBERS, ROBUST_MEMBERS, Ensemble
@@ -103,6 +104,9 @@ _OURS: Mapping[str, Factory] = {
     ),
     "gradient-flow": gradient_flow,
     "linf-diffusion": linf_diffusion,
+    "mass-diffusion": mass_diffusion,
+    "wave": wave,
+    "volume-coupling": volume_coupling,
     "robust": robust,
     "robust-provable": robust_provable,
     "robust-distilled": MLPClassifier,  # its preset names robust as the teacher

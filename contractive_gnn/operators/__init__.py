@@ -32,10 +32,22 @@ from contractive_gnn.operators.base import Operator
 from contractive_gnn.operators.composition import Composition
 from contractive_gnn.operators.convolution import Conv2d
 from contractive_gnn.operators.dense import Dense
+from contractive_gnn.operators.dirichlet import dirichlet_energy
 from contractive_gnn.operators.graph_gradient import GraphGradient
 from contractive_gnn.operators.known import KnownNorm
 from contractive_gnn.operators.singular import rounding
 from contractive_gnn.operators.stencil import Stencil
 from contractive_gnn.operators.sums import Sum
 
-__all__ = ["Composition", "Conv2d", "Dense", "GraphGradient", "KnownNorm", "Operator", "Stencil", "Sum", "rounding"]
+__all__ = [
+    "Composition",
+    "Conv2d",
+    "Dense",
+    "GraphGradient",
+    "KnownNorm",
+    "Operator",
+    "Stencil",
+    "Sum",
+    "dirichlet_energy",
+    "rounding",
+]

@@ -2,6 +2,7 @@
 
 from contractive_gnn.testing.claims import Claim, Finding, claims, field_claims
 from contractive_gnn.testing.field_suite import FieldSuite
+from contractive_gnn.testing.layer_invariants import layer_violations
 from contractive_gnn.testing.lipschitz import (
     Gain,
     LipschitzSuite,
@@ -26,6 +27,7 @@ __all__ = [
     "Verdict",
     "claims",
     "field_claims",
+    "layer_violations",
     "measured_lipschitz",
     "raise_gain",
     "rounded_measured_lipschitz",

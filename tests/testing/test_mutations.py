@@ -138,6 +138,12 @@ LOOSE = {
     ("gradient-ascent", "Lipschitz"): 0.75,
     ("gradient-flow", "Lipschitz"): 0.59,
     ("redescending-flow", "Lipschitz"): 0.78,
+    # of an edge that moves, c changes at the neighbours too, but not by as much as at the pair
+    ("mass-diffusion", "Lipschitz in A at a state"): 0.16,
+    ("mass-diffusion", "Lipschitz in A"): 0.18,
+    ("mass-diffusion", "Lipschitz"): 0.59,
+    # A and B would have to turn the worst pair the same way
+    ("volume-coupling", "log norm ≤ −κ"): 0.63,
     # the coupling counts with the structural constant of the worst state and graph
     ("coupled-flow", "log norm ≤ −κ"): 0.49,
 }
@@ -168,7 +174,8 @@ def test_a_longer_step_is_refuted(name: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(owner, "max_step", scaled(owner.max_step, 1.25))  # type: ignore[attr-defined]
     verdict = verify_one(name, lambda: registry.build(name, 2), tries=600)
     # No step contracts (0); a learned W and tanh rarely reach their bound together.
-    expected = "holds" if name in ("gradient-ascent", "hamiltonian-flow", "gradient-flow") else "BROKEN"
+    unmoved = ("gradient-ascent", "hamiltonian-flow", "gradient-flow", "mass-diffusion", "volume-coupling")
+    expected = "holds" if name in unmoved else "BROKEN"
     assert verdict.word == expected
 
 
