@@ -41,6 +41,7 @@ from torch import Tensor, nn
 from contractive_gnn.bench.results import current_commit, current_versions
 from contractive_gnn.datasets.systems import SYSTEMS, System, Trajectories, simulate
 from contractive_gnn.extras import needs
+from contractive_gnn.integrators import ConvergenceError
 from contractive_gnn.seeding import seeded
 from contractive_gnn.testing.steps import sample_jacobians, symplectic_defect, volume_defect
 from contractive_gnn.training.systems import (
@@ -121,16 +122,16 @@ def train(name: str, network: str, *, seed: int, noise: float, iterations: int, 
         "parameters": parameters(model),
         "horizon": setting.num_steps,
     }
-    file = scratch / f"{name}-{network}-{seed}-{noise:g}"
+    file = f"{name}-{network}-{seed}-{noise:g}"
     try:
         options = TrajectoryFitOptions(epochs=1, steps=300, max_lr=2e-2, horizons=(1,), threads=1)
         fitted = fit_trajectories(
-            model, train_set, options, seed=seed, checkpoint=file.with_suffix(".adam.pt"), progress=False
+            model, train_set, options, seed=seed, checkpoint=scratch / f"{file}.adam.pt", progress=False
         )
         polished = polish_trajectories(
-            model, train_set, iterations=iterations, horizon=HORIZON, checkpoint=file.with_suffix(".polish.pt")
+            model, train_set, iterations=iterations, horizon=HORIZON, checkpoint=scratch / f"{file}.polish.pt"
         )
-    except FloatingPointError as error:
+    except (FloatingPointError, ConvergenceError) as error:
         return line | {"failed": str(error)}
     line |= {
         "seconds": round(fitted.seconds + polished.seconds, 1),
@@ -279,7 +280,7 @@ def picture(rows: Sequence[Row], file: Path) -> None:
     figure.savefig(file, dpi=130)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run a stage."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=("train", "table", "picture"))
@@ -292,7 +293,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results/systems.jsonl"))
     parser.add_argument("--page", type=Path, default=Path("docs/systems.md"))
     parser.add_argument("--picture", type=Path, default=Path("docs/images/systems.png"))
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     rows = read(options.out)
     if options.stage == "table":

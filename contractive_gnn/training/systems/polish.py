@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
@@ -15,6 +16,7 @@ from torch.nn.utils import parametrize
 
 from contractive_gnn.checks import check_whole
 from contractive_gnn.datasets.systems import Trajectories
+from contractive_gnn.integrators import ConvergenceError
 from contractive_gnn.training.images.checkpoint import load_checkpoint, model_identity, save_checkpoint
 from contractive_gnn.training.images.scoring import place
 from contractive_gnn.training.systems.prediction import rollout
@@ -117,11 +119,12 @@ def polish_trajectories(
 
 
 def _round(learning: list[nn.Parameter], loss: Callable[[], Tensor], *, scale: float) -> tuple[float, int]:
-    """A hundred iterations from the present weights: the loss after them, and how often it was asked for.
+    """A hundred iterations from the present weights: the least loss of them, and how often it was asked for.
 
-    Where they end in a larger loss, or in none, the weights are those before.
+    The weights are then those of that loss. A line search may try weights with which an implicit scheme finds no
+    solution: that ends the round.
     """
-    before = [parameter.detach().clone() for parameter in learning]
+    best, least, tried = _copied(learning), scale, 0
     optimiser = torch.optim.LBFGS(
         learning,
         max_iter=ROUND,
@@ -131,25 +134,27 @@ def _round(learning: list[nn.Parameter], loss: Callable[[], Tensor], *, scale: f
         tolerance_change=0.0,
         line_search_fn="strong_wolfe",
     )
-    tried = 0
 
     def closure() -> float:
-        nonlocal tried
+        nonlocal best, least, tried
         tried += 1
         optimiser.zero_grad()
-        value = loss() / (1e-4 * scale)
-        value.backward()  # type: ignore[no-untyped-call]
-        return float(value.detach())
+        value = loss()
+        (value / (1e-4 * scale)).backward()  # type: ignore[no-untyped-call]
+        found = float(value.detach())
+        if found < least:
+            best, least = _copied(learning), found
+        return found / (1e-4 * scale)
 
     if scale > 0:
-        with torch.enable_grad():
+        with torch.enable_grad(), contextlib.suppress(ConvergenceError):
             optimiser.step(closure)
     with torch.no_grad():
-        after = float(loss())
-        if not after <= scale:
-            for parameter, old in zip(learning, before, strict=True):
-                parameter.copy_(old)
-            after = scale
-    for parameter in learning:
-        parameter.grad = None
-    return after, tried
+        for parameter, kept in zip(learning, best, strict=True):
+            parameter.copy_(kept)
+            parameter.grad = None
+    return least, tried
+
+
+def _copied(learning: list[nn.Parameter]) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in learning]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from contractive_gnn.datasets.systems import Trajectories, pendulum, simulate
 from contractive_gnn.dynamics import PerceptronEnergy, SeparableHamiltonian
+from contractive_gnn.integrators import ConvergenceError
 from contractive_gnn.nn import Flow
 from contractive_gnn.seeding import seeded
 from contractive_gnn.training.systems import (
@@ -201,6 +202,27 @@ def test_polishing_goes_on_bit_for_bit(tmp_path: Path) -> None:
     assert torch.equal(weights(again), weights(whole))
     with pytest.raises(CheckpointError, match="belongs to another training"):
         polish_trajectories(network(seed=1), TRAIN, iterations=200, horizon=2, checkpoint=tmp_path / "p.pt")
+
+
+def test_a_line_search_beyond_what_an_implicit_scheme_solves_ends_the_round() -> None:
+    class Narrow(Linear):
+        """A map that is computed for small weights alone."""
+
+        refused = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            if float(self.matrix.detach()[0, 0]) < 0.97:
+                self.refused += 1
+                raise ConvergenceError("no solution")
+            return super().forward(x)
+
+    model = Narrow(torch.eye(2, dtype=torch.float64))
+    result = polish_trajectories(model, turning(), iterations=200)  # the minimum has cos 0.3 = 0.955 there
+    assert model.refused > 0
+    assert 0.0 < result.losses[-1] <= result.losses[0]
+    assert result.losses == tuple(sorted(result.losses, reverse=True))
+    pieces = turning().windows(2)
+    assert float((model(pieces[:, 0]) - pieces[:, 1]).detach().square().mean()) == pytest.approx(result.losses[-1])
 
 
 @pytest.mark.parametrize(
