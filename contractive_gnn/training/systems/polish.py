@@ -1,4 +1,4 @@
-"""Bring a trained flow map to the bottom: quasi-Newton steps on all pieces at once."""
+"""Bring a trained flow map to the bottom: second-order steps on all pieces at once."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +19,15 @@ from contractive_gnn.checks import check_whole
 from contractive_gnn.datasets.systems import Trajectories
 from contractive_gnn.integrators import ConvergenceError
 from contractive_gnn.training.images.checkpoint import load_checkpoint, model_identity, save_checkpoint
+from contractive_gnn.training.images.options import check_choice
 from contractive_gnn.training.images.scoring import place
+from contractive_gnn.training.systems.least_squares import Damped, LeastSquares
 from contractive_gnn.training.systems.prediction import rollout
 
-#: iterations with one memory: after it the loss is scaled anew
-ROUND = 100
+Method = Literal["levenberg-marquardt", "lbfgs"]
+#: iterations between two checkpoints; of L-BFGS those with one memory: after them the loss is scaled anew
+ROUND: Mapping[str, int] = {"levenberg-marquardt": 10, "lbfgs": 100}
+ROUNDS = 10
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class PolishResult:
     Attributes:
         losses: before the first round and after each, those of earlier runs included.
         resumed: how many rounds a checkpoint had.
-        evaluations: of the loss with its gradient, in all rounds.
+        evaluations: in all rounds, of the loss with its gradient, or of residuals and of Jacobians.
         seconds: wall time of all rounds.
     """
 
@@ -46,23 +51,30 @@ def polish_trajectories(
     model: nn.Module,
     train: Trajectories,
     *,
-    iterations: int = 1000,
+    method: Method = "levenberg-marquardt",
+    iterations: int | None = None,
     horizon: int = 1,
     checkpoint: str | os.PathLike[str] | None = None,
 ) -> PolishResult:
-    """Minimise the loss of :func:`fit_trajectories` over *all* pieces by L-BFGS with a strong Wolfe line search.
+    """Minimise the loss of :func:`fit_trajectories` over *all* pieces by second-order steps.
 
     A network of a few hundred weights on exact data has a loss that first-order steps bring to 1e-4, and that goes on
-    falling by orders of magnitude. Use float64. torch's L-BFGS forgets the curvature where ``yᵀs ≤ 1e-10``, which stops
-    it on losses near 1e-8: here the loss is divided by its own size anew every 100 iterations.
+    falling by orders of magnitude. Use float64.
 
-    The model is left in evaluation mode. With a checkpoint the weights are saved after every 100 iterations, and a
-    later call goes on from there, to the same weights bit for bit (with the same number of threads).
+    ``"levenberg-marquardt"`` (:class:`~contractive_gnn.training.systems.least_squares.LeastSquares`) asks for the
+    Jacobian of all residuals, and goes deepest. ``"lbfgs"``, with a strong Wolfe line search, asks for gradients alone:
+    for larger networks, and for those that ``torch.func`` cannot differentiate sample by sample, as through an implicit
+    scheme. torch's L-BFGS forgets the curvature where ``yᵀs ≤ 1e-10``, which stops it on losses near 1e-8: here the
+    loss is divided by its own size anew every 100 iterations.
+
+    The model is left in evaluation mode. With a checkpoint the weights are saved after every 10 iterations (of
+    L-BFGS 100), and a later call goes on from there, to the same weights bit for bit (with the same number of threads).
 
     Args:
-        model: trained before, or the line search may run away; of float64.
+        model: trained before, or the first steps may run away; of float64.
         train: trajectories; all of their pieces are used at once.
-        iterations: at least 1, rounded up to hundreds.
+        method: ``"levenberg-marquardt"`` or ``"lbfgs"``.
+        iterations: at least 1, rounded up to tens or hundreds; None for 100, of L-BFGS 1,000.
         horizon: steps over which the loss reaches, at least 1.
         checkpoint: a file; None saves nothing.
 
@@ -70,10 +82,12 @@ def polish_trajectories(
         CheckpointError: the checkpoint is of another model, other weights to begin with, other trajectories or options.
         FloatingPointError: the loss is not finite at the start.
         TypeError: train is of another type.
-        ValueError: the model is not of float64, or there is nothing to train.
+        ValueError: the model is not of float64, there is nothing to train, or the method is not for this model.
     """
     if not isinstance(train, Trajectories):
         raise TypeError(f"train must be Trajectories, as simulate gives, got {type(train).__name__}")
+    check_choice("method", method, tuple(ROUND))
+    iterations = ROUNDS * ROUND[method] if iterations is None else iterations
     check_whole("iterations", iterations, least=1)
     check_whole("horizon", horizon, least=1, below=train.num_steps + 1)
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -81,7 +95,7 @@ def polish_trajectories(
         raise ValueError(f"{type(model).__name__} has no parameter that learns: use it as it is, without training")
     device, dtype = place(model)
     if dtype != torch.float64:
-        raise ValueError(f"the model is of {dtype}, whose rounding ends the line search early: use model.double()")
+        raise ValueError(f"the model is of {dtype}, whose rounding ends the descent early: use model.double()")
     pieces = train.windows(horizon + 1).to(device, dtype)
 
     def loss() -> Tensor:
@@ -92,6 +106,7 @@ def polish_trajectories(
     path = None if checkpoint is None else Path(checkpoint)
     identity = {
         "train": train.digest[:16],
+        "method": method,
         "horizon": str(horizon),
         "model": model_identity(model),
         "start": f"{[float(parameter.detach().double().norm()) for parameter in learning]}",
@@ -101,25 +116,34 @@ def polish_trajectories(
         losses = [float(loss())]
     if not math.isfinite(losses[0]):
         raise FloatingPointError(f"the loss is {losses[0]} at the start: train the model before, by fit_trajectories")
-    evaluations, seconds = 0, 0.0
+    state, seconds = Damped(losses[0], 1e-2, 0), 0.0
     saved = None if path is None else load_checkpoint(path, identity=identity)
     if saved is not None:
         model.load_state_dict(saved["model"])
-        losses, evaluations, seconds = saved["losses"], saved["evaluations"], saved["seconds"]
+        losses, seconds = saved["losses"], saved["seconds"]
+        state = Damped(losses[-1], saved["damping"], saved["evaluations"])
+    squares = LeastSquares(model, pieces) if method == "levenberg-marquardt" else None
     resumed = len(losses) - 1
-    for _ in range(resumed, math.ceil(iterations / ROUND)):
+    for _ in range(resumed, math.ceil(iterations / ROUND[method])):
         begin = time.perf_counter()
-        after, tried = _round(learning, loss, scale=losses[-1])
-        losses.append(after)
-        evaluations, seconds = evaluations + tried, seconds + time.perf_counter() - begin
+        if squares is not None:
+            state = squares.descend(state, iterations=ROUND[method])
+        else:
+            after, tried = _round(learning, loss, scale=losses[-1])
+            state = Damped(after, state.damping, state.evaluations + tried)
+        losses.append(state.loss)
+        seconds += time.perf_counter() - begin
         if path is not None:
-            kept = {"model": model.state_dict(), "losses": losses, "evaluations": evaluations, "seconds": seconds}
+            kept = {"model": model.state_dict(), "losses": losses, "seconds": seconds}
+            kept |= {"damping": state.damping, "evaluations": state.evaluations}
             save_checkpoint(path, kept, identity=identity)
-    return PolishResult(tuple(losses), resumed, evaluations, seconds)
+    for parameter in learning:
+        parameter.grad = None
+    return PolishResult(tuple(losses), resumed, state.evaluations, seconds)
 
 
 def _round(learning: list[nn.Parameter], loss: Callable[[], Tensor], *, scale: float) -> tuple[float, int]:
-    """A hundred iterations from the present weights: the least loss of them, and how often it was asked for.
+    """A hundred iterations of L-BFGS from the present weights: the least loss of them, and how often it was asked for.
 
     The weights are then those of that loss. A line search may try weights with which an implicit scheme finds no
     solution: that ends the round.
@@ -127,9 +151,9 @@ def _round(learning: list[nn.Parameter], loss: Callable[[], Tensor], *, scale: f
     best, least, tried = _copied(learning), scale, 0
     optimiser = torch.optim.LBFGS(
         learning,
-        max_iter=ROUND,
-        max_eval=4 * ROUND,
-        history_size=ROUND,
+        max_iter=ROUND["lbfgs"],
+        max_eval=4 * ROUND["lbfgs"],
+        history_size=ROUND["lbfgs"],
         tolerance_grad=0.0,
         tolerance_change=0.0,
         line_search_fn="strong_wolfe",
@@ -152,7 +176,6 @@ def _round(learning: list[nn.Parameter], loss: Callable[[], Tensor], *, scale: f
     with torch.no_grad():
         for parameter, kept in zip(learning, best, strict=True):
             parameter.copy_(kept)
-            parameter.grad = None
     return least, tried
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from contractive_gnn.datasets.systems import Trajectories, pendulum, simulate
-from contractive_gnn.dynamics import PerceptronEnergy, SeparableHamiltonian
+from contractive_gnn.dynamics import HamiltonianField, PerceptronEnergy, SeparableHamiltonian
 from contractive_gnn.integrators import ConvergenceError
 from contractive_gnn.nn import Flow
 from contractive_gnn.seeding import seeded
@@ -22,6 +22,7 @@ from contractive_gnn.training.systems import (
     prediction_error,
     rollout,
 )
+from contractive_gnn.training.systems.least_squares import Damped, LeastSquares
 
 TRAIN = simulate(pendulum(), count=6, step=0.2, num_steps=10)
 VAL = simulate(pendulum(), count=3, step=0.2, num_steps=20, seed=1)
@@ -164,44 +165,90 @@ def test_horizons_share_the_epochs() -> None:
     assert [options.horizon(epoch) for epoch in range(7)] == [3, 3, 3, 4, 4, 5, 5]
 
 
-# the quasi-Newton steps
+# second-order steps
 
 
 def test_polishing_goes_far_below_what_training_reaches() -> None:
-    model = network(16)
-    fit_trajectories(model, TRAIN, TrajectoryFitOptions(epochs=1, steps=100, horizons=(1,)), progress=False)
-    result = polish_trajectories(model, TRAIN, iterations=300)
-    assert len(result.losses) == 4
-    assert result.losses == tuple(sorted(result.losses, reverse=True))
-    assert result.losses[-1] < 1e-3 * result.losses[0]
-    pieces = TRAIN.windows(2)
-    assert float((model(pieces[:, 0]) - pieces[:, 1]).detach().square().mean()) == pytest.approx(result.losses[-1])
-    assert all(parameter.grad is None for parameter in model.parameters())
+    found = {}
+    for method in ("lbfgs", "levenberg-marquardt"):
+        model = network(16)
+        fit_trajectories(model, TRAIN, TrajectoryFitOptions(epochs=1, steps=100, horizons=(1,)), progress=False)
+        result = polish_trajectories(model, TRAIN, method=method, iterations=200 if method == "lbfgs" else 40)
+        assert result.losses == tuple(sorted(result.losses, reverse=True))
+        assert result.losses[-1] < 1e-2 * result.losses[0]
+        pieces = TRAIN.windows(2)
+        loss = float((model(pieces[:, 0]) - pieces[:, 1]).detach().square().mean())
+        assert loss == pytest.approx(result.losses[-1])
+        assert all(parameter.grad is None for parameter in model.parameters())
+        assert not model.training
+        found[method] = len(result.losses)
+    assert found == {"lbfgs": 3, "levenberg-marquardt": 5}
 
 
-def test_a_small_loss_is_not_the_end_of_it() -> None:
+@pytest.mark.parametrize("method", ["lbfgs", "levenberg-marquardt"])
+def test_a_small_loss_is_not_the_end_of_it(method: str) -> None:
     """torch's own L-BFGS stops on this loss of 1e-9, since it keeps no curvature: the scale is what helps."""
     data = turning()
     small = Trajectories(1e-4 * data.states, data.step, "small")
     model = Linear(torch.eye(2, dtype=torch.float64))
-    result = polish_trajectories(model, small, iterations=100, horizon=2)
+    result = polish_trajectories(model, small, method=method, iterations=100 if method == "lbfgs" else 20, horizon=2)
     assert result.losses[0] < 1e-8
     assert result.losses[-1] < 1e-20 * result.losses[0]
     assert float(torch.linalg.matrix_norm(model.matrix.detach(), 2)) == pytest.approx(1.0, abs=1e-9)
 
 
-def test_polishing_goes_on_bit_for_bit(tmp_path: Path) -> None:
+def test_a_damped_step_is_that_of_the_normal_equations() -> None:
+    """One step from the identity on a linear problem, with λ = 1e-2, by hand."""
+    data = turning()
+    pieces = data.windows(2)
+    model = Linear(torch.eye(2, dtype=torch.float64))
+    squares = LeastSquares(model, pieces)
+    loss = float((pieces[:, 0] - pieces[:, 1]).square().mean())
+    state = squares.descend(Damped(loss, 1e-2, 0), iterations=1)
+    x, y = pieces[:, 0], pieces[:, 1]
+    normal = x.T @ x
+    normal = normal + 1e-2 * torch.diag(torch.diagonal(normal))
+    by_hand = torch.eye(2, dtype=torch.float64) + torch.linalg.solve(normal, x.T @ (y - x)).T
+    torch.testing.assert_close(model.matrix.detach(), by_hand)
+    assert state.damping == pytest.approx(2e-3)
+    assert state.evaluations == 2
+    assert state.loss < 1e-3 * loss
+
+
+def test_steps_that_raise_the_loss_are_not_taken() -> None:
+    class Bent(nn.Module):
+        """``x ↦ x + arctan(10 w)``, whose tangent at w = 1 points far beyond the minimum at 0."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = nn.Parameter(torch.ones((), dtype=torch.float64))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + (10 * self.w).atan()
+
+    still = Trajectories(torch.ones(2, 4, 1, dtype=torch.float64), 0.1, "still")
+    model = Bent()
+    result = polish_trajectories(model, still, iterations=30)
+    assert result.losses == tuple(sorted(result.losses, reverse=True))
+    assert result.losses[-1] < 1e-20
+    assert result.evaluations > 2 * 6  # some were tried in vain
+
+
+@pytest.mark.parametrize("method", ["lbfgs", "levenberg-marquardt"])
+def test_polishing_goes_on_bit_for_bit(method: str, tmp_path: Path) -> None:
+    count = {"lbfgs": 100, "levenberg-marquardt": 10}[method]
     whole, part = network(), network()
-    all_at_once = polish_trajectories(whole, TRAIN, iterations=200, horizon=2)
-    polish_trajectories(part, TRAIN, iterations=100, horizon=2, checkpoint=tmp_path / "p.pt")
+    all_at_once = polish_trajectories(whole, TRAIN, method=method, iterations=2 * count, horizon=2)
+    file = tmp_path / "p.pt"
+    polish_trajectories(part, TRAIN, method=method, iterations=count, horizon=2, checkpoint=file)
     again = network()
-    result = polish_trajectories(again, TRAIN, iterations=200, horizon=2, checkpoint=tmp_path / "p.pt")
+    result = polish_trajectories(again, TRAIN, method=method, iterations=2 * count, horizon=2, checkpoint=file)
     assert result.resumed == 1
     assert result.losses == all_at_once.losses
     assert result.evaluations == all_at_once.evaluations
     assert torch.equal(weights(again), weights(whole))
     with pytest.raises(CheckpointError, match="belongs to another training"):
-        polish_trajectories(network(seed=1), TRAIN, iterations=200, horizon=2, checkpoint=tmp_path / "p.pt")
+        polish_trajectories(network(seed=1), TRAIN, method=method, horizon=2, checkpoint=file)
 
 
 def test_a_line_search_beyond_what_an_implicit_scheme_solves_ends_the_round() -> None:
@@ -217,12 +264,18 @@ def test_a_line_search_beyond_what_an_implicit_scheme_solves_ends_the_round() ->
             return super().forward(x)
 
     model = Narrow(torch.eye(2, dtype=torch.float64))
-    result = polish_trajectories(model, turning(), iterations=200)  # the minimum has cos 0.3 = 0.955 there
+    # the minimum has cos 0.3 = 0.955 there
+    result = polish_trajectories(model, turning(), method="lbfgs", iterations=200)
     assert model.refused > 0
     assert 0.0 < result.losses[-1] <= result.losses[0]
-    assert result.losses == tuple(sorted(result.losses, reverse=True))
     pieces = turning().windows(2)
     assert float((model(pieces[:, 0]) - pieces[:, 1]).detach().square().mean()) == pytest.approx(result.losses[-1])
+
+
+def implicit() -> Flow:
+    with seeded(0):
+        field = HamiltonianField(PerceptronEnergy(2, 4)).double()
+    return Flow(field, num_steps=1, step=0.2, constrained=False, scheme="implicit-midpoint")
 
 
 @pytest.mark.parametrize(
@@ -230,8 +283,10 @@ def test_a_line_search_beyond_what_an_implicit_scheme_solves_ends_the_round() ->
     [
         (network().float(), {}, ValueError, "the model is of torch.float32"),
         (nn.Identity(), {}, ValueError, "no parameter that learns"),
+        (network(), {"method": "newton"}, ValueError, "method must be one of 'levenberg-marquardt', 'lbfgs'"),
         (network(), {"iterations": 0}, ValueError, "iterations must be at least 1"),
         (network(), {"horizon": 11}, ValueError, "horizon must be below 11"),
+        (implicit(), {}, ValueError, "Flow cannot be differentiated sample by sample .*; take method='lbfgs'"),
         (Linear(torch.full((2, 2), torch.inf).double()), {}, FloatingPointError, "train the model before"),
     ],
 )
@@ -240,6 +295,18 @@ def test_what_cannot_be_polished_is_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         polish_trajectories(model, TRAIN, **changed)
+
+
+def test_an_implicit_scheme_is_polished_by_gradients() -> None:
+    model = implicit()
+    result = polish_trajectories(model, TRAIN, method="lbfgs", iterations=1)
+    assert result.losses[1] < 0.1 * result.losses[0]
+
+
+def test_a_jacobian_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("contractive_gnn.training.systems.least_squares.LARGEST", 1000)
+    with pytest.raises(ValueError, match="120 residuals by 48 weights is too large to be held"):
+        polish_trajectories(network(), TRAIN)
 
 
 # predictions
