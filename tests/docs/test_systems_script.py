@@ -108,7 +108,7 @@ def test_the_code_of_the_page_runs(repository: Path) -> None:
         ("count=50", "count=5"),
         ("num_steps=250", "num_steps=20"),
         ("train)\npolish", "train, TrajectoryFitOptions(epochs=1, steps=50), progress=False)\npolish"),
-        ("polish_trajectories(model, train)", "polish_trajectories(model, train, iterations=100)"),
+        ("polish_trajectories(model, train)", "polish_trajectories(model, train, iterations=10)"),
     ):
         assert long in code
         code = code.replace(long, short)

@@ -59,12 +59,12 @@ class LeastSquares:
         def of_a_piece(weights: Tensor, piece: Tensor) -> Tensor:
             return self._residuals(weights, piece[None])[0]
 
-        self._jacobian: Callable[[Tensor, Tensor], Tensor] = vmap(  # type: ignore[no-untyped-call]
+        self._jacobian: Callable[[Tensor, Tensor], Tensor] = vmap(
             jacrev(of_a_piece), in_dims=(None, 0), chunk_size=CHUNK
         )
 
     def _named(self, weights: Tensor) -> dict[str, Tensor]:
-        parts = weights.split([weight.numel() for weight in self._learning.values()])
+        parts = torch.split(weights, [weight.numel() for weight in self._learning.values()])  # type: ignore[no-untyped-call]
         return {
             name: part.view(weight.shape) for (name, weight), part in zip(self._learning.items(), parts, strict=True)
         }
