@@ -28,7 +28,8 @@ class RigidBody(VectorField):
 
     def forward(self, x: Tensor, t: Tensor | float = 0.0) -> Tensor:
         """``[…, 3] ↦ […, 3]``."""
-        return torch.linalg.cross(x, x * self.inverse.to(x))
+        turned: Tensor = torch.linalg.cross(x, x * self.inverse.to(x))
+        return turned
 
     def energy(self, x: Tensor) -> Tensor:
         """``Σ x_i²/(2 I_i)``, ``[…, 3] ↦ […]``."""
@@ -58,6 +59,7 @@ def rigid_body(*, moments: tuple[float, float, float] = (1.0, 2.0, 3.0)) -> Syst
         return unit
 
     def norm(x: Tensor) -> Tensor:
-        return torch.linalg.vector_norm(x, dim=-1)
+        length: Tensor = torch.linalg.vector_norm(x, dim=-1)
+        return length
 
     return System("rigid-body", field, ("x1", "x2", "x3"), draw, {"norm": norm, "energy": field.energy})

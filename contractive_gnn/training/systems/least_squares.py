@@ -64,7 +64,7 @@ class LeastSquares:
         )
 
     def _named(self, weights: Tensor) -> dict[str, Tensor]:
-        parts = torch.split(weights, [weight.numel() for weight in self._learning.values()])  # type: ignore[no-untyped-call]
+        parts = torch.split(weights, [weight.numel() for weight in self._learning.values()])
         return {
             name: part.view(weight.shape) for (name, weight), part in zip(self._learning.items(), parts, strict=True)
         }

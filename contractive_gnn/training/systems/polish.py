@@ -172,7 +172,7 @@ def _round(learning: list[nn.Parameter], loss: Callable[[], Tensor], *, scale: f
 
     if scale > 0:
         with torch.enable_grad(), contextlib.suppress(ConvergenceError):
-            optimiser.step(closure)
+            optimiser.step(closure)  # type: ignore[no-untyped-call]
     with torch.no_grad():
         for parameter, kept in zip(learning, best, strict=True):
             parameter.copy_(kept)
