@@ -7,8 +7,9 @@ r"""Learn systems from trajectories, and predict ten times as far: structure aga
 ``system_networks.py`` has the networks, of equal numbers of weights. ``strupnet-*`` needs strupnet 0.0.4,
 ``sympnetstorch`` SympNetsTorch 0.0.2, ``neural-ode`` torchdiffeq 0.2.5. All are trained in float64 in the same way: an
 epoch of Adam, then Levenberg's and Marquardt's method on all pieces at once, by
-:func:`contractive_gnn.training.systems.polish_trajectories`; ``general``, which is implicit, by ten times as many
-iterations of L-BFGS. Nothing is chosen by validation or test. A line for each training has
+:func:`contractive_gnn.training.systems.polish_trajectories`; ``general``, which is implicit, and ``sphere``, which is
+projected, by ten times as many iterations of L-BFGS. Nothing is chosen by validation or test. A line for each training
+has
 
 * ``error``: of predictions of test trajectories over the training's horizon, and ten times it: relative, see
   :class:`contractive_gnn.training.systems.PredictionError`;
@@ -58,6 +59,8 @@ ITERATIONS = 150
 STEPS = 10_000
 #: over so many steps the loss reaches: without noise, and with it, when the start of a piece is noisy too
 LOSS_STEPS = (2, 5)
+#: an implicit scheme and a projection look at values, which torch.func does not allow
+BY_GRADIENTS = ("general", "sphere")
 PEERS = ("torchdiffeq", "strupnet", "sympnetstorch")
 
 
@@ -135,8 +138,8 @@ def train(name: str, network: str, *, seed: int, noise: float, iterations: int, 
         polished = polish_trajectories(
             model,
             train_set,
-            method="lbfgs" if network == "general" else "levenberg-marquardt",
-            iterations=10 * iterations if network == "general" else iterations,
+            method="lbfgs" if network in BY_GRADIENTS else "levenberg-marquardt",
+            iterations=10 * iterations if network in BY_GRADIENTS else iterations,
             horizon=line["loss_steps"],
             checkpoint=scratch / f"{file}.polish.pt",
         )

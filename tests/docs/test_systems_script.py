@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -27,7 +28,7 @@ def script(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     module = importlib.import_module("systems")
     monkeypatch.setattr(module, "TEST_TRAJECTORIES", 2)
     monkeypatch.setattr(module, "STEPS", 20)
-    small = {name: module.Setting(one.delta, 4, 3, one.weights) for name, one in module.SETTINGS.items()}
+    small = {name: module.Setting(one.delta, 5, 3, one.weights) for name, one in module.SETTINGS.items()}
     monkeypatch.setattr(module, "SETTINGS", small)
     yield module
     for name in ("systems", "system_networks", "pages", "appending"):
@@ -72,7 +73,7 @@ def test_all_stages(script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize("name", NAMES)
 def test_networks_are_of_equal_size_and_keep_what_they_are_said_to(script: Any, name: str) -> None:
     system, setting = SYSTEMS[name](), script.SETTINGS[name]
-    x = system.field.state(generator=torch.Generator().manual_seed(0))
+    x = torch.from_numpy(system.draw(np.random.default_rng(0), 4))
     for network, build in script.networks(system).items():
         if network.startswith(("strupnet", "sympnets")) or (network == "neural-ode" and _absent("torchdiffeq")):
             continue

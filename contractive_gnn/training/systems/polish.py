@@ -64,8 +64,8 @@ def polish_trajectories(
     ``"levenberg-marquardt"`` (:class:`~contractive_gnn.training.systems.least_squares.LeastSquares`) asks for the
     Jacobian of all residuals, and goes deepest. ``"lbfgs"``, with a strong Wolfe line search, asks for gradients alone:
     for larger networks, and for those that ``torch.func`` cannot differentiate sample by sample, as through an implicit
-    scheme. torch's L-BFGS forgets the curvature where ``yᵀs ≤ 1e-10``, which stops it on losses near 1e-8: here the
-    loss is divided by its own size anew every 100 iterations.
+    scheme or a projection. torch's L-BFGS forgets the curvature where ``yᵀs ≤ 1e-10``, which stops it on losses near
+    1e-8: here the loss is divided by its own size anew every 100 iterations.
 
     The model is left in evaluation mode. With a checkpoint the weights are saved after every 10 iterations (of
     L-BFGS 100), and a later call goes on from there, to the same weights bit for bit (with the same number of threads).
