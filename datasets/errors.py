@@ -47,3 +47,7 @@ class InvalidGraphError(DatasetError, InputError):
 
 class InvalidImagesError(DatasetError, InputError):
     """Images or labels have another shape, type or range than they must have."""
+
+
+class InvalidTrajectoriesError(DatasetError, InputError):
+    """Trajectories have another shape or type than they must have, are not finite, or have no solution."""

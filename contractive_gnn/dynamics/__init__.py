@@ -30,8 +30,10 @@ from contractive_gnn.dynamics.implicit import ImplicitFlow
 from contractive_gnn.dynamics.mass_diffusion import MassDiffusion
 from contractive_gnn.dynamics.pdes import registered as _registered_pdes  # noqa: F401  # likewise
 from contractive_gnn.dynamics.perceptron import PerceptronField
+from contractive_gnn.dynamics.polynomial_energy import PolynomialEnergy
 from contractive_gnn.dynamics.presnov import PresnovHalves, presnov_halves
 from contractive_gnn.dynamics.registry import DYNAMICS, register
+from contractive_gnn.dynamics.ridge_energy import RidgeEnergy
 from contractive_gnn.dynamics.sum_field import SumField
 from contractive_gnn.dynamics.volume_coupling import VolumeCoupling
 
@@ -60,8 +62,10 @@ __all__ = [
     "PerceptronEnergy",
     "PerceptronField",
     "PerceptronMatrix",
+    "PolynomialEnergy",
     "PresnovHalves",
     "QuadraticEnergy",
+    "RidgeEnergy",
     "SeparableHamiltonian",
     "ShearField",
     "SkewField",

@@ -34,6 +34,7 @@ explicit, implicit Euler   1–4   mass
 ``strang``                 2     what every part's flow keeps, not energy   ``parts()`` of two or more
 ``symplectic-euler``       1     what both halves' flows keep, not energy   ``parts()`` of two shears, (q, p)
 ``stormer-verlet``         2     what both halves' flows keep, not energy   ``parts()`` of two shears, (q, p)
+``blanes-moan``            4     what both halves' flows keep, not energy   ``parts()`` of two shears, (q, p)
 ``sphere-projection``      inner norm of each sample, of any field
 ``mass-projection``        inner mass of each sample, of any field
 ========================== ===== ========================================== ============================================
@@ -66,10 +67,11 @@ from contractive_gnn.integrators.scheme import (
     solver,
 )
 from contractive_gnn.integrators.splitting import LieTrotter, Splitting, Strang
-from contractive_gnn.integrators.symplectic import Partitioned, StormerVerlet, SymplecticEuler
+from contractive_gnn.integrators.symplectic import BlanesMoan, Partitioned, StormerVerlet, SymplecticEuler
 
 __all__ = [
     "SCHEMES",
+    "BlanesMoan",
     "ConvergenceError",
     "Field",
     "Invariant",

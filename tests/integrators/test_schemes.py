@@ -518,7 +518,8 @@ def test_names_and_orders() -> None:
     assert [solver(name).order for name in ("lie-trotter", "strang", "symplectic-euler", "stormer-verlet")] == [
         1, 2, 1, 2,
     ]  # fmt: skip
-    pairs = itertools.combinations(("lie-trotter", "strang", "symplectic-euler", "stormer-verlet"), 2)
+    assert solver("blanes-moan").order == 4
+    pairs = itertools.combinations(("lie-trotter", "strang", "symplectic-euler", "stormer-verlet", "blanes-moan"), 2)
     ends = {name: integrate(PENDULUM, double(1.0, 0.3), step=0.3, num_steps=1, scheme=name) for name in SCHEMES}
     assert all(not torch.allclose(ends[one], ends[other]) for one, other in pairs)
     assert np.isfinite([float(end.norm()) for end in ends.values()]).all()

@@ -155,6 +155,37 @@ def test_a_shear_has_the_constant_of_its_slope() -> None:
         assert 1.5 < lipschitz_adversarial(step, torch.zeros(2, dtype=torch.float64), norm="l2").value <= bound
 
 
+def test_a_flow_back_in_time_is_no_contraction() -> None:
+    """A shear whose steps forward are 1-Lipschitz by its word may expand when it goes back."""
+
+    class Still(VectorField):
+        shear = True
+
+        def forward(self, x: Tensor, t: Time = 0.0) -> Tensor:
+            return torch.stack([torch.zeros_like(x[0]), x[0].sin()])
+
+        def lipschitz(self, step: Tensor | float) -> float:
+            return 1.0 + 0.9 * float(step)  # too small where the step is negative
+
+        def field_lipschitz(self) -> float:
+            return 1.0
+
+    class Turned(Still):
+        def forward(self, x: Tensor, t: Time = 0.0) -> Tensor:
+            return torch.stack([x[1].sin(), torch.zeros_like(x[0])])
+
+    scheme, field, h = solver("blanes-moan"), Both(Turned(), Still()), 0.5
+    flows = scheme.flows(2)
+    assert min(share for _, share in flows) < 0
+    for index in (0, 1):
+        assert sum(share for part, share in flows if part == index) == pytest.approx(1.0, abs=1e-15)
+    forward = math.prod(1 + 0.9 * share * h for _, share in flows if share > 0)
+    back = math.prod(1 - share * h for _, share in flows if share < 0)
+    assert scheme.lipschitz(field, h) == pytest.approx(forward * back, rel=1e-12)
+    field.norm = L1
+    assert scheme.lipschitz(field, h) == math.inf
+
+
 def test_parts_of_another_norm_prove_nothing() -> None:
     field = Both(definite(0), definite(1))
     field.norm = L1

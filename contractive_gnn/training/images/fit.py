@@ -160,7 +160,7 @@ def _task(
     layout = torch.channels_last if options.channels_last else torch.contiguous_format
     constant: float | None = None
 
-    def begin() -> None:
+    def begin(epoch: int) -> None:
         nonlocal constant
         if options.loss.needs_lipschitz:
             with torch.no_grad(), parametrize.cached():

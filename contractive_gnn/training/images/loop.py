@@ -1,4 +1,4 @@
-"""The loop of every training on images: steps, average, judgement and checkpoint of each epoch."""
+"""The loop of every training on batches: steps, average, judgement and checkpoint of each epoch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from contractive_gnn.lines import append_line, open_alone
 from contractive_gnn.seeding import seeded
 from contractive_gnn.training.images.averaging import moving_average
 from contractive_gnn.training.images.checkpoint import CheckpointError, load_checkpoint, model_identity, save_checkpoint
-from contractive_gnn.training.images.options import ImageLoopOptions
+from contractive_gnn.training.images.options import BatchLoopOptions
 from contractive_gnn.training.images.progress import Progress
 
 Batch = TypeVar("Batch")
@@ -35,7 +35,7 @@ class StepResult:
 
     Attributes:
         loss: mean over the batch, a scalar with a gradient.
-        items: how many images there were.
+        items: how many samples there were.
         right: how many were answered rightly; None where there is no such thing.
     """
 
@@ -55,7 +55,7 @@ class Task(Generic[Batch]):
         judge: figures of the model that would be kept now, in evaluation mode, without a gradient.
         probe: answers of the model in evaluation mode to a few fixed inputs.
         identity: of the data, as text: what a checkpoint must share.
-        begin: called before each epoch.
+        begin: called before each epoch with its number, from 0.
     """
 
     steps: int
@@ -64,7 +64,7 @@ class Task(Generic[Batch]):
     judge: Callable[[nn.Module], Figures]
     probe: Callable[[nn.Module], Tensor]
     identity: Mapping[str, str]
-    begin: Callable[[], None] | None = None
+    begin: Callable[[int], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Run:
 def run(
     model: nn.Module,
     task: Task[Batch],
-    options: ImageLoopOptions,
+    options: BatchLoopOptions,
     *,
     seed: int,
     checkpoint: Path | None,
@@ -111,8 +111,8 @@ def run(
     ):
         identity = {**options.identity(), **task.identity, "seed": str(seed), "model": model_identity(model)}
         saved = None if checkpoint is None else load_checkpoint(checkpoint, identity=identity)
-        if options.channels_last:
-            model.to(memory_format=torch.channels_last)
+        if options.memory_format is not None:
+            model.to(memory_format=options.memory_format)
         state = _State(model, learning, options, steps=options.epochs * task.steps, seed=seed)
         records: list[Figures] = []
         if saved is not None:
@@ -145,7 +145,7 @@ class _State:
     """All that changes while a model is trained."""
 
     def __init__(
-        self, model: nn.Module, learning: dict[str, nn.Parameter], options: ImageLoopOptions, *, steps: int, seed: int
+        self, model: nn.Module, learning: dict[str, nn.Parameter], options: BatchLoopOptions, *, steps: int, seed: int
     ) -> None:
         self.model = model
         self.learning = list(learning)
@@ -209,20 +209,20 @@ class _State:
 
 
 def _epoch(
-    model: nn.Module, task: Task[Batch], options: ImageLoopOptions, state: _State, shown: Progress, epoch: int
+    model: nn.Module, task: Task[Batch], options: BatchLoopOptions, state: _State, shown: Progress, epoch: int
 ) -> tuple[Figures, Tensor]:
     """Train for an epoch, and judge what it came to: the figures, and the model's answers to the probe."""
     wall, cpu = time.perf_counter(), time.process_time()
     model.train()
     if task.begin is not None:
-        task.begin()
+        task.begin(epoch)
     device = next(model.parameters()).device.type
     total, right, items = 0.0, 0.0, 0
     counts = False
     for batch in task.batches(state.generator):
         with (
             parametrize.cached(),
-            torch.autocast(device, dtype=torch.bfloat16, enabled=options.dtype == "bfloat16"),
+            torch.autocast(device, dtype=options.autocast or torch.bfloat16, enabled=options.autocast is not None),
         ):
             step = task.objective(batch)
         loss = float(step.loss.detach())
@@ -286,7 +286,7 @@ def _check_probe(answers: Tensor, saved: Tensor, model: nn.Module, checkpoint: P
         )
 
 
-def _optimiser(learning: list[nn.Parameter], options: ImageLoopOptions) -> torch.optim.Optimizer:
+def _optimiser(learning: list[nn.Parameter], options: BatchLoopOptions) -> torch.optim.Optimizer:
     lr, decay = options.max_lr, options.weight_decay
     if options.optimiser == "sgd":
         return torch.optim.SGD(learning, lr=lr, momentum=0.9, nesterov=True, weight_decay=decay)
