@@ -23,10 +23,9 @@ class RidgeEnergy(Energy):
 
     The same functions as :class:`~contractive_gnn.dynamics.PerceptronEnergy` has, with ``k_i = s_i u_i`` and
     ``α_i = a_i/s_i``. There the height of the gradient is ``α_i k_i``. A smooth function is approximated best by gentle
-    slopes, with which that height vanishes unless α grows like ``1/k²``. Here ``s_i = 0`` is an ordinary point, a linear
-    function. With the slopes of σ in ``[s_min, s_max]`` the
-    Hessian is ``UᵀDU`` with D diagonal, of entries in the interval that the ``a_i s_i [s_min, s_max]`` span. In one
-    dimension U is 1, and not learned.
+    slopes, with which that height vanishes unless α grows like ``1/k²``. Here ``s_i = 0`` is an ordinary point, a
+    linear function. With the slopes of σ in ``[s_min, s_max]`` the Hessian is ``UᵀDU`` with D diagonal, of entries in
+    the interval that the ``a_i s_i [s_min, s_max]`` span. In one dimension U is 1, and not learned.
 
     Args:
         dim: d.
