@@ -18,7 +18,8 @@ from contractive_gnn.datasets.pdes import PixelData
 from contractive_gnn.lines import replacing
 from contractive_gnn.training.images.checkpoint import load_checkpoint, model_identity, save_checkpoint
 from contractive_gnn.training.images.progress import Progress
-from contractive_gnn.training.pdes.prediction import relative_errors, rollout
+from contractive_gnn.training.pdes.prediction import relative_errors
+from contractive_gnn.training.rollout import rollout
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,11 @@
 """Learning the flow map of a system from trajectories."""
 
 from contractive_gnn.training.images.checkpoint import CheckpointError
+from contractive_gnn.training.rollout import rollout
 from contractive_gnn.training.systems.fit import TrajectoryEpoch, TrajectoryFitResult, fit_trajectories
 from contractive_gnn.training.systems.options import TrajectoryFitOptions
 from contractive_gnn.training.systems.polish import PolishResult, polish_trajectories
-from contractive_gnn.training.systems.prediction import PredictionError, prediction_error, rollout
+from contractive_gnn.training.systems.prediction import PredictionError, prediction_error
 
 __all__ = [
     "CheckpointError",

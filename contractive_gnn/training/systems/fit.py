@@ -14,8 +14,9 @@ from contractive_gnn.checks import check_flag, check_whole
 from contractive_gnn.datasets.systems import Trajectories
 from contractive_gnn.training.images.loop import Figures, StepResult, Task, run
 from contractive_gnn.training.images.scoring import place
+from contractive_gnn.training.rollout import rollout
 from contractive_gnn.training.systems.options import TrajectoryFitOptions
-from contractive_gnn.training.systems.prediction import prediction_error, rollout
+from contractive_gnn.training.systems.prediction import prediction_error
 
 
 @dataclass(frozen=True)

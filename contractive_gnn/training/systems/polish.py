@@ -21,8 +21,8 @@ from contractive_gnn.integrators import ConvergenceError
 from contractive_gnn.training.images.checkpoint import load_checkpoint, model_identity, save_checkpoint
 from contractive_gnn.training.images.options import check_choice
 from contractive_gnn.training.images.scoring import place
+from contractive_gnn.training.rollout import rollout
 from contractive_gnn.training.systems.least_squares import Damped, LeastSquares
-from contractive_gnn.training.systems.prediction import rollout
 
 Method = Literal["levenberg-marquardt", "lbfgs"]
 #: iterations between two checkpoints; of L-BFGS those with one memory: after them the loss is scaled anew

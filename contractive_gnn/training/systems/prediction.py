@@ -1,4 +1,4 @@
-"""Applying a learned flow map again and again, and how far it then is from the truth."""
+"""How far a learned flow map, applied again and again, is from the truth."""
 
 from __future__ import annotations
 
@@ -8,35 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from contractive_gnn.checks import check_whole
 from contractive_gnn.datasets.systems import Trajectories
 from contractive_gnn.training.images.scoring import place
-
-
-def rollout(model: nn.Module, x: Tensor, num_steps: int) -> Tensor:
-    """``x, Φ(x), Φ(Φ(x)), …``: the states after 0 to K applications of a model.
-
-    Args:
-        model: Φ, which keeps the shape of a state; in the mode that it is in.
-        x: ``[n, *shape]``.
-        num_steps: K ≥ 0.
-
-    Returns:
-        ``[n, K + 1, *shape]``, differentiable.
-
-    Raises:
-        ValueError: the model gives another shape.
-    """
-    check_whole("num_steps", num_steps, least=0)
-    states = [x]
-    for _ in range(num_steps):
-        following = model(states[-1])
-        if following.shape != x.shape:
-            raise ValueError(
-                f"the model takes states {list(x.shape)} to {list(following.shape)}; a flow map keeps the shape"
-            )
-        states.append(following)
-    return torch.stack(states, dim=1)
+from contractive_gnn.training.rollout import rollout
 
 
 @dataclass(frozen=True)

@@ -166,5 +166,3 @@ def test_arguments_are_checked() -> None:
     for name, value in (("rounds", 0), ("noise", -1.0), ("horizons", (0,)), ("loss", "l1")):
         with pytest.raises(ValueError, match=name):
             PixelFitOptions(**{name: value})  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="a step keeps the shape"):
-        rollout(lambda u: u[:1], train.states[:, 0], 1)  # type: ignore[arg-type]

@@ -130,7 +130,7 @@ class _StoppedAfter(nn.Module):
         ({"options": 3}, TypeError, "options must be TrajectoryFitOptions"),
         ({"options": TrajectoryFitOptions(horizons=(11,))}, ValueError, "reaches over 11 steps, and a trajectory"),
         ({"val": simulate(pendulum(), count=2, step=0.1, num_steps=9)}, ValueError, "a flow map is that of one step"),
-        ({"model": nn.Linear(2, 3).double()}, ValueError, "a flow map keeps the shape"),
+        ({"model": nn.Linear(2, 3).double()}, ValueError, "a step keeps the shape"),
         ({"model": nn.Identity()}, ValueError, "no parameter that learns"),
         ({"seed": -1}, ValueError, "seed must be at least 0"),
         ({"progress": 1}, TypeError, "progress must be True or False"),
@@ -310,16 +310,6 @@ def test_a_jacobian_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch
 
 
 # predictions
-
-
-def test_a_rollout_is_the_model_again_and_again() -> None:
-    double_it = Linear(2 * torch.eye(2, dtype=torch.float64))
-    states = rollout(double_it, torch.ones(3, 2, dtype=torch.float64), 3)
-    assert states.shape == (3, 4, 2)
-    assert states[0, :, 0].tolist() == [1, 2, 4, 8]
-    states.sum().backward()
-    assert double_it.matrix.grad is not None
-    assert rollout(double_it, torch.ones(3, 2, dtype=torch.float64), 0).shape == (3, 1, 2)
 
 
 def test_the_error_is_one_for_the_mean_and_nought_for_the_truth() -> None:
