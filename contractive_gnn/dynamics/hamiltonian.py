@@ -10,6 +10,7 @@ from torch import Tensor
 
 from contractive_gnn.checks import check_whole
 from contractive_gnn.dynamics.base import Dynamics
+from contractive_gnn.dynamics.conservative.shear import sheared
 from contractive_gnn.dynamics.graph_gradient_flow import GraphGradientFlow
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import Invariant
@@ -130,7 +131,7 @@ class Drift(Dynamics):
         """0: no step contracts."""
         return 0.0
 
-    def lipschitz(self, graph: Graph, step: Tensor | float) -> Tensor:
+    def lipschitz(self, graph: Graph, step: Tensor | float) -> Tensor | float:
         """``‖[[1, h], [0, 1]]‖``, for every h."""
         return sheared(step, graph.edge_weight)
 
@@ -187,7 +188,7 @@ class Kick(Dynamics):
         """0: no step contracts."""
         return 0.0
 
-    def lipschitz(self, graph: Graph, step: Tensor | float) -> Tensor:
+    def lipschitz(self, graph: Graph, step: Tensor | float) -> Tensor | float:
         """``‖[[1, 0], [−hk, 1]]‖``, for every h."""
         return sheared(step * self.curvature(graph), graph.edge_weight)
 
@@ -208,14 +209,3 @@ class Kick(Dynamics):
     def structure_lipschitz(self, graph: Graph, x: Tensor | None = None) -> float:
         """That of the gradient flow at the positions."""
         return self.descent.structure_lipschitz(graph, None if x is None else x.chunk(2, dim=1)[0])
-
-
-def sheared(length: Tensor | float, like: Tensor) -> Tensor:
-    """``‖[[1, s], [0, 1]]‖₂ = s/2 + (1 + s²/4)^½``, a scalar tensor of the dtype and on the device of ``like``.
-
-    Args:
-        length: s ≥ 0.
-        like: floating.
-    """
-    half = torch.as_tensor(length, dtype=like.dtype, device=like.device) / 2
-    return half + torch.hypot(torch.ones_like(half), half)

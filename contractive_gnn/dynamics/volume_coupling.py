@@ -12,7 +12,7 @@ from contractive_gnn import activations
 from contractive_gnn.activations import Activation
 from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.dynamics.base import Dynamics, check_state, larger
-from contractive_gnn.dynamics.hamiltonian import sheared
+from contractive_gnn.dynamics.conservative.shear import sheared
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import Invariant
 from contractive_gnn.seeding import drawing
@@ -188,7 +188,7 @@ class GraphShear(Dynamics, MessagePassing):  # type: ignore[misc]
         """0: no step contracts."""
         return 0.0
 
-    def lipschitz(self, graph: Graph, step: Tensor | float) -> Tensor:
+    def lipschitz(self, graph: Graph, step: Tensor | float) -> Tensor | float:
         """``‖[[1, hL], [0, 1]]‖``, for every h."""
         return sheared(step * self.field_lipschitz(graph), self.own)
 

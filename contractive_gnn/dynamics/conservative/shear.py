@@ -197,14 +197,16 @@ def largest_size(*values: Tensor | float) -> Tensor | float:
     return max(sizes, key=number)
 
 
-def sheared(length: Tensor | float) -> Tensor | float:
+def sheared(length: Tensor | float, like: Tensor | None = None) -> Tensor | float:
     """``‖[[1, s], [0, 1]]‖₂ = s/2 + (1 + s²/4)^½``.
 
     Args:
         length: s ≥ 0.
+        like: the result is a scalar tensor of its dtype, on its device; None for what s is.
     """
-    half = length / 2
-    return half + (1.0 + half * half) ** 0.5
+    half = (length if like is None else torch.as_tensor(length, dtype=like.dtype, device=like.device)) / 2
+    root = torch.hypot(torch.ones_like(half), half) if isinstance(half, Tensor) else math.hypot(1.0, half)
+    return half + root
 
 
 def moved(step: Tensor | float, growth: Tensor | float, constant: Tensor | float) -> Tensor | float:
