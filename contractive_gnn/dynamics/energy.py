@@ -188,11 +188,7 @@ class PerceptronEnergy(Energy):
         check_whole("dim", dim, least=1)
         check_whole("width", width, least=1)
         self.dim, self.width = dim, width
-        self.sigma = activations.activation(activation)
-        if self.sigma.group:
-            raise ValueError(f"an energy of neurons takes an elementwise activation, got {self.sigma}, one of rows")
-        if type(self.sigma).potential is Activation.potential:
-            raise ValueError(f"{type(self.sigma).__name__} must define potential(), the φ with φ' = σ")
+        self.sigma = with_potential(activation)
         self.operator = Dense(nn.Parameter(torch.zeros(width, dim)))
         self.alpha = nn.Parameter(torch.zeros(width))
         self.bias = nn.Parameter(torch.zeros(width))
@@ -291,6 +287,20 @@ def check_energy(name: str, value: object) -> None:
             f"{name} must be an energy of contractive_gnn.dynamics, got {type(value).__name__}: subclass Energy, with "
             "forward(x) of shape [...] for states [..., d]"
         )
+
+
+def with_potential(activation: str | Activation) -> Activation:
+    """The σ of an energy of neurons.
+
+    Raises:
+        ValueError: for an unknown name, an activation of rows, and one without a potential.
+    """
+    sigma = activations.activation(activation)
+    if sigma.group:
+        raise ValueError(f"an energy of neurons takes an elementwise activation, got {sigma}, one of rows")
+    if type(sigma).potential is Activation.potential:
+        raise ValueError(f"{type(sigma).__name__} must define potential(), the φ with φ' = σ")
+    return sigma
 
 
 def check_length(x: Tensor, dim: int | None) -> None:

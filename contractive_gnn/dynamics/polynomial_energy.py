@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from contractive_gnn.checks import check_real, check_whole
-from contractive_gnn.dynamics.energy import Energy
+from contractive_gnn.dynamics.energy import Energy, check_length
 from contractive_gnn.seeding import drawing
 
 
@@ -76,8 +76,7 @@ class PolynomialEnergy(Energy):
 
     def _powers(self, x: Tensor) -> Tensor:
         """``(x_i/s)^k``, ``[..., m + 1, d]``."""
-        if x.dim() == 0 or x.size(-1) != self.dim:
-            raise ValueError(f"expected a state of shape [..., {self.dim}], got {list(x.shape)}")
+        check_length(x, self.dim)
         scaled = x / self.scale
         powers = [torch.ones_like(scaled)]
         for _ in range(self.degree):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from contractive_gnn import activations
 from contractive_gnn.activations import Activation
 from contractive_gnn.checks import check_whole
-from contractive_gnn.dynamics.energy import Energy
+from contractive_gnn.dynamics.energy import Energy, check_length, with_potential
 from contractive_gnn.dynamics.layer import own_operator
 from contractive_gnn.operators import Dense
 from contractive_gnn.seeding import drawing
@@ -55,11 +54,7 @@ class RidgeEnergy(Energy):
         check_whole("dim", dim, least=1)
         check_whole("width", width, least=1)
         self.dim, self.width = dim, width
-        self.sigma = activations.activation(activation)
-        if self.sigma.group:
-            raise ValueError(f"an energy of neurons takes an elementwise activation, got {self.sigma}, one of rows")
-        if type(self.sigma).potential is Activation.potential:
-            raise ValueError(f"{type(self.sigma).__name__} must define potential(), the φ with φ' = σ")
+        self.sigma = with_potential(activation)
         directions = torch.ones(width, dim)
         self.operator = Dense(directions if dim == 1 else nn.Parameter(directions))
         self.height = nn.Parameter(torch.zeros(width))
@@ -69,7 +64,7 @@ class RidgeEnergy(Energy):
 
     def forward(self, x: Tensor) -> Tensor:
         """``Σ a_i (φ(s_i u_iᵀx + b_i) − φ(b_i))/s_i``."""
-        self._check(x)
+        check_length(x, self.dim)
         z = self.operator(x)
         # where s is 0 the limit is σ(b) z; the quotient is rounded to eps/s, the limit is off by s
         small = self.slope.abs() < torch.finfo(z.dtype).eps ** 0.5
@@ -79,7 +74,7 @@ class RidgeEnergy(Energy):
 
     def gradient(self, x: Tensor) -> Tensor:
         """``Uᵀ(a ⊙ σ(s ⊙ Ux + b))``."""
-        self._check(x)
+        check_length(x, self.dim)
         return self.operator.adjoint(self.height * self.sigma(self.slope * self.operator(x) + self.bias))
 
     def curvature(self) -> tuple[Tensor, Tensor]:
@@ -105,7 +100,3 @@ class RidgeEnergy(Energy):
     def extra_repr(self) -> str:
         """Show the sizes."""
         return f"{self.dim}, {self.width}"
-
-    def _check(self, x: Tensor) -> None:
-        if x.dim() == 0 or x.size(-1) != self.dim:
-            raise ValueError(f"expected a state of shape [..., {self.dim}], got {list(x.shape)}")
