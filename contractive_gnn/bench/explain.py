@@ -207,11 +207,11 @@ class Explanation:
     def page(self) -> str:
         """One page that needs no other file."""
         return fill(
-            "explain.html",
+            "frame.html",
             title=escape(f"Node {self.node}, {self.model}" + (f", {self.attack}" if self.attack else "")),
             style=asset("page.css") + asset("explanation.css"),
             body=self._html(),
-            script=asset("theme.js"),
+            scripts=f"<script>\n{asset('theme.js')}</script>",
         )
 
     def _repr_html_(self) -> str:

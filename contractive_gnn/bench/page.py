@@ -81,15 +81,16 @@ def html(report: Reported, drawn: Sequence[Picture], folder: Path) -> str:
     sections = [_section(report, index, interactive=bool(scripts)) for index in range(len(report.sections))]
     if missing:
         sections += [f'<p class="note">{_text(missing)}</p>', *(_still(picture, folder) for picture in drawn)]
-    data = {"sections": [_data(report, i) for i in range(len(report.sections))]}
+    sections.append(fill("origin.html", rows="\n".join(_origin(report))))
+    data = embedded({"sections": [_data(report, i) for i in range(len(report.sections))]})
+    elements = [f'<script type="application/json" id="data">{data}</script>']
+    elements += [f'<script type="module">\n{script}\n</script>' for script in scripts]
     return fill(
-        "report.html",
+        "frame.html",
         title=_text(_title(report)),
         style=asset("page.css"),
         body="\n".join(sections),
-        origin="\n".join(_origin(report)),
-        data=embedded(data),
-        scripts="\n".join(f'<script type="module">\n{script}\n</script>' for script in scripts),
+        scripts="\n".join(elements),
     )
 
 
