@@ -27,7 +27,7 @@ from contractive_gnn.nn.images import ImageClassifier, pairwise_radius
 from contractive_gnn.nn.lipschitz import certified as proved_constant
 from contractive_gnn.nn.lipschitz import lipschitz as constant_of
 from contractive_gnn.provenance import current_commit
-from contractive_gnn.training.images.scoring import place
+from contractive_gnn.training.batches.place import place
 
 #: units in the last place of the largest score that a margin may be wrong by: far more than is seen in practice
 _UNITS = 64

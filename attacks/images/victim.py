@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from contractive_gnn.attacks.base import AttackError
 from contractive_gnn.nn.images import frozen
-from contractive_gnn.training.images.scoring import place
+from contractive_gnn.training.batches.place import place
 
 
 class Victim(nn.Module):

@@ -30,8 +30,8 @@ from torch import Tensor
 from contractive_gnn.bench.results import current_commit, current_versions
 from contractive_gnn.datasets.images import Photographs, load_photographs
 from contractive_gnn.nn.images import GradientFlowDenoiser
+from contractive_gnn.training.batches.checkpoint import load_checkpoint, save_checkpoint
 from contractive_gnn.training.images import mean_psnr
-from contractive_gnn.training.images.checkpoint import load_checkpoint, save_checkpoint
 from contractive_gnn.training.images.denoising import crop
 
 SIGMAS = (5 / 255, 50 / 255)

@@ -20,10 +20,15 @@ from torch.optim.swa_utils import AveragedModel
 
 from contractive_gnn.lines import append_line, open_alone
 from contractive_gnn.seeding import seeded
-from contractive_gnn.training.images.averaging import moving_average
-from contractive_gnn.training.images.checkpoint import CheckpointError, load_checkpoint, model_identity, save_checkpoint
-from contractive_gnn.training.images.options import BatchLoopOptions
-from contractive_gnn.training.images.progress import Progress
+from contractive_gnn.training.batches.averaging import moving_average
+from contractive_gnn.training.batches.checkpoint import (
+    CheckpointError,
+    load_checkpoint,
+    model_identity,
+    save_checkpoint,
+)
+from contractive_gnn.training.batches.options import BatchLoopOptions
+from contractive_gnn.training.batches.progress import Progress
 
 Batch = TypeVar("Batch")
 Figures = dict[str, float | None]

@@ -1,4 +1,4 @@
-"""What a training on images did."""
+"""What a training on batches did."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Epoch = TypeVar("Epoch", bound=TimedEpoch, covariant=True)
 
 
 @dataclass(frozen=True)
-class ImageFitResult(Generic[Epoch]):
-    """What :func:`fit_images` or :func:`fit_denoiser` did.
+class BatchFitResult(Generic[Epoch]):
+    """The epochs of a training.
 
     Attributes:
         epochs: each one, those of earlier runs included.

@@ -1,8 +1,8 @@
 """Training on batches of images: classifiers with a certified radius, and denoisers."""
 
+from contractive_gnn.training.batches.averaging import moving_average
+from contractive_gnn.training.batches.checkpoint import CheckpointError
 from contractive_gnn.training.images.augmentation import Augmentation
-from contractive_gnn.training.images.averaging import moving_average
-from contractive_gnn.training.images.checkpoint import CheckpointError
 from contractive_gnn.training.images.denoising import (
     DenoiserEpoch,
     DenoiserFitOptions,

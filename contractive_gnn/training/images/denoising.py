@@ -16,11 +16,11 @@ from torch.nn.functional import l1_loss, mse_loss
 from contractive_gnn.checks import check_flag, check_real, check_whole
 from contractive_gnn.datasets.images import Photographs
 from contractive_gnn.nn.evaluation import evaluating
-from contractive_gnn.training.images.loop import Figures, StepResult, Task, run
+from contractive_gnn.training.batches.loop import Figures, StepResult, Task, run
+from contractive_gnn.training.batches.place import place
 from contractive_gnn.training.images.options import ImageLoopOptions
 from contractive_gnn.training.images.psnr import psnr
 from contractive_gnn.training.images.result import ImageFitResult
-from contractive_gnn.training.images.scoring import place
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,12 +15,13 @@ from torch.nn.utils import parametrize
 from contractive_gnn.checks import check_flag, check_whole
 from contractive_gnn.datasets.images import ImageData
 from contractive_gnn.nn.lipschitz.base import lipschitz
+from contractive_gnn.training.batches.loop import Figures, StepResult, Task, run
+from contractive_gnn.training.batches.place import place
 from contractive_gnn.training.images.augmentation import Augmentation
-from contractive_gnn.training.images.loop import Figures, StepResult, Task, run
 from contractive_gnn.training.images.losses import ImageLoss, TemperatureCrossEntropy
 from contractive_gnn.training.images.options import ImageLoopOptions
 from contractive_gnn.training.images.result import ImageFitResult
-from contractive_gnn.training.images.scoring import check_scores, image_accuracy, place
+from contractive_gnn.training.images.scoring import check_scores, image_accuracy
 
 
 @dataclass(frozen=True, kw_only=True)

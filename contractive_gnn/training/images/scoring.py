@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.datasets.images import ImageData
 from contractive_gnn.nn.evaluation import evaluating
 from contractive_gnn.nn.lipschitz.base import certified, lipschitz
 from contractive_gnn.nn.parametrizations import computed_once
+from contractive_gnn.training.batches.place import place
 from contractive_gnn.training.images.radius import signed_radius
 
 #: a radius that the tables of the field report, ℓ2 between images in [0, 1]
@@ -84,23 +84,6 @@ def image_accuracy(
     else:
         share = None
     return ImageAccuracy(100.0 * float(clean.double().mean()), share, epsilon, constant)
-
-
-def place(model: nn.Module) -> tuple[torch.device, torch.dtype]:
-    """Where a model's parameters are, and of which type: its images must be there, and of that type.
-
-    Raises:
-        TypeError: it is no module.
-        ValueError: some of its parameters are not there yet.
-    """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    if any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
-        raise ValueError(f"{type(model).__name__} has lazy layers, without weights as yet: call it on an image first")
-    for tensor in (*model.parameters(), *model.buffers()):
-        if tensor.is_floating_point():
-            return tensor.device, tensor.dtype
-    return torch.device("cpu"), torch.float32
 
 
 def check_scores(scores: Tensor, images: int, classes: int) -> None:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from contractive_gnn.checks import check_flag, check_real, check_whole
 from contractive_gnn.datasets.pdes import PixelData
 from contractive_gnn.lines import replacing
-from contractive_gnn.training.images.checkpoint import load_checkpoint, model_identity, save_checkpoint
-from contractive_gnn.training.images.progress import Progress
+from contractive_gnn.training.batches.checkpoint import load_checkpoint, model_identity, save_checkpoint
+from contractive_gnn.training.batches.progress import Progress
 from contractive_gnn.training.pdes.prediction import relative_errors
 from contractive_gnn.training.rollout import rollout
 

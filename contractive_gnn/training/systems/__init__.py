@@ -1,6 +1,6 @@
 """Learning the flow map of a system from trajectories."""
 
-from contractive_gnn.training.images.checkpoint import CheckpointError
+from contractive_gnn.training.batches.checkpoint import CheckpointError
 from contractive_gnn.training.rollout import rollout
 from contractive_gnn.training.systems.fit import TrajectoryEpoch, TrajectoryFitResult, fit_trajectories
 from contractive_gnn.training.systems.options import TrajectoryFitOptions

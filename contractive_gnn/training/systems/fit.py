@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from contractive_gnn.checks import check_flag, check_whole
 from contractive_gnn.datasets.systems import Trajectories
-from contractive_gnn.training.images.loop import Figures, StepResult, Task, run
-from contractive_gnn.training.images.scoring import place
+from contractive_gnn.training.batches.loop import Figures, StepResult, Task, run
+from contractive_gnn.training.batches.place import place
+from contractive_gnn.training.batches.result import BatchFitResult
 from contractive_gnn.training.rollout import rollout
 from contractive_gnn.training.systems.options import TrajectoryFitOptions
 from contractive_gnn.training.systems.prediction import prediction_error
@@ -41,20 +42,8 @@ class TrajectoryEpoch:
 
 
 @dataclass(frozen=True)
-class TrajectoryFitResult:
-    """What :func:`fit_trajectories` did.
-
-    Attributes:
-        epochs: each one, those of earlier runs included.
-        resumed: how many of them a checkpoint had.
-        seconds: wall time of all steps, in seconds, without the validation.
-        cpu_seconds: of all threads, likewise.
-    """
-
-    epochs: tuple[TrajectoryEpoch, ...]
-    resumed: int
-    seconds: float
-    cpu_seconds: float
+class TrajectoryFitResult(BatchFitResult[TrajectoryEpoch]):
+    """What :func:`fit_trajectories` did."""
 
 
 def fit_trajectories(
@@ -119,9 +108,7 @@ def fit_trajectories(
         progress=progress,
     )
     epochs = tuple(_epoch(record, options) for record in loop.records)
-    return TrajectoryFitResult(
-        epochs, loop.resumed, sum(epoch.seconds for epoch in epochs), sum(epoch.cpu_seconds for epoch in epochs)
-    )
+    return TrajectoryFitResult(epochs, loop.resumed)
 
 
 def _check(train: Trajectories, val: Trajectories | None, options: TrajectoryFitOptions) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from contractive_gnn.checks import check_real, check_whole
-from contractive_gnn.training.images.options import BatchLoopOptions
+from contractive_gnn.training.batches.options import BatchLoopOptions
 
 
 @dataclass(frozen=True, kw_only=True)

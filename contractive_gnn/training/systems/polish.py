@@ -18,9 +18,9 @@ from torch.nn.utils import parametrize
 from contractive_gnn.checks import check_whole
 from contractive_gnn.datasets.systems import Trajectories
 from contractive_gnn.integrators import ConvergenceError
-from contractive_gnn.training.images.checkpoint import load_checkpoint, model_identity, save_checkpoint
-from contractive_gnn.training.images.options import check_choice
-from contractive_gnn.training.images.scoring import place
+from contractive_gnn.training.batches.checkpoint import load_checkpoint, model_identity, save_checkpoint
+from contractive_gnn.training.batches.options import check_choice
+from contractive_gnn.training.batches.place import place
 from contractive_gnn.training.rollout import rollout
 from contractive_gnn.training.systems.least_squares import Damped, LeastSquares
 

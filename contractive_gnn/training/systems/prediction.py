@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from contractive_gnn.datasets.systems import Trajectories
-from contractive_gnn.training.images.scoring import place
+from contractive_gnn.training.batches.place import place
 from contractive_gnn.training.rollout import rollout
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from contractive_gnn.training.images.checkpoint import (
+from contractive_gnn.training.batches.checkpoint import (
     CheckpointError,
     load_checkpoint,
     model_identity,

@@ -115,7 +115,7 @@ def test_the_validation_has_the_same_noise_each_time(ramps: Photographs) -> None
 
 
 def test_a_run_goes_on_bit_for_bit(ramps: Photographs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from contractive_gnn.training.images import loop
+    from contractive_gnn.training.batches import loop
 
     def fit(checkpoint: Path | None = None, **given: Any) -> tuple[nn.Module, int]:
         torch.manual_seed(0)

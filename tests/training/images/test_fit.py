@@ -148,7 +148,7 @@ def test_a_run_goes_on_bit_for_bit(fitted: Any, tmp_path: Path, epoch: int, monk
     """With dropout, running statistics, augmentation and an average: all that a state consists of."""
     whole, result = fitted()
     path, calls = tmp_path / "x.pt", 0
-    from contractive_gnn.training.images import loop
+    from contractive_gnn.training.batches import loop
 
     save = loop.save_checkpoint
 

@@ -1,0 +1,1 @@
+"""What trainings on batches share, whatever a sample is: the loop, its options, checkpoints, and the result."""
