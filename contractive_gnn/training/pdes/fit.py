@@ -17,7 +17,9 @@ from contractive_gnn.checks import check_flag, check_real, check_whole
 from contractive_gnn.datasets.pdes import PixelData
 from contractive_gnn.lines import replacing
 from contractive_gnn.training.batches.checkpoint import load_checkpoint, model_identity, save_checkpoint
+from contractive_gnn.training.batches.options import check_choice
 from contractive_gnn.training.batches.progress import Progress
+from contractive_gnn.training.least_squares import Damped, LeastSquares
 from contractive_gnn.training.pdes.prediction import relative_errors
 from contractive_gnn.training.rollout import rollout
 
@@ -29,12 +31,14 @@ class PixelFitOptions:
     Attributes:
         horizons: how many steps the loss looks ahead, one stage of the training after the other; at least 1 each.
         rounds: of each stage, at least 1: a round is what lies between two records, and two checkpoints. Each starts
-            L-BFGS anew.
-        iterations: of L-BFGS in a round, at least 1.
+            the method anew.
+        iterations: of the method in a round, at least 1.
         noise: ε ≥ 0: uniform noise from ``[−ε, ε]`` is added to each start, drawn anew for each stage, so that the
             network learns to come back to solutions that it has left.
         loss: ``"relative"``, the mean over solutions and steps of ``‖Φⁿ(u⁰) − uⁿ‖²/‖uⁿ‖²``, in which a solution that
             has decayed counts as much as one that has not; ``"mse"``, the mean square.
+        method: ``"lbfgs"``, or ``"levenberg-marquardt"``, which asks for the Jacobian of all pixels and goes deepest:
+            for networks of up to some hundred weights.
 
     Raises:
         TypeError: one is of another type.
@@ -46,6 +50,7 @@ class PixelFitOptions:
     iterations: int = 50
     noise: float = 0.0
     loss: Literal["relative", "mse"] = "relative"
+    method: Literal["lbfgs", "levenberg-marquardt"] = "lbfgs"
 
     def __post_init__(self) -> None:
         if not isinstance(self.horizons, tuple) or not self.horizons:
@@ -55,8 +60,8 @@ class PixelFitOptions:
         for name in ("rounds", "iterations"):
             check_whole(name, getattr(self, name), least=1)
         check_real("noise", self.noise, least=0)
-        if self.loss not in ("relative", "mse"):
-            raise ValueError(f"loss must be 'relative' or 'mse', got {self.loss!r}")
+        check_choice("loss", self.loss, ("relative", "mse"))
+        check_choice("method", self.method, ("lbfgs", "levenberg-marquardt"))
 
 
 @dataclass(frozen=True)
@@ -118,9 +123,10 @@ def fit_pixels(
     r"""Train Φ to take a solution from one time to the next, from the weights that it has.
 
     The loss compares ``Φ(u⁰), Φ²(u⁰), …, Φ^M(u⁰)`` with the solution, for each horizon M in turn (Celledoni, Jackaman,
-    Murari, Owren 2023, who train with Adam). A network of some hundred weights is trained here by L-BFGS with a strong
-    Wolfe search on all of the data at once (Nocedal and Wright, *Numerical Optimization*, chapter 7): nothing is drawn
-    but the noise. Take float64: with rounding of 1e-7 the search ends early.
+    Murari, Owren 2023, who train with Adam). A network of some hundred weights is trained here on all of the data at
+    once, and nothing is drawn but the noise: by L-BFGS with a strong Wolfe search (Nocedal and Wright, *Numerical
+    Optimization*, chapter 7), or by Levenberg's and Marquardt's method
+    (:class:`~contractive_gnn.training.least_squares.LeastSquares`). Take float64: with rounding of 1e-7 both end early.
 
     With a checkpoint the state is saved after each round, and a later call goes on from there to the same weights.
 
@@ -137,7 +143,8 @@ def fit_pixels(
         CheckpointError: the checkpoint is of another model, other data, options or another seed.
         FloatingPointError: the loss is not finite at a start.
         TypeError: train, val or options are of another type, or model and data of different precision.
-        ValueError: there are fewer steps than a horizon, or nothing to train.
+        ValueError: there are fewer steps than a horizon, or nothing to train; or the data are too many, or the model
+            not one, for the Jacobian.
     """
     options = PixelFitOptions() if options is None else options
     if not isinstance(options, PixelFitOptions):
@@ -197,6 +204,7 @@ class _Goal:
             weights = 1.0 / states[:, 1:].flatten(2).square().mean(dim=2)
         self.weights = weights.to(device)
         self.evaluations = 0
+        self.squares: LeastSquares | None = None
 
     def __call__(self) -> Tensor:
         self.evaluations += 1
@@ -204,30 +212,48 @@ class _Goal:
         squares = (predicted - self.targets).flatten(2).square().mean(dim=2)
         return (self.weights * squares).mean()
 
+    def by_gradients(self, iterations: int) -> None:
+        """So many iterations of L-BFGS."""
+        # A new one each time: a ReLU's kinks can leave it with pairs that point nowhere, and there it would stay.
+        optimiser = torch.optim.LBFGS(
+            [parameter for parameter in self.model.parameters() if parameter.requires_grad],
+            lr=1.0,
+            max_iter=iterations,
+            history_size=iterations,
+            tolerance_grad=0.0,
+            tolerance_change=0.0,
+            line_search_fn="strong_wolfe",
+        )
+
+        def closure() -> Tensor:
+            optimiser.zero_grad()
+            loss = self()
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss
+
+        optimiser.step(closure)  # type: ignore[no-untyped-call]
+
+    def by_least_squares(self, iterations: int) -> None:
+        """So many iterations of Levenberg's and Marquardt's method."""
+        if self.squares is None:
+            pieces = torch.cat([self.start.unsqueeze(1), self.targets], dim=1)
+            self.squares = LeastSquares(self.model, pieces, self.weights)
+        with torch.no_grad():
+            loss = float(self())
+        if not math.isfinite(loss):
+            return
+        self.evaluations += self.squares.descend(Damped(loss, 1e-2, 0), iterations=iterations).evaluations
+
 
 def _round(
     model: nn.Module, goal: _Goal, options: PixelFitOptions, records: list[PixelRound], val: PixelData | None
 ) -> PixelRound:
     wall, cpu = time.perf_counter(), time.process_time()
-    # A new one each time: a ReLU's kinks can leave it with pairs that point nowhere, and there it would stay.
-    optimiser = torch.optim.LBFGS(
-        [parameter for parameter in model.parameters() if parameter.requires_grad],
-        lr=1.0,
-        max_iter=options.iterations,
-        history_size=options.iterations,
-        tolerance_grad=0.0,
-        tolerance_change=0.0,
-        line_search_fn="strong_wolfe",
-    )
-
-    def closure() -> Tensor:
-        optimiser.zero_grad()
-        loss = goal()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
     before = goal.evaluations
-    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    if options.method == "lbfgs":
+        goal.by_gradients(options.iterations)
+    else:
+        goal.by_least_squares(options.iterations)
     with torch.no_grad():
         loss = float(goal())
     if not math.isfinite(loss):

@@ -21,8 +21,8 @@ from contractive_gnn.integrators import ConvergenceError
 from contractive_gnn.training.batches.checkpoint import load_checkpoint, model_identity, save_checkpoint
 from contractive_gnn.training.batches.options import check_choice
 from contractive_gnn.training.batches.place import place
+from contractive_gnn.training.least_squares import Damped, LeastSquares
 from contractive_gnn.training.rollout import rollout
-from contractive_gnn.training.systems.least_squares import Damped, LeastSquares
 
 Method = Literal["levenberg-marquardt", "lbfgs"]
 #: iterations between two checkpoints; of L-BFGS those with one memory: after them the loss is scaled anew
@@ -61,7 +61,7 @@ def polish_trajectories(
     A network of a few hundred weights on exact data has a loss that first-order steps bring to 1e-4, and that goes on
     falling by orders of magnitude. Use float64.
 
-    ``"levenberg-marquardt"`` (:class:`~contractive_gnn.training.systems.least_squares.LeastSquares`) asks for the
+    ``"levenberg-marquardt"`` (:class:`~contractive_gnn.training.least_squares.LeastSquares`) asks for the
     Jacobian of all residuals, and goes deepest. ``"lbfgs"``, with a strong Wolfe line search, asks for gradients alone:
     for larger networks, and for those that ``torch.func`` cannot differentiate sample by sample, as through an implicit
     scheme or a projection. torch's L-BFGS forgets the curvature where ``yᵀs ≤ 1e-10``, which stops it on losses near

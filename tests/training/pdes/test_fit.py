@@ -14,6 +14,7 @@ from contractive_gnn.dynamics.pdes import exact_network, heat, untrained_network
 from contractive_gnn.integrators import SphereProjection
 from contractive_gnn.nn import Flow
 from contractive_gnn.training.images import CheckpointError
+from contractive_gnn.training.least_squares import LeastSquares
 from contractive_gnn.training.pdes import PixelFitOptions, fit_pixels, relative_errors, rollout
 
 SIZE = 24
@@ -112,6 +113,51 @@ def test_noise_is_drawn_from_the_seed_and_changes_what_is_learned() -> None:
     assert not torch.allclose(found["some"], found["other"])
 
 
+def test_least_squares_go_to_the_bottom_where_gradients_stop() -> None:
+    train = data(4, 1)
+    ends = {}
+    for method in ("lbfgs", "levenberg-marquardt"):
+        model = network(train)
+        options = PixelFitOptions(horizons=(1,), rounds=1, iterations=15, method=method)  # type: ignore[arg-type]
+        ends[method] = fit_pixels(model, train, options, progress=False).rounds[-1].loss
+    assert ends["levenberg-marquardt"] < 1e-3 * ends["lbfgs"]
+
+
+def test_least_squares_go_on_where_they_stopped(tmp_path: Path) -> None:
+    train, path = data(2, 1), tmp_path / "heat.pt"
+    options = PixelFitOptions(horizons=(1,), rounds=2, iterations=1, noise=0.05, method="levenberg-marquardt")
+    whole, other = network(train), network(train, seed=5)
+    first = fit_pixels(whole, train, options, checkpoint=path, progress=False)
+    again = fit_pixels(other, train, options, checkpoint=path, progress=False)
+    assert (first.resumed, again.resumed) == (0, 2)
+    assert again.rounds == first.rounds
+    assert again.rounds[1].loss < again.rounds[0].loss
+    assert torch.equal(weights(other), weights(whole))
+    with pytest.raises(CheckpointError, match="another training"):
+        fit_pixels(other, train, replace(options, method="lbfgs"), checkpoint=path, progress=False)
+
+
+@pytest.mark.parametrize("projected", [False, True])
+def test_the_jacobian_is_that_of_the_weighted_residuals(projected: bool) -> None:
+    train = data(2, 2)
+    model = network(train, scheme=SphereProjection("euler", dim=(-3, -2, -1)) if projected else "euler")
+    counts = torch.tensor([[1.0, 2.0], [0.5, 0.0]], dtype=torch.float64)
+    squares = LeastSquares(model, train.states, counts)
+    at = squares.weights()
+    torch.testing.assert_close(
+        squares.residuals(at).square().mean(),
+        (counts * (rollout(model, train.states[:, 0], 2) - train.states)[:, 1:].flatten(2).square().mean(2)).mean(),
+    )
+    jacobian = squares.jacobian(at)
+    assert jacobian.shape == (2 * 2 * SIZE**2, at.numel())
+    assert float(jacobian[-(SIZE**2) :].abs().max()) == 0.0 < float(jacobian.abs().max())
+    direction = torch.randn(at.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    change = (squares.residuals(at + 1e-6 * direction) - squares.residuals(at - 1e-6 * direction)) / 2e-6
+    torch.testing.assert_close(jacobian @ direction, change, rtol=1e-5, atol=1e-8)
+    if not projected:  # whose step branches on a value, which vmap cannot
+        torch.testing.assert_close(jacobian, squares._by_rows(at), rtol=1e-10, atol=1e-12)
+
+
 def test_the_projection_keeps_the_norm_of_what_is_learned() -> None:
     train = load_pde("advection", count=2, steps=2, size=SIZE, dtype=torch.float64)
     projected = network(train, scheme=SphereProjection("euler", dim=(-3, -2, -1)))
@@ -163,6 +209,6 @@ def test_arguments_are_checked() -> None:
     for wrong in ({"horizons": ()}, {"horizons": [1]}):
         with pytest.raises(TypeError, match="horizons must be a tuple"):
             PixelFitOptions(**wrong)  # type: ignore[arg-type]
-    for name, value in (("rounds", 0), ("noise", -1.0), ("horizons", (0,)), ("loss", "l1")):
+    for name, value in (("rounds", 0), ("noise", -1.0), ("horizons", (0,)), ("loss", "l1"), ("method", "adam")):
         with pytest.raises(ValueError, match=name):
             PixelFitOptions(**{name: value})  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from contractive_gnn.dynamics import HamiltonianField, PerceptronEnergy, Separab
 from contractive_gnn.integrators import ConvergenceError
 from contractive_gnn.nn import Flow
 from contractive_gnn.seeding import seeded
+from contractive_gnn.training.least_squares import Damped, LeastSquares
 from contractive_gnn.training.systems import (
     CheckpointError,
     TrajectoryFitOptions,
@@ -22,7 +23,6 @@ from contractive_gnn.training.systems import (
     prediction_error,
     rollout,
 )
-from contractive_gnn.training.systems.least_squares import Damped, LeastSquares
 
 TRAIN = simulate(pendulum(), count=6, step=0.2, num_steps=10)
 VAL = simulate(pendulum(), count=3, step=0.2, num_steps=20, seed=1)
@@ -286,7 +286,7 @@ def implicit() -> Flow:
         (network(), {"method": "newton"}, ValueError, "method must be one of 'levenberg-marquardt', 'lbfgs'"),
         (network(), {"iterations": 0}, ValueError, "iterations must be at least 1"),
         (network(), {"horizon": 11}, ValueError, "horizon must be below 11"),
-        (implicit(), {}, ValueError, "Flow cannot be differentiated sample by sample .*; take method='lbfgs'"),
+        (implicit(), {}, ValueError, "Flow cannot be differentiated by torch.func .*; take method='lbfgs'"),
         (Linear(torch.full((2, 2), torch.inf).double()), {}, FloatingPointError, "train the model before"),
     ],
 )
@@ -304,7 +304,7 @@ def test_an_implicit_scheme_is_polished_by_gradients() -> None:
 
 
 def test_a_jacobian_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("contractive_gnn.training.systems.least_squares.LARGEST", 1000)
+    monkeypatch.setattr("contractive_gnn.training.least_squares.LARGEST", 1000)
     with pytest.raises(ValueError, match="120 residuals by 48 weights is too large to be held"):
         polish_trajectories(network(), TRAIN)
 

@@ -1,4 +1,4 @@
-"""Levenberg's and Marquardt's method for the loss over pieces of trajectories."""
+"""Levenberg's and Marquardt's method for the loss over pieces of trajectories, or of solutions on a grid."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jacrev, vmap
+from torch.func import functional_call, jacrev, jvp, vmap
 
-#: samples that are differentiated at a time
+#: samples that are differentiated at a time, in reverse mode
 CHUNK = 512
 #: entries of the Jacobian that are held at most: 2 GiB in float64
 LARGEST = 2**28
@@ -31,7 +31,10 @@ class Damped:
 
 
 class LeastSquares:
-    r"""The residuals ``r(w) = (Φ_w^k(x_j) − x_{j+k})`` as a function of the weights, and their Jacobian J.
+    r"""The residuals ``r(w) = √c_jk (Φ_w^k(x_j) − x_{j+k})`` as a function of the weights, and their Jacobian J.
+
+    J is found row by row in reverse mode where a piece has fewer residuals than there are weights, and else column by
+    column in forward mode.
 
     A step solves ``(JᵀJ + λ diag JᵀJ) s = −Jᵀr``. Where it lowers the loss, λ is divided by 5; else it is multiplied by
     4, and the step is tried anew (Marquardt 1963; Nocedal and Wright, *Numerical Optimization*, 2006, section 10.3).
@@ -39,29 +42,26 @@ class LeastSquares:
     Args:
         model: Φ, whose learned weights are w.
         pieces: ``[m, K + 1, *shape]``.
+        counts: c ≥ 0, how much each square counts, ``[m, K]``; None for 1.
 
     Raises:
-        ValueError: the Jacobian would be larger than :data:`LARGEST`, or the model cannot be differentiated sample by
-            sample with ``torch.func``.
+        ValueError: the Jacobian would be larger than :data:`LARGEST`, or the model cannot be differentiated with
+            ``torch.func``.
     """
 
-    def __init__(self, model: nn.Module, pieces: Tensor) -> None:
+    def __init__(self, model: nn.Module, pieces: Tensor, counts: Tensor | None = None) -> None:
         learning = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         self._model, self._pieces = model, pieces
+        self._roots = torch.ones_like(pieces[:, 1:].flatten(2)[..., 0]) if counts is None else counts.sqrt()
         self._learning = learning
-        entries = pieces[:, 1:].numel() * sum(weight.numel() for weight in learning.values())
-        if entries > LARGEST:
+        residuals, columns = pieces[:, 1:].numel(), sum(weight.numel() for weight in learning.values())
+        if residuals * columns > LARGEST:
             raise ValueError(
-                f"the Jacobian of {pieces[:, 1:].numel()} residuals by {entries // pieces[:, 1:].numel()} weights is "
-                "too large to be held: take method='lbfgs', fewer trajectories or a smaller network"
+                f"the Jacobian of {residuals} residuals by {columns} weights is too large to be held: take "
+                "method='lbfgs', less data or a smaller network"
             )
-
-        def of_a_piece(weights: Tensor, piece: Tensor) -> Tensor:
-            return self._residuals(weights, piece[None])[0]
-
-        self._jacobian: Callable[[Tensor, Tensor], Tensor] = vmap(
-            jacrev(of_a_piece), in_dims=(None, 0), chunk_size=CHUNK
-        )
+        by_rows = residuals // max(1, pieces.size(0)) < columns
+        self._jacobian: Callable[[Tensor], Tensor] = self._by_rows if by_rows else self._by_columns
 
     def _named(self, weights: Tensor) -> dict[str, Tensor]:
         parts = torch.split(weights, [weight.numel() for weight in self._learning.values()])
@@ -69,14 +69,27 @@ class LeastSquares:
             name: part.view(weight.shape) for (name, weight), part in zip(self._learning.items(), parts, strict=True)
         }
 
-    def _residuals(self, weights: Tensor, pieces: Tensor) -> Tensor:
+    def _residuals(self, weights: Tensor, pieces: Tensor, roots: Tensor) -> Tensor:
         """``[m, K · entries of a state]``."""
         named, x = self._named(weights), pieces[:, 0]
         gaps = []
         for k in range(1, pieces.size(1)):
             x = functional_call(self._model, named, (x,))
-            gaps.append((x - pieces[:, k]).flatten(1))
+            gaps.append((x - pieces[:, k]).flatten(1) * roots[:, k - 1 : k])
         return torch.cat(gaps, dim=1)
+
+    def _by_rows(self, weights: Tensor) -> Tensor:
+        def of_a_piece(weights: Tensor, piece: Tensor, roots: Tensor) -> Tensor:
+            return self._residuals(weights, piece[None], roots[None])[0]
+
+        rows = vmap(jacrev(of_a_piece), in_dims=(None, 0, 0), chunk_size=CHUNK)
+        found: Tensor = rows(weights, self._pieces, self._roots)
+        return found.flatten(0, 1)
+
+    def _by_columns(self, weights: Tensor) -> Tensor:
+        # one after the other: convolutions with several sets of weights at a time take longer
+        directions = torch.eye(weights.numel()).to(weights)
+        return torch.stack([jvp(self.residuals, (weights,), (direction,))[1] for direction in directions], dim=1)
 
     @torch.no_grad()
     def weights(self) -> Tensor:
@@ -85,8 +98,8 @@ class LeastSquares:
 
     @torch.no_grad()
     def residuals(self, weights: Tensor) -> Tensor:
-        """R, one vector."""
-        return self._residuals(weights, self._pieces).ravel()
+        """r, one vector."""
+        return self._residuals(weights, self._pieces, self._roots).ravel()
 
     @torch.no_grad()
     def jacobian(self, weights: Tensor) -> Tensor:
@@ -96,14 +109,13 @@ class LeastSquares:
             ValueError: see the class's text.
         """
         try:
-            rows = self._jacobian(weights, self._pieces)
+            return self._jacobian(weights)
         except RuntimeError as error:
             reason = str(error).partition("\n")[0]
             raise ValueError(
-                f"{type(self._model).__name__} cannot be differentiated sample by sample ({reason}); take "
+                f"{type(self._model).__name__} cannot be differentiated by torch.func ({reason}); take "
                 "method='lbfgs', which asks for gradients alone"
             ) from error
-        return rows.flatten(0, 1)
 
     def descend(self, state: Damped, *, iterations: int) -> Damped:
         """So many steps from the weights that the model has, which it then gets; fewer where none lowers the loss."""
