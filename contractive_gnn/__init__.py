@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; at run time __getattr_
         robust,
         robust_provable,
     )
+    from contractive_gnn.pretrained import load_pretrained
     from contractive_gnn.testing import verify
     from contractive_gnn.training import evaluate, fit, predict
 
@@ -84,6 +85,7 @@ __all__ = [
     "explain",
     "fit",
     "load",
+    "load_pretrained",
     "predict",
     "robust",
     "robust_provable",
@@ -122,6 +124,7 @@ _PLACES = {
         "robust",
         "robust_provable",
     ),
+    "contractive_gnn.pretrained": ("load_pretrained",),
     "contractive_gnn.testing": ("verify",),
     "contractive_gnn.training": ("evaluate", "fit", "predict"),
 }
@@ -138,6 +141,7 @@ _ROOMS = (
     "nn",
     "norms",
     "operators",
+    "pretrained",
     "testing",
     "training",
 )

@@ -37,6 +37,7 @@ ROOMS: list[tuple[str, tuple[str, ...]]] = [
     ("layers", ("nn",)),
     ("models by name", ("nn.models",)),
     ("data and training", ("datasets", "training")),
+    ("trained models", ("pretrained",)),
     ("certificates and attacks", ("certificates", "certify", "attacks")),
     ("inverse problems", ("inverse",)),
     ("conformance suites", ("testing",)),

@@ -665,6 +665,53 @@ def datasets(plugins: Plugins = None, root: Root = None, debug: Debug = False) -
         Console().print(table)
 
 
+@app.command()
+def pretrain(
+    model: Annotated[
+        str | None, typer.Argument(help="Name of a preset; without one, what there is is listed.", show_default=False)
+    ] = None,
+    dataset: Annotated[str, typer.Option(help="cora or citeseer.")] = "cora",
+    seed: Annotated[int, typer.Option(help="Of the training.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where to write it; the cache if not given.", show_default=False)
+    ] = None,
+    root: Root = None,
+    debug: Debug = False,
+) -> None:
+    """Make a trained model for `contractive_gnn.load_pretrained`, and check that it predicts what is recorded."""
+    with _errors_in_one_line(debug):
+        if model is None:
+            _list_pretrained(out)
+            return
+        from contractive_gnn.bench.pretrain import pretrain as made
+        from contractive_gnn.pretrained import find
+
+        checkpoint = find(model, dataset, seed=seed)
+        if checkpoint.sha256 is not None and out is None:
+            _say(f"{checkpoint} comes with the package: nothing to make. With --out it is trained anew.", markup=False)
+            return
+        path = made(model, dataset, seed=seed, folder=out, root=root)
+        typer.echo(f"Written: {path}, {checkpoint.accuracy:.1f} % of the test nodes, as recorded")
+
+
+def _list_pretrained(folder: Path | None) -> None:
+    """A table of what `load_pretrained` knows."""
+    from contractive_gnn.pretrained import checkpoints
+    from contractive_gnn.pretrained.loading import made_file
+
+    table = Table()
+    for column in ("model", "data set", "seed", "accuracy", "where it is"):
+        table.add_column(column, overflow="fold")
+    for checkpoint in checkpoints():
+        made = made_file(checkpoint, folder)
+        shipped = checkpoint.sha256 is not None and folder is None
+        place = "with the package" if shipped else str(made) if made.is_file() else checkpoint.command
+        table.add_row(
+            checkpoint.preset, checkpoint.dataset, str(checkpoint.seed), f"{checkpoint.accuracy:.1f} %", place
+        )
+    Console().print(table)
+
+
 def _use(plugins: list[str] | None) -> None:
     """Import the plug-ins, here and in every process that is started."""
     from contractive_gnn.plugins import add_plugins
