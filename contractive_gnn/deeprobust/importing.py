@@ -31,5 +31,5 @@ def import_deeprobust(module: str) -> Any:
         except ImportError as error:
             raise DeepRobustMissing(
                 f"{name} cannot be imported ({error}); DeepRobust and what it needs come with the extra: "
-                "pip install contractive-gnn[attacks]"
+                "pip install 'contractive-gnn[attacks]'"
             ) from error

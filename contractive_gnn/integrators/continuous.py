@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from contractive_gnn.extras import needs
 from contractive_gnn.integrators.scheme import Field
 
 
@@ -35,18 +36,13 @@ def integrate_continuous(
         atol: its absolute tolerance.
 
     Raises:
-        ImportError: where torchdiffeq is not installed.
+        MissingExtraError: torchdiffeq is not installed; :func:`integrate` needs nothing.
         ValueError: if T is not positive.
     """
     if not (total_time > 0 and math.isfinite(total_time)):
         raise ValueError(f"total_time must be a positive finite number, got {total_time!r}")
-    try:
+    with needs("ode", "integrate_continuous"):
         from torchdiffeq import odeint
-    except ImportError as error:
-        raise ImportError(
-            "integrate_continuous needs torchdiffeq, which is not installed: pip install torchdiffeq, "
-            "or use integrate, which needs nothing"
-        ) from error
     times = torch.tensor([t0, t0 + total_time], dtype=x.dtype, device=x.device)
     end: Tensor = odeint(lambda t, y: field(y, t), x, times, method=method, rtol=rtol, atol=atol)[-1]
     return end

@@ -13,6 +13,7 @@ import contractive_gnn as cg
 from contractive_gnn.bench import pretrain as module
 from contractive_gnn.bench.cli import app
 from contractive_gnn.bench.pretrain import NotReproducedError, halved, pretrain, protocol_of, trained
+from contractive_gnn.bench.protocol import Override
 from contractive_gnn.bench.runner import accuracy, train
 from contractive_gnn.pretrained import Checkpoint, checkpoints, loading
 from contractive_gnn.training import predict
@@ -64,7 +65,8 @@ def test_a_training_that_gives_something_else_is_not_kept(
 
 
 def test_a_preset_for_certificates_is_trained_for_them() -> None:
-    protocol = protocol_of("certified", "csbm", seed=0)
+    short = (Override.parse("training.epochs=2"),)
+    protocol = dataclasses.replace(protocol_of("certified", "csbm", seed=0), overrides=short)
     data = protocol.load()
     outcome = trained(protocol, data)
     assert (outcome.about["preset"], outcome.about["model"]) == ("certified", "linf-diffusion")

@@ -128,7 +128,7 @@ def test_the_continuous_model_reaches_the_known_answer(problem: str) -> None:
 
 def test_without_torchdiffeq_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchdiffeq", None)
-    with pytest.raises(ImportError, match="pip install torchdiffeq"):
+    with pytest.raises(ImportError, match=r"needs torchdiffeq, .* pip install 'contractive-gnn\[ode\]'"):
         integrate_continuous(spiral, double(1.0, 0.0), total_time=1.0)
 
 
