@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ def snapshot(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """A copy of the sources, so that a build neither meets an old build folder nor leaves one."""
     copy = tmp_path_factory.mktemp("snapshot") / "source"
     copy.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
         shutil.copy(repository / name, copy)
     for name in (*FOLDERS.values(), "tests", "examples"):
         if (repository / name).is_dir():
@@ -121,8 +122,21 @@ def test_wheel_has_every_file_of_the_three_folders_and_nothing_else(snapshot: Pa
     assert sorted(content) == sorted(expected)
     assert all(content[name] == path.read_bytes() for name, path in expected.items())
     assert {"contractive_gnn/py.typed", "contractive_gnn/datasets/manifest.json"} <= set(content)
+    assert any(name.endswith(".safetensors") for name in content)
     assert {name.split("/")[0] for name in content} == {"contractive_gnn"}
     assert "License-Expression: MIT" in metadata
+
+
+def test_the_source_distribution_has_what_a_build_needs_and_nothing_else(
+    repository: Path, snapshot: Path, wheel: Path
+) -> None:
+    (path,) = wheel.parent.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        files = {name.partition("/")[2] for name in archive.getnames() if archive.getmember(name).isfile()}
+    ours = {file.relative_to(snapshot).as_posix() for file in source_files(snapshot).values()}
+    written = {"PKG-INFO", "setup.cfg"}  # by setuptools
+    about = {"pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"}
+    assert {name for name in files if ".egg-info/" not in name} == ours | written | about
 
 
 def test_wheel_works_without_the_repository(installed: Path) -> None:
