@@ -33,6 +33,11 @@ class Checkpoint:
         split: :func:`~contractive_gnn.pretrained.split_digest` of it.
         predictions: :func:`~contractive_gnn.pretrained.prediction_digest` of the model's scores on it.
         sha256: of the file that comes with the package; None for a checkpoint that one command makes.
+
+    Example:
+        >>> checkpoint = find("robust-mixture", "cora")
+        >>> print(checkpoint, checkpoint.command, sep=": ")
+        robust-mixture on cora, seed 0: contractive-gnn pretrain robust-mixture --dataset cora
     """
 
     preset: str
@@ -68,7 +73,6 @@ def checkpoints() -> tuple[Checkpoint, ...]:
     """Every checkpoint, by data set, model and seed.
 
     Example:
-        >>> from contractive_gnn.pretrained import checkpoints
         >>> sorted({checkpoint.dataset for checkpoint in checkpoints()})
         ['citeseer', 'cora']
     """
@@ -79,8 +83,17 @@ def checkpoints() -> tuple[Checkpoint, ...]:
 def find(preset: str, dataset: str, *, seed: int = 0) -> Checkpoint:
     """The checkpoint of this name.
 
+    Args:
+        preset: name of the preset.
+        dataset: name of the data set.
+        seed: of the training.
+
     Raises:
         CheckpointError: there is none; the text lists what there is.
+
+    Example:
+        >>> round(find("robust", "cora").accuracy, 1)
+        84.8
     """
     preset = current_model(preset)
     rows = checkpoints()
