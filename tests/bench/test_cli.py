@@ -47,7 +47,7 @@ def test_help_names_every_command_and_does_not_wait_for_torch() -> None:
     code = "import sys; from contractive_gnn.bench.cli import app; app(['--help'], standalone_mode=False); "
     code += "assert not {'torch', 'numpy', 'matplotlib'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for command in ("bench", "tune", "attack", "certify", "verify", "speed", "report", "datasets"):
+    for command in ("bench", "tune", "attack", "certify", "verify", "speed", "report", "datasets", "pretrain"):
         assert command in done.stdout
 
 
