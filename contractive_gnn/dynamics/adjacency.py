@@ -1,4 +1,4 @@
-r"""Flows of the adjacency matrix: the published one and three corrected ones, dense and in O(|E| + n)."""
+r"""Flows of the adjacency matrix: the published one and three corrected ones, dense and in ``O(|E| + n)``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FORMS: tuple[Form, ...] = ("published", "l1-inside", "l1-outside", "max-outside"
 
 @dataclass(frozen=True, eq=False)
 class Adjacency:
-    r"""A symmetric matrix ``A = S + diag(v) + u1ᵀ + 1uᵀ + c11ᵀ`` in O(|E| + n) numbers.
+    r"""A symmetric matrix ``A = S + diag(v) + u1ᵀ + 1uᵀ + c11ᵀ`` in ``O(|E| + n)`` numbers.
 
     S lives on the edges of a graph. The equivariant linear map M of the adjacency flow keeps this form exactly.
 
@@ -151,7 +151,7 @@ def _spread(sigma: Activation) -> float:
 
 @renamed(sigma="activation")
 class AdjacencyFlow(Dynamics):
-    r"""A permutation-equivariant flow of a symmetric matrix, and its explicit Euler step in O(|E| + n).
+    r"""A permutation-equivariant flow of a symmetric matrix, and its explicit Euler step in ``O(|E| + n)``.
 
     As a vector field its state is the dense matrix, ``[n, n]``, whatever the graph; called, it takes one step of an
     :class:`Adjacency`.
@@ -336,7 +336,7 @@ class AdjacencyFlow(Dynamics):
         return step * gain * _spread(self.sigma) * before.largest_entry()
 
     def linear(self, a: Adjacency) -> Adjacency:
-        """M(A), exact in O(|E| + n)."""
+        """M(A), exact in ``O(|E| + n)``."""
         n = a.num_nodes
         k1, k2, k3, k4, k5, k6, k7, k8, k9 = self._scaled(n)
         own = a.diagonal + 2 * a.offset + a.constant  # diag A
@@ -378,7 +378,7 @@ class AdjacencyFlow(Dynamics):
         return tuple(k / divisor for k, divisor in zip(self.coefficients().unbind(), divisors, strict=True))
 
     def forward(self, a: Adjacency) -> Adjacency:
-        """One step in O(|E| + n); ``error`` of the result bounds the distance to :meth:`forward_dense`.
+        """One step in ``O(|E| + n)``; ``error`` of the result bounds the distance to :meth:`forward_dense`.
 
         The bound adds up over steps: an earlier error grows at most by the Lipschitz constant of the step.
 

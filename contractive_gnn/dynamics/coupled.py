@@ -24,7 +24,7 @@ class CoupledFlow(Dynamics):
     at κ_A. Then the whole contracts in ``‖F‖ + ω‖A‖₁`` at ``κ = min(κ_F, κ_A − L/ω)``, and an Euler step is
     ``max(q_F, q_A + hL/ω)``-Lipschitz. Two lines prove it: ``‖δF⁺‖ ≤ q_F‖δF‖ + hL‖δA‖₁`` and
     ``‖δA⁺‖₁ ≤ q_A‖δA‖₁``; add ω times the second to the first. This is the reference that
-    :class:`~contractive_gnn.nn.CSGNN` is the O(|E| + n) form of; there A is read on the given edges only.
+    :class:`~contractive_gnn.nn.CSGNN` is the ``O(|E| + n)`` form of; there A is read on the given edges only.
 
     Args:
         features: a certified, uniform field in ℓ∞ that is Lipschitz in A uniformly over its states (a bounded σ), with

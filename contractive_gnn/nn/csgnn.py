@@ -55,7 +55,7 @@ class CoupledConv(GraphGradientFlow):
         **flow: arguments of :class:`GraphGradientFlow`.
 
     Shapes:
-        ``x`` ``[n, c]``; the adjacency in O(|E| + n).
+        ``x`` ``[n, c]``; the adjacency in ``O(|E| + n)``.
     """
 
     # PyG compiles propagate for each class, and keeps the inherited one for explainers: here that would be the compiled

@@ -98,7 +98,7 @@ class Equilibrium(_Rest):
         ValueError: (called) where the field does not contract, and where its anchor asks for a gradient and is in no
             buffer.
         NotImplementedError: under forward mode or torch.func.
-        ConvergenceError: where the tolerance is not met.
+        contractive_gnn.integrators.ConvergenceError: where the tolerance is not met.
     """
 
     def __init__(self, field: VectorField, *, tolerance: float | None = None, max_iterations: int = 500) -> None:
@@ -141,7 +141,7 @@ class EquilibriumConv(_Rest):
     Raises:
         ValueError: where the field does not contract on the graph.
         NotImplementedError: under forward mode or torch.func.
-        ConvergenceError: where the tolerance is not met.
+        contractive_gnn.integrators.ConvergenceError: where the tolerance is not met.
     """
 
     def __init__(self, dynamics: Dynamics, *, tolerance: float | None = None, max_iterations: int = 500) -> None:

@@ -104,17 +104,16 @@ class Photographs(Sequence[Tensor]):
 def load_photographs(name: str, *, grey: bool = True, root: Folder | None = None) -> Photographs:
     """The photographs of a set, in the order of their names (as text), lying or upright as they are.
 
-    ================  =====  =======  ======================================================================
-    name              how    colours  what
-                      many
-    ================  =====  =======  ======================================================================
-    ``bsds500/train``   200  yes      481 × 321 and 321 × 481 (Arbeláez et al., TPAMI 2011)
-    ``bsds500/val``     100  yes      likewise; 68 of these are BSD68
-    ``bsds500/test``    200  yes      likewise
-    ``bsd68``            68  no       the test images of the denoising literature (Roth and Black, CVPR 2005)
-    ``set12``            12  no       256 × 256 and 512 × 512, likewise
-    ``samples``           2  yes      640 × 427, within scikit-learn: needs no files
-    ================  =====  =======  ======================================================================
+    ===================  ====  =======  ======================================================================
+    name                 many  colours  what
+    ===================  ====  =======  ======================================================================
+    ``bsds500/train``    200   yes      481 × 321 and 321 × 481 (Arbeláez et al., TPAMI 2011)
+    ``bsds500/val``      100   yes      likewise; 68 of these are BSD68
+    ``bsds500/test``     200   yes      likewise
+    ``bsd68``            68    no       the test images of the denoising literature (Roth and Black, CVPR 2005)
+    ``set12``            12    no       256 × 256 and 512 × 512, likewise
+    ``samples``          2     yes      640 × 427, within scikit-learn: needs no files
+    ===================  ====  =======  ======================================================================
 
     BSD68 are 68 of bsds500/val, made grey as here to within one of 255 levels: tune on bsds500/train alone.
 
