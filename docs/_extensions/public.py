@@ -102,8 +102,14 @@ def commented(app: Sphinx, what: str, name: str, value: object, options: object,
         for module in [module for name, module in sys.modules.items() if name.startswith(PACKAGE)]:
             if any(other is value for other in vars(module).values()):
                 found = ModuleAnalyzer.for_module(module.__name__).find_attr_docs()
-                lines[:] = next((found["", short] for short in vars(module) if ("", short) in found
-                                 and vars(module)[short] is value), lines)
+                lines[:] = next(
+                    (
+                        found["", short]
+                        for short in vars(module)
+                        if ("", short) in found and vars(module)[short] is value
+                    ),
+                    lines,
+                )
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -122,7 +122,8 @@ def case(sigma: str, space: str, dtype: torch.dtype, seed: int) -> Case:
     torch.manual_seed(seed)
     threshold = {} if sigma in ("identity", "leaky-relu") else {"threshold": pick([0.03, 0.3, 1.0])}
     dynamics = Diffusion(activation=sigma, mu=2.5 if sigma in REFUSED else mu, **threshold)
-    model = FlowGNN(d, CLASSES, FlowConv(dynamics, num_steps=steps), hidden_channels=8, space=space).eval()  # type: ignore[arg-type]
+    flow = FlowConv(dynamics, num_steps=steps)
+    model = FlowGNN(d, CLASSES, flow, hidden_channels=8, space=space).eval()  # type: ignore[arg-type]
     with torch.no_grad():
         model.decoder.weight.mul_(spread)
     model = model.to(dtype)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 import statistics
 import time
 import warnings
@@ -114,7 +115,7 @@ def torchlip_layers() -> Iterator[Layer]:
         "64 outputs",
         lambda: tl.FrobeniusLinear(64, 64),
         (64,),
-        text="a stack of 1-Lipschitz neurons",
+        text="each neuron",
     )
     yield layer("FrobeniusLinear", "disjoint=False", lambda: tl.FrobeniusLinear(64, 64, disjoint_neurons=False), (64,))
     yield layer("InvertibleDownSampling", "2", lambda: tl.InvertibleDownSampling(2))
@@ -193,9 +194,7 @@ def orthogonium_layers() -> Iterator[Layer]:
     yield layer("AOCLipschitzResBlock", "", lambda: AOCLipschitzResBlock(4, 1, 3))
     yield layer("SDPBasedLipschitzDense", "", lambda: SDPBasedLipschitzDense(64, 64, 64), (64,))
     yield layer("OrthoLinear", "", lambda: ol.OrthoLinear(64, 64), (64,))
-    yield layer(
-        "UnitNormLinear", "64 outputs", lambda: ol.UnitNormLinear(64, 64), (64,), text="each output is 1-Lipschitz"
-    )
+    yield layer("UnitNormLinear", "64 outputs", lambda: ol.UnitNormLinear(64, 64), (64,), text="each output")
     yield layer("LayerCentering2D", "", lambda: ol.LayerCentering2D(4))
     yield layer("BatchCentering2D", "", lambda: ol.BatchCentering2D(4))
     yield layer("MaxMin", "", ol.MaxMin)
@@ -406,7 +405,9 @@ def times_table(lines: list[Mapping[str, Any]]) -> str:
                                   for kind in kinds)]
         for library, layer in layers
     ]  # fmt: skip
-    return markdown(["library", "layer", *kinds], rows)
+    short = {"convolution": "conv", "activation": "act"}
+    heads = [re.sub(r"(\w+) (\d+) at (\d+) x \3", lambda m: f"{short[m[1]]} {m[2]}, {m[3]}²", kind) for kind in kinds]
+    return markdown(["library", "layer", *heads], rows)
 
 
 def main() -> None:

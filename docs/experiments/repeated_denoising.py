@@ -16,8 +16,8 @@ D is α-averaged, so the iterates converge to a fixed point (Krasnosel'skii and 
 ``‖x_{k+1} − x_k‖ ≤ √(α/((1 − α)(k + 1))) ‖x_0 − x̄‖``, which is ``bound``. To which one? ``‖x_k − p‖`` never rises for
 any fixed point p. Where that holds for all p of a line it holds for the projection too, so x_k keeps its projection on
 the constant images: its mean. If D moves all other images, as it does where every frequency but 0 passes one of the
-filters (a learned spline vanishes at 0 alone), then the limit is x̄. So PSNR rises for a few steps at most, and falls to
-that of a grey image: nothing in the iteration holds it to the data. DnCNN is not averaged: its column says what
+filters (a learned spline vanishes at 0 alone), then the limit is x̄. So PSNR rises for a few steps at most, and falls
+to that of a grey image: nothing in the iteration holds it to the data. DnCNN is not averaged: its column says what
 happens, and no theorem does.
 """
 
