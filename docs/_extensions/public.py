@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -85,6 +87,27 @@ def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes.
     return None
 
 
+EXAMPLES = Path(__file__).parents[1] / "api" / "examples"
+
+
+def blocks(room: str) -> list[str]:
+    """The examples in ``api/examples`` of a package, each of which stands alone."""
+    file = EXAMPLES / f"{room.removeprefix(PACKAGE).strip('.') or 'face'}.md"
+    return re.findall(r"```pycon\n(.*?)```", file.read_text("utf-8"), re.DOTALL) if file.is_file() else []
+
+
+def example(full: str) -> str | None:
+    """The example of a public name whose own text has none: the first of its package that uses the name."""
+    room, _, short = full.rpartition(".")
+    return next((block for block in blocks(room) if re.search(rf"\b{short}\b", block)), None)
+
+
+def exemplified(app: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
+    """A public name whose own text has no example gets one."""
+    if name in app.homes and not any(">>>" in line for line in lines) and (found := example(name)):
+        lines += ["", ".. rubric:: Example", "", *found.splitlines(), ""]
+
+
 #: pages of the repository that stand elsewhere on the site
 MOVED = {"CONTRIBUTING.md": "contributing.md", "examples/README.rst": "gallery/index.rst"}
 
@@ -114,8 +137,10 @@ def commented(app: Sphinx, what: str, name: str, value: object, options: object,
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Sphinx calls this."""
+    app.homes = set(homes().values())
     app.pages_by_id = {id(described(full)): home for full, home in homes().items()}
     app.connect("missing-reference", resolve)
     app.connect("source-read", moved)
     app.connect("autodoc-process-docstring", commented)
+    app.connect("autodoc-process-docstring", exemplified, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
