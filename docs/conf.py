@@ -31,7 +31,7 @@ extensions = [
     "sphinx-mathjax-offline",
     "public",
 ]
-exclude_patterns = ["_*", "results", "**sg_execution_times.rst", "gallery/of"]
+exclude_patterns = ["_*", "api/examples", "results", "**sg_execution_times.rst", "gallery/of"]
 templates_path = ["_templates"]
 
 # pages are Markdown that GitHub shows as well
@@ -45,7 +45,7 @@ nitpick_ignore_regex = public.ELSEWHERE
 autosummary_generate = True
 autosummary_ignore_module_all = False
 autosummary_imported_members = True
-autosummary_context = {"homes": public.homes()}
+autosummary_context = {"homes": public.homes(), "examples": public.files()}
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True

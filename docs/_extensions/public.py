@@ -90,10 +90,16 @@ def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes.
 EXAMPLES = Path(__file__).parents[1] / "api" / "examples"
 
 
+def files() -> dict[str, str]:
+    """By package, the name of its file of examples."""
+    named = {room: f"{room.removeprefix(PACKAGE).strip('.') or 'face'}.md" for room in ROOMS}
+    return {room: name for room, name in named.items() if (EXAMPLES / name).is_file()}
+
+
 def blocks(room: str) -> list[str]:
     """The examples in ``api/examples`` of a package, each of which stands alone."""
-    file = EXAMPLES / f"{room.removeprefix(PACKAGE).strip('.') or 'face'}.md"
-    return re.findall(r"```pycon\n(.*?)```", file.read_text("utf-8"), re.DOTALL) if file.is_file() else []
+    name = files().get(room)
+    return re.findall(r"```pycon\n(.*?)```", (EXAMPLES / name).read_text("utf-8"), re.DOTALL) if name else []
 
 
 def example(full: str) -> str | None:
