@@ -56,8 +56,8 @@ def test_the_readme_has_todays_names(repository: Path) -> None:
 def test_the_python_blocks_of_the_docs_run(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of the pages in FILES are files, which test_extend.py and test_own.py run."""
     monkeypatch.setattr(training, "fit", partial(training.fit, epochs=3))
-    pages = [page for page in (repository / "docs").glob("*.md") if page.name not in FILES and blocks(page)]
-    assert {"certificates.md", "robust.md"} <= {page.name for page in pages}
+    pages = [page for page in (repository / "docs").rglob("*.md") if page.name not in FILES and blocks(page)]
+    assert {"certificates.md", "robust.md", "start.md"} <= {page.name for page in pages}
     for page in pages:
         data = datasets.contextual_sbm(60, features=6, average_degree=4, seed=0)
         scope = {"data": data, "model": linf_diffusion(6, 2, hidden_channels=8).eval()}  # what the reader has
