@@ -77,6 +77,7 @@ html_title = "contractive_gnn"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
+html_sidebars = {page: [] for page in ("index", "start", "faq")}  # they have no pages below them
 html_theme_options = {
     "navigation_with_keys": False,
     "show_toc_level": 2,
