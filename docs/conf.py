@@ -51,7 +51,7 @@ autodoc_preserve_defaults = True
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
-napoleon_custom_sections = [("Shapes", "params_style"), ("Class attributes", "params_style")]
+napoleon_custom_sections = ["Shapes", ("Class attributes", "Attributes")]
 python_maximum_signature_line_length = 88
 
 sphinx_gallery_conf = {
@@ -82,7 +82,7 @@ html_theme_options = {
     "navigation_with_keys": False,
     "show_toc_level": 2,
     "navbar_align": "left",
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 8,
     "footer_start": ["copyright"],
     "footer_end": [],
     "secondary_sidebar_items": ["page-toc"],

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+#: a loss of scores ``[k, classes]`` and labels ``[k]``
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -48,6 +49,7 @@ def carlini_wagner(logits: Tensor, labels: Tensor) -> Tensor:
     return margin(logits, labels).clamp(max=0).mean()
 
 
+#: the losses by name
 LOSSES: Final[dict[str, Loss]] = {
     "tanh-margin": tanh_margin,
     "prob-margin": prob_margin,

@@ -15,7 +15,9 @@ from contractive_gnn.names import same_code
 from contractive_gnn.norms import Norm, family
 from contractive_gnn.registry import Registry
 
+#: a time, or a step
 Time = Tensor | float
+#: a vector field ``X(x, t)``
 Field = Callable[[Tensor, Time], Tensor]
 """``(x, t) ↦ X(x, t)``, of the shape of ``x``; t is a scalar tensor where the step or the start time is one."""
 

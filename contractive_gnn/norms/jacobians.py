@@ -12,6 +12,7 @@ from contractive_gnn.norms.lebesgue import flat_weights
 from contractive_gnn.norms.matrices import log_norm, operator_norm
 from contractive_gnn.norms.norm import Norm
 
+#: a map of tensors
 Map = Callable[[Tensor], Tensor]
 
 

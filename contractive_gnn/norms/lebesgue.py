@@ -8,8 +8,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+#: the three families of norms
 Family = Literal["l1", "l2", "linf"]
 
+#: every name of a norm, and its family
 NORMS: dict[str, Family] = {
     "l1": "l1",
     "vec-l1": "l1",

@@ -12,6 +12,7 @@ from contractive_gnn.datasets.files.contents import PARTS, Array
 from contractive_gnn.datasets.protocol import IntArray, random_split
 from contractive_gnn.names import unknown
 
+#: the splits of a file of one's own
 FILE_SPLITS: Final = ("own", "random", "public")
 #: of Planetoid's public splits: training nodes of each class, and validation and test nodes in all
 PER_CLASS, VALIDATION, TEST = 20, 500, 1000

@@ -31,6 +31,7 @@ _NAMED: Final[Mapping[str, Callable[[bytes, str], dict[str, Any]]]] = {
     ".pth": saved.pt,
 }
 _EDGE_LISTS: Final = (".edgelist", ".edges", ".csv", ".tsv", ".txt")
+#: the names of files that :func:`read` takes end like this
 SUFFIXES: Final = (*_NAMED, ".graphml", *_EDGE_LISTS)
 #: an identity matrix of features in float32 then takes 1.6 GB
 _MOST_WITHOUT_FEATURES: Final = 20_000

@@ -9,6 +9,7 @@ from contractive_gnn.datasets.images.classification import ImageData
 from contractive_gnn.datasets.images.digits import digits
 from contractive_gnn.names import unknown
 
+#: the sets of :func:`load_images`
 IMAGES = ("cifar10", "digits")
 SPLITS = ("train", "test")
 

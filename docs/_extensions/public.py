@@ -111,6 +111,7 @@ def example(full: str) -> str | None:
 def exemplified(app: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
     """A public name whose own text has no example gets one."""
     if name in app.homes and not any(">>>" in line for line in lines) and (found := example(name)):
+        lines[:] = lines if any(lines) else ["Used as the example shows."]
         lines += ["", ".. rubric:: Example", "", *found.splitlines(), ""]
 
 

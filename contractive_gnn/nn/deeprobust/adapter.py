@@ -22,6 +22,7 @@ from contractive_gnn.deeprobust import Arrays, mended, to_arrays
 from contractive_gnn.seeding import seeded
 from contractive_gnn.trainable import TrainsItself
 
+#: whether the scores have a gradient by the edge weights
 EdgeWeightGradient = Literal["exact", "approximate", "none"]
 
 

@@ -13,6 +13,7 @@ from contractive_gnn.nn.deeprobust.rgcn import RGCN
 from contractive_gnn.nn.deeprobust.simp import SimPGCN
 from contractive_gnn.nn.deeprobust.svd import GCNSVD
 
+#: DeepRobust's defences by name
 DEEPROBUST_MODELS: Final[dict[str, Callable[..., DeepRobustModel]]] = {
     "rgcn": RGCN,
     "gcn-jaccard": GCNJaccard,

@@ -22,6 +22,7 @@ from contractive_gnn.nn.similarity.shared import found_cosines
 from contractive_gnn.nn.similarity.values import of_values
 from contractive_gnn.nn.sparse import normalize_rows, unit_rows
 
+#: where the similarities come from
 Source = Literal["auto", "features", "structure"]
 
 _FAINT = 0.1
