@@ -15,6 +15,8 @@ from contractive_gnn.registry import temporary
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "docs" / "api" / "examples").glob("*.md"))
 
+NEEDED = {"attacks.images": "torchattacks", "integrators": "torchdiffeq", "nn.deeprobust": "deeprobust"}
+
 
 @pytest.fixture
 def public(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
@@ -26,8 +28,8 @@ def public(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_the_examples_run(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for needed in {"attacks.images": ("torchattacks",), "nn.deeprobust": ("deeprobust",)}.get(file.stem, ()):
-        pytest.importorskip(needed)
+    if file.stem in NEEDED:
+        pytest.importorskip(NEEDED[file.stem])
     monkeypatch.chdir(tmp_path)
     text = file.read_text("utf-8")
     found = 0
