@@ -1,6 +1,6 @@
 r"""A non-expansive classifier of images against the same layers without constraint, under attack.
 
-    python examples/nonexpansive_digits.py --out docs/results/nonexpansive_digits.jsonl --plot digits.png
+    python docs/experiments/nonexpansive_digits.py --out docs/results/nonexpansive_digits.jsonl --plot digits.png
 
 The images are scikit-learn's 8 × 8 digits. Each block of the non-expansive net takes two steps (Celledoni, Murari,
 Owren, Schönlieb, Sherry, *Dynamical systems-based neural networks*, SISC 2023):

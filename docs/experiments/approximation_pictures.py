@@ -1,6 +1,6 @@
 r"""Every flow is a gradient and a turn: a field split in two, and a network made of both halves.
 
-    python examples/approximation.py --out build/approximation
+    python docs/experiments/approximation_pictures.py --out build/approximation
 
 A smooth field is the gradient of a potential plus a field that is tangent to the circles around the origin (Presnov
 2002), and ``presnov_halves`` finds both. ``halves.png`` shows them for Lotka's and Volterra's field. So a network of

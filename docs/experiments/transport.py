@@ -1,6 +1,6 @@
 """Classification as transport: a flow of the plane carries two classes to either side of a line.
 
-    python examples/transport.py --out build/transport
+    python docs/experiments/transport.py --out build/transport
 
 The network is a sequence of vector fields ``ẋ = Aᵀ tanh(Bx + b)``, a few Euler steps along each, and a line at the end
 (E, *A proposal on machine learning via dynamical systems*, 2017). The norms of A and B are bounded, so that every step

@@ -1,4 +1,4 @@
-"""The examples of the family run with tiny settings, and write what they say."""
+"""The experiments on the family run with tiny settings, and write what they say."""
 
 import importlib.util
 import json
@@ -10,7 +10,7 @@ import torch
 
 pytest.importorskip("matplotlib")
 
-FOLDER = Path(__file__).parents[2] / "examples"
+FOLDER = Path(__file__).parents[2] / "docs" / "experiments"
 
 
 def load(name: str) -> ModuleType:
@@ -40,7 +40,7 @@ def test_transport_writes_a_line_for_each_set_of_points_and_a_film(tmp_path: Pat
 
 
 def test_a_step_that_is_too_long_is_not_invertible() -> None:
-    """Beyond ``h · Lip = 1`` nothing is promised: the check of the example sees it."""
+    """Beyond ``h · Lip = 1`` nothing is promised: the check of the script sees it."""
     transport = load("transport")
     torch.manual_seed(0)
     net = transport.Transport(layers=2)
@@ -93,7 +93,7 @@ def test_the_constant_of_the_non_expansive_net_holds() -> None:
 
 
 def test_approximation_splits_a_field_and_draws_the_swirl(tmp_path: Path) -> None:
-    approximation = load("approximation")
+    approximation = load("approximation_pictures")
     approximation.main(["--adam-steps", "5", "--lbfgs-steps", "5", "--out", str(tmp_path)])
     assert (tmp_path / "halves.png").stat().st_size > 20_000
     assert (tmp_path / "swirl.png").stat().st_size > 20_000
