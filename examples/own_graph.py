@@ -40,7 +40,7 @@ for name, each in graphs.items():
     print(f"{name}: test accuracy {cg.evaluate(model, each, data.test_mask):.1f} %")
 
 # %%
-# The predictions on both graphs. A wrong node has a thick rim; green are the edges that go, and those that came.
+# The predictions on both graphs. A wrong node has a thick rim; the flipped edges are green.
 plt.style.use(STYLE)
 place = nx.spring_layout(nx.Graph(data.edge_index.t().tolist()), seed=2)
 flipped = set(map(tuple, attacked.edge_flips.t().tolist()))

@@ -14,4 +14,5 @@ def test_a_file_becomes_a_graph(run: Callable[[str], dict[str, Any]]) -> None:
     assert shown["data"].num_nodes == 34
     assert shown["attacked"].n_flips == 4
     clean, attacked = (int(wrong.sum()) for wrong in shown["wrong"].values())
-    assert clean <= 4 < attacked
+    assert clean <= 3
+    assert attacked >= clean + 3
