@@ -65,5 +65,5 @@ for (name, orbit), colour in zip(orbits.items(), COLOURS, strict=False):
 along.axvspan(0, step * seen, color="#dddddd", label="length of a swing in training")
 plane.set(title="Phase plane", xlabel="angle q", ylabel="momentum p", aspect="equal")
 along.set(title="Energy", xlabel="time, s", ylabel="energy")
-along.legend(frameon=False)
+along.legend(frameon=False, loc=(0.42, 0.55))
 plt.show()
