@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("networkx")
+
 
 def test_a_file_becomes_a_graph(run: Callable[[str], dict[str, Any]]) -> None:
     with pytest.warns(UserWarning, match="2 classes were numbered"):

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+pytest.importorskip("PIL")
+
 
 def test_the_photograph_is_filled_in(run: Callable[[str], dict[str, Any]]) -> None:
     shown = run("plug_and_play")
