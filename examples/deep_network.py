@@ -22,7 +22,7 @@ data = cg.contextual_sbm(200, seed=0)
 graph, classes = cg.Graph.of(data.x, data.edge_index), int(data.y.max()) + 1
 models = {
     "GCN": GCN(data.num_features, hidden_channels=32, num_layers=layers, out_channels=classes),
-    "wave": cg.build("wave", data.num_features, classes, hidden_channels=32, num_layers=layers, share=0.5),
+    "wave": cg.build("wave", data.num_features, classes, hidden_channels=32, num_layers=layers, share=0.1),
 }
 
 # %%
@@ -34,13 +34,15 @@ for name, model in models.items():
     print(f"{name} with {layers} layers: test accuracy {accuracy[name]:.1f} %")
 
 # %%
-# The features after each layer. Those of the GCN are collected by hooks.
+# The features after each layer; those of the GCN are collected by hooks. All layers of the wave have the same weights,
+# so it can go on, to three times the depth.
 states = {"GCN": []}
 for conv in models["GCN"].convs[:-1]:
     conv.register_forward_hook(lambda conv, given, out: states["GCN"].append(out.relu()))
 with torch.no_grad():
     models["GCN"].eval()(data.x, data.edge_index)
     wave = models["wave"].eval()
+    wave.conv.num_steps = 3 * layers
     states["wave"] = list(wave.conv.states(wave.encoder(data.x).relu(), data.edge_index))[1:]
 
 # %%

@@ -61,7 +61,7 @@ print(f"{accuracy:.1f} % on the right side")
 plt.style.use(STYLE)
 figure, panels = plt.subplots(1, 3, figsize=(10, 3.7), layout="constrained")
 for axes, k in zip(panels, (0, 2, 4), strict=True):
-    reach = 1.1 * float(states[k].abs().max())
+    reach = 1.1 * float(states[k].detach().abs().max())
     axis = torch.linspace(-reach, reach, 80)
     with torch.no_grad():
         side = line(nn.Sequential(*flows[k:])(torch.cartesian_prod(axis, axis))).view(80, 80).T
