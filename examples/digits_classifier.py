@@ -23,14 +23,13 @@ test = load_images("digits", "test").subset(slice(100))
 channels, *size = train.shape
 
 # %%
-# Train both. A small temperature lets scores that cannot grow be sure, and the offset asks for a margin. Images of this
-# size are not shifted or mirrored in training: ``augment=None``.
+# Train both. A small temperature lets scores that cannot grow be sure, and the offset asks for a margin.
 losses = {"nonexpansive": TemperatureCrossEntropy(0.1, offset=0.3), "unconstrained": TemperatureCrossEntropy()}
 models = {}
 for kind, loss in losses.items():
     torch.manual_seed(0)
     model = ImageClassifier(channels, 10, size=tuple(size), channels=(16,), kind=kind)
-    options = ImageFitOptions(epochs=10, batch_size=64, max_lr=1e-2, loss=loss, augment=None)
+    options = ImageFitOptions(epochs=10, batch_size=64, max_lr=1e-2, loss=loss)
     last = fit_images(model, train, options, val=val, progress=False).epochs[-1]
     print(f"{kind}: validation accuracy {last.val_accuracy:.1f} %, Lipschitz constant {model.lipschitz():.3g}")
     models[kind] = frozen(model)  # the same numbers, faster

@@ -25,7 +25,13 @@ from contractive_gnn.bench.results import current_commit, current_versions
 from contractive_gnn.datasets.images import hold_out, load_images
 from contractive_gnn.nn.images import ImageClassifier, frozen
 from contractive_gnn.nn.lipschitz import certified, lipschitz
-from contractive_gnn.training.images import ImageFitOptions, MarginLoss, TemperatureCrossEntropy, fit_images
+from contractive_gnn.training.images import (
+    Augmentation,
+    ImageFitOptions,
+    MarginLoss,
+    TemperatureCrossEntropy,
+    fit_images,
+)
 
 EPOCHS, BATCH = 40, 256
 #: of the authors' table
@@ -38,7 +44,8 @@ AUTHORS = ("unconstrained", "nonexpansive", "switching")
 
 def networks() -> dict[str, tuple[nn.Module, ImageFitOptions]]:
     """Theirs with their loss and optimiser, ours with its own."""
-    common: dict[str, Any] = {"epochs": EPOCHS, "batch_size": BATCH, "ema": 0.999, "channels_last": True}
+    common: dict[str, Any] = {"epochs": EPOCHS, "batch_size": BATCH, "augment": Augmentation()}
+    common |= {"ema": 0.999, "channels_last": True}
     theirs = ImageFitOptions(loss=MarginLoss(0.07), optimiser="sgd", max_lr=0.1, weight_decay=5e-4, **common)
     loss = TemperatureCrossEntropy(temperature=0.25, offset=SMALL)
     ours = ImageFitOptions(loss=loss, optimiser="adamw", max_lr=1e-2, **common)

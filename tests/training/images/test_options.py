@@ -60,6 +60,10 @@ def test_what_is_out_of_range_for_a_denoiser_is_refused(given: dict[str, Any], e
         DenoiserFitOptions(**given)
 
 
+def test_images_are_not_changed_unless_it_is_asked_for() -> None:
+    assert ImageFitOptions().augment is None
+
+
 @pytest.mark.parametrize("given", [{"loss": "hinge"}, {"augment": True}])
 def test_loss_and_augmentation_are_objects(given: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match=next(iter(given))):
