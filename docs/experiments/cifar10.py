@@ -16,8 +16,8 @@ of the training split. ``train`` takes the candidate that was best there, by cer
 unconstrained one by accuracy), or the first one where there was no search, and the next one where a loss is not finite.
 Nothing is chosen on test images.
 
-``inside`` tries to change images that are certified: the first 256 of a network, each at the largest multiple of 1/40
-below its radius.
+``inside`` tries to change images that are certified: the first 256 of a network, each at the largest ε of the table
+that lies below its radius.
 
 ``train``, ``attack``, ``inside`` and ``search`` go on where they were stopped. Checkpoints and a line for each attacked
 image lie in ``--scratch``; a line for each training and for each attack, with all of its images, in ``--out``.
@@ -64,7 +64,7 @@ MEAN, STD = (0.4914, 0.4822, 0.4465), 1.0  # a constant of 1: the loss has a tem
 CHANNELS, LAYERS = (32, 64, 128), 2
 EPOCHS, BATCH, EMA = 20, 128, 0.999
 SEARCH_EPOCHS, SEARCH_IMAGES = 4, 20_000
-INSIDE, INSIDE_STEP = 256, 0.025  # images that are attacked inside their radius, and the steps of ε there
+INSIDE = 256  # images that are attacked inside their radius
 SMALL = 36 / 255
 EPSILONS = (SMALL, 0.3, 0.5, 1.0)
 CURVE = tuple(round(0.05 * step, 2) for step in range(21))
@@ -354,12 +354,13 @@ def inside(network: str, *, scratch: Path, out: Path, limit: int | None, seed: i
     test = load_images("cifar10", "test")
     scores = of_all(still, test)
     radius = pairwise_radius(scores, still.head.operator.weight, lipschitz=lipschitz(still.body))
-    steps = torch.where(scores.argmax(dim=1) == test.labels, radius * (1 - 1e-3) / INSIDE_STEP, 0.0).long()
-    chosen = steps.nonzero().flatten()[: limit or INSIDE]
+    below = (radius[:, None] * (1 - 1e-3) > torch.tensor(EPSILONS)).sum(dim=1)  # so many ε lie below the radius
+    chosen = torch.where(scores.argmax(dim=1) == test.labels, below, 0).nonzero().flatten()[: limit or INSIDE]
     fallen, counts = 0, {}
-    for step in steps[chosen].unique().tolist():
-        epsilon = round(step * INSIDE_STEP, 6)
-        which = chosen[steps[chosen] == step]
+    for place, epsilon in enumerate(EPSILONS):
+        which = chosen[below[chosen] == place + 1]
+        if not len(which):
+            continue
         found = evaluate_images(
             still,
             (test.floats(which), test.labels[which]),
@@ -371,8 +372,8 @@ def inside(network: str, *, scratch: Path, out: Path, limit: int | None, seed: i
         if not all(line.certified for line in found):
             raise RuntimeError(f"an image of {network} was attacked at {epsilon} and is not certified there")
         fallen += sum(not line.survived for line in found)
-        counts[f"{epsilon:g}"] = len(found)
-        print(f"{network}: {len(found)} images at {epsilon:g}, {fallen} fallen so far", flush=True)
+        counts[f"{epsilon:.4g}"] = len(found)
+        print(f"{network}: {len(found)} images at {epsilon:.4g}, {fallen} fallen so far", flush=True)
     line = {"network": network, "seed": seed, "images": len(chosen), "fallen": fallen, "at": counts}
     append(out / "inside.jsonl", [line | about()])
 
@@ -483,9 +484,10 @@ def table(out: Path) -> str:
     if attacked_inside := read(out / "inside.jsonl"):
         inside_rows = []
         for line in attacked_inside:
-            ends = f"{min(line['at'], key=float)}, {max(line['at'], key=float)}"
-            inside_rows.append([line["network"], str(line["images"]), ends, str(line["fallen"])])
-        tables.append(markdown(["network", "certified images", "ε from, to", "fallen"], inside_rows))
+            counts = [str(line["at"].get(f"{epsilon:.4g}", 0)) for epsilon in EPSILONS]
+            inside_rows.append([line["network"], str(line["images"]), *counts, str(line["fallen"])])
+        inside_head = ["network", "certified images", *(f"at {shown(epsilon)}" for epsilon in EPSILONS), "fallen"]
+        tables.append(markdown(inside_head, inside_rows))
     return "\n\n".join(tables)
 
 
