@@ -117,10 +117,10 @@ def test_the_table_says_what_is_not_measured(scripts: None, tmp_path: Path) -> N
     }
     cifar10.keep(tmp_path / "attacks-nonexpansive-0.jsonl", {**attacked, "robust": 99.0})
     cifar10.keep(tmp_path / "attacks-nonexpansive-0.jsonl", attacked)  # takes the place of the one before
-    inside = {"network": "nonexpansive", "images": 3, "fallen": 0, "at": {"0.05": 2, "0.125": 1}}
+    inside = {"network": "nonexpansive", "images": 3, "fallen": 0, "at": {"0.1412": 2, "0.5": 1}}
     (tmp_path / "inside.jsonl").write_text(json.dumps(inside) + "\n", encoding="utf-8")
     text = cifar10.table(tmp_path)
-    assert "| nonexpansive | 3 | 0.05, 0.125 | 0 |" in text
+    assert "| nonexpansive | 3 | 2 | 0 | 1 | 0 | 0 |" in text
     row = next(line for line in text.splitlines() if line.startswith("| nonexpansive | 7 "))
     assert row.startswith(f"| nonexpansive | 7 | 70.0 | -10.0 | 0.3 | {cifar10.ABSENT} |")
     assert f"| orthogonium | {cifar10.ABSENT} |" in text
