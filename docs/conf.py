@@ -58,7 +58,7 @@ sphinx_gallery_conf = {
     "examples_dirs": ["../examples"],
     "gallery_dirs": ["gallery"],
     "filename_pattern": r"/[a-z]\w*\.py$",
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": "gallery.Listed",
     "doc_module": ("contractive_gnn",),
     "backreferences_dir": "gallery/of",
     "inspect_global_variables": False,

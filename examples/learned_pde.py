@@ -2,8 +2,8 @@ r"""
 Learn an equation from pixels
 =============================
 
-A network of a hundred weights learns to move a picture as advection does: two small convolutions with the square of a
-ReLU between them, and steps that are put back on the sphere of their start, so that the norm is kept.
+A network of a hundred weights learns to move a picture as advection does: two small convolutions with a ReLU between
+them, and steps that are put back on the sphere of their start, so that the norm is kept.
 """
 
 # %%
