@@ -122,7 +122,8 @@ def test_every_link_within_the_site_leads_somewhere(site: Path) -> None:
                 continue
             target = page.parent / unquote(parts.path) if parts.path else page
             assert target.exists(), f"{page.relative_to(site)} links to {link}"
-            if parts.fragment and target.suffix == ".html":
+            # a page of source code names a class by where it is defined, and leads to the top of its page
+            if parts.fragment and target.suffix == ".html" and "_modules" not in page.relative_to(site).parts:
                 assert unquote(parts.fragment) in read(target.resolve()).ids, f"{page.relative_to(site)}: {link}"
 
 
