@@ -455,11 +455,12 @@ def latest(lines: list[Mapping[str, Any]], **wanted: Any) -> Mapping[str, Any] |
 
 
 def table(out: Path) -> str:
-    """All networks in markdown."""
+    """All networks in markdown, a column each."""
     trained, attacked = measured(out)
     free = latest(trained, network="unconstrained")
     columns = [f"{what.name} {what.norm} {shown(what.epsilon)}" for what, _ in ATTACKS]
-    head = ["network", "parameters", "clean", "gap", *columns, "constant", "slope", "training"]
+    kinds = ("claimed", "proved")
+    head = ["", "parameters", "clean", "gap", *columns, *(f"constant, {kind}" for kind in kinds), "slope", "training"]
     certified_head = ["network", "by", *(f"certified at {shown(epsilon)}" for epsilon in EPSILONS)]
     rows, certified_rows = [], []
     for network in NETWORKS:
@@ -475,12 +476,13 @@ def table(out: Path) -> str:
         for what, count in ATTACKS:
             found = latest(attacked, network=network, attack=what.name, norm=what.norm, epsilon=what.epsilon)
             cells.append(ABSENT if found is None or found["images"] < count else f"{found['robust']:.1f}")
-        cells.append(", ".join(f"{value:.3f} {kind}" for kind, value in constants.items()) or "none")
+        cells += [f"{constants[kind]:.3f}" if kind in constants else "—" for kind in kinds]
         cells += [f"{line['slope']:.2f}", f"{line['cpu_seconds'] / 60:.0f} min"]
         rows.append(cells)
         for kind, found in line["test"]["certified"].items():
             certified_rows.append([network, kind, *(f"{found[f'{epsilon:.4g}']:.1f}" for epsilon in EPSILONS)])
-    tables = [markdown(head, rows), markdown(certified_head, certified_rows)]
+    names, *quantities = zip(head, *rows, strict=True)
+    tables = [markdown(names, quantities), markdown(certified_head, certified_rows)]
     if attacked_inside := read(out / "inside.jsonl"):
         inside_rows = []
         for line in attacked_inside:

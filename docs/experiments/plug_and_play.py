@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -330,8 +331,8 @@ def table(options: argparse.Namespace) -> None:
     """A row for each task and denoiser, into the page."""
     found = runs_of(read(options.out))
     head = (
-        *("task", "denoiser", "PSNR at the start", "at the end", "best − end, at most"),
-        *("last relative residual, at most", "residual rises", "below the bound", "certified"),
+        *("task", "denoiser", "start", "end", "median", "best − end", "residual"),
+        *("it rises", "in bound", "certified"),
     )
     text = []
     for task, name in itertools.product(TASKS, DENOISERS):
@@ -345,7 +346,8 @@ def table(options: argparse.Namespace) -> None:
         below = sum(
             all(b is not None and r <= b for r, b in zip(row["residuals"], row["bounds"], strict=True)) for row in rows
         )
-        psnrs = (mean(row[when] for row in rows) for when in ("start_psnr", "final_psnr"))
+        psnrs = [mean(row[when] for row in rows) for when in ("start_psnr", "final_psnr")]
+        psnrs.append(median(math.nan if row["final_psnr"] is None else row["final_psnr"] for row in rows))
         counts = (rises, below if certified else None, certified)
         text.append(
             (

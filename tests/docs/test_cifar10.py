@@ -121,9 +121,17 @@ def test_the_table_says_what_is_not_measured(scripts: None, tmp_path: Path) -> N
     (tmp_path / "inside.jsonl").write_text(json.dumps(inside) + "\n", encoding="utf-8")
     text = cifar10.table(tmp_path)
     assert "| nonexpansive | 3 | 2 | 0 | 1 | 0 | 0 |" in text
-    row = next(line for line in text.splitlines() if line.startswith("| nonexpansive | 7 "))
-    assert row.startswith(f"| nonexpansive | 7 | 70.0 | -10.0 | 0.3 | {cifar10.ABSENT} |")
-    assert f"| orthogonium | {cifar10.ABSENT} |" in text
+    assert text.startswith("|  | unconstrained | nonexpansive | switching | torchlip | orthogonium |")
+    absent = f"{cifar10.ABSENT} | {cifar10.ABSENT} | {cifar10.ABSENT} |"
+    for row in (
+        f"| parameters | 7 | 7 | {absent}",
+        f"| clean | 80.0 | 70.0 | {absent}",
+        f"| gap | +0.0 | -10.0 | {absent}",
+    ):
+        assert row in text
+    assert f"| autoattack l2 36/255 | {cifar10.ABSENT} | 0.3 | {absent}" in text
+    assert f"| autoattack l2 0.5 | {cifar10.ABSENT} | {cifar10.ABSENT} | {absent}" in text
+    assert f"| constant, proved | — | 1.000 | {absent}" in text
     assert "| nonexpansive | proved | 60.0 |" in text
     curves = cifar10.curves(tmp_path)
     assert [(curve.label, curve.kind) for curve in curves] == [
