@@ -20,16 +20,17 @@ SHARE: Final = 1 << 18
 """A thread is worth its start for this many products of edge and channel."""
 
 
-def by_rows(loop: Any, arrays: tuple[Any, ...], pointer: Any, *results: Any) -> None:
+def by_rows(loop: Any, arrays: tuple[Any, ...], pointer: Any, *results: Any, channels: int | None = None) -> None:
     """Run ``loop`` on all rows, in as many threads as torch uses, each on rows of about as many edges.
 
     Args:
         loop: ``(*arrays, start, stop, *results)``, which writes the rows ``start … stop − 1`` of the results.
         arrays: what it reads.
         pointer: where each row's edges begin, and their number.
-        results: what it writes, the first one ``[n, channels]``.
+        results: what it writes, the first one ``[n, channels]`` where ``channels`` are not given.
+        channels: so many numbers are read for an edge.
     """
-    channels = results[0].shape[1]
+    channels = results[0].shape[1] if channels is None else channels
     rows, edges = pointer.size - 1, int(pointer[-1])
     threads = min(torch.get_num_threads(), edges * channels // SHARE)
     cuts = [0, rows]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from contractive_gnn.activations import Identity
 from contractive_gnn.checks import check_real, check_whole
-from contractive_gnn.compiled import kernels
+from contractive_gnn.compiled import cosines, kernels
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn.arguments import check_features, edge_list, refuse_export, widened
 from contractive_gnn.nn.batch import graph_by_graph
@@ -144,12 +144,12 @@ class Similarity(nn.Module):
         agreement = (probability[graph.source] * probability[graph.target]).sum(dim=1)
         counts = graph.edge_weight.masked_fill(graph.source == graph.target, 0.0)
         if batch is None:
-            cosines = self._cosines(x, graph)
+            found = self._cosines(x, graph)
         else:
-            cosines = graph_by_graph(
+            found = graph_by_graph(
                 lambda *own: self._cosines(own[0], Graph.of(*own)), x, edge_index, edge_weight, batch, of_edges=True
             )
-        self._take(Calibration.fit(cosines, agreement, counts))
+        self._take(Calibration.fit(found, agreement, counts))
 
     def forget(self) -> None:
         """Go back to the cosines."""
@@ -229,15 +229,13 @@ class Similarity(nn.Module):
     def _cosines(self, x: Tensor, graph: Graph) -> Tensor:
         """The last round's ``cos(H_i, H_j)`` on the edges, ``[E]``."""
         z = self.embedding(x, graph)
-        cosine = _cosine(z, graph)
-        for _ in range(self.rounds):
-            weight = graph.edge_weight * cosine.clamp(min=0.0)
-            scale = (graph.row_sum(weight) + _FAINT).rsqrt().unsqueeze(-1)
-            h = z
-            for _ in range(self.hops):
-                h = self.mixing * scale * _product(scale * h, weight, graph) + (1 - self.mixing) * z
-            cosine = _cosine(h, graph)
-        return cosine
+        how = cosines.Diffusion(self.rounds, self.hops, self.mixing, _FAINT)
+        if cosines.available(z, graph.edge_weight):
+            n, edges = graph.num_nodes, graph.edge_index
+            return cosines.refined_cosines(
+                z, graph.edge_weight, edges, how, lambda z, a: _refined(z, Graph(edges, a, n), how)
+            )
+        return _refined(z, graph, how)
 
     def embedding(self, x: Tensor, graph: Graph) -> Tensor:
         """Z, ``[n, rank]``: principal components with rows of length 1, or 0 where a node has no feature."""
@@ -286,6 +284,19 @@ def _centred(z: Tensor, known: Tensor) -> Tensor:
     known = known.unsqueeze(-1)
     z = known * (z - (known * z).sum(dim=0) / known.sum().clamp(min=1.0))
     return unit_rows(z)
+
+
+def _refined(z: Tensor, graph: Graph, how: cosines.Diffusion) -> Tensor:
+    """The cosines with tensor operations."""
+    cosine = _cosine(z, graph)
+    for _ in range(how.rounds):
+        weight = graph.edge_weight * cosine.clamp(min=0.0)
+        scale = (graph.row_sum(weight) + how.faint).rsqrt().unsqueeze(-1)
+        h = z
+        for _ in range(how.hops):
+            h = how.mixing * scale * _product(scale * h, weight, graph) + (1 - how.mixing) * z
+        cosine = _cosine(h, graph)
+    return cosine
 
 
 def _cosine(h: Tensor, graph: Graph) -> Tensor:

@@ -1,0 +1,208 @@
+r"""The cosines of edges after rounds of diffusion, compiled, with their gradient.
+
+From ``c_ij = cos(z_i, z_j)`` on the edges, ``rounds`` times:
+
+.. math::
+    w_{ij} = a_{ij} \max(0, c_{ij}), \quad s_i = (\textstyle\sum_j w_{ij} + \delta)^{-1/2}, \quad
+    h_i \leftarrow \beta \sum_j s_i w_{ij} s_j h_j + (1 - \beta) z_i \;(\text{hops times, from } z), \quad
+    c_{ij} = \cos(h_i, h_j).
+
+With tensor operations each cosine gathers two rows for every edge, and its gradient scatters them. Here a pair of edges
+i → j, j → i is visited once; the gradient by the weights is one sum for all hops of a round; an edge with ``c < 0`` has
+``w = 0`` and gradients 0 whatever its weight is, and no row is read for it there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from contractive_gnn.activations import Identity
+from contractive_gnn.compiled import kernels
+from contractive_gnn.compiled.edge_order import EdgeOrder
+from contractive_gnn.compiled.row_threads import by_rows
+from contractive_gnn.graph import transformed
+
+LEAST: Final = 1e-12
+"""Rows shorter than this are divided by it."""
+
+_IDENTITY: Final = Identity()
+Plain = Callable[[Tensor, Tensor], Tensor]
+
+
+class Diffusion(NamedTuple):
+    """How cosines are refined: rounds, hops of each, β and δ of the equation above."""
+
+    rounds: int
+    hops: int
+    mixing: float
+    faint: float
+
+
+def available(z: Tensor, edge_weight: Tensor) -> bool:
+    """Whether the compiled loops serve: as :func:`contractive_gnn.compiled.kernels.available` says."""
+    return kernels.available(_IDENTITY, z, edge_weight)
+
+
+def refined_cosines(z: Tensor, edge_weight: Tensor, edge_index: Tensor, diffusion: Diffusion, plain: Plain) -> Tensor:
+    """The last cosines of the module's equation, ``[E]``, where :func:`available`.
+
+    Args:
+        z: ``[n, r]``.
+        edge_weight: a, ``[E]``, at least 0.
+        edge_index: ``[2, E]``, row 0 the j, row 1 the i; self-loops pass nothing on, and have a cosine.
+        diffusion: how.
+        plain: the same function of z and a with tensor operations, through which higher derivatives go.
+
+    Raises:
+        IndexError: for an index outside 0 … n − 1.
+    """
+    order = EdgeOrder.of(edge_index, z.shape[0])
+    if torch.is_grad_enabled() and (z.requires_grad or edge_weight.requires_grad):
+        found: Tensor = _Refined.apply(z, edge_weight, order, diffusion, plain)
+        return found
+    return torch.from_numpy(_Rounds(z, edge_weight, order, diffusion).cosines()[-1])
+
+
+class _Refined(torch.autograd.Function):
+    """The cosines as a function of z and a."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, weight: Tensor, order: EdgeOrder, diffusion: Diffusion, plain: Plain) -> Tensor:
+        rounds = _Rounds(z, weight, order, diffusion)
+        states = z.new_empty(diffusion.rounds, z.shape[0], diffusion.hops + 1, z.shape[1])
+        cosines = rounds.cosines(states.numpy())
+        found = torch.from_numpy(cosines)
+        ctx.save_for_backward(z, weight, states, found)
+        ctx.how = order, diffusion, plain
+        return found[-1].clone()
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        z, weight, states, cosines = ctx.saved_tensors
+        order, diffusion, plain = ctx.how
+        needed = ctx.needs_input_grad[:2]
+        again = torch.is_grad_enabled()  # someone asks for the gradient's own graph: differentiate the plain formula
+        if again or transformed(g):
+            with torch.enable_grad():
+                alone = [tensor.view_as(tensor) if need else tensor.detach() for tensor, need in zip((z, weight), needed, strict=True)]
+                out = plain(*alone)
+            wanted = [tensor for tensor, need in zip(alone, needed, strict=True) if need]
+            found = iter(torch.autograd.grad(out, wanted, g, create_graph=again, materialize_grads=True))
+            return *(next(found) if need else None for need in needed), None, None, None
+        rounds = _Rounds(z, weight, order, diffusion)
+        by_z, by_weight = rounds.gradients(g, states.numpy(), cosines.numpy(), by_z=needed[0])
+        return by_z, by_weight if needed[1] else None, None, None, None
+
+
+class _Rounds:
+    """The arrays of one graph, and what the loops make of them."""
+
+    def __init__(self, z: Tensor, weight: Tensor, order: EdgeOrder, diffusion: Diffusion) -> None:
+        from contractive_gnn.compiled import cosine_loops  # numba is imported where it is needed
+
+        self.loops: Any = cosine_loops
+        self.z, self.weight = (tensor.detach().contiguous().numpy() for tensor in (z, weight))
+        self.order = tuple(tensor.numpy() for tensor in order.arrays)
+        self.diffusion = diffusion
+        self.number = self.z.dtype.type
+        self.unit, self.length = np.empty_like(self.z), np.empty(len(self.z))
+
+    def cosines(self, states: Any = None) -> Any:
+        """The cosines of all rounds ``[rounds + 1, E]``, or without ``states`` to write ``[1, E]``, the last ones.
+
+        Args:
+            states: ``[rounds, n, hops + 1, r]``, for the states of every hop.
+        """
+        rounds, hops, _, _ = self.diffusion
+        found = np.empty((1 if states is None else rounds + 1, self.weight.size), self.number)
+        n, r = self.z.shape
+        self._measure(self.z.reshape(n, 1, r), 0, found[0])
+        for turn in range(rounds):
+            before, after = found[turn % len(found)], found[(turn + 1) % len(found)]
+            _, entries = self._entries(before, self.order[2])
+            own = np.empty((n, 2, r), self.number) if states is None else states[turn]
+            own[:, 0] = self.z
+            for hop in range(hops):
+                self._spread(own, hop % own.shape[1], entries, own, (hop + 1) % own.shape[1], anchored=True)
+            self._measure(own, hops % own.shape[1], after)
+        return found
+
+    def gradients(self, g: Tensor, states: Any, cosines: Any, *, by_z: bool) -> tuple[Tensor | None, Tensor]:
+        """The gradients by z, None where it is not wanted, and by a.
+
+        Args:
+            g: the gradient by the last cosines, ``[E]``.
+            states: those of :meth:`cosines`.
+            cosines: what it returned.
+            by_z: whether the first one is wanted.
+        """
+        rounds, hops, mixing, _ = self.diffusion
+        pointer, neighbour, edge, back = self.order
+        n, r = self.z.shape
+        by_weight = np.zeros(self.weight.size, self.number)
+        at_z = np.zeros_like(self.z) if by_z else None
+        slopes = g.detach().contiguous().numpy()
+        gradients = np.empty((n, hops, r), self.number)
+        passed = np.empty((n, 1, r), self.number)
+        for turn in reversed(range(rounds)):
+            own = states[turn]
+            self._unmeasure(own, hops, slopes, gradients, hops - 1)
+            scale, entries = self._entries(cosines[turn], back)
+            along = np.zeros(n, self.number)
+            for hop in reversed(range(hops)):
+                # the gradient by what the hop was made of, and z's own share of it
+                before, at = (passed, 0) if hop == 0 else (gradients, hop - 1)
+                self._spread(gradients, hop, entries, before, at, anchored=False)
+                self.loops.scale_slopes(gradients, own, hop, self.z, self.number(1 - mixing), before, at, along)
+            if at_z is not None:
+                at_z += (1 - mixing) * gradients.sum(axis=1) + passed[:, 0]
+            first = turn == 0 and not by_z  # what the first cosines follow is given
+            slopes = None if first else np.zeros(self.weight.size, self.number)
+            arrays = (
+                gradients.reshape(n, -1), own.reshape(n, -1), scale, along, self.weight, cosines[turn],
+                self.number(mixing), pointer, neighbour, edge, back,
+            )  # fmt: skip
+            by_rows(self.loops.weight_slopes, arrays, pointer, by_weight, slopes, channels=2 * hops * r)
+        if at_z is not None:
+            start = np.empty((n, 1, r), self.number)
+            self._unmeasure(self.z.reshape(n, 1, r), 0, slopes, start, 0)
+            at_z += start[:, 0]
+        return None if at_z is None else torch.from_numpy(at_z), torch.from_numpy(by_weight)
+
+    def _measure(self, states: Any, hop: int, out: Any) -> None:
+        """The cosines of one hop's states."""
+        pointer = self.order[0]
+        self.loops.unit(states, hop, LEAST, self.unit, self.length)
+        by_rows(self.loops.cosines, (self.unit, *self.order), pointer, out, channels=self.z.shape[1])
+
+    def _unmeasure(self, states: Any, hop: int, slopes: Any, out: Any, at: int) -> None:
+        """The gradient by one hop's states from that by their cosines."""
+        self.loops.unit(states, hop, LEAST, self.unit, self.length)
+        by_unit = np.empty_like(self.unit)
+        by_rows(self.loops.cosines_backward, (slopes, self.unit, *self.order), self.order[0], by_unit)
+        self.loops.unit_backward(by_unit, self.unit, self.length, LEAST, out, at)
+
+    def _entries(self, cosine: Any, place: Any) -> tuple[Any, tuple[Any, Any, Any]]:
+        """The scales s, and the entries of the diffusion's matrix, or of its transpose where ``place`` is the way back."""
+        pointer, neighbour, edge, _ = self.order
+        weights, scale = np.empty(edge.size, self.number), np.empty(len(self.z), self.number)
+        self.loops.weigh(self.weight, cosine, pointer, neighbour, edge, weights)
+        self.loops.scales(weights, self.diffusion.faint, pointer, scale)
+        if place is not edge:
+            self.loops.weigh(self.weight, cosine, pointer, neighbour, place, weights)
+        starts, near, factor = np.empty_like(pointer), np.empty(edge.size + 1, neighbour.dtype), np.empty(edge.size + 1, self.number)
+        mixing = self.number(self.diffusion.mixing)
+        number = self.loops.normalised(weights, scale, mixing, pointer, neighbour, starts, near, factor)
+        return scale, (starts, near[:number], factor[:number])
+
+    def _spread(self, states: Any, hop: int, entries: tuple[Any, Any, Any], out: Any, at: int, *, anchored: bool) -> None:
+        """One hop, or its transpose."""
+        starts, near, factor = entries
+        kept = self.number(1 - self.diffusion.mixing)
+        arrays = (states, hop, self.z if anchored else None, kept, starts, near, factor, at)
+        by_rows(self.loops.spread, arrays, starts, out, channels=self.z.shape[1])
