@@ -35,13 +35,14 @@ class Remembered(Generic[Value]):
             tensors: what it depends on.
             make: works it out.
         """
-        if self._kept is None or not _alike(self._kept[0], tensors):
+        if self._kept is None or not alike(self._kept[0], tensors):
             value = make()
             self._kept = [tensor.detach().clone() for tensor in tensors], value
         return self._kept[1]
 
 
-def _alike(kept: Sequence[Tensor], present: Sequence[Tensor]) -> bool:
+def alike(kept: Sequence[Tensor], present: Sequence[Tensor]) -> bool:
+    """Whether both are tensors of the same entries, dtypes and devices."""
     return len(kept) == len(present) and all(
         old.device == new.device and old.dtype == new.dtype and torch.equal(old, new)
         for old, new in zip(kept, present, strict=True)

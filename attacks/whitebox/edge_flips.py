@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -33,36 +35,42 @@ class EdgeFlips(Flips):
         self.victim, self.x, self.edges = victim, x, edges
         self.guide = gradient_surrogate(victim)
         self._edge_codes = self._codes(edges)
+        self._known = self._edge_codes.sort().values
         n = x.shape[0]
         available = n * (n - 1) // 2 - edges.shape[1]
         if block is not None:
             codes = self._codes(block)
-            self._block = codes[~torch.isin(codes, self._edge_codes)]
+            block = block[:, ~_within(codes, self._known)]
         elif candidates is None or candidates >= available:
-            self._block = self._every_pair()
+            block = self._every_pair()
         else:
-            self._block = self._fresh(candidates)
-        self._complete = self._block.numel() == available
-        codes = torch.cat([self._edge_codes, self._block])
-        self.pairs = torch.stack([codes // n, codes % n])
-        self.size = codes.numel()
-        self.present = torch.zeros(self.size, dtype=torch.bool, device=x.device)
-        self.present[: edges.shape[1]] = True
-        # both directions, sorted as the edge_index of a graph is
-        both = torch.cat([self.pairs, self.pairs.flip(0)], dim=1)
-        self._order = (both[0] * n + both[1]).argsort()
-        self._both = both[:, self._order]
+            block = self._fresh(candidates)
+        self._complete = block.shape[1] == available
+        self._take(block)
+
+    def _take(self, block: Tensor) -> None:
+        """Consider these pairs ``[2, k]`` besides the edges."""
+        self._block = block
+        self.pairs = torch.cat([self.edges, block], dim=1)
+        self.size = self.pairs.shape[1]
+        self.present = torch.zeros(self.size, dtype=torch.bool, device=self.x.device)
+        self.present[: self.edges.shape[1]] = True
+        self._both = torch.cat([self.pairs, self.pairs.flip(0)], dim=1)
 
     def relaxed(self, p: Tensor) -> Tensor:
         """Logits with edge weight 1 − p at edges and p elsewhere."""
-        weight = torch.where(self.present, 1 - p, p)
-        return self.guide(self.x, self._both, torch.cat([weight, weight])[self._order])  # type: ignore[no-any-return]
+        edges = self.edges.shape[1]
+        weight = torch.cat([1 - p[:edges], p[edges:]])
+        return self.guide(self.x, self._both, torch.cat([weight, weight]))  # type: ignore[no-any-return]
 
     def done(self, chosen: Tensor) -> Tensor:
         """Logits on the discrete graph, without edge weights."""
-        kept = self.present ^ chosen
+        n = self.x.shape[0]
+        pairs = self.pairs[:, self.present ^ chosen]
+        # both directions, sorted as the edge_index of the result is: the sums are the same to the last bit
+        codes = torch.cat([self._codes(pairs), self._codes(pairs.flip(0))]).sort().values
         with torch.no_grad():
-            return self.victim(self.x, self._both[:, torch.cat([kept, kept])[self._order]])  # type: ignore[no-any-return]
+            return self.victim(self.x, _ends(codes, n))  # type: ignore[no-any-return]
 
     def perturbation(self, chosen: Tensor) -> Perturbation:
         """The chosen pairs."""
@@ -82,13 +90,13 @@ class EdgeFlips(Flips):
         """Keep the pairs with the largest p > 0, at most half of the block, and draw the rest anew."""
         if self._complete:
             return self, p
-        edges = self.edges.shape[1]
+        edges, size = self.edges.shape[1], self._block.shape[1]
         values = p[edges:]
-        kept = values.topk(min(int((values > 0).sum()), self._block.numel() // 2)).indices
-        codes = torch.cat([self._block[kept], self._fresh(self._block.numel() - kept.numel(), self._block[kept])])
-        n = self.x.shape[0]
-        renewed = EdgeFlips(self.victim, self.x, self.edges, block=torch.stack([codes // n, codes % n]))
-        return renewed, torch.cat([p[:edges], values[kept], p.new_zeros(codes.numel() - kept.numel())])
+        kept = values.topk(min(int((values > 0).sum()), size // 2)).indices
+        fresh = self._fresh(size - kept.numel(), self._block[:, kept])
+        renewed = copy.copy(self)  # what is known of the edges and of the victim stays
+        renewed._take(torch.cat([self._block[:, kept], fresh], dim=1))
+        return renewed, torch.cat([p[:edges], values[kept], p.new_zeros(size - kept.numel())])
 
     def among(self, pairs: Tensor) -> Tensor:
         """Which of the considered pairs are in ``pairs`` (int64 ``[2, k]``, u < v); bool ``[size]``."""
@@ -99,17 +107,37 @@ class EdgeFlips(Flips):
 
     def _every_pair(self) -> Tensor:
         n = self.x.shape[0]
-        u, v = torch.triu_indices(n, n, 1, device=self.x.device)
-        codes: Tensor = u * n + v
-        return codes[~torch.isin(codes, self._edge_codes)]
+        pairs = torch.triu_indices(n, n, 1, device=self.x.device)
+        return pairs[:, ~_within(self._codes(pairs), self._known)]
 
     def _fresh(self, k: int, kept: Tensor | None = None) -> Tensor:
-        """Distinct codes, k of them, of pairs without an edge, none of them in ``kept``, in random order."""
+        """Distinct pairs without an edge ``[2, k]``, none of them in ``kept``, drawn at random and sorted."""
         n = self.x.shape[0]
-        known = self._edge_codes if kept is None else torch.cat([self._edge_codes, kept])
-        found = known.new_empty(0)
+        taken = None if kept is None else self._codes(kept).sort().values
+        found = self._known.new_empty(0)
         while found.numel() < k:
-            u, v = torch.randint(n, (2, 2 * k), device=self.x.device)
-            codes = (torch.minimum(u, v) * n + torch.maximum(u, v))[u != v]
-            found = torch.unique(torch.cat([found, codes[~torch.isin(codes, known)]]))
-        return found[torch.randperm(found.numel(), device=found.device)[:k]]
+            missing = k - found.numel()
+            u, v = torch.randint(n, (2, missing + missing // 16 + 16), device=self.x.device)
+            codes = torch.minimum(u, v) * n + torch.maximum(u, v)
+            codes = torch.cat([found, codes[u != v]]).sort().values
+            codes = codes[torch.cat([codes.new_ones(min(1, codes.numel())), codes.diff()]) > 0]
+            codes = codes[~_within(codes, self._known)]
+            found = codes if taken is None else codes[~_within(codes, taken)]
+        spare = torch.randperm(found.numel(), device=found.device)[: found.numel() - k]
+        stays = torch.ones_like(found, dtype=torch.bool)
+        stays[spare] = False
+        return _ends(found[stays], n)
+
+
+def _within(codes: Tensor, known: Tensor) -> Tensor:
+    """Which of the codes are among the known ones, which are sorted."""
+    if not known.numel():
+        return torch.zeros_like(codes, dtype=torch.bool)
+    place = torch.searchsorted(known, codes).clamp(max=known.numel() - 1)
+    return known[place] == codes
+
+
+def _ends(codes: Tensor, n: int) -> Tensor:
+    """The pairs of these codes, ``[2, k]``."""
+    u = codes // n
+    return torch.stack([u, codes - n * u])

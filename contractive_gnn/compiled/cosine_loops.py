@@ -1,8 +1,7 @@
-"""The compiled loops over every node's neighbours that refine cosines of edges, for the CPU.
+"""The compiled loops that refine cosines of edges, for the CPU.
 
-Imports numba: nothing imports it before it is needed. Entries are those of an ``EdgeOrder``: at node i the neighbour j
-with the places of the edges j → i and i → j. A pair is an entry whose neighbour is not before its node, so that every
-edge belongs to one pair, and every pair to one row.
+Imports numba: nothing imports it before it is needed. A pair is two nodes with the edges between them, as
+:func:`contractive_gnn.compiled.edge_loops.pairs` numbers them; an entry is a node's neighbour, with its pair.
 """
 
 from __future__ import annotations
@@ -45,63 +44,83 @@ def unit_backward(g, unit, length, least, out, hop):  # type: ignore[no-untyped-
 
 
 @numba.njit(cache=True, error_model="numpy", fastmath=REORDER, nogil=True)
-def cosines(unit, pointer, neighbour, edge, back, start, stop, out):  # type: ignore[no-untyped-def]
-    """The products of the rows of every pair, at both of its edges."""
-    lines = -(-unit.shape[1] * unit.itemsize // LINE)
-    last = neighbour.size - 1
-    for i in range(start, stop):
-        u_i = unit[i]
-        for k in range(pointer[i], pointer[i + 1]):
-            j = neighbour[k]
-            if j < i:
-                continue
-            ahead = neighbour[min(k + AHEAD, last)]
-            for line in range(lines):
-                prefetch(unit, ahead, line)
-            u_j = unit[j]
-            cosine = unit.dtype.type(0.0)
-            for c in range(u_i.size):
-                cosine += u_i[c] * u_j[c]
-            if edge[k] >= 0:
-                out[edge[k]] = cosine
-            if back[k] >= 0:
-                out[back[k]] = cosine
+def cosines(unit, first, second, start, stop, out):  # type: ignore[no-untyped-def]
+    """The products of the rows of the pairs start … stop − 1."""
+    for k in range(start, stop):
+        u_i, u_j = unit[first[k]], unit[second[k]]
+        cosine = unit.dtype.type(0.0)
+        for c in range(u_i.size):
+            cosine += u_i[c] * u_j[c]
+        out[k] = cosine
 
 
 @numba.njit(cache=True, nogil=True)
-def weigh(weight, cosine, pointer, neighbour, place, out):  # type: ignore[no-untyped-def]
-    """``a max(0, cos)`` of the edges at ``place``, at their entries, and 0 where there is none and at self-loops."""
+def to_edges(values, edge, back, out):  # type: ignore[no-untyped-def]
+    """The value of every pair at its edges."""
+    for k in range(values.size):
+        if edge[k] >= 0:
+            out[edge[k]] = values[k]
+        if back[k] >= 0:
+            out[back[k]] = values[k]
+
+
+@numba.njit(cache=True, nogil=True)
+def to_pairs(values, edge, back, out):  # type: ignore[no-untyped-def]
+    """The sum of the values of every pair's edges; a self-loop is one."""
+    for k in range(out.size):
+        out[k] = values[edge[k]] if edge[k] >= 0 else 0
+        if back[k] >= 0 and back[k] != edge[k]:
+            out[k] += values[back[k]]
+
+
+@numba.njit(cache=True, nogil=True)
+def listed(weight, pointer, neighbour, edge, back, pair, starts, near, into, out_of, pairs):  # type: ignore[no-untyped-def]
+    """The entries of which an edge has a weight, self-loops aside; where each node's begin, and their number.
+
+    Neighbour, the weights of the edges into the node and out of it, and the pair of each.
+    """
     none = weight.dtype.type(0.0)
-    for i in range(pointer.size - 1):
-        for k in range(pointer[i], pointer[i + 1]):
-            e = place[k]
-            out[k] = none
-            if e >= 0 and neighbour[k] != i:
-                out[k] = weight[e] * (none if cosine[e] < 0 else cosine[e])
-
-
-@numba.njit(cache=True, error_model="numpy", nogil=True)
-def scales(weights, faint, pointer, out):  # type: ignore[no-untyped-def]
-    """``(Σ_j w_ij + faint)^-½`` of every node."""
-    for i in range(pointer.size - 1):
-        degree = 0.0
-        for k in range(pointer[i], pointer[i + 1]):
-            degree += weights[k]
-        out[i] = 1.0 / math.sqrt(degree + faint)
-
-
-@numba.njit(cache=True, nogil=True)
-def normalised(weights, scale, mixing, pointer, neighbour, starts, near, factor):  # type: ignore[no-untyped-def]
-    """``β s_i w_ij s_j`` of the entries with a weight, their neighbours and where each node's begin; their number."""
     number = 0
     for i in range(pointer.size - 1):
         starts[i] = number
         for k in range(pointer[i], pointer[i + 1]):
-            j = neighbour[k]
-            near[number] = j
-            factor[number] = mixing * scale[i] * weights[k] * scale[j]
-            number += weights[k] != 0
+            here = weight[edge[k]] if edge[k] >= 0 else none
+            there = weight[back[k]] if back[k] >= 0 else none
+            if neighbour[k] != i and (here != 0 or there != 0):
+                near[number], into[number], out_of[number], pairs[number] = neighbour[k], here, there, pair[k]
+                number += 1
     starts[pointer.size - 1] = number
+    return number
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+def scales(starts, into, pair, cosine, faint, out):  # type: ignore[no-untyped-def]
+    """``(Σ_j a_ij max(0, cos_ij) + faint)^-½`` of every node."""
+    for i in range(out.size):
+        degree = 0.0
+        for k in range(starts[i], starts[i + 1]):
+            c = cosine[pair[k]]
+            degree += 0.0 if c < 0 else np.float64(into[k] * c)
+        out[i] = 1.0 / math.sqrt(degree + faint)
+
+
+@numba.njit(cache=True, nogil=True)
+def normalised(starts, near, weight, pair, cosine, scale, mixing, pointer, neighbour, factor):  # type: ignore[no-untyped-def]
+    """``β s_i a_ij max(0, cos_ij) s_j`` of the entries where it is not 0, their neighbours, and where each node's begin.
+
+    Returns:
+        the number of entries.
+    """
+    number = 0
+    for i in range(starts.size - 1):
+        pointer[i] = number
+        for k in range(starts[i], starts[i + 1]):
+            j, c = near[k], cosine[pair[k]]
+            if c <= 0 or weight[k] == 0:
+                continue
+            neighbour[number], factor[number] = j, mixing * scale[i] * weight[k] * c * scale[j]
+            number += 1
+    pointer[starts.size - 1] = number
     return number
 
 
@@ -148,60 +167,63 @@ def scale_slopes(gradients, states, hop, z, kept, before, at, out):  # type: ign
         out[i] += slope
 
 
+@numba.njit(cache=True, nogil=True)
+def possible(cosine, first, second, out):  # type: ignore[no-untyped-def]
+    """The pairs whose cosine is not below 0, self-loops aside; their number."""
+    number = 0
+    for k in range(cosine.size):
+        out[number] = k
+        number += not (cosine[k] < 0) and first[k] != second[k]
+    return number
+
+
 @numba.njit(cache=True, error_model="numpy", fastmath=REORDER, nogil=True)
 def weight_slopes(  # type: ignore[no-untyped-def]
-    gradients, states, scale, scale_slope, weight, cosine, mixing, pointer, neighbour, edge, back,
+    gradients, states, scale, scale_slope, weight, cosine, mixing, chosen, first, second, edge, back,
     start, stop, by_weight, by_cosine,
 ):  # fmt: skip
-    """Add the gradient by a, and write that by the cosines, of the hops of one round.
+    """Add the gradient by a, and write that by the cosines, of the hops of one round, at the chosen pairs.
 
     ``gradients`` ``[n, hops · c]`` and ``states`` ``[n, (hops + 1) · c]`` hold, hop by hop, the gradient by what a hop
-    made, and what it was made of. At an edge whose cosine is below 0 both are 0.
+    made, and what it was made of. Where the cosine is below 0 both are 0.
     """
     channels = gradients.shape[1]
-    none = gradients.dtype.type(0.0)
-    last = neighbour.size - 1
-    for i in range(start, stop):
-        g_i, h_i = gradients[i], states[i]
-        for k in range(pointer[i], pointer[i + 1]):
-            j = neighbour[k]
-            if j < i:
-                continue
-            e, b = edge[k], back[k]
-            cos = cosine[e if e >= 0 else b]
-            if cos < 0 or j == i:
-                continue
-            g_j, h_j = gradients[j], states[j]
-            here, there = none, none
-            for c in range(channels):
-                here += g_i[c] * h_j[c]
-                there += g_j[c] * h_i[c]
-            both = mixing * scale[i] * scale[j]
-            for turn in range(2):
-                place = e if turn == 0 else b
-                if place >= 0:
-                    end = i if turn == 0 else j
-                    slope = both * (here if turn == 0 else there) - scale[end] * scale[end] * scale_slope[end] / 2
-                    by_weight[place] += cos * slope
-                    if by_cosine is not None and cos >= 0:
-                        by_cosine[place] = weight[place] * slope
+    none, half = gradients.dtype.type(0.0), gradients.dtype.type(0.5)
+    for place in range(start, stop):
+        k = chosen[place]
+        i, j, e, b, c = first[k], second[k], edge[k], back[k], cosine[k]
+        g_i, h_i, g_j, h_j = gradients[i], states[i], gradients[j], states[j]
+        here, there = none, none
+        for channel in range(channels):
+            here += g_i[channel] * h_j[channel]
+            there += g_j[channel] * h_i[channel]
+        both = mixing * scale[i] * scale[j]
+        here = both * here - half * scale[i] * scale[i] * scale_slope[i]
+        there = both * there - half * scale[j] * scale[j] * scale_slope[j]
+        slope = none
+        if e >= 0:
+            by_weight[e] += c * here
+            slope += weight[e] * here
+        if b >= 0:
+            by_weight[b] += c * there
+            slope += weight[b] * there
+        if by_cosine is not None and c >= 0:
+            by_cosine[k] = slope
 
 
 @numba.njit(cache=True, error_model="numpy", fastmath=REORDER, nogil=True)
-def cosines_backward(by_cosine, unit, pointer, neighbour, edge, back, start, stop, out):  # type: ignore[no-untyped-def]
-    """Rows start … stop − 1 of the gradient by the unit rows."""
+def cosines_backward(by_cosine, unit, pointer, neighbour, pair, start, stop, out):  # type: ignore[no-untyped-def]
+    """Rows start … stop − 1 of the gradient by the unit rows; at a self-loop both factors are one row."""
     channels = unit.shape[1]
-    none = unit.dtype.type(0.0)
     for i in range(start, stop):
         out_i = out[i]
         for c in range(channels):
             out_i[c] = 0
         for k in range(pointer[i], pointer[i + 1]):
-            here = by_cosine[edge[k]] if edge[k] >= 0 else none
-            there = by_cosine[back[k]] if back[k] >= 0 else none
-            slope = here + there  # at a self-loop, one edge, both factors are this row
+            slope, j = by_cosine[pair[k]], neighbour[k]
             if slope == 0:
                 continue
-            u_j = unit[neighbour[k]]
+            slope = slope + slope if j == i else slope
+            u_j = unit[j]
             for c in range(channels):
                 out_i[c] += slope * u_j[c]

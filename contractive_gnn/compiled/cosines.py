@@ -24,7 +24,7 @@ from torch import Tensor
 from contractive_gnn.activations import Identity
 from contractive_gnn.compiled import kernels
 from contractive_gnn.compiled.edge_order import EdgeOrder
-from contractive_gnn.compiled.row_threads import by_rows
+from contractive_gnn.compiled.row_threads import by_items, by_rows
 from contractive_gnn.graph import transformed
 
 LEAST: Final = 1e-12
@@ -65,7 +65,8 @@ def refined_cosines(z: Tensor, edge_weight: Tensor, edge_index: Tensor, diffusio
     if torch.is_grad_enabled() and (z.requires_grad or edge_weight.requires_grad):
         found: Tensor = _Refined.apply(z, edge_weight, order, diffusion, plain)
         return found
-    return torch.from_numpy(_Rounds(z, edge_weight, order, diffusion).cosines()[-1])
+    rounds = _Rounds(z, edge_weight, order, diffusion)
+    return torch.from_numpy(rounds.to_edges(rounds.cosines()[-1]))
 
 
 class _Refined(torch.autograd.Function):
@@ -76,10 +77,9 @@ class _Refined(torch.autograd.Function):
         rounds = _Rounds(z, weight, order, diffusion)
         states = z.new_empty(diffusion.rounds, z.shape[0], diffusion.hops + 1, z.shape[1])
         cosines = rounds.cosines(states.numpy())
-        found = torch.from_numpy(cosines)
-        ctx.save_for_backward(z, weight, states, found)
+        ctx.save_for_backward(z, weight, states, torch.from_numpy(cosines))
         ctx.how = order, diffusion, plain
-        return found[-1].clone()
+        return torch.from_numpy(rounds.to_edges(cosines[-1]))
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
@@ -89,7 +89,11 @@ class _Refined(torch.autograd.Function):
         again = torch.is_grad_enabled()  # someone asks for the gradient's own graph: differentiate the plain formula
         if again or transformed(g):
             with torch.enable_grad():
-                alone = [tensor.view_as(tensor) if need else tensor.detach() for tensor, need in zip((z, weight), needed, strict=True)]
+                # by each argument alone: the ways from one to the other are others' part of the gradient
+                alone = [
+                    tensor.view_as(tensor) if need else tensor.detach()
+                    for tensor, need in zip((z, weight), needed, strict=True)
+                ]
                 out = plain(*alone)
             wanted = [tensor for tensor, need in zip(alone, needed, strict=True) if need]
             found = iter(torch.autograd.grad(out, wanted, g, create_graph=again, materialize_grads=True))
@@ -103,29 +107,42 @@ class _Rounds:
     """The arrays of one graph, and what the loops make of them."""
 
     def __init__(self, z: Tensor, weight: Tensor, order: EdgeOrder, diffusion: Diffusion) -> None:
-        from contractive_gnn.compiled import cosine_loops  # numba is imported where it is needed
+        from contractive_gnn.compiled import cosine_loops, edge_loops  # numba is imported where it is needed
 
         self.loops: Any = cosine_loops
         self.z, self.weight = (tensor.detach().contiguous().numpy() for tensor in (z, weight))
         self.order = tuple(tensor.numpy() for tensor in order.arrays)
+        *self.pairs, self.pair = edge_loops.pairs(*self.order)
         self.diffusion = diffusion
         self.number = self.z.dtype.type
         self.unit, self.length = np.empty_like(self.z), np.empty(len(self.z))
+        pointer, neighbour = self.order[:2]
+        starts, near, pair = np.empty_like(pointer), np.empty_like(neighbour), np.empty_like(neighbour)
+        into, out_of = np.empty(near.size, self.number), np.empty(near.size, self.number)
+        number = cosine_loops.listed(self.weight, *self.order, self.pair, starts, near, into, out_of, pair)
+        self.listed = starts, *(array[:number] for array in (near, into, out_of, pair))
+
+    def to_edges(self, values: Any) -> Any:
+        """What every pair has, at its edges ``[E]``."""
+        found = np.empty(self.weight.size, self.number)
+        self.loops.to_edges(values, *self.pairs[2:], found)
+        return found
 
     def cosines(self, states: Any = None) -> Any:
-        """The cosines of all rounds ``[rounds + 1, E]``, or without ``states`` to write ``[1, E]``, the last ones.
+        """The cosines of the pairs in all rounds ``[rounds + 1, P]``, or without ``states`` ``[1, P]``, the last ones.
 
         Args:
             states: ``[rounds, n, hops + 1, r]``, for the states of every hop.
         """
         rounds, hops, _, _ = self.diffusion
-        found = np.empty((1 if states is None else rounds + 1, self.weight.size), self.number)
+        found = np.empty((1 if states is None else rounds + 1, self.pairs[0].size), self.number)
         n, r = self.z.shape
         self._measure(self.z.reshape(n, 1, r), 0, found[0])
+        own = np.empty((n, 2, r) if states is None else (0, 0, 0), self.number)
         for turn in range(rounds):
             before, after = found[turn % len(found)], found[(turn + 1) % len(found)]
-            _, entries = self._entries(before, self.order[2])
-            own = np.empty((n, 2, r), self.number) if states is None else states[turn]
+            entries = self._entries(before, self._scale(before), into=True)
+            own = own if states is None else states[turn]
             own[:, 0] = self.z
             for hop in range(hops):
                 self._spread(own, hop % own.shape[1], entries, own, (hop + 1) % own.shape[1], anchored=True)
@@ -142,17 +159,20 @@ class _Rounds:
             by_z: whether the first one is wanted.
         """
         rounds, hops, mixing, _ = self.diffusion
-        pointer, neighbour, edge, back = self.order
         n, r = self.z.shape
         by_weight = np.zeros(self.weight.size, self.number)
         at_z = np.zeros_like(self.z) if by_z else None
-        slopes = g.detach().contiguous().numpy()
+        slopes = np.empty(self.pairs[0].size, self.number)
+        self.loops.to_pairs(g.detach().contiguous().numpy(), *self.pairs[2:], slopes)
+        neighbours = self.order[0], self.order[1], self.pair
         gradients = np.empty((n, hops, r), self.number)
         passed = np.empty((n, 1, r), self.number)
+        chosen = np.empty_like(self.pairs[0])
         for turn in reversed(range(rounds)):
-            own = states[turn]
-            self._unmeasure(own, hops, slopes, gradients, hops - 1)
-            scale, entries = self._entries(cosines[turn], back)
+            own, cosine = states[turn], cosines[turn]
+            self._unmeasure(own, hops, slopes, neighbours, gradients, hops - 1)
+            scale = self._scale(cosine)
+            entries = self._entries(cosine, scale, into=False)
             along = np.zeros(n, self.number)
             for hop in reversed(range(hops)):
                 # the gradient by what the hop was made of, and z's own share of it
@@ -162,47 +182,55 @@ class _Rounds:
             if at_z is not None:
                 at_z += (1 - mixing) * gradients.sum(axis=1) + passed[:, 0]
             first = turn == 0 and not by_z  # what the first cosines follow is given
-            slopes = None if first else np.zeros(self.weight.size, self.number)
+            slopes = None if first else np.zeros(self.pairs[0].size, self.number)
+            number = self.loops.possible(cosine, *self.pairs[:2], chosen)
             arrays = (
-                gradients.reshape(n, -1), own.reshape(n, -1), scale, along, self.weight, cosines[turn],
-                self.number(mixing), pointer, neighbour, edge, back,
+                gradients.reshape(n, -1), own.reshape(n, -1), scale, along, self.weight, cosine,
+                self.number(mixing), chosen[:number], *self.pairs,
             )  # fmt: skip
-            by_rows(self.loops.weight_slopes, arrays, pointer, by_weight, slopes, channels=2 * hops * r)
+            by_items(self.loops.weight_slopes, arrays, number, by_weight, slopes, channels=2 * hops * r)
+            # the slope of a cosine between the rounds is that of a weight times a
+            neighbours = self.listed[0], self.listed[1], self.listed[4]
         if at_z is not None:
             start = np.empty((n, 1, r), self.number)
-            self._unmeasure(self.z.reshape(n, 1, r), 0, slopes, start, 0)
+            self._unmeasure(self.z.reshape(n, 1, r), 0, slopes, neighbours, start, 0)
             at_z += start[:, 0]
         return None if at_z is None else torch.from_numpy(at_z), torch.from_numpy(by_weight)
 
     def _measure(self, states: Any, hop: int, out: Any) -> None:
         """The cosines of one hop's states."""
-        pointer = self.order[0]
         self.loops.unit(states, hop, LEAST, self.unit, self.length)
-        by_rows(self.loops.cosines, (self.unit, *self.order), pointer, out, channels=self.z.shape[1])
+        by_items(self.loops.cosines, (self.unit, *self.pairs[:2]), out.size, out, channels=self.z.shape[1])
 
-    def _unmeasure(self, states: Any, hop: int, slopes: Any, out: Any, at: int) -> None:
-        """The gradient by one hop's states from that by their cosines."""
+    def _unmeasure(self, states: Any, hop: int, slopes: Any, neighbours: Any, out: Any, at: int) -> None:
+        """The gradient by one hop's states from that by their cosines, at these entries."""
         self.loops.unit(states, hop, LEAST, self.unit, self.length)
         by_unit = np.empty_like(self.unit)
-        by_rows(self.loops.cosines_backward, (slopes, self.unit, *self.order), self.order[0], by_unit)
+        pointer, near, pair = neighbours
+        by_rows(self.loops.cosines_backward, (slopes, self.unit, pointer, near, pair), pointer, by_unit)
         self.loops.unit_backward(by_unit, self.unit, self.length, LEAST, out, at)
 
-    def _entries(self, cosine: Any, place: Any) -> tuple[Any, tuple[Any, Any, Any]]:
-        """The scales s, and the entries of the diffusion's matrix, or of its transpose where ``place`` is the way back."""
-        pointer, neighbour, edge, _ = self.order
-        weights, scale = np.empty(edge.size, self.number), np.empty(len(self.z), self.number)
-        self.loops.weigh(self.weight, cosine, pointer, neighbour, edge, weights)
-        self.loops.scales(weights, self.diffusion.faint, pointer, scale)
-        if place is not edge:
-            self.loops.weigh(self.weight, cosine, pointer, neighbour, place, weights)
-        starts, near, factor = np.empty_like(pointer), np.empty(edge.size + 1, neighbour.dtype), np.empty(edge.size + 1, self.number)
-        mixing = self.number(self.diffusion.mixing)
-        number = self.loops.normalised(weights, scale, mixing, pointer, neighbour, starts, near, factor)
-        return scale, (starts, near[:number], factor[:number])
+    def _scale(self, cosine: Any) -> Any:
+        """The scale s of every node."""
+        starts, _, into, _, pair = self.listed
+        scale = np.empty(len(self.z), self.number)
+        self.loops.scales(starts, into, pair, cosine, self.diffusion.faint, scale)
+        return scale
 
-    def _spread(self, states: Any, hop: int, entries: tuple[Any, Any, Any], out: Any, at: int, *, anchored: bool) -> None:
+    def _entries(self, cosine: Any, scale: Any, *, into: bool) -> tuple[Any, Any, Any]:
+        """Pointer, neighbours and values of the diffusion's matrix, or of its transpose where not ``into``."""
+        starts, near, here, there, pair = self.listed
+        pointer, neighbour, factor = np.empty_like(starts), np.empty_like(near), np.empty_like(here)
+        mixing = self.number(self.diffusion.mixing)
+        arrays = starts, near, here if into else there, pair, cosine, scale, mixing
+        number = self.loops.normalised(*arrays, pointer, neighbour, factor)
+        return pointer, neighbour[:number], factor[:number]
+
+    def _spread(
+        self, states: Any, hop: int, entries: tuple[Any, Any, Any], out: Any, at: int, *, anchored: bool
+    ) -> None:
         """One hop, or its transpose."""
-        starts, near, factor = entries
+        pointer, neighbour, factor = entries
         kept = self.number(1 - self.diffusion.mixing)
-        arrays = (states, hop, self.z if anchored else None, kept, starts, near, factor, at)
-        by_rows(self.loops.spread, arrays, starts, out, channels=self.z.shape[1])
+        arrays = (states, hop, self.z if anchored else None, kept, pointer, neighbour, factor, at)
+        by_rows(self.loops.spread, arrays, pointer, out, channels=self.z.shape[1])

@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from contractive_gnn.compiled.row_threads import LINE, by_rows, empty
+from contractive_gnn.compiled.row_threads import LINE, by_items, by_rows, empty
 
 LINEAR, CLIP, GROUP_FIRM, GROUP_MCP = range(4)
 AHEAD: Final = 8
@@ -134,9 +134,32 @@ def slopes(g_i, x_i, x_j, s, kind, parameter, fall):  # type: ignore[no-untyped-
     return x_i.dtype.type(s * shrink * along), x_i.dtype.type((shrink + bend * s * s * square) * along)
 
 
+@numba.njit(cache=True, fastmath=REORDER, inline="always")
+def pair_slopes(g_i, g_j, x_i, x_j, channels, kind, parameter, fall):  # type: ignore[no-untyped-def]
+    """``⟨g_i, σ(d)⟩`` and ``⟨g_j, σ(d)⟩``, d = x_i − x_j."""
+    at_i, at_j, square = x_i.dtype.type(0.0), x_i.dtype.type(0.0), x_i.dtype.type(0.0)
+    if kind == CLIP:
+        for c in range(channels):
+            d = x_i[c] - x_j[c]
+            cut = parameter if d > 0 else -parameter
+            value = d if abs(d) <= parameter else cut
+            at_i += g_i[c] * value
+            at_j += g_j[c] * value
+        return at_i, at_j
+    for c in range(channels):
+        d = x_i[c] - x_j[c]
+        square += d * d
+        at_i += g_i[c] * d
+        at_j += g_j[c] * d
+    if kind == LINEAR:
+        return parameter * at_i, parameter * at_j
+    shrink, _ = radial(kind, parameter, fall, math.sqrt(square))
+    return x_i.dtype.type(shrink * at_i), x_i.dtype.type(shrink * at_j)
+
+
 @cache
 def steps(kind):  # type: ignore[no-untyped-def]
-    """The loops ``forward`` and ``backward`` for one kind of σ, a constant of their machine code.
+    """The loops ``forward``, ``backward`` and ``weigh`` for one kind of σ, a constant of their machine code.
 
     So is whether an argument is None: b, x⁰, and in ``backward`` the gradients by x⁰, p and b that are not wanted.
     """
@@ -226,7 +249,45 @@ def steps(kind):  # type: ignore[no-untyped-def]
                     if by_scale is not None:
                         by_scale[k] -= here[k] * slope
 
-    return forward, backward
+    @numba.njit(cache=True, error_model="numpy", fastmath=REORDER, nogil=True)
+    def weigh(g, x, first, second, parameter, fall, start, stop, here, there):  # type: ignore[no-untyped-def]
+        """Add ``⟨g_i, σ(x_i − x_j)⟩`` and ``⟨g_j, σ(x_i − x_j)⟩`` of the pairs start … stop − 1, b = 1."""
+        for k in range(start, stop):
+            i, j = first[k], second[k]
+            if x.shape[1] == 64:  # a number that the compiler knows: the loop is unrolled
+                at_i, at_j = pair_slopes(g[i], g[j], x[i], x[j], 64, kind, parameter, fall)
+            else:
+                at_i, at_j = pair_slopes(g[i], g[j], x[i], x[j], x.shape[1], kind, parameter, fall)
+            here[k] += at_i
+            there[k] += at_j
+
+    return forward, backward, weigh
+
+
+@numba.njit(cache=True, nogil=True)
+def pairs(pointer, neighbour, edge, back):  # type: ignore[no-untyped-def]
+    """The entries whose neighbour is not before their node: every edge belongs to one of them.
+
+    Returns:
+        node, neighbour, edge and way back of each, and for every entry the number of its pair.
+    """
+    number = 0
+    first, pair, of_edge = np.empty_like(neighbour), np.empty_like(neighbour), np.empty_like(neighbour)
+    place = np.empty_like(neighbour)
+    for i in range(pointer.size - 1):
+        for k in range(pointer[i], pointer[i + 1]):
+            if neighbour[k] >= i:
+                first[number], place[number] = i, k
+                pair[k] = number
+                if edge[k] >= 0:
+                    of_edge[edge[k]] = number
+                if back[k] >= 0:
+                    of_edge[back[k]] = number
+                number += 1
+            else:
+                pair[k] = of_edge[edge[k] if edge[k] >= 0 else back[k]]
+    place = place[:number]
+    return first[:number], neighbour[place], edge[place], back[place], pair
 
 
 @numba.njit(cache=True, nogil=True)
@@ -348,7 +409,7 @@ def flow(x, edge_weight, scale, anchor, order, constants, *, num_steps, remember
     anchored = None if pull == 0 else x if anchor is None else anchor
     arrays = by_neighbour(edge_weight, scale, order, order[2], every=False)  # type: ignore[no-untyped-call]
     pointer = arrays[-2]
-    forward, _ = steps(kind)
+    forward, _, _ = steps(kind)
     between = empty((num_steps - 1 if remember else 0, *x.shape), x.dtype)
     pages = between if remember else [empty(x.shape, x.dtype) for _ in range(min(2, num_steps - 1))]
     end = empty(x.shape, x.dtype)
@@ -375,15 +436,18 @@ def flow_backward(g, states, edge_weight, scale, order, constants, *, own_anchor
     kind, parameter, fall, keep, pull = constants
     _, _, edge, back = order
     gradient, number = g, g.dtype.type
-    arrays = by_neighbour(edge_weight, scale, order, edge, back, every=by_weights)  # type: ignore[no-untyped-call]
+    scaled = by_weights and scale is not None  # else the gradient by p has a loop of its own, over pairs
+    arrays = by_neighbour(edge_weight, scale, order, edge, back, every=scaled)  # type: ignore[no-untyped-call]
     pointer = arrays[-2]
-    _, backward = steps(kind)
+    _, backward, weigh = steps(kind)
     summed = pull != 0 and (len(states) > 1 or not own_anchor)
     by_anchor = empty(g.shape, g.dtype) if summed else None
     if by_anchor is not None:
         by_anchor.fill(0)
-    by_weight = np.zeros(edge.size, number) if by_weights else None
-    by_scale = np.zeros(edge.size, number) if by_weights and scale is not None else None
+    by_weight = np.zeros(edge.size, number) if scaled else None
+    by_scale = np.zeros(edge.size, number) if scaled else None
+    by_pair = None if scaled or not by_weights else pairs(*order)
+    pair_sums = None if by_pair is None else np.zeros((2, by_pair[0].size), number)
     pages = [empty(g.shape, g.dtype) for _ in range(min(2, len(states)))]
     for turn, state in enumerate(reversed(states)):
         rates, sums = (keep, pull), by_anchor
@@ -392,6 +456,9 @@ def flow_backward(g, states, edge_weight, scale, order, constants, *, own_anchor
         new = pages[turn % 2]
         inputs = (gradient, state, *arrays, *map(number, (parameter, fall, *rates)))
         by_rows(backward, inputs, pointer, new, sums, by_weight, by_scale)
+        if by_pair is not None and pair_sums is not None:
+            inputs = gradient, state, *by_pair[:2], number(parameter), number(fall)
+            by_items(weigh, inputs, by_pair[0].size, *pair_sums, channels=g.shape[1])
         gradient = new
     if own_anchor and by_anchor is not None:
         gradient += by_anchor
@@ -401,5 +468,9 @@ def flow_backward(g, states, edge_weight, scale, order, constants, *, own_anchor
         found.append(np.zeros(0 if sums is None else edge_weight.size, number))
         if sums is not None:
             scatter(sums, edge, found[-1])
+    if by_pair is not None and pair_sums is not None:
+        found[0] = np.empty(edge_weight.size, number)
+        scatter(-pair_sums[0], by_pair[2], found[0])
+        scatter(pair_sums[1], by_pair[3], found[0])  # σ is odd
     at_anchor = np.zeros((0, g.shape[1]), number) if by_anchor is None else by_anchor
     return gradient, at_anchor, *found

@@ -40,6 +40,20 @@ def by_rows(loop: Any, arrays: tuple[Any, ...], pointer: Any, *results: Any, cha
     in_threads(loop, arrays, cuts, *results)
 
 
+def by_items(loop: Any, arrays: tuple[Any, ...], number: int, *results: Any, channels: int) -> None:
+    """Run ``loop`` on all items, pairs of nodes say, in as many threads as torch uses, each on as many of them.
+
+    Args:
+        loop: ``(*arrays, start, stop, *results)``, which writes what belongs to the items ``start … stop − 1``.
+        arrays: what it reads.
+        number: of items.
+        results: what it writes.
+        channels: so many products belong to an item.
+    """
+    threads = max(1, min(torch.get_num_threads(), number * channels // SHARE))
+    in_threads(loop, arrays, [number * part // threads for part in range(threads + 1)], *results)
+
+
 def in_threads(loop: Any, arrays: tuple[Any, ...], cuts: Sequence[int], *results: Any) -> None:
     """Run ``loop`` from each of the cuts to the next, in a thread of its own where there is more than one such part."""
     if len(cuts) == 2:

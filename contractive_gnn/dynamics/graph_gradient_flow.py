@@ -164,13 +164,7 @@ class GraphGradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         In ``y = d^-½ x`` the symmetrically normalised flow is divided by the degrees at one side, like the other one.
         """
         check_state(self, x, graph, channels=self.channels)
-        compiled = (
-            self.weight is None
-            and graph.serves(x)
-            and kernels.fixed(step, self.mu)
-            and kernels.available(self.sigma, x, anchor)
-        )
-        if not (compiled and passes_plainly(self, _OWN_EULER)):
+        if not (graph.serves(x) and kernels.fixed(step, self.mu) and self.compiled(x, anchor)):
             return super().euler(x, graph, step=step, num_steps=num_steps, anchor=anchor)
         p, root = graph.edge_weight, None
         if anchor is x and not p.requires_grad and not p.any():
@@ -196,6 +190,10 @@ class GraphGradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
             scale=self._scale(graph),
         )
         return y if root is None else y * root
+
+    def compiled(self, x: Tensor, *others: Tensor | None) -> bool:
+        """Whether :meth:`euler` is one compiled loop for such tensors: of an edge it then reads the weight alone."""
+        return self.weight is None and kernels.available(self.sigma, x, *others) and passes_plainly(self, _OWN_EULER)
 
     def _scale(self, graph: Graph) -> Tensor | None:
         """The weights inside σ."""

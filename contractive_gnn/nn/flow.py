@@ -278,6 +278,10 @@ class FlowGNN(nn.Module):
             heaviest=float(graph.edge_weight.max()) if graph.edge_weight.numel() else 1.0,
         )
 
+    def _encoded(self, x: Tensor) -> Tensor:
+        """The hidden units ``[n, hidden_channels]``, before the flow."""
+        return self.encoder(dropout(x, self.dropout, training=self.training)).relu()  # type: ignore[no-any-return]
+
     def forward(
         self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None, batch: Tensor | None = None
     ) -> Tensor:
@@ -286,7 +290,7 @@ class FlowGNN(nn.Module):
             return graph_by_graph(self.forward, x, edge_index, edge_weight, batch)
         check_features(x, self)
         edge_index, edge_weight = edge_list(x, edge_index, edge_weight)
-        x = self.encoder(dropout(x, self.dropout, training=self.training)).relu()
+        x = self._encoded(x)
         if self.space == "hidden":
             x = self.conv(x, edge_index, edge_weight)
             return self.decoder(dropout(x, self.dropout, training=self.training))  # type: ignore[no-any-return]

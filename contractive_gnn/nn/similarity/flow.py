@@ -12,7 +12,9 @@ from torch_geometric.data import Data
 
 from contractive_gnn import inputs
 from contractive_gnn.checks import check_flag, check_real
+from contractive_gnn.compiled import kernels
 from contractive_gnn.deprecated import renamed
+from contractive_gnn.dynamics import GraphGradientFlow
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn.arguments import check_features, edge_list, widened
 from contractive_gnn.nn.batch import graph_by_graph
@@ -22,7 +24,7 @@ from contractive_gnn.nn.flow import FlowConv, FlowGNN
 from contractive_gnn.nn.similarity.latest import Latest
 from contractive_gnn.nn.similarity.matrices import one_hot
 from contractive_gnn.nn.similarity.weights import Similarity
-from contractive_gnn.nn.sparse import normalize_rows
+from contractive_gnn.nn.sparse import Linear, normalize_rows
 from contractive_gnn.trainable import Calibrated, HasCommunities, HasModes
 
 
@@ -86,6 +88,7 @@ class SimilarityFlowGNN(FlowGNN, HasModes, Calibrated, HasCommunities):
         self.calibrated = calibrated
         self.row_norm = float(row_norm)
         self._latest = Latest()
+        self._hidden = Latest()
         self.mode = self.modes[0]
 
     def use(self, mode: str) -> None:
@@ -148,8 +151,53 @@ class SimilarityFlowGNN(FlowGNN, HasModes, Calibrated, HasCommunities):
             return graph_by_graph(self.forward, x, edge_index, edge_weight, batch)
         check_features(x, self)
         edge_index, edge_weight = edge_list(x, edge_index, edge_weight)
-        graph = self.adjacency(x, edge_index, edge_weight)
+        graph = self._pulling(x, edge_index, edge_weight)
         return super().forward(self._features(x), graph.edge_index, graph.edge_weight)
+
+    def _pulling(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None) -> Graph:
+        """:meth:`adjacency`; for an attack on the edges without those that A(0) rules out for any given weights.
+
+        What is 0 whatever it was multiplied by pulls at no node, and has no gradient.
+        """
+        given = self.similarity
+        if given is None or edge_weight is None or not self._in_one_piece(x, edge_weight):
+            return self.adjacency(x, edge_index, edge_weight)
+        weights, possible = given.possible(x, edge_index, edge_weight)
+        if possible is None:
+            return Graph(edge_index, weights, x.shape[0])
+        return Graph(edge_index.index_select(1, possible), weights.index_select(0, possible), x.shape[0])
+
+    def _in_one_piece(self, x: Tensor, edge_weight: Tensor) -> bool:
+        """Whether a gradient by these weights goes through compiled loops alone, and through no method of one's own."""
+        own = self.conv, self.similarity
+        return (
+            not torch.compiler.is_compiling()
+            and torch.is_grad_enabled()
+            and edge_weight.requires_grad
+            and edge_weight.dtype == x.dtype
+            and self.mode == "edges"
+            and type(self).adjacency is SimilarityFlowGNN.adjacency
+            and type(self.similarity) is Similarity
+            and type(self.conv) is FlowConv
+            and self.conv.scheme == "euler"
+            and type(self.conv.dynamics) is GraphGradientFlow
+            and "adjacency" not in vars(self)
+            and not any("forward" in vars(part) or kernels.hooked(part) for part in own if part is not None)
+            and self.conv.dynamics.compiled(edge_weight)
+        )
+
+    def _encoded(self, x: Tensor) -> Tensor:
+        """The hidden units; a frozen model has them once, for all the graphs that an attack asks for."""
+        if torch.compiler.is_compiling():
+            return super()._encoded(x)
+        encoder = self.encoder
+        weights = [encoder.weight] if encoder.bias is None else [encoder.weight, encoder.bias]
+        differentiated = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *weights))
+        own = type(encoder) is not Linear or "forward" in vars(encoder) or kernels.hooked(encoder)
+        if own or differentiated or (self.training and self.dropout):
+            return super()._encoded(x)
+        hidden: Tensor = self._hidden(lambda: super(SimilarityFlowGNN, self)._encoded(x), x, entries=weights)
+        return hidden
 
     def _features(self, x: Tensor) -> Tensor:
         """x̂, in the layout of ``x``."""

@@ -212,19 +212,44 @@ class Similarity(nn.Module):
         """Whether another one of the same settings has the same cosines: none of their methods is one's own."""
         return type(self) is Similarity and vars(self).keys().isdisjoint(vars(Similarity))
 
+    def possible(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What :meth:`forward` returns, and the edges that some given weight would leave with one; None for all.
+
+        At the others, ``cos < 0`` without a calibration, the weight is 0 and so is its derivative by what was given.
+
+        Args:
+            x: ``[n, d]``.
+            edge_index: ``[2, E]``.
+            edge_weight: ``[E]``, of the dtype of ``x``.
+
+        Returns:
+            ``[E]``, and int64 places in it.
+        """
+        graph = Graph.of(x, edge_index, edge_weight)
+        cosine = self._cosines_once(x, graph, edge_weight)
+        weights = graph.edge_weight * _power(self._likeness(cosine), self.power)
+        if self.calibration is not None:
+            return weights, None
+        return weights, (~(cosine.detach() < 0)).nonzero().flatten()  # whatever it is, a NaN is not left out
+
     def _weights(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None) -> Tensor:
         graph = Graph.of(x, edge_index, edge_weight)
+        cosine = self._cosines_once(x, graph, edge_weight)
+        return graph.edge_weight * _power(self._likeness(cosine), self.power)
+
+    def _likeness(self, cosine: Tensor) -> Tensor:
+        return cosine.clamp(min=0.0) if self.calibration is None else self.calibration(cosine)
+
+    def _cosines_once(self, x: Tensor, graph: Graph, edge_weight: Tensor | None) -> Tensor:
+        """The cosines; while they are shared, those that another one found."""
         found = None if torch.compiler.is_compiling() or not self._plain else found_cosines.get()
         if found is None:
-            cosine = self._cosines(x, graph)
-        else:
-            given = (x, edge_index, edge_weight)
-            key = (*self._settings, torch.is_grad_enabled(), *map(id, given))
-            if key not in found:
-                found[key] = self._cosines(x, graph), given  # kept, so that no id is given twice
-            cosine, _ = found[key]
-        likeness = cosine.clamp(min=0.0) if self.calibration is None else self.calibration(cosine)
-        return graph.edge_weight * _power(likeness, self.power)
+            return self._cosines(x, graph)
+        given = (x, graph.edge_index, edge_weight)
+        key = (*self._settings, torch.is_grad_enabled(), *map(id, given))
+        if key not in found:
+            found[key] = self._cosines(x, graph), given  # kept, so that no id is given twice
+        return found[key][0]
 
     def _cosines(self, x: Tensor, graph: Graph) -> Tensor:
         """The last round's ``cos(H_i, H_j)`` on the edges, ``[E]``."""
