@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -15,6 +16,9 @@ from torch import Tensor
 from contractive_gnn.attacks.whitebox.flips import Flips
 from contractive_gnn.attacks.whitebox.objective import Objective, Score, gradient
 from contractive_gnn.attacks.whitebox.projection import project_onto_budget
+
+_APART: Final = 4
+"""While pairs are drawn anew p is still on its way: the rounded p is scored once in so many steps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +48,8 @@ def search(
         flips: what is considered at first.
         objective: what is to be raised.
         budget: b ≥ 1.
-        epochs: steps with a constant step size, after each of which flips with p = 0 are exchanged for others.
+        epochs: steps with a constant step size, after each of which flips with p = 0 are exchanged for others; every
+            fourth p and the last one are rounded and scored.
         fine_epochs: steps from the best point of those on, without exchanges, with step size ∝ 1/√t.
         step: how far the b entries with the steepest gradient move in one step, on average.
         samples: random roundings of the best p, besides the b largest entries.
@@ -58,10 +63,11 @@ def search(
             break
         size = step / math.sqrt(max(1, epoch - epochs + 1))
         p = project_onto_budget(p + size * slope, budget)
-        chosen = _largest(p, budget)
-        score = objective.score(flips.done(chosen))
-        if score > best.score:
-            best, best_p = Found(score, flips, chosen, "largest entries of p"), p
+        if epoch >= epochs - 1 or epoch % _APART == 0:
+            chosen = _largest(p, budget)
+            score = objective.score(flips.done(chosen))
+            if score > best.score:
+                best, best_p = Found(score, flips, chosen, "largest entries of p"), p
         if epoch < epochs - 1:
             flips, p = flips.renew(p)
         elif epoch == epochs - 1:

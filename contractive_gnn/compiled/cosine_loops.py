@@ -106,10 +106,9 @@ def scales(starts, into, pair, cosine, faint, out):  # type: ignore[no-untyped-d
 
 @numba.njit(cache=True, nogil=True)
 def normalised(starts, near, weight, pair, cosine, scale, mixing, pointer, neighbour, factor):  # type: ignore[no-untyped-def]
-    """``β s_i a_ij max(0, cos_ij) s_j`` of the entries where it is not 0, their neighbours, and where each node's begin.
+    """``β s_i a_ij max(0, cos_ij) s_j`` of the entries where it is not 0, and their number.
 
-    Returns:
-        the number of entries.
+    Their neighbours and where each node's begin are written, too.
     """
     number = 0
     for i in range(starts.size - 1):
@@ -152,21 +151,6 @@ def spread(states, hop, z, kept, pointer, neighbour, factor, into, start, stop, 
                 out_i[c] += f * h_j[c]
 
 
-@numba.njit(cache=True, fastmath=REORDER, nogil=True)
-def scale_slopes(gradients, states, hop, z, kept, before, at, out):  # type: ignore[no-untyped-def]
-    """Add ``s_i`` times the gradient by the scale s_i, of one hop ``new = P old + kept z``.
-
-    ``gradients[:, hop]`` is that by the new state, and ``before[:, at]`` that by the old one, of this hop alone.
-    """
-    for i in range(out.size):
-        g_i, new_i, z_i = gradients[i, hop], states[i, hop + 1], z[i]
-        past_i, old_i = before[i, at], states[i, hop]
-        slope = out.dtype.type(0.0)
-        for c in range(g_i.size):
-            slope += g_i[c] * (new_i[c] - kept * z_i[c]) + past_i[c] * old_i[c]
-        out[i] += slope
-
-
 @numba.njit(cache=True, nogil=True)
 def possible(cosine, first, second, out):  # type: ignore[no-untyped-def]
     """The pairs whose cosine is not below 0, self-loops aside; their number."""
@@ -178,36 +162,58 @@ def possible(cosine, first, second, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, error_model="numpy", fastmath=REORDER, nogil=True)
-def weight_slopes(  # type: ignore[no-untyped-def]
-    gradients, states, scale, scale_slope, weight, cosine, mixing, chosen, first, second, edge, back,
-    start, stop, by_weight, by_cosine,
-):  # fmt: skip
-    """Add the gradient by a, and write that by the cosines, of the hops of one round, at the chosen pairs.
+def products(gradients, states, chosen, first, second, start, stop, here, there):  # type: ignore[no-untyped-def]
+    """``⟨g_i, h_j⟩`` and ``⟨g_j, h_i⟩`` of the chosen pairs start … stop − 1, summed over the hops of a round.
 
     ``gradients`` ``[n, hops · c]`` and ``states`` ``[n, (hops + 1) · c]`` hold, hop by hop, the gradient by what a hop
-    made, and what it was made of. Where the cosine is below 0 both are 0.
+    made, and what it was made of.
     """
-    channels = gradients.shape[1]
-    none, half = gradients.dtype.type(0.0), gradients.dtype.type(0.5)
     for place in range(start, stop):
-        k = chosen[place]
-        i, j, e, b, c = first[k], second[k], edge[k], back[k], cosine[k]
+        i, j = first[chosen[place]], second[chosen[place]]
         g_i, h_i, g_j, h_j = gradients[i], states[i], gradients[j], states[j]
-        here, there = none, none
-        for channel in range(channels):
-            here += g_i[channel] * h_j[channel]
-            there += g_j[channel] * h_i[channel]
+        at_i, at_j = gradients.dtype.type(0.0), gradients.dtype.type(0.0)
+        for c in range(gradients.shape[1]):
+            at_i += g_i[c] * h_j[c]
+            at_j += g_j[c] * h_i[c]
+        here[place], there[place] = at_i, at_j
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+def weight_slopes(  # type: ignore[no-untyped-def]
+    here, there, scale, weight, cosine, mixing, chosen, first, second, edge, back, by_weight, by_cosine
+):
+    """Add the gradient by a, and write that by the cosines, of one round, from its :func:`products`.
+
+    A weight ``w = a max(0, cos)`` acts by itself, as ``β s_i w s_j``, and on both scales. Where the cosine is below 0
+    both gradients are 0.
+    """
+    along = np.zeros(scale.size)  # s times the gradient by s
+    for place in range(chosen.size):
+        k = chosen[place]
+        i, j = first[k], second[k]
         both = mixing * scale[i] * scale[j]
-        here = both * here - half * scale[i] * scale[i] * scale_slope[i]
-        there = both * there - half * scale[j] * scale[j] * scale_slope[j]
-        slope = none
+        here[place] *= both
+        there[place] *= both
+        if cosine[k] != 0:
+            share = weight[edge[k]] * here[place] if edge[k] >= 0 else 0.0
+            share += weight[back[k]] * there[place] if back[k] >= 0 else 0.0
+            along[i] += cosine[k] * share
+            along[j] += cosine[k] * share
+    for i in range(scale.size):
+        along[i] *= -scale[i] * scale[i] / 2  # the gradient by the degree
+    for place in range(chosen.size):
+        k = chosen[place]
+        e, b = edge[k], back[k]
+        slope = 0.0
         if e >= 0:
-            by_weight[e] += c * here
-            slope += weight[e] * here
+            at = here[place] + along[first[k]]
+            by_weight[e] += cosine[k] * at
+            slope += weight[e] * at
         if b >= 0:
-            by_weight[b] += c * there
-            slope += weight[b] * there
-        if by_cosine is not None and c >= 0:
+            at = there[place] + along[second[k]]
+            by_weight[b] += cosine[k] * at
+            slope += weight[b] * at
+        if by_cosine is not None and cosine[k] >= 0:
             by_cosine[k] = slope
 
 

@@ -173,22 +173,20 @@ class _Rounds:
             self._unmeasure(own, hops, slopes, neighbours, gradients, hops - 1)
             scale = self._scale(cosine)
             entries = self._entries(cosine, scale, into=False)
-            along = np.zeros(n, self.number)
             for hop in reversed(range(hops)):
                 # the gradient by what the hop was made of, and z's own share of it
                 before, at = (passed, 0) if hop == 0 else (gradients, hop - 1)
                 self._spread(gradients, hop, entries, before, at, anchored=False)
-                self.loops.scale_slopes(gradients, own, hop, self.z, self.number(1 - mixing), before, at, along)
             if at_z is not None:
                 at_z += (1 - mixing) * gradients.sum(axis=1) + passed[:, 0]
             first = turn == 0 and not by_z  # what the first cosines follow is given
             slopes = None if first else np.zeros(self.pairs[0].size, self.number)
             number = self.loops.possible(cosine, *self.pairs[:2], chosen)
-            arrays = (
-                gradients.reshape(n, -1), own.reshape(n, -1), scale, along, self.weight, cosine,
-                self.number(mixing), chosen[:number], *self.pairs,
-            )  # fmt: skip
-            by_items(self.loops.weight_slopes, arrays, number, by_weight, slopes, channels=2 * hops * r)
+            here, there = np.empty((2, number), self.number)
+            arrays = gradients.reshape(n, -1), own.reshape(n, -1), chosen[:number], *self.pairs[:2]
+            by_items(self.loops.products, arrays, number, here, there, channels=2 * hops * r)
+            arrays = scale, self.weight, cosine, self.number(mixing), chosen[:number], *self.pairs
+            self.loops.weight_slopes(here, there, *arrays, by_weight, slopes)
             # the slope of a cosine between the rounds is that of a weight times a
             neighbours = self.listed[0], self.listed[1], self.listed[4]
         if at_z is not None:

@@ -374,6 +374,31 @@ def agrees(edges, pointer, neighbour, edge):  # type: ignore[no-untyped-def]
     return listed == edges.shape[1]
 
 
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+def over_degrees(weight, source, target, num_nodes, epsilon):  # type: ignore[no-untyped-def]
+    """``a_ij/(ε + Σ_k a_ik)`` of every edge j → i, and what they were divided by, in double precision."""
+    degree, found = np.full(num_nodes, epsilon), np.empty_like(weight)
+    for e in range(weight.size):
+        if source[e] != target[e]:
+            degree[target[e]] += weight[e]
+    for e in range(weight.size):
+        found[e] = weight[e] / degree[target[e]]
+    return found, degree
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+def over_degrees_backward(g, weight, source, target, degree):  # type: ignore[no-untyped-def]
+    """The gradient by the weights from that by :func:`over_degrees`."""
+    found, shares = np.empty_like(weight), np.zeros_like(degree)
+    for e in range(weight.size):
+        shares[target[e]] += g[e] * weight[e]
+    for e in range(weight.size):
+        d = degree[target[e]]
+        share = shares[target[e]] / d if source[e] != target[e] else 0.0
+        found[e] = (g[e] - share) / d
+    return found
+
+
 def by_neighbour(edge_weight, scale, order, *places, every):  # type: ignore[no-untyped-def]
     """Weights p and b by neighbour, once for each of ``places``, and the pointer and the neighbours they belong to.
 

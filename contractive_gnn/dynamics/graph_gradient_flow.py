@@ -13,6 +13,7 @@ from contractive_gnn import activations
 from contractive_gnn.activations import Activation
 from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.compiled import kernels
+from contractive_gnn.compiled.degrees import over_degrees
 from contractive_gnn.deprecated import renamed
 from contractive_gnn.dynamics.base import (
     Dynamics,
@@ -169,7 +170,10 @@ class GraphGradientFlow(Dynamics, MessagePassing):  # type: ignore[misc]
         p, root = graph.edge_weight, None
         if anchor is x and not p.requires_grad and not p.any():
             return x.clone()  # no edge pulls, and the fidelity rests at its anchor
-        if self.normalization != "none":
+        own = type(self).degree is not _DEGREE or "degree" in vars(self)
+        if self.normalization == "degree" and self.placement == "outside" and not own:
+            p = over_degrees(graph, self.epsilon)
+        elif self.normalization != "none":
             degree = self.degree(graph)
             p = p / degree[graph.target]
             root = degree.sqrt().unsqueeze(-1) if self.normalization == "sym" else None
@@ -399,4 +403,5 @@ class EdgeActivation(Activation):
         return self.root * self.sigma.antisymmetric(d / self.root.masked_fill(self.root == 0, 1.0))
 
 
+_DEGREE = GraphGradientFlow.degree
 _OWN, _OWN_EULER = methods(GraphGradientFlow, "message"), methods(GraphGradientFlow, "message", "field")
