@@ -34,8 +34,7 @@ class EdgeFlips(Flips):
     ) -> None:
         self.victim, self.x, self.edges = victim, x, edges
         self.guide = gradient_surrogate(victim)
-        self._edge_codes = self._codes(edges)
-        self._known = self._edge_codes.sort().values
+        self._known = self._codes(edges).sort().values
         n = x.shape[0]
         available = n * (n - 1) // 2 - edges.shape[1]
         if block is not None:

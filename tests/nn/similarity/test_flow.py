@@ -7,6 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch_geometric.data import Data
 
 from contractive_gnn import attacks, datasets, nn
@@ -40,6 +41,82 @@ def test_the_normalised_features_are_kept_while_they_are_the_same(data: Data, sp
     attacked = x.detach().clone().requires_grad_()
     torch.testing.assert_close(model(attacked, data.edge_index), model(x, data.edge_index))
     assert model._features(attacked) is not model._features(attacked)
+
+
+def test_what_a_frozen_encoder_makes_of_the_features_is_kept_until_something_changes(data: Data) -> None:
+    model, x = robust(12, 3, hidden_channels=8).double().eval().requires_grad_(False), data.x.clone()
+    kept = model._encoded(x)
+    assert model._encoded(x) is kept
+    model.encoder.weight.data.mul_(2)  # of which torch takes no count
+    twice = model._encoded(x)
+    assert not torch.equal(twice, kept)
+    model.encoder.bias = torch.nn.Parameter(torch.ones(8).double(), requires_grad=False)
+    moved = model._encoded(x)
+    torch.testing.assert_close(moved, model.encoder(x).relu())
+    assert not torch.equal(moved, twice)
+    expected = moved.clone()
+    moved.zero_()  # by whom it was given to
+    assert torch.equal(model._encoded(x), expected)
+    x[0] = x[1]
+    assert torch.equal(model._encoded(x), model.encoder(x).relu())
+    called: list[int] = []
+    model.encoder.register_forward_hook(lambda *_: called.append(1))
+    for _ in range(2):
+        model._encoded(x)
+    assert called == [1, 1]
+
+
+def test_an_encoder_that_learns_or_drops_is_asked_each_time(data: Data) -> None:
+    model = robust(12, 3, hidden_channels=8, dropout=0.5).double().eval()
+    assert model._encoded(data.x) is not model._encoded(data.x)
+    (slope,) = torch.autograd.grad(model._encoded(data.x).sum(), model.encoder.bias)
+    assert bool((slope != 0).any())
+    model.requires_grad_(False).train()
+    assert not torch.equal(model._encoded(data.x), model._encoded(data.x))
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("calibrated", [False, True])
+@pytest.mark.parametrize("name", MODELS)
+def test_edges_that_the_similarity_rules_out_are_left_out_of_a_gradient_alone(
+    data: Data, name: str, calibrated: bool, power: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    model = nn.build(name, 12, 3, hidden_channels=8, rank=5, power=power).double().eval().requires_grad_(False)
+    if calibrated:
+        probability = torch.nn.functional.one_hot(data.y, 3).double()
+        model.similarity.calibrate(data.x, data.edge_index, probability=probability)  # type: ignore[union-attr]
+    weight = (torch.arange(data.num_edges) % 3).double().requires_grad_()  # a third of them is absent
+    left: list[int] = []
+    conv = type(model.conv).forward
+
+    def counted(self: nn.FlowConv, x: Tensor, edge_index: Tensor, *rest: Tensor | None) -> Tensor:
+        left.append(edge_index.shape[1])
+        return conv(self, x, edge_index, *rest)
+
+    monkeypatch.setattr(nn.FlowConv, "forward", counted)
+    scores = model(data.x, data.edge_index, weight)
+    upstream = torch.rand(scores.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    (slope,) = torch.autograd.grad(scores, weight, upstream)
+    monkeypatch.setattr(type(model), "_in_one_piece", lambda *_: False)
+    whole = model(data.x, data.edge_index, weight)
+    (expected,) = torch.autograd.grad(whole, weight, upstream)
+    torch.testing.assert_close(scores, whole, rtol=0, atol=1e-12)
+    torch.testing.assert_close(slope, expected, rtol=1e-9, atol=1e-12)
+    assert left[1] == data.num_edges
+    assert left[0] == left[1] if calibrated else left[0] < left[1]
+
+
+@pytest.mark.parametrize("part", ["similarity", "conv"])
+def test_who_looks_on_sees_every_edge(data: Data, part: str) -> None:
+    model = robust(12, 3, hidden_channels=8, rank=5).double().eval()
+    seen: list[int] = []
+    model.get_submodule(part).register_forward_hook(lambda *_: seen.append(1))
+    weight = torch.ones(data.num_edges, dtype=torch.float64, requires_grad=True)
+    edges = model._pulling(data.x, data.edge_index, weight).edge_index
+    assert torch.equal(edges, data.edge_index)
+    model(data.x, data.edge_index, weight)
+    assert seen
 
 
 @pytest.mark.parametrize("name", MODELS)
