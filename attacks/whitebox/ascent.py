@@ -17,7 +17,7 @@ from contractive_gnn.attacks.whitebox.flips import Flips
 from contractive_gnn.attacks.whitebox.objective import Objective, Score, gradient
 from contractive_gnn.attacks.whitebox.projection import project_onto_budget
 
-_APART: Final = 4
+_APART: Final = 5
 """While pairs are drawn anew p is still on its way: the rounded p is scored once in so many steps."""
 
 
@@ -49,7 +49,7 @@ def search(
         objective: what is to be raised.
         budget: b ≥ 1.
         epochs: steps with a constant step size, after each of which flips with p = 0 are exchanged for others; every
-            fourth p and the last one are rounded and scored.
+            fifth p and the last one are rounded and scored.
         fine_epochs: steps from the best point of those on, without exchanges, with step size ∝ 1/√t.
         step: how far the b entries with the steepest gradient move in one step, on average.
         samples: random roundings of the best p, besides the b largest entries.

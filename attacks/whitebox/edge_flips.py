@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -110,22 +111,24 @@ class EdgeFlips(Flips):
         return pairs[:, ~_within(self._codes(pairs), self._known)]
 
     def _fresh(self, k: int, kept: Tensor | None = None) -> Tensor:
-        """Distinct pairs without an edge ``[2, k]``, none of them in ``kept``, drawn at random and sorted."""
+        """Distinct pairs without an edge ``[2, k]``, none of them in ``kept``, drawn at random."""
         n = self.x.shape[0]
-        taken = None if kept is None else self._codes(kept).sort().values
+        excluded = self._known if kept is None else torch.cat([self._known, self._codes(kept)]).sort().values
         found = self._known.new_empty(0)
         while found.numel() < k:
             missing = k - found.numel()
-            u, v = torch.randint(n, (2, missing + missing // 16 + 16), device=self.x.device)
-            codes = torch.minimum(u, v) * n + torch.maximum(u, v)
-            codes = torch.cat([found, codes[u != v]]).sort().values
-            codes = codes[torch.cat([codes.new_ones(min(1, codes.numel())), codes.diff()]) > 0]
-            codes = codes[~_within(codes, self._known)]
-            found = codes if taken is None else codes[~_within(codes, taken)]
-        spare = torch.randperm(found.numel(), device=found.device)[: found.numel() - k]
-        stays = torch.ones_like(found, dtype=torch.bool)
-        stays[spare] = False
-        return _ends(found[stays], n)
+            u, v = torch.randint(n, (2, max(missing, _LEAST)), device=self.x.device)
+            codes = (torch.minimum(u, v) * n + torch.maximum(u, v))[u != v].sort().values
+            codes = codes[codes.diff(prepend=codes.new_tensor([-1])) > 0]
+            codes = codes[~(_within(codes, excluded) | _within(codes, found))]
+            if codes.numel() > missing:
+                codes = codes[torch.randperm(codes.numel(), device=codes.device)[:missing]]
+            found = codes if not found.numel() else torch.cat([found, codes]).sort().values
+        return _ends(found, n)
+
+
+_LEAST: Final = 256
+"""So many pairs are drawn at a time at least: of a few, most may be known where nearly all pairs are."""
 
 
 def _within(codes: Tensor, known: Tensor) -> Tensor:
