@@ -162,7 +162,7 @@ class _Rounds:
         n, r = self.z.shape
         by_weight = np.zeros(self.weight.size, self.number)
         at_z = np.zeros_like(self.z) if by_z else None
-        slopes = np.empty(self.pairs[0].size, self.number)
+        slopes: Any = np.empty(self.pairs[0].size, self.number)
         self.loops.to_pairs(g.detach().contiguous().numpy(), *self.pairs[2:], slopes)
         neighbours = self.order[0], self.order[1], self.pair
         gradients = np.empty((n, hops, r), self.number)
