@@ -11,7 +11,7 @@ import math
 import numba
 import numpy as np
 
-from contractive_gnn.compiled.edge_loops import AHEAD, REORDER, prefetch
+from contractive_gnn.compiled.edge_loops import AHEAD, NEAR, REORDER, prefetch
 from contractive_gnn.compiled.row_threads import LINE
 
 
@@ -168,7 +168,15 @@ def products(gradients, states, chosen, first, second, start, stop, here, there)
     ``gradients`` ``[n, hops · c]`` and ``states`` ``[n, (hops + 1) · c]`` hold, hop by hop, the gradient by what a hop
     made, and what it was made of.
     """
+    lines = -(-gradients.shape[1] * gradients.itemsize // LINE)
+    last = chosen.size - 1
+    far = gradients.size * gradients.itemsize > 4 * NEAR
     for place in range(start, stop):
+        if far:
+            ahead = second[chosen[min(place + 2, last)]]  # rows of a whole round are long
+            for line in range(lines):
+                prefetch(gradients, ahead, line)
+                prefetch(states, ahead, line)
         i, j = first[chosen[place]], second[chosen[place]]
         g_i, h_i, g_j, h_j = gradients[i], states[i], gradients[j], states[j]
         at_i, at_j = gradients.dtype.type(0.0), gradients.dtype.type(0.0)

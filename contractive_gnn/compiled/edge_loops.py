@@ -22,6 +22,8 @@ from contractive_gnn.compiled.row_threads import LINE, by_items, by_rows, empty
 LINEAR, CLIP, GROUP_FIRM, GROUP_MCP = range(4)
 AHEAD: Final = 8
 """So many edges before its turn a neighbour's row is asked for: the rows come from all over the memory."""
+NEAR: Final = 1 << 20
+"""So many bytes of rows are near enough without being asked for."""
 REORDER: Final = {"reassoc", "contract", "nsz"}
 """The sums over channels may be reordered, or they would run one entry at a time."""
 
@@ -252,8 +254,16 @@ def steps(kind):  # type: ignore[no-untyped-def]
     @numba.njit(cache=True, error_model="numpy", fastmath=REORDER, nogil=True)
     def weigh(g, x, first, second, parameter, fall, start, stop, here, there):  # type: ignore[no-untyped-def]
         """Add ``⟨g_i, σ(x_i − x_j)⟩`` and ``⟨g_j, σ(x_i − x_j)⟩`` of the pairs start … stop − 1, b = 1."""
+        lines = -(-x.shape[1] * x.itemsize // LINE)
+        last = second.size - 1
+        far = x.size * x.itemsize > NEAR
         for k in range(start, stop):
             i, j = first[k], second[k]
+            if far:
+                ahead = second[min(k + AHEAD, last)]
+                for line in range(lines):
+                    prefetch(x, ahead, line)
+                    prefetch(g, ahead, line)
             if x.shape[1] == 64:  # a number that the compiler knows: the loop is unrolled
                 at_i, at_j = pair_slopes(g[i], g[j], x[i], x[j], 64, kind, parameter, fall)
             else:
