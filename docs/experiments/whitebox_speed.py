@@ -126,7 +126,8 @@ def attacked(python: str, task: dict[str, Any]) -> dict[str, Any]:
     """One attack by one build in a process of its own."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [python, "-W", "ignore", "-c", ATTACK, json.dumps(task)]
-    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
+    # from a folder without a package of the same name: `python -c` looks there first
+    done = subprocess.run(command, env=environment, cwd=tempfile.gettempdir(), check=True, stdout=subprocess.PIPE)
     found: dict[str, Any] = json.loads(done.stdout.decode().splitlines()[-1])
     return found
 
