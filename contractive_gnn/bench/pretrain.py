@@ -19,14 +19,14 @@ from contractive_gnn.bench.runner import Trained, train
 from contractive_gnn.bench.spec import parse_attacks
 from contractive_gnn.bench.workers import single_thread
 from contractive_gnn.pretrained.digests import graph_digest, prediction_digest, split_digest
-from contractive_gnn.pretrained.errors import CheckpointError
+from contractive_gnn.pretrained.errors import PretrainedError
 from contractive_gnn.pretrained.files import packed
 from contractive_gnn.pretrained.loading import check_graph, made_file
 from contractive_gnn.pretrained.manifest import find
 from contractive_gnn.training import evaluate, predict
 
 
-class NotReproducedError(CheckpointError):
+class NotReproducedError(PretrainedError):
     """The training on this machine gave a model that predicts something else."""
 
 
@@ -66,7 +66,7 @@ def pretrain(
         the file.
 
     Raises:
-        CheckpointError: there is no such checkpoint.
+        PretrainedError: there is no such checkpoint.
         NotReproducedError: the model predicts something else than the recorded one. The last bits of sums differ
             between processors and versions of torch, and a training makes much of little.
         DatasetError: the data cannot be had.

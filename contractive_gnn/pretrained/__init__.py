@@ -7,8 +7,8 @@ Each was trained as the benchmark trains (``contractive-gnn bench``), with its p
 from contractive_gnn.pretrained.digests import graph_digest, prediction_digest, split_digest
 from contractive_gnn.pretrained.errors import (
     AlteredCheckpointError,
-    CheckpointError,
     MissingCheckpointError,
+    PretrainedError,
     WrongGraphError,
 )
 from contractive_gnn.pretrained.loading import load_pretrained
@@ -17,8 +17,8 @@ from contractive_gnn.pretrained.manifest import Checkpoint, checkpoints, find
 __all__ = [
     "AlteredCheckpointError",
     "Checkpoint",
-    "CheckpointError",
     "MissingCheckpointError",
+    "PretrainedError",
     "WrongGraphError",
     "checkpoints",
     "find",

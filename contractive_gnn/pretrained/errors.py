@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 
-class CheckpointError(ValueError):
+class PretrainedError(ValueError):
     """Base of every error that :mod:`contractive_gnn.pretrained` raises on purpose; by itself: there is no such one."""
 
 
-class MissingCheckpointError(CheckpointError):
+class MissingCheckpointError(PretrainedError):
     """The checkpoint does not come with the package and has not been made on this machine."""
 
 
-class AlteredCheckpointError(CheckpointError):
+class AlteredCheckpointError(PretrainedError):
     """The file is not the one that was written, or its tensors do not fit the model."""
 
 
-class WrongGraphError(CheckpointError):
+class WrongGraphError(PretrainedError):
     """The graph, or its split, is not the one that the model was trained on."""

@@ -48,7 +48,7 @@ def load_pretrained(
         a module with ``forward(x, edge_index, edge_weight=None) -> [n, classes]``.
 
     Raises:
-        CheckpointError: there is no such checkpoint.
+        PretrainedError: there is no such checkpoint.
         MissingCheckpointError: it has to be made first; the text names the command.
         AlteredCheckpointError: the file is not the one that was written.
         WrongGraphError: ``data`` is another graph, or split otherwise.

@@ -11,7 +11,7 @@ from typing import Any
 
 from contractive_gnn.former import current_model
 from contractive_gnn.names import unknown
-from contractive_gnn.pretrained.errors import CheckpointError
+from contractive_gnn.pretrained.errors import PretrainedError
 
 PACKAGE = "contractive_gnn.pretrained"
 
@@ -89,7 +89,7 @@ def find(preset: str, dataset: str, *, seed: int = 0) -> Checkpoint:
         seed: of the training.
 
     Raises:
-        CheckpointError: there is none; the text lists what there is.
+        PretrainedError: there is none; the text lists what there is.
 
     Example:
         >>> round(find("robust", "cora").accuracy, 1)
@@ -98,12 +98,12 @@ def find(preset: str, dataset: str, *, seed: int = 0) -> Checkpoint:
     preset = current_model(preset)
     rows = checkpoints()
     if preset not in (names := dict.fromkeys(row.preset for row in rows)):
-        raise CheckpointError(unknown("pretrained model", [preset], names))
+        raise PretrainedError(unknown("pretrained model", [preset], names))
     rows = tuple(row for row in rows if row.preset == preset)
     if dataset not in (names := dict.fromkeys(row.dataset for row in rows)):
-        raise CheckpointError(f"{preset!r} on {dataset!r}: {unknown('data set of it', [dataset], names)}")
+        raise PretrainedError(f"{preset!r} on {dataset!r}: {unknown('data set of it', [dataset], names)}")
     for row in rows:
         if row.dataset == dataset and row.seed == seed:
             return row
     seeds = ", ".join(str(row.seed) for row in rows if row.dataset == dataset)
-    raise CheckpointError(f"{preset!r} on {dataset!r} was trained with the seeds {seeds}, not with {seed!r}")
+    raise PretrainedError(f"{preset!r} on {dataset!r} was trained with the seeds {seeds}, not with {seed!r}")

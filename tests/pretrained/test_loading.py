@@ -16,8 +16,8 @@ import contractive_gnn as cg
 from contractive_gnn.pretrained import (
     AlteredCheckpointError,
     Checkpoint,
-    CheckpointError,
     MissingCheckpointError,
+    PretrainedError,
     WrongGraphError,
     checkpoints,
     find,
@@ -173,7 +173,7 @@ def test_other_tensors_are_refused(only: tuple[Checkpoint, Path], tmp_path: Path
 )
 def test_a_name_that_there_is_not_is_answered_with_the_closest(asked: tuple[str, str, int], words: str) -> None:
     preset, dataset, seed = asked
-    with pytest.raises(CheckpointError, match=words):
+    with pytest.raises(PretrainedError, match=words):
         find(preset, dataset, seed=seed)
 
 
