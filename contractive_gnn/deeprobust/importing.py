@@ -23,8 +23,8 @@ def import_deeprobust(module: str) -> Any:
         DeepRobustMissing: it is not installed; the text says how to install it.
     """
     name = f"deeprobust.{module}"
-    if name in sys.modules:
-        return sys.modules[name]
+    if (known := sys.modules.get(name)) is not None:
+        return known
     with _IMPORTING, stand_ins():
         try:
             return importlib.import_module(name)

@@ -14,7 +14,7 @@ from contractive_gnn.attacks.base import AttackError, AttackResult, Budget
 from contractive_gnn.attacks.prbcd import GRBCD, PRBCD
 
 ATTACKS = [PRBCD, GRBCD]
-QUICK: dict[str, Any] = {"epochs": 20, "block_size": 1000}
+QUICK: dict[str, Any] = {"epochs": 40, "block_size": 1000}
 
 
 class TinyGCN(nn.Module):

@@ -50,7 +50,7 @@ def test_where_deeprobust_is_missing_the_extra_is_named(monkeypatch: pytest.Monk
     for name in [name for name in sys.modules if name.split(".")[0] == "deeprobust"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "deeprobust", None)
-    with pytest.raises(DeepRobustMissing, match=r"pip install contractive-gnn\[attacks\]") as caught:
+    with pytest.raises(DeepRobustMissing, match=r"pip install 'contractive-gnn\[attacks\]'") as caught:
         import_deeprobust("graph.defense")
     assert isinstance(caught.value, ImportError)
 

@@ -64,7 +64,9 @@ def test_a_training_is_measured_once_and_written_into_the_page(
     page = tmp_path / "pdes.md"
     shutil.copy(repository / "docs" / "pdes.md", page)
     script.main(["table", *where, "--page", str(page)])
-    assert f"| advection-norm-noise | 102 | {line['mean'][0]:.1e}" in page.read_text()
+    text = page.read_text(encoding="utf-8")
+    assert f"| advection-norm-noise | {line['mean'][0]:.1e} ({line['worst'][0]:.1e}) |" in text
+    assert f"| advection-norm-noise | 102 | {line['norm_drift']:.1e} |" in text
     pytest.importorskip("matplotlib")
     script.main(["picture", "--size", "20", *where, "--picture", str(tmp_path / "pdes.png")])
     assert (tmp_path / "pdes.png").stat().st_size > 10_000

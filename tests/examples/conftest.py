@@ -21,6 +21,7 @@ def run(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     def run(name: str) -> dict[str, Any]:
         folder, before = tmp_path_factory.mktemp(name), Path.cwd()
         os.chdir(folder)
+        plt.close("all")  # what other tests have left open
         try:
             with plt.rc_context():
                 found = runpy.run_path(str(repository / "examples" / f"{name}.py"), run_name="__main__")
