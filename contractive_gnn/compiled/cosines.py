@@ -24,8 +24,8 @@ from torch import Tensor
 from contractive_gnn.activations import Identity
 from contractive_gnn.compiled import kernels
 from contractive_gnn.compiled.edge_order import EdgeOrder
+from contractive_gnn.compiled.plain_gradients import plain_gradients
 from contractive_gnn.compiled.row_threads import by_items, by_rows
-from contractive_gnn.graph import transformed
 
 LEAST: Final = 1e-12
 """Rows shorter than this are divided by it."""
@@ -86,18 +86,8 @@ class _Refined(torch.autograd.Function):
         z, weight, states, cosines = ctx.saved_tensors
         order, diffusion, plain = ctx.how
         needed = ctx.needs_input_grad[:2]
-        again = torch.is_grad_enabled()  # someone asks for the gradient's own graph: differentiate the plain formula
-        if again or transformed(g):
-            with torch.enable_grad():
-                # by each argument alone: the ways from one to the other are others' part of the gradient
-                alone = [
-                    tensor.view_as(tensor) if need else tensor.detach()
-                    for tensor, need in zip((z, weight), needed, strict=True)
-                ]
-                out = plain(*alone)
-            wanted = [tensor for tensor, need in zip(alone, needed, strict=True) if need]
-            found = iter(torch.autograd.grad(out, wanted, g, create_graph=again, materialize_grads=True))
-            return *(next(found) if need else None for need in needed), None, None, None
+        if (found := plain_gradients(plain, (z, weight), needed, g)) is not None:
+            return *found, None, None, None
         rounds = _Rounds(z, weight, order, diffusion)
         by_z, by_weight = rounds.gradients(g, states.numpy(), cosines.numpy(), by_z=needed[0])
         return by_z, by_weight if needed[1] else None, None, None, None

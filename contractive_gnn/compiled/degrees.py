@@ -12,7 +12,9 @@ from torch import Tensor
 
 from contractive_gnn.activations import Identity
 from contractive_gnn.compiled import kernels
-from contractive_gnn.graph import Graph, transformed
+from contractive_gnn.compiled.edge_order import check_nodes
+from contractive_gnn.compiled.plain_gradients import plain_gradients
+from contractive_gnn.graph import Graph
 
 _IDENTITY: Final = Identity()
 
@@ -49,11 +51,7 @@ class _OverDegrees(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, graph: Graph, epsilon: float) -> Tensor:
         source, target = (end.detach().contiguous().numpy() for end in graph.edge_index)
-        if target.size and (target.min() < 0 or target.max() >= graph.num_nodes):
-            raise IndexError(
-                f"edge_index must hold node indices from 0 to {graph.num_nodes - 1}, got {target.min()} to "
-                f"{target.max()}"
-            )
+        check_nodes(target, graph.num_nodes)
         found, degree = _loops().over_degrees(
             weight.detach().contiguous().numpy(), source, target, graph.num_nodes, epsilon
         )
@@ -64,13 +62,9 @@ class _OverDegrees(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         weight, edge_index, degree = ctx.saved_tensors
-        again = torch.is_grad_enabled()  # someone asks for the gradient's own graph: differentiate the plain formula
-        if again or transformed(g):
-            with torch.enable_grad():
-                alone = weight.view_as(weight)
-                out = _plain(alone, *ctx.given)
-            (by_weight,) = torch.autograd.grad(out, alone, g, create_graph=again)
-            return by_weight, None, None
+        found = plain_gradients(lambda weight: _plain(weight, *ctx.given), (weight,), (True,), g)
+        if found is not None:
+            return *found, None, None
         source, target = (end.detach().contiguous().numpy() for end in edge_index)
         slopes = _loops().over_degrees_backward(
             g.detach().contiguous().numpy(), weight.detach().contiguous().numpy(), source, target, degree.numpy()

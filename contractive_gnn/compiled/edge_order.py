@@ -48,10 +48,7 @@ class EdgeOrder:
 
         edges = edge_index.detach().numpy()
         if order is None or order.num_nodes != num_nodes or not agrees(edges, *(t.numpy() for t in order.arrays[:3])):
-            if edges.size and (edges.min() < 0 or edges.max() >= num_nodes):
-                raise IndexError(
-                    f"edge_index must hold node indices from 0 to {num_nodes - 1}, got {edges.min()} to {edges.max()}"
-                )
+            check_nodes(edges, num_nodes)
             narrow = max(num_nodes, 2 * edges.shape[1]) < np.iinfo(np.int32).max
             arrays = sort(edges, num_nodes, np.zeros(0, np.int32 if narrow else np.int64))
             with torch.inference_mode(False):  # it is kept, and a gradient may be asked for later
@@ -68,6 +65,14 @@ class EdgeOrder:
     def arrays(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Pointer, neighbour, edge, back."""
         return self.pointer, self.neighbour, self.edge, self.back
+
+
+def check_nodes(edges: Any, num_nodes: int) -> None:
+    """Raise IndexError unless this array holds indices from 0 to n − 1: the loops would read beyond their arrays."""
+    if edges.size and (edges.min() < 0 or edges.max() >= num_nodes):
+        raise IndexError(
+            f"edge_index must hold node indices from 0 to {num_nodes - 1}, got {edges.min()} to {edges.max()}"
+        )
 
 
 _KNOWN: Final[Any] = WeakIdKeyDictionary()  # from the edge_index itself: the entry goes when the tensor does

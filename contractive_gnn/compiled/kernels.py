@@ -27,6 +27,7 @@ from torch.nn.modules import module as _globals
 
 from contractive_gnn.activations import Activation, GroupFirm, GroupHuber, GroupMCP, Huber, Identity, LeakyReLU
 from contractive_gnn.compiled.edge_order import EdgeOrder
+from contractive_gnn.compiled.plain_gradients import plain_gradients
 from contractive_gnn.graph import transformed
 
 LINEAR, CLIP, GROUP_FIRM, GROUP_MCP = range(4)  # as in edge_loops
@@ -327,16 +328,12 @@ def _gradient(ctx: Any, g: Tensor | None, _: Tensor | None) -> tuple[Any, ...]:
     rest = [None] * len(order), *(None for _ in ctx.constants), None, None
     if g is None:
         return None, None, None, None, *rest
-    again = torch.is_grad_enabled()  # someone asks for the gradient's own graph: differentiate the plain formula
-    if again or transformed(g):
-        with torch.enable_grad():
-            # by each argument alone: the ways from one to another (weights may depend on x) are others' part of it
-            alone: list[Any] = [None if t is None else t.view_as(t) for t in (x, edge_weight, scale, anchor)]
-            x, edge_weight, scale, anchor = alone
-            out = _again(x, edge_weight, scale, anchor, order, *(*ctx.constants, ctx.num_steps))
-        wanted = [tensor for tensor, need in zip(alone, needed, strict=True) if need]
-        found = iter(torch.autograd.grad(out, wanted, g, create_graph=again, materialize_grads=True))
-        return *(next(found) if need else None for need in needed), *rest
+
+    def plain(*given: Any) -> Tensor:
+        return _again(*given, order, *ctx.constants, ctx.num_steps)
+
+    if (found := plain_gradients(plain, (x, edge_weight, scale, anchor), needed, g)) is not None:
+        return *found, *rest
     own, by_weights = anchor is None, needed[1] or needed[2]
     grads = torch.ops.contractive_gnn.flow_backward(
         g, x, edge_weight, scale, between, order, *ctx.constants, own, by_weights

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from contractive_gnn.compiled import kernels
+from contractive_gnn.compiled.plain_gradients import plain_gradients
 from contractive_gnn.graph import transformed
 
 
@@ -145,15 +146,12 @@ def _gradient(ctx: Any, g: Tensor | None) -> tuple[Any, ...]:
     tensors, needed = ctx.saved_tensors, ctx.needs_input_grad[:4]
     if g is None:
         return None, None, None, None, None
-    again = torch.is_grad_enabled()  # someone asks for the gradient's own graph: differentiate the plain formula
-    if again or transformed(g):
-        with torch.enable_grad():
-            alone: list[Any] = [None if t is None else t.view_as(t) for t in tensors]
-            u, intercept, slope, scale = alone
-            out = plain_linear_spline(u, intercept, slope, None if scale is None else scale.unsqueeze(2), ctx.width)
-        wanted = [tensor for tensor, need in zip(alone, needed, strict=True) if need]
-        found = iter(torch.autograd.grad(out, wanted, g, create_graph=again, materialize_grads=True))
-        return *(next(found) if need else None for need in needed), None
+
+    def plain(u: Tensor, intercept: Tensor, slope: Tensor, scale: Tensor | None) -> Tensor:
+        return plain_linear_spline(u, intercept, slope, None if scale is None else scale.unsqueeze(2), ctx.width)
+
+    if (found := plain_gradients(plain, tensors, needed, g)) is not None:
+        return *found, None
     by_table = needed[1] or needed[2]
     grads = torch.ops.contractive_gnn.linear_spline_backward(g, *tensors, ctx.width, by_table)
     return *(grad if need else None for grad, need in zip(grads, needed, strict=True)), None
