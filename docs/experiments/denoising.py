@@ -40,6 +40,7 @@ from torch import Tensor, nn
 from contractive_gnn.bench.results import current_commit, current_versions
 from contractive_gnn.datasets.images import dncnn_weights, load_photographs
 from contractive_gnn.extras import needs
+from contractive_gnn.inverse import OneLevel
 from contractive_gnn.nn.images import DnCNN, GradientFlowDenoiser
 from contractive_gnn.training.images import DenoiserFitOptions, fit_denoiser, psnr
 
@@ -52,19 +53,6 @@ SMALL = {"depth": 10, "channels": 32}
 TRAINING = DenoiserFitOptions(steps=200, batch_size=8, patch=40, max_lr=2e-3)
 
 Denoise = Callable[[Tensor], Tensor]
-
-
-class OneLevel(nn.Module):
-    """A network for one noise level, called as one for any."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """``network(x)``."""
-        denoised: Tensor = self.network(x)
-        return denoised
 
 
 def noisy(image: Tensor, sigma: int, seed: int) -> Tensor:
@@ -90,7 +78,7 @@ def train(scratch: Path, sigmas: list[int], epochs: int) -> None:
             **{**vars(TRAINING), "epochs": epochs, "sigma": sigma / 255, "val_sigmas": (sigma / 255,)}
         )
         result = fit_denoiser(
-            OneLevel(network),
+            OneLevel(network, sigma / 255),
             photographs[:-10],
             options,
             val=photographs[-10:],
