@@ -329,8 +329,8 @@ def _gradient(ctx: Any, g: Tensor | None, _: Tensor | None) -> tuple[Any, ...]:
     if g is None:
         return None, None, None, None, *rest
 
-    def plain(*given: Any) -> Tensor:
-        return _again(*given, order, *ctx.constants, ctx.num_steps)
+    def plain(x: Tensor, edge_weight: Tensor, scale: Tensor | None, anchor: Tensor | None) -> Tensor:
+        return _again(x, edge_weight, scale, anchor, order, *(*ctx.constants, ctx.num_steps))
 
     if (found := plain_gradients(plain, (x, edge_weight, scale, anchor), needed, g)) is not None:
         return *found, *rest

@@ -31,6 +31,6 @@ def plain_gradients(
         # by each argument alone: the ways from one to another (weights may depend on x) are others' part of it
         alone = [None if tensor is None else tensor.view_as(tensor) for tensor in tensors]
         out = plain(*alone)
-    wanted = [tensor for tensor, need in zip(alone, needed, strict=True) if need]
+    wanted = [tensor for tensor, need in zip(alone, needed, strict=True) if need and tensor is not None]
     found = iter(torch.autograd.grad(out, wanted, g, create_graph=again, materialize_grads=True))
     return tuple(next(found) if need else None for need in needed)
