@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -34,7 +34,8 @@ class LeastSquares:
     r"""The residuals ``r(w) = √c_jk (Φ_w^k(x_j) − x_{j+k})`` as a function of the weights, and their Jacobian J.
 
     J is found row by row in reverse mode where a piece has fewer residuals than there are weights, and else column by
-    column in forward mode.
+    column in forward mode, in single precision: that is a third of the time, and a step need not be exact, while
+    residuals, JᵀJ and the steps are in the precision of the weights.
 
     A step solves ``(JᵀJ + λ diag JᵀJ) s = −Jᵀr``. Where it lowers the loss, λ is divided by 5; else it is multiplied by
     4, and the step is tried anew (Marquardt 1963; Nocedal and Wright, *Numerical Optimization*, 2006, section 10.3).
@@ -69,9 +70,11 @@ class LeastSquares:
             name: part.view(weight.shape) for (name, weight), part in zip(self._learning.items(), parts, strict=True)
         }
 
-    def _residuals(self, weights: Tensor, pieces: Tensor, roots: Tensor) -> Tensor:
-        """``[m, K · entries of a state]``."""
-        named, x = self._named(weights), pieces[:, 0]
+    def _residuals(
+        self, weights: Tensor, pieces: Tensor, roots: Tensor, constants: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """``[m, K · entries of a state]``; with buffers of another precision, where these are given."""
+        named, x = {**(constants or {}), **self._named(weights)}, pieces[:, 0]
         gaps = []
         for k in range(1, pieces.size(1)):
             x = functional_call(self._model, named, (x,))
@@ -87,9 +90,17 @@ class LeastSquares:
         return found.flatten(0, 1)
 
     def _by_columns(self, weights: Tensor) -> Tensor:
+        pieces, roots = self._pieces.float(), self._roots.float()
+        constants = {name: b.float() if b.is_floating_point() else b for name, b in self._model.named_buffers()}
+
+        def residuals(weights: Tensor) -> Tensor:
+            return self._residuals(weights, pieces, roots, constants).ravel()
+
         # one after the other: convolutions with several sets of weights at a time take longer
-        directions = torch.eye(weights.numel()).to(weights)
-        return torch.stack([jvp(self.residuals, (weights,), (direction,))[1] for direction in directions], dim=1)
+        columns = weights.new_empty(weights.numel(), pieces[:, 1:].numel())
+        for column, direction in zip(columns, torch.eye(weights.numel(), device=weights.device), strict=True):
+            column.copy_(jvp(residuals, (weights.float(),), (direction,))[1])
+        return columns.T
 
     @torch.no_grad()
     def weights(self) -> Tensor:

@@ -153,9 +153,10 @@ def test_the_jacobian_is_that_of_the_weighted_residuals(projected: bool) -> None
     assert float(jacobian[-(SIZE**2) :].abs().max()) == 0.0 < float(jacobian.abs().max())
     direction = torch.randn(at.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     change = (squares.residuals(at + 1e-6 * direction) - squares.residuals(at - 1e-6 * direction)) / 2e-6
-    torch.testing.assert_close(jacobian @ direction, change, rtol=1e-5, atol=1e-8)
+    largest = float(jacobian.abs().max())  # in single precision
+    torch.testing.assert_close(jacobian @ direction, change, rtol=0.0, atol=1e-5 * largest)
     if not projected:  # whose step branches on a value, which vmap cannot
-        torch.testing.assert_close(jacobian, squares._by_rows(at), rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(jacobian, squares._by_rows(at), rtol=0.0, atol=1e-6 * largest)
 
 
 def test_the_projection_keeps_the_norm_of_what_is_learned() -> None:
