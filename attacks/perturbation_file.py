@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from contractive_gnn.attacks.base import undirected_edges
+from contractive_gnn.attacks.base import flip_edges, undirected_edges
 from contractive_gnn.lines import replacing
 
 Arrays = dict[str, "np.ndarray[Any, Any]"]
@@ -94,12 +94,7 @@ class PerturbedGraph:
     def attacked(self, key: PerturbationKey) -> Data:
         """The graph with the flips of ``key`` done, and the masks of its split."""
         graph = self.clean(key.split)
-        n = graph.num_nodes
-        codes = _codes(undirected_edges(graph.edge_index).cpu(), n)
-        flipped = _codes(self.flips[key], n)
-        kept = torch.cat([codes[~torch.isin(codes, flipped)], flipped[~torch.isin(flipped, codes)]]).sort().values
-        pairs = torch.stack([kept // n, kept % n])
-        graph.edge_index = torch.cat([pairs, pairs.flip(0)], dim=1)
+        graph.edge_index = flip_edges(graph.edge_index, self.flips[key], num_nodes=graph.num_nodes)
         return graph
 
 
