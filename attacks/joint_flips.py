@@ -79,16 +79,24 @@ class JointFlips(Flips):
         """The q in [0, 1] with Σ cost q ≤ budget that is nearest to p in Σ cost (q − p)²: clip(p − μ, 0, 1)."""
         if float((self.cost * p.clamp(0, 1)).sum()) <= budget:
             return p.clamp(0, 1)
-        low, high = 0.0, float(p.max())
+        # entries at or below a lower bound of μ end at 0: they are left out while the interval is halved
+        positive = p > 0
+        values, cost = p[positive], self.cost[positive]
+        low, high = 0.0, float(values.max())
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            fits = float((self.cost * (p - middle).clamp(0, 1)).sum()) <= budget
-            low, high = (low, middle) if fits else (middle, high)
+            if float((cost * (values - middle).clamp(0, 1)).sum()) <= budget:
+                high = middle
+            else:
+                low, above = middle, values > middle
+                values, cost = values[above], cost[above]
         return (p - high).clamp(0, 1)
 
     def largest(self, p: Tensor, budget: int) -> Tensor:
         """The flips with the largest p > 0 that the budget pays for, bool ``[size]``."""
-        order = p.argsort(descending=True)[: int((p > 0).sum())]
+        # no more than w b flips can be paid for
+        values, order = p.topk(min(self.words_per_edge * budget + 1, self.size))
+        order = order[values > 0]
         of_edge = order < self.edges.size
         # whole edges, and what is begun of an edge's worth of words
         spent = of_edge.cumsum(0) + (~of_edge).cumsum(0).add(self.words_per_edge - 1) // self.words_per_edge
