@@ -47,7 +47,7 @@ class Budget:
         if sum(value is not None for value in given.values()) != 1 or (self.edges is not None and self.nodes is None):
             told = ", ".join(f"{name}={value!r}" for name, value in {**given, "edges": self.edges}.items())
             raise ValueError(
-                f"a budget is exactly one of flips, fraction and nodes (edges go with nodes); given {told}. Write "
+                f"a budget is exactly one of flips and fraction, or nodes (with edges); given {told}. Write "
                 "Budget(flips=3) or Budget(fraction=0.05); Budget(nodes=60, edges=20) for an injection, "
                 "Budget(nodes=60) for a deletion"
             )
