@@ -64,7 +64,7 @@ class Deletion(Attack):
         free = degree(data.edge_index[0], num_nodes=data.num_nodes) > 0
         if self.candidates == "others":
             free[data.test_mask if targets is None else targets.to(free.device)] = False
-        found = free.nonzero().flatten()
+        found: Tensor = free.nonzero().flatten()
         if found.numel() < n_nodes:
             raise ValueError(
                 f"attack {self.name!r} cannot delete {n_nodes} nodes: {found.numel()} with an edge may be deleted; "
@@ -84,7 +84,7 @@ class Deletion(Attack):
         nodes = nodes.to(data.edge_index.device)
         if nodes.numel() and (int(nodes.min()) < 0 or int(nodes.max()) >= data.num_nodes):
             raise self._broken(f"deleted nodes outside of 0…{data.num_nodes - 1}")
-        if nodes.unique().numel() != nodes.numel():
+        if len(set(nodes.tolist())) != nodes.numel():
             raise self._broken("listed a node twice")
         if nodes.numel() > allowed:
             raise self._broken(f"deleted {nodes.numel()} nodes where {allowed} are allowed")

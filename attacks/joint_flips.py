@@ -45,19 +45,19 @@ class JointFlips(Flips):
 
     def relaxed(self, p: Tensor) -> Tensor:
         """Logits with the edges and the features that p says."""
-        of_edges, of_features = p.split([self.edges.size, self.features.size])
+        of_edges, of_features = p[: self.edges.size], p[self.edges.size :]
         return self.edges.with_features(self.features.moved(of_features)).relaxed(of_edges)
 
     def done(self, chosen: Tensor) -> Tensor:
         """Logits with the chosen flips done."""
-        of_edges, of_features = chosen.split([self.edges.size, self.features.size])
+        of_edges, of_features = chosen[: self.edges.size], chosen[self.edges.size :]
         with torch.no_grad():
             x = self.features.moved(of_features.to(self.x.dtype))
             return self.edges.with_features(x).done(of_edges)
 
     def perturbation(self, chosen: Tensor) -> Perturbation:
         """The chosen flips."""
-        of_edges, of_features = chosen.split([self.edges.size, self.features.size])
+        of_edges, of_features = chosen[: self.edges.size], chosen[self.edges.size :]
         return Perturbation(
             edge_flips=self.edges.perturbation(of_edges).edge_flips,
             feature_flips=self.features.perturbation(of_features).feature_flips,
@@ -70,7 +70,7 @@ class JointFlips(Flips):
 
     def renew(self, p: Tensor) -> tuple[JointFlips, Tensor]:
         """With other pairs in the place of those with p = 0."""
-        of_edges, of_features = p.split([self.edges.size, self.features.size])
+        of_edges, of_features = p[: self.edges.size], p[self.edges.size :]
         renewed = copy.copy(self)
         renewed.edges, kept = self.edges.renew(of_edges)
         return renewed, torch.cat([kept, of_features])

@@ -81,8 +81,11 @@ class ByItself(Net):
 
 @pytest.mark.parametrize("name", STRUCTURE)
 def test_a_victim_that_reads_no_edges_is_told(graph: Data, name: str) -> None:
-    for victim in (MLPClassifier(40, 3), ByItself(GCNConv(40, 3))):
-        with pytest.warns(UserWarning, match="are the same on another graph. It reads no edges"):
+    for victim, says in (
+        (MLPClassifier(40, 3), "reads no edges"),
+        (ByItself(GCNConv(40, 3)), "keeps those that it saw"),
+    ):
+        with pytest.warns(UserWarning, match=f"are the same on another graph. It {says}"):
             result = attack(name, graph, victim)
         assert result.provenance["params"]["diagnosis"]["reads_edges"] is False
 
