@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import get_args
 
 import torch
@@ -15,7 +15,7 @@ from contractive_gnn.attacks.base.kinds import Kind
 from contractive_gnn.attacks.base.options import check_count
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Budget:
     """How much an attack may change: exactly one of an absolute number, a fraction and a number of nodes.
 
@@ -77,6 +77,10 @@ class Budget:
             if not math.isfinite(fraction) or float(fraction) < 0:
                 raise ValueError(f"fraction must be finite and at least 0, given {fraction!r}")
             object.__setattr__(self, "fraction", float(fraction))
+
+    def __repr__(self) -> str:
+        given = {each.name: getattr(self, each.name) for each in fields(self)}
+        return f"Budget({', '.join(f'{name}={value!r}' for name, value in given.items() if value is not None)})"
 
     def resolve(self, data: Data, kind: Kind) -> int:
         """The whole number of flips allowed on ``data``.
