@@ -273,7 +273,7 @@ class Attack(ABC):
         if not isinstance(proposal, Perturbation):
             raise self._broken(f"returned {type(proposal).__name__}, not a Perturbation")
         if proposal.new_x is not None or proposal.deleted is not None:
-            raise self._broken(f"is of kind {self.kind!r}, but added or deleted nodes")
+            raise self._broken("added or deleted nodes; that is for subclasses of InjectionAttack and of Deletion")
         n, d = data.x.shape
         edges = self._check_flips(proposal.edge_flips, "edge_flips", (n, n))
         entries = self._check_flips(proposal.feature_flips, "feature_flips", (n, d))
