@@ -17,6 +17,8 @@ def attack(
     *,
     flips: int | None = None,
     fraction: float | None = None,
+    nodes: int | None = None,
+    edges: int | None = None,
     targets: Tensor | None = None,
     seed: int = 0,
     **hyperparameters: Any,
@@ -30,14 +32,16 @@ def attack(
         name: a key of :data:`ATTACKS`.
         flips: how many undirected edges (or feature entries) may be flipped; per target for a targeted attack.
         fraction: instead of ``flips``, as a share of the edges (or of the non-zero feature entries) of ``data``.
+        nodes: instead of both, how many nodes are added, or deleted.
+        edges: with ``nodes``, how many edges each new node may have.
         targets: int64 ``[t]``, the nodes to fool; a targeted attack needs them, a global one has its own.
         seed: 0 ≤ seed < 2³².
         **hyperparameters: the attack's own.
 
     Raises:
         TypeError: an argument of the wrong type, or a hyperparameter that the attack does not take.
-        ValueError: an unknown name; not exactly one of ``flips`` and ``fraction``; a graph, a budget or targets that
-            the attack cannot take.
+        ValueError: an unknown name; not exactly one of ``flips``, ``fraction`` and ``nodes``; a graph, a budget or
+            targets that the attack cannot take.
         AttackError: the attack cannot work on this model, or broke its promises.
 
     Example:
@@ -47,5 +51,5 @@ def attack(
         3
     """
     return get(name, seed=seed, **hyperparameters).run(
-        data, Budget(flips=flips, fraction=fraction), victim=model, targets=targets
+        data, Budget(flips=flips, fraction=fraction, nodes=nodes, edges=edges), victim=model, targets=targets
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ class AttackResult:
 
     Args:
         data: the perturbed graph, with the labels and masks of the clean one (and ``targets`` where there are any).
+            New nodes come after the old ones, with unknown labels (−1) and in no mask.
         edge_flips: int64 ``[2, k]``, u < v: the undirected edges in which it differs from the clean graph.
         feature_flips: int64 ``[2, q]``: the (node, column) of the feature entries in which it differs.
         budget: what was allowed.
@@ -68,7 +69,7 @@ class AttackResult:
         header = {
             "format": _FORMAT,
             "data": plain,
-            "budget": {"flips": self.budget.flips, "fraction": self.budget.fraction},
+            "budget": {key: value for key, value in asdict(self.budget).items() if value is not None},
             "seconds": self.seconds,
             "provenance": self.provenance,
         }

@@ -63,6 +63,12 @@ class EdgeFlips(Flips):
         weight = torch.cat([1 - p[:edges], p[edges:]])
         return self.guide(self.x, self._both, torch.cat([weight, weight]))  # type: ignore[no-any-return]
 
+    def with_features(self, x: Tensor) -> EdgeFlips:
+        """The same flips on a graph with other features ``[n, d]``."""
+        other = copy.copy(self)
+        other.x = x
+        return other
+
     def done(self, chosen: Tensor) -> Tensor:
         """Logits on the discrete graph, without edge weights."""
         n = self.x.shape[0]

@@ -30,6 +30,12 @@ def flips(*pairs: tuple[int, int]) -> Tensor:
         ({"fraction": -0.1}, ValueError, "at least 0"),
         ({"fraction": float("nan")}, ValueError, "finite"),
         ({"fraction": float("inf")}, ValueError, "finite"),
+        ({"flips": 1, "nodes": 2}, ValueError, "exactly one"),
+        ({"edges": 2}, ValueError, "exactly one"),
+        ({"flips": 1, "edges": 2}, ValueError, r"given flips=1, fraction=None, nodes=None, edges=2"),
+        ({"nodes": 2.0}, TypeError, "whole number"),
+        ({"nodes": -1}, ValueError, "at least 0"),
+        ({"nodes": 2, "edges": 0}, ValueError, "at least 1"),
     ],
 )
 def test_budget_refuses(arguments: dict[str, Any], error: type[Exception], says: str) -> None:
@@ -51,3 +57,20 @@ def test_budget_resolves_to_a_whole_number(graph: Data) -> None:
     assert Budget(fraction=0.5).resolve(graph, "features") == int(graph.x.sum()) // 2
     with pytest.raises(ValueError, match="no meaning"):
         Budget(fraction=0.5).resolve(graph, "both")
+
+
+def test_nodes_are_for_attacks_that_add_or_delete_them(graph: Data) -> None:
+    assert Budget(nodes=6, edges=4).resolve(graph, "injection") == 24
+    assert Budget(nodes=6).resolve(graph, "deletion") == 6
+    assert Budget(fraction=0.29).resolve(graph, "deletion") == 26  # of 90 nodes
+    assert repr(Budget(nodes=6, edges=4)) == "Budget(nodes=6, edges=4)"
+    for budget, kind, says in (
+        (Budget(flips=3), "injection", "how many edges each"),
+        (Budget(nodes=3), "injection", "how many edges each"),
+        (Budget(flips=3), "deletion", "deletes nodes"),
+        (Budget(nodes=3, edges=2), "deletion", "deletes nodes"),
+        (Budget(nodes=3), "structure", "this one flips"),
+        (Budget(nodes=3), "features", "this one flips"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            budget.resolve(graph, kind)  # type: ignore[arg-type]
