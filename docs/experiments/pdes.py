@@ -31,7 +31,7 @@ from typing import Any
 import torch
 from appending import append, read
 from pages import markdown, write_between
-from torch import Tensor
+from torch import Tensor, nn
 
 from contractive_gnn.bench.results import current_commit, current_versions
 from contractive_gnn.datasets.pdes import (
@@ -273,9 +273,15 @@ def fitted(name: str, kind: str, theory: int, lengths: Sequence[float], errors: 
 
 
 def build(network: Network, seed: int, size: int = SIZE) -> Flow:
-    """A network with random weights, in units of δt."""
+    """A network with random weights and a second layer of zeros, in units of δt.
+
+    It leaves every state as it is at first, and so it goes on to do with what is in no training solution, and would
+    grow or decay from step to step.
+    """
     torch.manual_seed(seed)
     field = untrained_network((size, size), width=network.width, power=network.power, bias=BIAS).double()
+    for weight in field.outer.parameters():
+        nn.init.zeros_(weight)
     return Flow(field, num_steps=SUBSTEPS, step=1 / SUBSTEPS, constrained=False, scheme=network.scheme)
 
 
