@@ -19,12 +19,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from contractive_gnn.attacks.edge_scores import View
 from contractive_gnn.attacks.factored_matrix import (
     BLOCK,
     Array,
@@ -64,8 +65,9 @@ class Problem:
         train: int ``[m]``, ascending.
         train_labels: int ``[m]``.
         outer_labels: int ``[n]``: the labels in the loss that the attack raises.
-        outer_weights: ``[n]``: the weight of each node in that loss, L = Σ_i w_i CE(logits_i, label_i).
+        outer_weights: ``[n]``: the weight of each node in that loss, L = Σ_i w_i ℓ(logits_i, label_i).
         classes: c.
+        outer_loss: ℓ, one of :data:`OUTER_LOSSES`.
     """
 
     S: Sparse
@@ -75,6 +77,7 @@ class Problem:
     outer_labels: Indices
     outer_weights: Array
     classes: int
+    outer_loss: str = "cross-entropy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,11 +98,13 @@ class MetaGradient:
         loss: L.
         by_propagation: computes :attr:`propagation`.
         by_features: computes :attr:`features`.
+        views: what the loss depends on besides S: graphs with fewer edges, on which the surrogate was trained, too.
     """
 
     loss: float
     by_propagation: Callable[[], FactoredMatrix]
     by_features: Callable[[], FactoredMatrix]
+    views: tuple[View, ...] = ()
 
     @cached_property
     def propagation(self) -> FactoredMatrix:
@@ -186,7 +191,7 @@ def linear_meta_gradient(
 
     XW = X @ W
     H = S @ (S @ XW)
-    loss, E = _outer(problem, H @ V)
+    loss, E = outer(problem, H @ V)
     SE = S @ E
     products = run.reverse(bW=X.T @ (S @ SE) @ V.T, bV=H.T @ E)
     XV = XW @ V
@@ -381,7 +386,7 @@ def general_meta_gradient(problem: Problem, initial: Weights, inner: InnerTraini
     U = S @ XW + final.b
     H = _activate(U, U, relu=relu)
     SH = S @ H
-    loss, E = _outer(problem, SH @ final.V + final.c)
+    loss, E = outer(problem, SH @ final.V + final.c)
     SE = S @ E
     bU = _activate(SE @ final.V.T, U, relu=relu)
     SbU = S @ bU
@@ -487,22 +492,43 @@ class _HiddenRun:
         return bB, rows
 
 
-def softmax(Z: Array) -> Array:
-    """Row-wise softmax."""
-    P: Array = np.exp(Z - Z.max(axis=1, keepdims=True))
-    P /= P.sum(axis=1, keepdims=True)
-    return P
-
-
-def _outer(problem: Problem, logits: Array) -> tuple[float, Array]:
+def outer(problem: Problem, logits: Array) -> tuple[float, Array]:
     """L and E* = ∂L/∂logits."""
-    labels, weights = problem.outer_labels, problem.outer_weights
+    each, by_logits = OUTER_LOSSES[problem.outer_loss](logits, problem.outer_labels)
+    return float(problem.outer_weights @ each), by_logits * problem.outer_weights[:, None]
+
+
+def cross_entropy(logits: Array, labels: Indices) -> tuple[Array, Array]:
+    """−log p_y of each node ``[n]``, and its derivative p − 1_y by the logits ``[n, c]``."""
     nodes = np.arange(labels.size)
     shifted = logits - logits.max(axis=1, keepdims=True)
     log_sums = np.log(np.exp(shifted).sum(axis=1))
     E = np.exp(shifted - log_sums[:, None])
     E[nodes, labels] -= 1
-    return float(weights @ (log_sums - shifted[nodes, labels])), E * weights[:, None]
+    return log_sums - shifted[nodes, labels], E
+
+
+def minus_probability(logits: Array, labels: Indices) -> tuple[Array, Array]:
+    """−p_y of each node ``[n]``, and its derivative p_y (p − 1_y) by the logits ``[n, c]``."""
+    nodes = np.arange(labels.size)
+    E = softmax(logits)
+    own = E[nodes, labels]
+    E[nodes, labels] -= 1
+    return -own, E * own[:, None]
+
+
+#: the losses ℓ that an attack can raise, by name; "probability" is that of GraD
+OUTER_LOSSES: Final[dict[str, Callable[[Array, Indices], tuple[Array, Array]]]] = {
+    "cross-entropy": cross_entropy,
+    "probability": minus_probability,
+}
+
+
+def softmax(Z: Array) -> Array:
+    """Row-wise softmax."""
+    P: Array = np.exp(Z - Z.max(axis=1, keepdims=True))
+    P /= P.sum(axis=1, keepdims=True)
+    return P
 
 
 def _softmax_reverse(P: Array, bP: Array) -> Array:
