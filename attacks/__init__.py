@@ -8,6 +8,7 @@ from contractive_gnn.attacks import (  # noqa: F401
     integrated_gradients,
     joint_flips,
     linf_features,
+    metacon,
     metattack,
     nettack,
     noise,

@@ -41,6 +41,13 @@ from contractive_gnn.attacks.factored_matrix import (
 
 Products: TypeAlias = tuple[tuple[Array, Array], ...]
 """The sum of these products of an m×k and a k×d matrix."""
+Passes: TypeAlias = tuple[
+    Callable[[Array, Array, Indices], tuple[Array, Array, Array]], Callable[..., tuple[Array, Array]]
+]
+"""One step of an inner loss of the scores B U, forth and back.
+
+Forth, from B, U and the labels: what the way back needs of each row ``[k, c]``, the loss's derivative E by B U, and BᵀE.
+Back, from B, the derivative by BᵀE and what was kept: what reaches B U through E, and Bᵀ times that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,50 +174,78 @@ def linear_meta_gradient(
 ) -> MetaGradient:
     """Derivatives of L for logits = S² X W V, with W and V trained by ``inner`` from ``initial``.
 
-    Training sees only B = (S²X)[train] and moves W by BᵀC, so where m ≤ d it runs in m dimensions on K = BBᵀ; otherwise
-    in weight space. With G = ∂L/∂B, V₁ = WV of the trained weights and E* the derivative by the logits,
-
-        ∂L/∂S = E*(S X V₁)ᵀ + (S E*)(X V₁)ᵀ + P_tr G Xᵀ S + S P_tr G Xᵀ,
-        ∂L/∂X = S² (E* V₁ᵀ + P_tr G).
-
-    Where n < d the training's part is had from G Xᵀ, without G. ``gram`` remembers K and BXᵀ from one call to the next.
-    With numba the steps of the training are compiled.
+    ``gram`` remembers K and BXᵀ of :class:`LinearTraining` from one call to the next.
     """
-    S, X, train = problem.S, problem.X, problem.train
-    n = S.shape[0]
-    gram = Gram() if gram is None else gram
-    reached = (S[train] @ S).tocsr()
-    B = dense(reached @ X)
-    if B.shape[0] <= B.shape[1]:
-        K = gram.of(B)
-        kind = _CompiledRun if numba_is_here() else _KernelRun
-        run: _CompiledRun | _KernelRun | _WeightRun = kind(problem, B, K, initial, inner)
-    else:
-        run = _WeightRun(problem, B, initial, inner)
-    W, V = run.trained
-
-    XW = X @ W
-    H = S @ (S @ XW)
-    loss, E = outer(problem, H @ V)
-    SE = S @ E
-    products = run.reverse(bW=X.T @ (S @ SE) @ V.T, bV=H.T @ E)
-    XV = XW @ V
-    two_hops = reached.T.tocsr()
-
-    def by_propagation() -> FactoredMatrix:
-        if n < X.shape[1]:
-            along = tuple((left, gram.along(B, X) if right is B else (X @ right.T).T) for left, right in products)
-            GX = _sum_of_products(along)
-            term = TrainingTerm(S=S, X=sp.eye_array(n, format="csr"), train=train, G=GX, two_hops=two_hops)
-        else:
-            term = TrainingTerm(S=S, X=X, train=train, G=_sum_of_products(products), two_hops=two_hops)
-        return FactoredMatrix((Term(E, S @ XV), Term(SE, XV)), (n, n), term)
-
-    def by_features() -> FactoredMatrix:
-        terms = Term(S @ SE, W @ V), Term(two_hops, _sum_of_products(products).T)
-        return FactoredMatrix(terms, (n, X.shape[1]))
-
+    trained = LinearTraining(problem, initial, inner, gram=gram)
+    loss, E = outer(problem, trained.logits)
+    by_propagation, by_features = trained.reverse(E)
     return MetaGradient(loss=loss, by_propagation=by_propagation, by_features=by_features)
+
+
+class LinearTraining:
+    """The surrogate logits = S² X W V after its training, and the way back through it.
+
+    Training sees only B = (S²X)[train] and moves W by BᵀC, so where m ≤ d it runs in m dimensions on K = BBᵀ; otherwise
+    in weight space. With numba the steps of the training are compiled.
+
+    Attributes:
+        logits: ``[n, c]``.
+    """
+
+    def __init__(self, problem: Problem, initial: Weights, inner: InnerTraining, *, gram: Gram | None = None) -> None:
+        S, X, train = problem.S, problem.X, problem.train
+        self._problem, self._gram = problem, Gram() if gram is None else gram
+        self._reached = (S[train] @ S).tocsr()
+        B = self._B = dense(self._reached @ X)
+        self._run: _CompiledRun | _KernelRun | WeightRun
+        if B.shape[0] <= B.shape[1]:
+            kind = _CompiledRun if numba_is_here() else _KernelRun
+            self._run = kind(problem, B, self._gram.of(B), initial, inner)
+        else:
+            self._run = WeightRun(problem, B, initial, inner)
+        W, V = self._run.trained
+        self._XW = X @ W
+        self._H = S @ (S @ self._XW)
+        self.logits: Array = self._H @ V
+
+    def reverse(self, E: Array) -> tuple[Callable[[], FactoredMatrix], Callable[[], FactoredMatrix]]:
+        """What computes ∂L/∂S and ∂L/∂X, from E = ∂L/∂logits.
+
+        With G = ∂L/∂B and V₁ = WV of the trained weights,
+
+            ∂L/∂S = E(S X V₁)ᵀ + (S E)(X V₁)ᵀ + P_tr G Xᵀ S + S P_tr G Xᵀ,
+            ∂L/∂X = S² (E V₁ᵀ + P_tr G).
+
+        Where n < d the training's part is had from G Xᵀ, without G.
+        """
+        S, X, B = self._problem.S, self._problem.X, self._B
+        n = S.shape[0]
+        W, V = self._run.trained
+        SE = S @ E
+        products = self._run.reverse(bW=X.T @ (S @ SE) @ V.T, bV=self._H.T @ E)
+        XV = self._XW @ V
+        two_hops = self._reached.T.tocsr()
+
+        def by_propagation() -> FactoredMatrix:
+            if n < X.shape[1]:
+                along = tuple(
+                    (left, self._gram.along(B, X) if right is B else (X @ right.T).T) for left, right in products
+                )
+                term = training_term(S, sp.eye_array(n, format="csr"), self._problem.train, along, two_hops)
+            else:
+                term = training_term(S, X, self._problem.train, products, two_hops)
+            return FactoredMatrix((Term(E, S @ XV), Term(SE, XV)), (n, n), term)
+
+        def by_features() -> FactoredMatrix:
+            terms = Term(S @ SE, W @ V), Term(two_hops, _sum_of_products(products).T)
+            return FactoredMatrix(terms, (n, X.shape[1]))
+
+        return by_propagation, by_features
+
+
+def training_term(S: Sparse, X: Matrix, rows: Indices, products: Products, two_hops: Sparse) -> TrainingTerm:
+    """What reaches S through these rows of S²X, from the products that sum up to the derivative G by them."""
+    return TrainingTerm(S=S, X=X, train=rows, G=_sum_of_products(products), two_hops=two_hops)
 
 
 def _sum_of_products(products: Products) -> Array:
@@ -227,7 +262,7 @@ class _KernelRun:
     def __init__(self, problem: Problem, B: Array, K: Array, initial: Weights, inner: InnerTraining) -> None:
         self._B, self._K, self._inner, self._W0 = B, K, inner, initial.W
         m, steps, lr, beta = B.shape[0], inner.steps, inner.lr, inner.momentum
-        target = _one_hot(problem.train_labels, problem.classes)
+        target = one_hot(problem.train_labels, problem.classes)
         RC = np.concatenate([B @ initial.W, np.zeros((m, initial.W.shape[1]))])  # R above −C: they move alike
         V, pRC, pV = initial.V, np.zeros_like(RC), np.zeros_like(initial.V)
         self._R, self._V = np.empty((steps, m, V.shape[0])), np.empty((steps, *V.shape))
@@ -265,7 +300,7 @@ class _KernelRun:
             bpV = bpV - lr * bV
             bQ = stored_bQ[t] = bpR @ V
             bE = K @ bQ + R @ bpV + bE_from_C[t]
-            bZ = _softmax_reverse(P, bE / m)
+            bZ = softmax_reverse(P, bE / m)
             bV = bV + bpR.T @ Q + R.T @ bZ + bV_from_C[t]
             bR += E @ bpV.T
             bR += bZ @ V.T
@@ -301,16 +336,28 @@ def _through_kernel(bQ: Array, E: Array) -> Array:
     return through
 
 
-class _WeightRun:
+class WeightRun:
     """Inner training and its reverse in the d×h weights themselves: less work than K where m > d.
 
     A step goes through B twice, by c columns: R V = B(WV), and RᵀE = Wᵀ(BᵀE). With numba in one pass.
+
+    Args:
+        problem: for its training labels and its number of classes.
+        B: ``[k, d]``: the rows whose scores B W V the inner loss reads.
+        initial: W and V at first.
+        inner: how they are trained.
+        passes: of the inner loss; None for the mean cross-entropy over the k rows.
+
+    Attributes:
+        trained: W and V.
     """
 
-    def __init__(self, problem: Problem, B: Array, initial: Weights, inner: InnerTraining) -> None:
+    def __init__(
+        self, problem: Problem, B: Array, initial: Weights, inner: InnerTraining, passes: Passes | None = None
+    ) -> None:
         self._B, self._inner = B, inner
         m, steps, lr, beta = B.shape[0], inner.steps, inner.lr, inner.momentum
-        forward, self._backward = _passes()
+        forward, self._backward = _passes() if passes is None else passes
         W, V = initial.W, initial.V
         pW, pV = np.zeros_like(W), np.zeros_like(V)
         self._W, self._V = np.empty((steps, *W.shape)), np.empty((steps, *V.shape))
@@ -345,9 +392,7 @@ class _WeightRun:
         return tuple((_stack(left[i]), _stack(right[i]).T) for i in range(2))
 
 
-def _passes() -> tuple[
-    Callable[[Array, Array, Indices], tuple[Array, Array, Array]], Callable[..., tuple[Array, Array]]
-]:
+def _passes() -> Passes:
     """Through the softmax and back: see :func:`_forward` and :func:`_backward`, compiled where that is possible."""
     if not numba_is_here():
         return _forward, _backward
@@ -359,13 +404,13 @@ def _passes() -> tuple[
 def _forward(B: Array, U: Array, labels: Indices) -> tuple[Array, Array, Array]:
     """P = softmax(B U), the derivative E of the mean cross-entropy by B U, and Bᵀ E."""
     P = softmax(B @ U)
-    E = (P - _one_hot(labels, U.shape[1])) / B.shape[0]
+    E = (P - one_hot(labels, U.shape[1])) / B.shape[0]
     return P, E, B.T @ E
 
 
 def _backward(B: Array, bBE: Array, P: Array) -> tuple[Array, Array]:
     """What reaches B U through E, from the derivative by BᵀE, and Bᵀ times that."""
-    bZ = _softmax_reverse(P, B @ bBE / B.shape[0])
+    bZ = softmax_reverse(P, B @ bBE / B.shape[0])
     return bZ, B.T @ bZ
 
 
@@ -420,7 +465,7 @@ class _HiddenRun:
         self._Bt = B.T.tocsr() if sp.issparse(B) else B.T
         self._biased = initial.b is not None
         self._m, self._classes = S_train.shape[0], problem.classes
-        target = _one_hot(problem.train_labels, problem.classes)
+        target = one_hot(problem.train_labels, problem.classes)
         b0 = np.zeros(initial.W.shape[1]) if initial.b is None else initial.b
         c0 = np.zeros(problem.classes) if initial.c is None else initial.c
         weights: tuple[Array, ...] = (initial.W, initial.V, b0, c0)
@@ -470,7 +515,7 @@ class _HiddenRun:
             gY = E @ V.T
             bgY = S @ _activate(B @ bpW + bpb, U, relu=relu)
             bE = bgY @ V + Y @ bpV + bpc
-            bZ = _softmax_reverse(P, bE / m)
+            bZ = softmax_reverse(P, bE / m)
             bY = E @ bpV.T + bZ @ V.T
             bU = _activate(S.T @ bY, U, relu=relu)
             hidden[:, t] = _activate(S.T @ gY, U, relu=relu), bU
@@ -531,7 +576,8 @@ def softmax(Z: Array) -> Array:
     return P
 
 
-def _softmax_reverse(P: Array, bP: Array) -> Array:
+def softmax_reverse(P: Array, bP: Array) -> Array:
+    """What a derivative by P = softmax(Z) makes of one by Z; rows stand for themselves."""
     product = P * bP
     result: Array = product - P * product.sum(axis=1, keepdims=True)
     return result
@@ -542,7 +588,8 @@ def _activate(values: Array, at: Array, *, relu: bool) -> Array:
     return values * (at > 0) if relu else values
 
 
-def _one_hot(labels: Indices, classes: int) -> Array:
+def one_hot(labels: Indices, classes: int) -> Array:
+    """1 at each label, ``[k, classes]``."""
     return np.eye(classes)[labels]
 
 
