@@ -46,7 +46,7 @@ Passes: TypeAlias = tuple[
 ]
 """One step of an inner loss of the scores B U, forth and back.
 
-Forth, from B, U and the labels: what the way back needs of each row ``[k, c]``, the loss's derivative E by B U, and BᵀE.
+Forth, from B, U and the labels: what the way back needs of each row ``[k, c]``, the derivative E by B U, and BᵀE.
 Back, from B, the derivative by BᵀE and what was kept: what reaches B U through E, and Bᵀ times that."""
 
 
