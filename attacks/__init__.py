@@ -8,6 +8,7 @@ from contractive_gnn.attacks import (  # noqa: F401
     integrated_gradients,
     joint_flips,
     linf_features,
+    meta_pgd,
     metacon,
     metattack,
     nettack,

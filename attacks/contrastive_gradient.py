@@ -20,7 +20,7 @@ from torch import Tensor
 
 from contractive_gnn.attacks.contrast import Contrast
 from contractive_gnn.attacks.edge_scores import View
-from contractive_gnn.attacks.factored_matrix import Array, FactoredMatrix, Indices, Matrix, Sparse, Term, dense
+from contractive_gnn.attacks.factored_matrix import Array, FactoredMatrix, Indices, Sparse, Term, dense
 from contractive_gnn.attacks.meta_gradient import (
     InnerTraining,
     MetaGradient,
@@ -60,7 +60,7 @@ def contrastive_meta_gradient(
 ) -> MetaGradient:
     """Derivatives of L for logits = S² X W V, with W and V trained on the cross-entropy and the contrast.
 
-    An edge that the view drops does not act through it; any other pair of nodes does. Memory is O((m + 2k)(d + Tc)).
+    An edge that the view drops does not act through it; any other pair of nodes does. Memory is O((m + k)(n + d + Tc)).
 
     Args:
         problem: what the surrogate is trained and judged on.
@@ -86,19 +86,18 @@ def contrastive_meta_gradient(
     SE = S @ E
     products = run.reverse(bW=X.T @ (S @ SE) @ V.T, bV=H.T @ E)
     XV = XW @ V
-    features = X
-    if n < X.shape[1]:  # G Xᵀ is smaller than G
-        products = tuple((left, (X @ right.T).T) for left, right in products)
-        features = sp.eye_array(n, format="csr")
+    # G Xᵀ and not G: all pairs are scored, and each product with X would be made as often as there are pairs
+    products = tuple((left, (X @ right.T).T) for left, right in products)
+    itself = sp.eye_array(n, format="csr")
 
     def part(of: slice) -> Products:
         return tuple((left[of], right) for left, right in products)
 
     def by_propagation() -> FactoredMatrix:
-        term = training_term(S, features, rows, part(slice(rows.size)), near.T.tocsr())
+        term = training_term(S, itself, rows, part(slice(rows.size)), near.T.tocsr())
         return FactoredMatrix((Term(E, S @ XV), Term(SE, XV)), (n, n), term)
 
-    term = training_term(viewed, features, contrasted.nodes, part(slice(rows.size, None)), near_viewed.T.tocsr())
+    term = training_term(viewed, itself, contrasted.nodes, part(slice(rows.size, None)), near_viewed.T.tocsr())
     view = View(FactoredMatrix((), (n, n), term), viewed, degrees, contrasted.dropped)
     return MetaGradient(loss=loss, by_propagation=by_propagation, by_features=_no_features, views=(view,))
 
@@ -113,28 +112,28 @@ def _passes(problem: Problem, contrasted: Contrasted, rows: Indices) -> Passes:
     first = np.searchsorted(rows, contrasted.nodes)
     second = np.arange(rows.size, rows.size + contrasted.nodes.size)
     target, m, weight = one_hot(problem.train_labels, problem.classes), problem.train.size, contrasted.weight
-    slope = torch.func.grad(contrasted.loss, argnums=(0, 1))
+
+    def slope(Z: Array) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Both sets of scores, and the derivatives of the contrast by them."""
+        scores = tuple(torch.from_numpy(Z[place]).requires_grad_() for place in (first, second))
+        return scores, torch.autograd.grad(contrasted.loss(*scores), scores, create_graph=True)  # type: ignore[return-value]
 
     def forward(B: Array, U: Array, labels: Indices) -> tuple[Array, Array, Array]:
         Z = B @ U
         E = np.zeros_like(Z)
         E[labelled] = (softmax(Z[labelled]) - target) / m
-        for place, part in zip((first, second), slope(*_tensors(Z, first, second)), strict=True):
-            E[place] = weight * part.numpy()
+        for place, part in zip((first, second), slope(Z)[1], strict=True):
+            E[place] = weight * part.numpy(force=True)
         return Z, E, B.T @ E
 
     def backward(B: Array, bBE: Array, Z: Array) -> tuple[Array, Array]:
         bE = B @ bBE
         bZ = np.zeros_like(Z)
         bZ[labelled] = softmax_reverse(softmax(Z[labelled]), bE[labelled] / m)
-        # E is a gradient, so that its derivative is symmetric: the way back is the way forth
-        _, parts = torch.func.jvp(slope, _tensors(Z, first, second), _tensors(bE, first, second))
-        for place, part in zip((first, second), parts, strict=True):
+        scores, slopes = slope(Z)
+        given = [torch.from_numpy(bE[place]) for place in (first, second)]
+        for place, part in zip((first, second), torch.autograd.grad(slopes, scores, given), strict=True):
             bZ[place] = weight * part.numpy()
         return bZ, B.T @ bZ
 
     return forward, backward
-
-
-def _tensors(values: Matrix, first: Indices, second: Indices) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(values[first]), torch.from_numpy(values[second])

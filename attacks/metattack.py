@@ -62,7 +62,7 @@ class FlipReport:
     loss: float
 
 
-class _MetaGradientAttack(Attack):
+class MetaGradientAttack(Attack):
     """What the attacks on edges and on feature entries share: the surrogate, its labels and the loop over flips."""
 
     scope: ClassVar[Scope] = "global"
@@ -117,10 +117,11 @@ class _MetaGradientAttack(Attack):
     def params(self) -> dict[str, Any]:
         """The attack's own hyperparameters, without the seed and the callback."""
         params = {**super().params}
-        del params["on_flip"]
+        params.pop("on_flip", None)
         if self.self_training_labels is not None:
             params["self_training_labels"] = self.self_training_labels.tolist()
-        params["candidates"] = told(self.candidates)
+        if "candidates" in params:
+            params["candidates"] = told(self.candidates)
         return params
 
     def _prepare(self, data: Data) -> None:
@@ -198,7 +199,7 @@ class _MetaGradientAttack(Attack):
 
 
 @register
-class Metattack(_MetaGradientAttack):
+class Metattack(MetaGradientAttack):
     """Metattack on the edges (Zügner and Günnemann, ICLR 2019): the flips of DeepRobust's ``Metattack``, much faster.
 
     Greedily, flip the edge whose entry of the meta-gradient promises the largest increase of
@@ -287,7 +288,7 @@ class Metattack(_MetaGradientAttack):
         self.ll_cutoff = float(ll_cutoff)
 
     def _perturb(self, data: Data, n_flips: int, *, victim: nn.Module | None, targets: Tensor | None) -> Perturbation:
-        adjacency, X = _adjacency(data), _compact(data.x.numpy(force=True))
+        adjacency, X = adjacency_of(data), compact(data.x.numpy(force=True))
         clean = adjacency.sum(axis=1)
         flipped: set[tuple[int, int]] = set()
         for step in range(1, n_flips + 1):
@@ -354,7 +355,7 @@ class MetattackUnlabelled(Metattack):
 
 
 @register
-class MetattackFeatures(_MetaGradientAttack):
+class MetattackFeatures(MetaGradientAttack):
     """Metattack on binary node features: the same meta-gradient, by the entries of X.
 
     As in DeepRobust's ``Metattack(attack_features=True, attack_structure=False)`` an entry that has been flipped stays
@@ -372,13 +373,13 @@ class MetattackFeatures(_MetaGradientAttack):
             raise ValueError(f"attack {self.name!r} flips features: candidates is a mask over nodes [n], given [n, n]")
 
     def _perturb(self, data: Data, n_flips: int, *, victim: nn.Module | None, targets: Tensor | None) -> Perturbation:
-        adjacency = _adjacency(data)
+        adjacency = adjacency_of(data)
         S, _ = normalise(adjacency)
         nodes = np.ones(S.shape[0], dtype=bool) if self._candidates is None else self._candidates.nodes
         features = data.x.numpy(force=True).astype(np.float64)
         flipped: set[tuple[int, int]] = set()
         for step in range(1, n_flips + 1):
-            gradient = self._gradient(adjacency, S, _compact(features))
+            gradient = self._gradient(adjacency, S, compact(features))
             entry, score = best_feature_flip(gradient.features, features, nodes)
             flipped ^= {entry}
             features[entry] = 1 - features[entry]
@@ -445,7 +446,7 @@ def train_surrogate(
         epochs: at most so many.
         patience: see above.
     """
-    S = _torch_sparse(normalise(_adjacency(data))[0])
+    S = _torch_sparse(normalise(adjacency_of(data))[0])
     X = _torch_sparse(sp.csr_array(data.x.numpy(force=True)))
     labels = data.y.to("cpu", torch.int64)
     train, val = data.train_mask.cpu(), data.val_mask.cpu()
@@ -496,7 +497,8 @@ def _nodes(mask: Tensor) -> Indices:
     return nodes
 
 
-def _adjacency(data: Data) -> Sparse:
+def adjacency_of(data: Data) -> Sparse:
+    """A, CSR ``[n, n]`` of ones, sorted."""
     row, column = data.edge_index.numpy(force=True)
     n = int(data.num_nodes)
     adjacency = sp.csr_array((np.ones(row.size), (row, column)), shape=(n, n))
@@ -511,7 +513,7 @@ def _toggled(adjacency: Sparse, u: int, v: int) -> Sparse:
     return toggled
 
 
-def _compact(features: Array) -> Matrix:
+def compact(features: Array) -> Matrix:
     """float64, as CSR where that is less work."""
     sparse = np.count_nonzero(features) < 0.25 * features.size
     return sp.csr_array(features).astype(np.float64) if sparse else features.astype(np.float64, copy=False)
