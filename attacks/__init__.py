@@ -27,5 +27,18 @@ from contractive_gnn.attacks.base import (
     register,
 )
 from contractive_gnn.attacks.run import attack
+from contractive_gnn.attacks.symbiotic import SymbioticResult, poison_and_evade
 
-__all__ = ["ATTACKS", "Attack", "AttackError", "AttackResult", "Budget", "Perturbation", "attack", "get", "register"]
+__all__ = [
+    "ATTACKS",
+    "Attack",
+    "AttackError",
+    "AttackResult",
+    "Budget",
+    "Perturbation",
+    "SymbioticResult",
+    "attack",
+    "get",
+    "poison_and_evade",
+    "register",
+]
