@@ -135,6 +135,8 @@ SpecHelp = (
     "A:BUDGET+B:BUDGET: B on the graph that A left. "
     r"NAME[:BUDGET]\[@evasion|@poisoning|@symbiotic]. BUDGET: a fraction with a decimal point (0.05) or 50flips for a global "
     "attack, a whole number per target (5) for a targeted one. A:BUDGET+B:BUDGET: B on the graph that A left. "
+    r"NAME[:BUDGET]\[@evasion|@poisoning|@symbiotic]. BUDGET: a fraction with a decimal point (0.05) or 50flips for a "
+    "global attack, a whole number per target (5) for a targeted one. A:BUDGET+B:BUDGET: B on the graph that A left. "
     "FILE.npz: a graph that `attack` saved."
 )
 

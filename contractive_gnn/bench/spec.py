@@ -44,7 +44,10 @@ PUBLISHED: Final = ("metattack", "nettack")
 _LIVE: Final = "-live"
 
 _STEP: Final = re.compile(r"(?P<name>[^:@+]+)(:(?P<budget>[^:@+]*))?", re.ASCII)
-_FORM: Final = "NAME[:BUDGET][+NAME:BUDGET…][@evasion|@poisoning|@symbiotic], like metattack:0.25, nettack:5 or dice:0.1+flip-features:0.1"
+_FORM: Final = (
+    "NAME[:BUDGET][+NAME:BUDGET…][@evasion|@poisoning|@symbiotic], like metattack:0.25, nettack:5 or "
+    "dice:0.1+flip-features:0.1"
+)
 _SYMBIOTIC: Final = (
     "expected global attacks that poison and then others that see the trained model, like "
     "meta-pgd:0.025+whitebox-pgd:0.025@symbiotic"
