@@ -62,7 +62,7 @@ class TrainedFlips(EdgeFlips):
 
     def relaxed(self, p: Tensor) -> Tensor:
         """Scores ``[n, c]`` after training with edge weight 1 − p at edges and p elsewhere, differentiable in p."""
-        return cast(Tensor, _Trained.apply(p, self))  # type: ignore[no-untyped-call]
+        return cast(Tensor, _Trained.apply(p, self))
 
     def done(self, chosen: Tensor) -> Tensor:
         """Scores ``[n, c]`` after training on the discrete graph."""
