@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,13 @@ def accuracy(model: nn.Module, data: Data) -> float:
     return 100 * float(right[data.test_mask].double().mean())
 
 
+@cache
+def without_attack(dataset: str, seeds: int) -> list[float]:
+    """The accuracies on the clean graph."""
+    data = datasets.load(dataset)
+    return [accuracy(trained(data, each), data) for each in range(seeds)]
+
+
 def poisoned(name: str, data: Data, fraction: float, seed: int, seeds: int) -> dict[str, Any]:
     """What one attack does."""
     attack, options = ATTACKS[name]
@@ -102,7 +110,6 @@ def row(dataset: str, name: str, fraction: float, seed: int, seeds: int) -> dict
         if name == SYMBIOTIC
         else (lambda: poisoned(name, data, fraction, seed, seeds))
     )
-    clean = [accuracy(trained(data, each), data) for each in range(seeds)]
     commit, changes = current_commit()
     return {
         "dataset": dataset,
@@ -110,7 +117,7 @@ def row(dataset: str, name: str, fraction: float, seed: int, seeds: int) -> dict
         "fraction": fraction,
         "seed": seed,
         **work(),
-        "clean": clean,
+        "clean": without_attack(dataset, seeds),
         "commit": commit,
         "uncommitted_changes": changes,
         "versions": dict(versions(("scipy", "numba"))),
