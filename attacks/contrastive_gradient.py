@@ -11,6 +11,7 @@ and the derivative goes back through each row to the S or S' that it came from.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,18 +23,16 @@ from contractive_gnn.attacks.contrast import Contrast
 from contractive_gnn.attacks.edge_scores import View
 from contractive_gnn.attacks.factored_matrix import Array, FactoredMatrix, Indices, Sparse, Term, dense
 from contractive_gnn.attacks.meta_gradient import (
+    InnerLoss,
     InnerTraining,
+    KernelRun,
     MetaGradient,
-    Passes,
     Problem,
     Products,
-    WeightRun,
+    TrainingLoss,
     Weights,
     normalise,
-    one_hot,
     outer,
-    softmax,
-    softmax_reverse,
     training_term,
 )
 
@@ -60,7 +59,8 @@ def contrastive_meta_gradient(
 ) -> MetaGradient:
     """Derivatives of L for logits = S² X W V, with W and V trained on the cross-entropy and the contrast.
 
-    An edge that the view drops does not act through it; any other pair of nodes does. Memory is O((m + k)(n + d + Tc)).
+    An edge that the view drops does not act through it; any other pair of nodes does. With m training nodes memory is
+    O((m + k)(m + k + n + d + Tc)).
 
     Args:
         problem: what the surrogate is trained and judged on.
@@ -77,7 +77,7 @@ def contrastive_meta_gradient(
     rows = np.sort(np.concatenate([problem.train, contrasted.nodes]))
     near, near_viewed = (S[rows] @ S).tocsr(), (viewed[contrasted.nodes] @ viewed).tocsr()
     B = np.concatenate([dense(near @ X), dense(near_viewed @ X)])
-    run = WeightRun(problem, B, initial, inner, _passes(problem, contrasted, rows))
+    run = KernelRun(_ContrastiveLoss(problem, contrasted, rows), B, B @ B.T, initial, inner)
     W, V = run.trained
 
     XW = X @ W
@@ -87,7 +87,8 @@ def contrastive_meta_gradient(
     products = run.reverse(bW=X.T @ (S @ SE) @ V.T, bV=H.T @ E)
     XV = XW @ V
     # G Xᵀ and not G: all pairs are scored, and each product with X would be made as often as there are pairs
-    products = tuple((left, (X @ right.T).T) for left, right in products)
+    along = np.asarray((X @ np.ascontiguousarray(B.T)).T)
+    products = tuple((left, along if right is B else (X @ right.T).T) for left, right in products)
     itself = sp.eye_array(n, format="csr")
 
     def part(of: slice) -> Products:
@@ -106,34 +107,37 @@ def _no_features() -> FactoredMatrix:
     raise NotImplementedError("the contrastive term is for attacks on edges")
 
 
-def _passes(problem: Problem, contrasted: Contrasted, rows: Indices) -> Passes:
-    """Of the whole inner loss; what is kept of each row is its score."""
-    labelled = np.searchsorted(rows, problem.train)
-    first = np.searchsorted(rows, contrasted.nodes)
-    second = np.arange(rows.size, rows.size + contrasted.nodes.size)
-    target, m, weight = one_hot(problem.train_labels, problem.classes), problem.train.size, contrasted.weight
+class _ContrastiveLoss(InnerLoss):
+    """The cross-entropy over the training nodes plus the contrastive term; what is kept of a row is its score."""
 
-    def slope(Z: Array) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Both sets of scores, and the derivatives of the contrast by them."""
-        scores = tuple(torch.from_numpy(Z[place]).requires_grad_() for place in (first, second))
-        return scores, torch.autograd.grad(contrasted.loss(*scores), scores, create_graph=True)  # type: ignore[return-value]
+    def __init__(self, problem: Problem, contrasted: Contrasted, rows: Indices) -> None:
+        self._labelled, self._training = np.searchsorted(rows, problem.train), TrainingLoss(problem)
+        nodes = contrasted.nodes
+        self._places = np.searchsorted(rows, nodes), np.arange(rows.size, rows.size + nodes.size)
+        self._contrasted = contrasted
 
-    def forward(B: Array, U: Array, labels: Indices) -> tuple[Array, Array, Array]:
-        Z = B @ U
-        E = np.zeros_like(Z)
-        E[labelled] = (softmax(Z[labelled]) - target) / m
-        for place, part in zip((first, second), slope(Z)[1], strict=True):
-            E[place] = weight * part.numpy(force=True)
-        return Z, E, B.T @ E
+    def _slopes(self, Z: Array) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+        """The scores on the graph and on the view, and the derivatives of the contrast by them."""
+        scores = [torch.from_numpy(Z[place]).requires_grad_() for place in self._places]
+        return scores, torch.autograd.grad(self._contrasted.loss(*scores), scores, create_graph=True)
 
-    def backward(B: Array, bBE: Array, Z: Array) -> tuple[Array, Array]:
-        bE = B @ bBE
-        bZ = np.zeros_like(Z)
-        bZ[labelled] = softmax_reverse(softmax(Z[labelled]), bE[labelled] / m)
-        scores, slopes = slope(Z)
-        given = [torch.from_numpy(bE[place]) for place in (first, second)]
-        for place, part in zip((first, second), torch.autograd.grad(slopes, scores, given), strict=True):
-            bZ[place] = weight * part.numpy()
-        return bZ, B.T @ bZ
+    def _whole(self, labelled: Array, contrasted: Iterable[Tensor], Z: Array) -> Array:
+        """Of all rows, from what is at the training nodes, and at both places of the contrast."""
+        whole = np.zeros_like(Z)
+        whole[self._labelled] = labelled
+        for place, part in zip(self._places, contrasted, strict=True):
+            whole[place] = self._contrasted.weight * part.numpy(force=True)
+        return whole
 
-    return forward, backward
+    def forth(self, Z: Array) -> tuple[Array, Array]:
+        """Both terms."""
+        labelled, _ = self._training.forth(Z[self._labelled])
+        return self._whole(labelled, self._slopes(Z)[1], Z), Z
+
+    def back(self, kept: Array, bE: Array) -> Array:
+        """Through the derivatives of both terms."""
+        _, P = self._training.forth(kept[self._labelled])
+        scores, slopes = self._slopes(kept)
+        given = [torch.from_numpy(bE[place]) for place in self._places]
+        parts = torch.autograd.grad(slopes, scores, given)
+        return self._whole(self._training.back(P, bE[self._labelled]), parts, kept)

@@ -16,6 +16,7 @@ computes in float32, whose rounding (6e-7 of the largest entry) is all that sepa
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -41,13 +42,18 @@ from contractive_gnn.attacks.factored_matrix import (
 
 Products: TypeAlias = tuple[tuple[Array, Array], ...]
 """The sum of these products of an m×k and a k×d matrix."""
-Passes: TypeAlias = tuple[
-    Callable[[Array, Array, Indices], tuple[Array, Array, Array]], Callable[..., tuple[Array, Array]]
-]
-"""One step of an inner loss of the scores B U, forth and back.
 
-Forth, from B, U and the labels: what the way back needs of each row ``[k, c]``, the derivative E by B U, and BᵀE.
-Back, from B, the derivative by BᵀE and what was kept: what reaches B U through E, and Bᵀ times that."""
+
+class InnerLoss(ABC):
+    """What the surrogate is trained on: a loss of its scores Z ``[k, c]`` at some rows."""
+
+    @abstractmethod
+    def forth(self, Z: Array) -> tuple[Array, Array]:
+        """E, the derivative by Z, and what :meth:`back` wants to know of Z; both ``[k, c]``."""
+
+    @abstractmethod
+    def back(self, kept: Array, bE: Array) -> Array:
+        """What a derivative by E makes of one by Z."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,12 +203,15 @@ class LinearTraining:
         self._problem, self._gram = problem, Gram() if gram is None else gram
         self._reached = (S[train] @ S).tocsr()
         B = self._B = dense(self._reached @ X)
-        self._run: _CompiledRun | _KernelRun | WeightRun
+        self._run: _CompiledRun | KernelRun | _WeightRun
         if B.shape[0] <= B.shape[1]:
-            kind = _CompiledRun if numba_is_here() else _KernelRun
-            self._run = kind(problem, B, self._gram.of(B), initial, inner)
+            K = self._gram.of(B)
+            if numba_is_here():
+                self._run = _CompiledRun(problem, B, K, initial, inner)
+            else:
+                self._run = KernelRun(TrainingLoss(problem), B, K, initial, inner)
         else:
-            self._run = WeightRun(problem, B, initial, inner)
+            self._run = _WeightRun(problem, B, initial, inner)
         W, V = self._run.trained
         self._XW = X @ W
         self._H = S @ (S @ self._XW)
@@ -256,24 +265,51 @@ def _sum_of_products(products: Products) -> Array:
     return total
 
 
-class _KernelRun:
-    """Inner training and its reverse in m dimensions: R_t = B W_t and W_t = W₀ − BᵀC_t, through K = BBᵀ."""
+class TrainingLoss(InnerLoss):
+    """The mean cross-entropy over all rows, which are the training nodes."""
 
-    def __init__(self, problem: Problem, B: Array, K: Array, initial: Weights, inner: InnerTraining) -> None:
+    def __init__(self, problem: Problem) -> None:
+        self._target, self._m = one_hot(problem.train_labels, problem.classes), problem.train.size
+
+    def forth(self, Z: Array) -> tuple[Array, Array]:
+        """(P − target)/m, and P = softmax(Z)."""
+        P = softmax(Z)
+        return (P - self._target) / self._m, P
+
+    def back(self, kept: Array, bE: Array) -> Array:
+        """Through the softmax."""
+        return softmax_reverse(kept, bE / self._m)
+
+
+class KernelRun:
+    """Inner training and its reverse in m dimensions: R_t = B W_t and W_t = W₀ − BᵀC_t, through K = BBᵀ.
+
+    Args:
+        loss: of R_t V_t.
+        B: ``[m, d]``.
+        K: ``[m, m]``.
+        initial: W and V at first.
+        inner: how they are trained.
+
+    Attributes:
+        trained: W and V.
+    """
+
+    def __init__(self, loss: InnerLoss, B: Array, K: Array, initial: Weights, inner: InnerTraining) -> None:
+        self._loss = loss
         self._B, self._K, self._inner, self._W0 = B, K, inner, initial.W
         m, steps, lr, beta = B.shape[0], inner.steps, inner.lr, inner.momentum
-        target = one_hot(problem.train_labels, problem.classes)
+        classes = initial.V.shape[1]
         RC = np.concatenate([B @ initial.W, np.zeros((m, initial.W.shape[1]))])  # R above −C: they move alike
         V, pRC, pV = initial.V, np.zeros_like(RC), np.zeros_like(initial.V)
         self._R, self._V = np.empty((steps, m, V.shape[0])), np.empty((steps, *V.shape))
-        self._P, self._E, self._Q = (np.empty((steps, m, problem.classes)) for _ in range(3))
-        QE = np.empty((2 * m, problem.classes))
+        self._kept, self._E, self._Q = (np.empty((steps, m, classes)) for _ in range(3))
+        QE = np.empty((2 * m, classes))
         for t in range(steps):
             R = RC[:m]
-            P = softmax(R @ V)
-            E = (P - target) / m
+            E, kept = loss.forth(R @ V)
             QE[:m], QE[m:] = K @ E, E
-            self._R[t], self._V[t], self._P[t], self._E[t], self._Q[t] = R, V, P, E, QE[:m]
+            self._R[t], self._V[t], self._kept[t], self._E[t], self._Q[t] = R, V, kept, E, QE[:m]
             pRC *= beta
             pRC += QE @ V.T
             pV = beta * pV + R.T @ E
@@ -286,7 +322,7 @@ class _KernelRun:
     def reverse(self, *, bW: Array, bV: Array) -> Products:
         """∂L/∂B, from the derivatives of L by the trained weights with S and X held fixed."""
         K, B, inner = self._K, self._B, self._inner
-        m, lr, beta = B.shape[0], inner.lr, inner.momentum
+        lr, beta = inner.lr, inner.momentum
         bC = -B @ bW
         # what C still receives through the momentum of the steps from t on
         gamma = lr * (1 - beta ** (inner.steps - np.arange(inner.steps))) / (1 - beta)
@@ -295,12 +331,12 @@ class _KernelRun:
         bR, bpR, bpV = np.zeros_like(bC), np.zeros_like(bC), np.zeros_like(bV)
         stored_bQ = np.empty_like(self._Q)
         for t in reversed(range(inner.steps)):
-            R, V, P, E, Q = self._R[t], self._V[t], self._P[t], self._E[t], self._Q[t]
+            R, V, E, Q = self._R[t], self._V[t], self._E[t], self._Q[t]
             bpR -= lr * bR
             bpV = bpV - lr * bV
             bQ = stored_bQ[t] = bpR @ V
             bE = K @ bQ + R @ bpV + bE_from_C[t]
-            bZ = softmax_reverse(P, bE / m)
+            bZ = self._loss.back(self._kept[t], bE)
             bV = bV + bpR.T @ Q + R.T @ bZ + bV_from_C[t]
             bR += E @ bpV.T
             bR += bZ @ V.T
@@ -310,7 +346,7 @@ class _KernelRun:
 
 
 class _CompiledRun:
-    """:class:`_KernelRun` with its loops compiled."""
+    """:class:`KernelRun` with its loops compiled."""
 
     def __init__(self, problem: Problem, B: Array, K: Array, initial: Weights, inner: InnerTraining) -> None:
         from contractive_gnn.compiled.attack_loops import train  # imports numba
@@ -336,28 +372,16 @@ def _through_kernel(bQ: Array, E: Array) -> Array:
     return through
 
 
-class WeightRun:
+class _WeightRun:
     """Inner training and its reverse in the d×h weights themselves: less work than K where m > d.
 
     A step goes through B twice, by c columns: R V = B(WV), and RᵀE = Wᵀ(BᵀE). With numba in one pass.
-
-    Args:
-        problem: for its training labels and its number of classes.
-        B: ``[k, d]``: the rows whose scores B W V the inner loss reads.
-        initial: W and V at first.
-        inner: how they are trained.
-        passes: of the inner loss; None for the mean cross-entropy over the k rows.
-
-    Attributes:
-        trained: W and V.
     """
 
-    def __init__(
-        self, problem: Problem, B: Array, initial: Weights, inner: InnerTraining, passes: Passes | None = None
-    ) -> None:
+    def __init__(self, problem: Problem, B: Array, initial: Weights, inner: InnerTraining) -> None:
         self._B, self._inner = B, inner
         m, steps, lr, beta = B.shape[0], inner.steps, inner.lr, inner.momentum
-        forward, self._backward = _passes() if passes is None else passes
+        forward, self._backward = _passes()
         W, V = initial.W, initial.V
         pW, pV = np.zeros_like(W), np.zeros_like(V)
         self._W, self._V = np.empty((steps, *W.shape)), np.empty((steps, *V.shape))
@@ -392,7 +416,9 @@ class WeightRun:
         return tuple((_stack(left[i]), _stack(right[i]).T) for i in range(2))
 
 
-def _passes() -> Passes:
+def _passes() -> tuple[
+    Callable[[Array, Array, Indices], tuple[Array, Array, Array]], Callable[..., tuple[Array, Array]]
+]:
     """Through the softmax and back: see :func:`_forward` and :func:`_backward`, compiled where that is possible."""
     if not numba_is_here():
         return _forward, _backward
