@@ -319,7 +319,7 @@ class GraD(Metattack):
 
     The cross-entropy of a node that is lost already grows without end, and so the budget goes to such nodes. The
     probability is bounded: its derivative by the logits, p_y (p − 1_y), is largest where a node is about to change.
-    Liu, Luo, Wu, Li, Liu and Pan, *Towards Reasonable Budget Allocation in Untargeted Graph Structure Attacks via
+    Liu et al., *Towards Reasonable Budget Allocation in Untargeted Graph Structure Attacks via
     Gradient Debias* (NeurIPS 2022). The arguments are those of :class:`Metattack`.
 
     Example:

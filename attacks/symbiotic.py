@@ -1,6 +1,6 @@
 """Poisoning and evasion together: one budget for flips before the training and flips after it.
 
-Erdogan, Geisler and Günnemann, *Poisoning × Evasion: Symbiotic Adversarial Robustness for Graph Neural Networks* (arXiv
+*Poisoning × Evasion: Symbiotic Adversarial Robustness for Graph Neural Networks* (arXiv
 2312.05502).
 """
 

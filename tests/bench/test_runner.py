@@ -18,6 +18,7 @@ from torch_geometric.data import Data
 from contractive_gnn import attacks, training
 from contractive_gnn.attacks import AttackResult, Budget
 from contractive_gnn.bench import runner
+from contractive_gnn.bench.explain_once import explain_once
 from contractive_gnn.bench.protocol import Override, Protocol, ProtocolError
 from contractive_gnn.bench.results import RESULTS, Result, ResultsFile, read_results
 from contractive_gnn.bench.runner import Failure, GraphMade, Message, attack_once, execute, make_graph, plan
@@ -509,3 +510,5 @@ def test_a_symbiotic_attack_meets_the_model_that_it_poisoned(tmp_path: Path) -> 
 def test_one_graph_cannot_hold_a_symbiotic_attack() -> None:
     with pytest.raises(ProtocolError, match="measure it with bench --attacks dice"):
         attack_once(protocol("dice:0.1+whitebox-pgd:0.1@symbiotic", models=("gcn",)), seed=0)
+    with pytest.raises(ProtocolError, match=r"explain one of them, such as dice:0\.1@poisoning"):
+        explain_once(protocol("dice:0.1+whitebox-pgd:0.1@symbiotic", models=("gcn",)), 3, seed=0, hops=1, most=9)
