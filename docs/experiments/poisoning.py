@@ -168,7 +168,7 @@ def scale(nodes: int) -> dict[str, Any]:
         "edges": data.num_edges // 2,
         "block": attack.params["block_size"],
         "step_s": round((time.process_time() - started) / 10, 3),
-        "peak_mb": None if cost.peak is None else round(cost.peak),
+        "peak_mb": None if cost.megabytes is None else round(cost.megabytes),
         "versions": dict(versions(("scipy", "numba"))),
     }
 
