@@ -190,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     torch.set_num_threads(1)
     if given.what == "scale":
-        for nodes in (5_000, 20_000, 80_000):
+        for nodes in (5_000, 20_000):
             append(given.out, [scale(nodes)])
         return
     done = {(line["dataset"], line["attack"], line["fraction"], line["seed"]) for line in read(given.out)}
