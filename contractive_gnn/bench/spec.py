@@ -2,6 +2,7 @@
 
     clean  metattack:0.05  metattack:0.25@poisoning  nettack:5  random:1.0  pgd:50flips  whitebox-pgd:0.1
     metattack:0.25+flip-features:0.1  tdgia:60x20  degree-deletion:30nodes  attacked.npz  attacked.npz@poisoning
+    meta-pgd:0.025+whitebox-pgd:0.025@symbiotic
 
 BUDGET is a fraction with a decimal point (``0.05``, ``1.0``: of the clean graph's undirected edges, or of its non-zero
 feature entries) or a number of flips (``50flips``) for a global attack, and a whole number of flips per target (``5``)
@@ -9,14 +10,6 @@ for a targeted one. ``1`` and ``1.0`` are never taken for each other. An attack 
 nodes with at most 20 edges each; one that deletes nodes ``30nodes``, or a fraction of the nodes. What stands after
 ``+`` is global, and attacks the graph that those before it left: edges and features at once. A file that ends in
 ``.npz`` is an attacked graph that was saved before; its budget is the one it was made with.
-    metattack:0.25+flip-features:0.1  attacked.npz  attacked.npz@poisoning
-    meta-pgd:0.025+whitebox-pgd:0.025@symbiotic
-
-BUDGET is a fraction with a decimal point (``0.05``, ``1.0``: of the clean graph's undirected edges, or of its non-zero
-feature entries) or a number of flips (``50flips``) for a global attack, and a whole number of flips per target (``5``)
-for a targeted one. ``1`` and ``1.0`` are never taken for each other. What stands after ``+`` is global, and attacks the
-graph that those before it left: edges and features at once. A file that ends in ``.npz`` is an attacked graph that was
-saved before; its budget is the one it was made with.
 
 Under ``@symbiotic`` the model is trained on the graph that the first attacks left, and those behind, which see it,
 attack what was trained: poisoning and evasion share one budget, the sum of those given.
