@@ -8,6 +8,8 @@ from contractive_gnn.attacks import (  # noqa: F401
     integrated_gradients,
     joint_flips,
     linf_features,
+    meta_pgd,
+    metacon,
     metattack,
     nettack,
     noise,
@@ -25,5 +27,18 @@ from contractive_gnn.attacks.base import (
     register,
 )
 from contractive_gnn.attacks.run import attack
+from contractive_gnn.attacks.symbiotic import SymbioticResult, poison_and_evade
 
-__all__ = ["ATTACKS", "Attack", "AttackError", "AttackResult", "Budget", "Perturbation", "attack", "get", "register"]
+__all__ = [
+    "ATTACKS",
+    "Attack",
+    "AttackError",
+    "AttackResult",
+    "Budget",
+    "Perturbation",
+    "SymbioticResult",
+    "attack",
+    "get",
+    "poison_and_evade",
+    "register",
+]

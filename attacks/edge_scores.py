@@ -8,13 +8,16 @@ with a few dozen columns: the leading directions of G exactly, and the rest by i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
 
 from contractive_gnn.attacks.base import AttackError
+from contractive_gnn.attacks.candidates import Candidates
 from contractive_gnn.attacks.factored_matrix import Array, FactoredMatrix, Indices, Matrix, Sparse, TrainingTerm
 from contractive_gnn.attacks.likelihood_ratio import DegreeTest
 
@@ -31,6 +34,36 @@ DIRECTIONS: Final = 24
 Doubt: TypeAlias = Callable[[Indices, Indices], Matrix]
 
 
+@dataclass(frozen=True, eq=False)
+class View:
+    """A graph without some of the edges, on which the loss depends as well.
+
+    Args:
+        propagation: ∂L/∂S of its normalised adjacency S.
+        S: CSR ``[n, n]``.
+        degrees: its degrees ``[n]``, with the self-loop.
+        dropped: CSR ``[n, n]``, symmetric: the edges that it leaves out, and that do not act through it.
+    """
+
+    propagation: FactoredMatrix
+    S: Sparse
+    degrees: Array
+    dropped: Sparse
+
+    @cached_property
+    def _alpha(self) -> Array:
+        """What each end of an edge contributes through its degree ``[n]``."""
+        alpha: Array = -self.propagation.marginals(self.S) / (2 * self.degrees)
+        return alpha
+
+    def scores(self, nodes: Indices) -> Array:
+        """The derivative of L by the entries of A at these nodes, as far as it goes through this view ``[k, n]``."""
+        scores = _insertions(self.propagation, nodes, self.degrees**-0.5, self._alpha)
+        row, column = _entries(self.dropped, nodes, np.arange(self.degrees.size))
+        scores[row, column] = 0
+        return scores
+
+
 def best_edge_flip(
     propagation: FactoredMatrix,
     S: Sparse,
@@ -39,6 +72,8 @@ def best_edge_flip(
     *,
     flipped: set[tuple[int, int]],
     test: DegreeTest | None,
+    candidates: Candidates | None = None,
+    views: Sequence[View] = (),
 ) -> tuple[tuple[int, int], float] | None:
     """The admissible edge with the largest score (1 − 2a_uv)·∂L/∂a_uv, and that score.
 
@@ -48,7 +83,7 @@ def best_edge_flip(
 
     A node is left over as long as it may have a pair with another such node that reaches the largest score so far. Of
     those left over a block of rows is bounded more closely at a time, and the promising ones are scored with all nodes.
-    Without a :class:`TrainingTerm` there are no bounds: all rows are scored.
+    Without a :class:`TrainingTerm`, or with views, there are no bounds: all rows are scored.
 
     Args:
         propagation: Γ.
@@ -57,17 +92,22 @@ def best_edge_flip(
         adjacency: A, CSR ``[n, n]``.
         flipped: edges (u, v), u < v, that score 0.
         test: which flips the degree distribution allows; None for all.
+        candidates: which pairs may be flipped; None for all.
+        views: graphs with fewer edges that the loss depends on besides.
 
     Returns:
         ((u, v), score) with u < v, the first in row-major order of those that tie; None where no edge is admissible.
     """
     scale = degrees**-0.5
     alpha = -propagation.marginals(S) / (2 * degrees)
-    flips = _Flips(adjacency, degrees, flipped, test)
-    bounds = None if propagation.training is None else _Bounds(propagation, propagation.training, scale, alpha)
+    flips = _Flips(adjacency, degrees, flipped, test, candidates)
+    training = None if views else propagation.training
+    bounds = None if training is None else _Bounds(propagation, training, scale, alpha)
     best = Best(symmetric=True)
     first = ROWS if bounds is None else FEW
     left = np.arange(degrees.size) if bounds is None else bounds.order
+    if candidates is not None:
+        left = left[candidates.nodes[left]]
     while left.size:
         rows = left[:ROWS]
         close = np.full(rows.size, math.inf) if bounds is None else bounds.close(rows, left, flips)
@@ -76,17 +116,25 @@ def best_edge_flip(
         rows, close, width = rows[nearest], close[nearest], first
         while rows.size and close[0] >= best.threshold and close[0] > -math.inf:
             some, rows, close = rows[:width], rows[width:], close[width:]
-            scores = propagation.sum_with_transpose(some)
-            scores *= scale
-            scores *= scale[some, None]
-            scores += alpha
-            scores += alpha[some, None]
+            scores = _insertions(propagation, some, scale, alpha)
+            for view in views:
+                scores += view.scores(some)
             flips.complete(scores, some)
             best.look(scores, some)
             width *= 2
         if bounds is not None and left.size:
             left = left[bounds.loose(left) >= best.threshold]
     return best.first()
+
+
+def _insertions(propagation: FactoredMatrix, nodes: Indices, scale: Array, alpha: Array) -> Array:
+    """The derivatives by the undirected entries at these nodes ``[k, n]``."""
+    scores = propagation.sum_with_transpose(nodes)
+    scores *= scale
+    scores *= scale[nodes, None]
+    scores += alpha
+    scores += alpha[nodes, None]
+    return scores
 
 
 class Best:
@@ -130,9 +178,15 @@ class _Flips:
     """From what the insertion of every edge promises to what its flip does, where there may already be one."""
 
     def __init__(
-        self, adjacency: Sparse, degrees: Array, flipped: set[tuple[int, int]], test: DegreeTest | None
+        self,
+        adjacency: Sparse,
+        degrees: Array,
+        flipped: set[tuple[int, int]],
+        test: DegreeTest | None,
+        candidates: Candidates | None = None,
     ) -> None:
         self._adjacency, self._leaf, self._test = adjacency, degrees == 2, test
+        self._candidates = candidates
         u, v = np.array(sorted(flipped), dtype=np.int64).reshape(-1, 2).T
         ends = np.concatenate([u, v]), np.concatenate([v, u])
         self._flipped = sp.csr_array((np.ones(ends[0].size), ends), shape=adjacency.shape)
@@ -165,6 +219,8 @@ class _Flips:
         row, column = _entries(self._flipped, nodes, position)
         at_flipped = scores[row, position[column]]
         scores[row, position[column]] = np.where(at_flipped == -np.inf, -np.inf, 0)
+        if self._candidates is not None:
+            scores[~self._candidates.may(nodes, others)] = -np.inf
         row = np.flatnonzero(position[nodes] >= 0)
         scores[row, position[nodes[row]]] = -np.inf
 

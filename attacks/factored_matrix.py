@@ -17,6 +17,7 @@ Sparse: TypeAlias = Any  # scipy.sparse.csr_array, which has no type stubs
 Matrix: TypeAlias = Any  # Array | Sparse
 
 BLOCK: Final = 256  # rows of an n×n or n×(Th) matrix that exist at a time
+PAIRS: Final = 2048  # pairs of rows of an n×d matrix that exist at a time
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,13 @@ class TrainingTerm:
         everything = sp.csr_array((np.empty(k * m), np.tile(np.arange(m), k), np.arange(0, (k + 1) * m, m)), (k, m))
         return sampled_products(everything, features, self.G).reshape(k, m)
 
+    def entries(self, u: Indices, v: Indices) -> Array:
+        """The entries in row ``u[i]`` and column ``v[i]``, for each i."""
+        found = _row_dots(self.X[v], self.to_train[u] @ self.G)
+        position, here = find(self.train, u)
+        found[here] += _row_dots(self.S[v[here]] @ self.X, self.G[position])
+        return found
+
     def marginals(self) -> Array:
         """Row sums plus column sums of this matrix times S, entry by entry ``[n]``.
 
@@ -133,6 +141,21 @@ class FactoredMatrix:
             out[here] += times_transpose(left, term.right)
             out[:, slice(None) if term.rows is None else term.rows] += times_transpose(term.right[nodes], term.left)
         return out
+
+    def sum_at(self, u: Indices, v: Indices) -> Array:
+        """The entries of M + Mᵀ in row ``u[i]`` and column ``v[i]``, for each i; M is this matrix, square."""
+        total = np.empty(u.size)
+        for start in range(0, u.size, PAIRS):
+            some = slice(start, start + PAIRS)
+            total[some] = self._entries(u[some], v[some]) + self._entries(v[some], u[some])
+        return total
+
+    def _entries(self, u: Indices, v: Indices) -> Array:
+        found = np.zeros(u.size) if self.training is None else self.training.entries(u, v)
+        for term in self.terms:
+            position, here = (u, slice(None)) if term.rows is None else find(term.rows, u)
+            found[here] += _row_dots(term.left[position], term.right[v[here]])
+        return found
 
     def marginals(self, S: Sparse) -> Array:
         """Row sums plus column sums of M∘S ``[n]``, from the non-zeros of the symmetric S only."""

@@ -16,15 +16,17 @@ computes in float32, whose rounding (6e-7 of the largest entry) is all that sepa
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from contractive_gnn.attacks.edge_scores import View
 from contractive_gnn.attacks.factored_matrix import (
     BLOCK,
     Array,
@@ -40,6 +42,18 @@ from contractive_gnn.attacks.factored_matrix import (
 
 Products: TypeAlias = tuple[tuple[Array, Array], ...]
 """The sum of these products of an m×k and a k×d matrix."""
+
+
+class InnerLoss(ABC):
+    """What the surrogate is trained on: a loss of its scores Z ``[k, c]`` at some rows."""
+
+    @abstractmethod
+    def forth(self, Z: Array) -> tuple[Array, Array]:
+        """E, the derivative by Z, and what :meth:`back` wants to know of Z; both ``[k, c]``."""
+
+    @abstractmethod
+    def back(self, kept: Array, bE: Array) -> Array:
+        """What a derivative by E makes of one by Z."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +78,9 @@ class Problem:
         train: int ``[m]``, ascending.
         train_labels: int ``[m]``.
         outer_labels: int ``[n]``: the labels in the loss that the attack raises.
-        outer_weights: ``[n]``: the weight of each node in that loss, L = Σ_i w_i CE(logits_i, label_i).
+        outer_weights: ``[n]``: the weight of each node in that loss, L = Σ_i w_i ℓ(logits_i, label_i).
         classes: c.
+        outer_loss: ℓ, one of :data:`OUTER_LOSSES`.
     """
 
     S: Sparse
@@ -75,6 +90,7 @@ class Problem:
     outer_labels: Indices
     outer_weights: Array
     classes: int
+    outer_loss: str = "cross-entropy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,11 +111,13 @@ class MetaGradient:
         loss: L.
         by_propagation: computes :attr:`propagation`.
         by_features: computes :attr:`features`.
+        views: what the loss depends on besides S: graphs with fewer edges, on which the surrogate was trained, too.
     """
 
     loss: float
     by_propagation: Callable[[], FactoredMatrix]
     by_features: Callable[[], FactoredMatrix]
+    views: tuple[View, ...] = ()
 
     @cached_property
     def propagation(self) -> FactoredMatrix:
@@ -162,50 +180,81 @@ def linear_meta_gradient(
 ) -> MetaGradient:
     """Derivatives of L for logits = S² X W V, with W and V trained by ``inner`` from ``initial``.
 
-    Training sees only B = (S²X)[train] and moves W by BᵀC, so where m ≤ d it runs in m dimensions on K = BBᵀ; otherwise
-    in weight space. With G = ∂L/∂B, V₁ = WV of the trained weights and E* the derivative by the logits,
-
-        ∂L/∂S = E*(S X V₁)ᵀ + (S E*)(X V₁)ᵀ + P_tr G Xᵀ S + S P_tr G Xᵀ,
-        ∂L/∂X = S² (E* V₁ᵀ + P_tr G).
-
-    Where n < d the training's part is had from G Xᵀ, without G. ``gram`` remembers K and BXᵀ from one call to the next.
-    With numba the steps of the training are compiled.
+    ``gram`` remembers K and BXᵀ of :class:`LinearTraining` from one call to the next.
     """
-    S, X, train = problem.S, problem.X, problem.train
-    n = S.shape[0]
-    gram = Gram() if gram is None else gram
-    reached = (S[train] @ S).tocsr()
-    B = dense(reached @ X)
-    if B.shape[0] <= B.shape[1]:
-        K = gram.of(B)
-        kind = _CompiledRun if numba_is_here() else _KernelRun
-        run: _CompiledRun | _KernelRun | _WeightRun = kind(problem, B, K, initial, inner)
-    else:
-        run = _WeightRun(problem, B, initial, inner)
-    W, V = run.trained
-
-    XW = X @ W
-    H = S @ (S @ XW)
-    loss, E = _outer(problem, H @ V)
-    SE = S @ E
-    products = run.reverse(bW=X.T @ (S @ SE) @ V.T, bV=H.T @ E)
-    XV = XW @ V
-    two_hops = reached.T.tocsr()
-
-    def by_propagation() -> FactoredMatrix:
-        if n < X.shape[1]:
-            along = tuple((left, gram.along(B, X) if right is B else (X @ right.T).T) for left, right in products)
-            GX = _sum_of_products(along)
-            term = TrainingTerm(S=S, X=sp.eye_array(n, format="csr"), train=train, G=GX, two_hops=two_hops)
-        else:
-            term = TrainingTerm(S=S, X=X, train=train, G=_sum_of_products(products), two_hops=two_hops)
-        return FactoredMatrix((Term(E, S @ XV), Term(SE, XV)), (n, n), term)
-
-    def by_features() -> FactoredMatrix:
-        terms = Term(S @ SE, W @ V), Term(two_hops, _sum_of_products(products).T)
-        return FactoredMatrix(terms, (n, X.shape[1]))
-
+    trained = LinearTraining(problem, initial, inner, gram=gram)
+    loss, E = outer(problem, trained.logits)
+    by_propagation, by_features = trained.reverse(E)
     return MetaGradient(loss=loss, by_propagation=by_propagation, by_features=by_features)
+
+
+class LinearTraining:
+    """The surrogate logits = S² X W V after its training, and the way back through it.
+
+    Training sees only B = (S²X)[train] and moves W by BᵀC, so where m ≤ d it runs in m dimensions on K = BBᵀ; otherwise
+    in weight space. With numba the steps of the training are compiled.
+
+    Attributes:
+        logits: ``[n, c]``.
+    """
+
+    def __init__(self, problem: Problem, initial: Weights, inner: InnerTraining, *, gram: Gram | None = None) -> None:
+        S, X, train = problem.S, problem.X, problem.train
+        self._problem, self._gram = problem, Gram() if gram is None else gram
+        self._reached = (S[train] @ S).tocsr()
+        B = self._B = dense(self._reached @ X)
+        self._run: _CompiledRun | KernelRun | _WeightRun
+        if B.shape[0] <= B.shape[1]:
+            K = self._gram.of(B)
+            if numba_is_here():
+                self._run = _CompiledRun(problem, B, K, initial, inner)
+            else:
+                self._run = KernelRun(TrainingLoss(problem), B, K, initial, inner)
+        else:
+            self._run = _WeightRun(problem, B, initial, inner)
+        W, V = self._run.trained
+        self._XW = X @ W
+        self._H = S @ (S @ self._XW)
+        self.logits: Array = self._H @ V
+
+    def reverse(self, E: Array) -> tuple[Callable[[], FactoredMatrix], Callable[[], FactoredMatrix]]:
+        """What computes ∂L/∂S and ∂L/∂X, from E = ∂L/∂logits.
+
+        With G = ∂L/∂B and V₁ = WV of the trained weights,
+
+            ∂L/∂S = E(S X V₁)ᵀ + (S E)(X V₁)ᵀ + P_tr G Xᵀ S + S P_tr G Xᵀ,
+            ∂L/∂X = S² (E V₁ᵀ + P_tr G).
+
+        Where n < d the training's part is had from G Xᵀ, without G.
+        """
+        S, X, B = self._problem.S, self._problem.X, self._B
+        n = S.shape[0]
+        W, V = self._run.trained
+        SE = S @ E
+        products = self._run.reverse(bW=X.T @ (S @ SE) @ V.T, bV=self._H.T @ E)
+        XV = self._XW @ V
+        two_hops = self._reached.T.tocsr()
+
+        def by_propagation() -> FactoredMatrix:
+            if n < X.shape[1]:
+                along = tuple(
+                    (left, self._gram.along(B, X) if right is B else (X @ right.T).T) for left, right in products
+                )
+                term = training_term(S, sp.eye_array(n, format="csr"), self._problem.train, along, two_hops)
+            else:
+                term = training_term(S, X, self._problem.train, products, two_hops)
+            return FactoredMatrix((Term(E, S @ XV), Term(SE, XV)), (n, n), term)
+
+        def by_features() -> FactoredMatrix:
+            terms = Term(S @ SE, W @ V), Term(two_hops, _sum_of_products(products).T)
+            return FactoredMatrix(terms, (n, X.shape[1]))
+
+        return by_propagation, by_features
+
+
+def training_term(S: Sparse, X: Matrix, rows: Indices, products: Products, two_hops: Sparse) -> TrainingTerm:
+    """What reaches S through these rows of S²X, from the products that sum up to the derivative G by them."""
+    return TrainingTerm(S=S, X=X, train=rows, G=_sum_of_products(products), two_hops=two_hops)
 
 
 def _sum_of_products(products: Products) -> Array:
@@ -216,24 +265,51 @@ def _sum_of_products(products: Products) -> Array:
     return total
 
 
-class _KernelRun:
-    """Inner training and its reverse in m dimensions: R_t = B W_t and W_t = W₀ − BᵀC_t, through K = BBᵀ."""
+class TrainingLoss(InnerLoss):
+    """The mean cross-entropy over all rows, which are the training nodes."""
 
-    def __init__(self, problem: Problem, B: Array, K: Array, initial: Weights, inner: InnerTraining) -> None:
+    def __init__(self, problem: Problem) -> None:
+        self._target, self._m = one_hot(problem.train_labels, problem.classes), problem.train.size
+
+    def forth(self, Z: Array) -> tuple[Array, Array]:
+        """(P − target)/m, and P = softmax(Z)."""
+        P = softmax(Z)
+        return (P - self._target) / self._m, P
+
+    def back(self, kept: Array, bE: Array) -> Array:
+        """Through the softmax."""
+        return softmax_reverse(kept, bE / self._m)
+
+
+class KernelRun:
+    """Inner training and its reverse in m dimensions: R_t = B W_t and W_t = W₀ − BᵀC_t, through K = BBᵀ.
+
+    Args:
+        loss: of R_t V_t.
+        B: ``[m, d]``.
+        K: ``[m, m]``.
+        initial: W and V at first.
+        inner: how they are trained.
+
+    Attributes:
+        trained: W and V.
+    """
+
+    def __init__(self, loss: InnerLoss, B: Array, K: Array, initial: Weights, inner: InnerTraining) -> None:
+        self._loss = loss
         self._B, self._K, self._inner, self._W0 = B, K, inner, initial.W
         m, steps, lr, beta = B.shape[0], inner.steps, inner.lr, inner.momentum
-        target = _one_hot(problem.train_labels, problem.classes)
+        classes = initial.V.shape[1]
         RC = np.concatenate([B @ initial.W, np.zeros((m, initial.W.shape[1]))])  # R above −C: they move alike
         V, pRC, pV = initial.V, np.zeros_like(RC), np.zeros_like(initial.V)
         self._R, self._V = np.empty((steps, m, V.shape[0])), np.empty((steps, *V.shape))
-        self._P, self._E, self._Q = (np.empty((steps, m, problem.classes)) for _ in range(3))
-        QE = np.empty((2 * m, problem.classes))
+        self._kept, self._E, self._Q = (np.empty((steps, m, classes)) for _ in range(3))
+        QE = np.empty((2 * m, classes))
         for t in range(steps):
             R = RC[:m]
-            P = softmax(R @ V)
-            E = (P - target) / m
+            E, kept = loss.forth(R @ V)
             QE[:m], QE[m:] = K @ E, E
-            self._R[t], self._V[t], self._P[t], self._E[t], self._Q[t] = R, V, P, E, QE[:m]
+            self._R[t], self._V[t], self._kept[t], self._E[t], self._Q[t] = R, V, kept, E, QE[:m]
             pRC *= beta
             pRC += QE @ V.T
             pV = beta * pV + R.T @ E
@@ -246,7 +322,7 @@ class _KernelRun:
     def reverse(self, *, bW: Array, bV: Array) -> Products:
         """∂L/∂B, from the derivatives of L by the trained weights with S and X held fixed."""
         K, B, inner = self._K, self._B, self._inner
-        m, lr, beta = B.shape[0], inner.lr, inner.momentum
+        lr, beta = inner.lr, inner.momentum
         bC = -B @ bW
         # what C still receives through the momentum of the steps from t on
         gamma = lr * (1 - beta ** (inner.steps - np.arange(inner.steps))) / (1 - beta)
@@ -255,12 +331,12 @@ class _KernelRun:
         bR, bpR, bpV = np.zeros_like(bC), np.zeros_like(bC), np.zeros_like(bV)
         stored_bQ = np.empty_like(self._Q)
         for t in reversed(range(inner.steps)):
-            R, V, P, E, Q = self._R[t], self._V[t], self._P[t], self._E[t], self._Q[t]
+            R, V, E, Q = self._R[t], self._V[t], self._E[t], self._Q[t]
             bpR -= lr * bR
             bpV = bpV - lr * bV
             bQ = stored_bQ[t] = bpR @ V
             bE = K @ bQ + R @ bpV + bE_from_C[t]
-            bZ = _softmax_reverse(P, bE / m)
+            bZ = self._loss.back(self._kept[t], bE)
             bV = bV + bpR.T @ Q + R.T @ bZ + bV_from_C[t]
             bR += E @ bpV.T
             bR += bZ @ V.T
@@ -270,7 +346,7 @@ class _KernelRun:
 
 
 class _CompiledRun:
-    """:class:`_KernelRun` with its loops compiled."""
+    """:class:`KernelRun` with its loops compiled."""
 
     def __init__(self, problem: Problem, B: Array, K: Array, initial: Weights, inner: InnerTraining) -> None:
         from contractive_gnn.compiled.attack_loops import train  # imports numba
@@ -354,13 +430,13 @@ def _passes() -> tuple[
 def _forward(B: Array, U: Array, labels: Indices) -> tuple[Array, Array, Array]:
     """P = softmax(B U), the derivative E of the mean cross-entropy by B U, and Bᵀ E."""
     P = softmax(B @ U)
-    E = (P - _one_hot(labels, U.shape[1])) / B.shape[0]
+    E = (P - one_hot(labels, U.shape[1])) / B.shape[0]
     return P, E, B.T @ E
 
 
 def _backward(B: Array, bBE: Array, P: Array) -> tuple[Array, Array]:
     """What reaches B U through E, from the derivative by BᵀE, and Bᵀ times that."""
-    bZ = _softmax_reverse(P, B @ bBE / B.shape[0])
+    bZ = softmax_reverse(P, B @ bBE / B.shape[0])
     return bZ, B.T @ bZ
 
 
@@ -381,7 +457,7 @@ def general_meta_gradient(problem: Problem, initial: Weights, inner: InnerTraini
     U = S @ XW + final.b
     H = _activate(U, U, relu=relu)
     SH = S @ H
-    loss, E = _outer(problem, SH @ final.V + final.c)
+    loss, E = outer(problem, SH @ final.V + final.c)
     SE = S @ E
     bU = _activate(SE @ final.V.T, U, relu=relu)
     SbU = S @ bU
@@ -415,7 +491,7 @@ class _HiddenRun:
         self._Bt = B.T.tocsr() if sp.issparse(B) else B.T
         self._biased = initial.b is not None
         self._m, self._classes = S_train.shape[0], problem.classes
-        target = _one_hot(problem.train_labels, problem.classes)
+        target = one_hot(problem.train_labels, problem.classes)
         b0 = np.zeros(initial.W.shape[1]) if initial.b is None else initial.b
         c0 = np.zeros(problem.classes) if initial.c is None else initial.c
         weights: tuple[Array, ...] = (initial.W, initial.V, b0, c0)
@@ -465,7 +541,7 @@ class _HiddenRun:
             gY = E @ V.T
             bgY = S @ _activate(B @ bpW + bpb, U, relu=relu)
             bE = bgY @ V + Y @ bpV + bpc
-            bZ = _softmax_reverse(P, bE / m)
+            bZ = softmax_reverse(P, bE / m)
             bY = E @ bpV.T + bZ @ V.T
             bU = _activate(S.T @ bY, U, relu=relu)
             hidden[:, t] = _activate(S.T @ gY, U, relu=relu), bU
@@ -487,6 +563,38 @@ class _HiddenRun:
         return bB, rows
 
 
+def outer(problem: Problem, logits: Array) -> tuple[float, Array]:
+    """L and E* = ∂L/∂logits."""
+    each, by_logits = OUTER_LOSSES[problem.outer_loss](logits, problem.outer_labels)
+    return float(problem.outer_weights @ each), by_logits * problem.outer_weights[:, None]
+
+
+def cross_entropy(logits: Array, labels: Indices) -> tuple[Array, Array]:
+    """−log p_y of each node ``[n]``, and its derivative p − 1_y by the logits ``[n, c]``."""
+    nodes = np.arange(labels.size)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_sums = np.log(np.exp(shifted).sum(axis=1))
+    E = np.exp(shifted - log_sums[:, None])
+    E[nodes, labels] -= 1
+    return log_sums - shifted[nodes, labels], E
+
+
+def minus_probability(logits: Array, labels: Indices) -> tuple[Array, Array]:
+    """−p_y of each node ``[n]``, and its derivative p_y (p − 1_y) by the logits ``[n, c]``."""
+    nodes = np.arange(labels.size)
+    E = softmax(logits)
+    own = E[nodes, labels]
+    E[nodes, labels] -= 1
+    return -own, E * own[:, None]
+
+
+#: the losses ℓ that an attack can raise, by name; "probability" is that of GraD
+OUTER_LOSSES: Final[dict[str, Callable[[Array, Indices], tuple[Array, Array]]]] = {
+    "cross-entropy": cross_entropy,
+    "probability": minus_probability,
+}
+
+
 def softmax(Z: Array) -> Array:
     """Row-wise softmax."""
     P: Array = np.exp(Z - Z.max(axis=1, keepdims=True))
@@ -494,18 +602,8 @@ def softmax(Z: Array) -> Array:
     return P
 
 
-def _outer(problem: Problem, logits: Array) -> tuple[float, Array]:
-    """L and E* = ∂L/∂logits."""
-    labels, weights = problem.outer_labels, problem.outer_weights
-    nodes = np.arange(labels.size)
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    log_sums = np.log(np.exp(shifted).sum(axis=1))
-    E = np.exp(shifted - log_sums[:, None])
-    E[nodes, labels] -= 1
-    return float(weights @ (log_sums - shifted[nodes, labels])), E * weights[:, None]
-
-
-def _softmax_reverse(P: Array, bP: Array) -> Array:
+def softmax_reverse(P: Array, bP: Array) -> Array:
+    """What a derivative by P = softmax(Z) makes of one by Z; rows stand for themselves."""
     product = P * bP
     result: Array = product - P * product.sum(axis=1, keepdims=True)
     return result
@@ -516,7 +614,8 @@ def _activate(values: Array, at: Array, *, relu: bool) -> Array:
     return values * (at > 0) if relu else values
 
 
-def _one_hot(labels: Indices, classes: int) -> Array:
+def one_hot(labels: Indices, classes: int) -> Array:
+    """1 at each label, ``[k, classes]``."""
     return np.eye(classes)[labels]
 
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import scipy.sparse as sp
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch_geometric.data import Data
@@ -20,13 +21,16 @@ from contractive_gnn.attacks.base import (
     Knowledge,
     Perturbation,
     Scope,
+    check_choice,
     check_count,
     register,
 )
+from contractive_gnn.attacks.candidates import Candidates, candidates_of, check_candidates, told
 from contractive_gnn.attacks.edge_scores import Best, best_edge_flip
 from contractive_gnn.attacks.factored_matrix import BLOCK, Array, FactoredMatrix, Indices, Matrix, Sparse
 from contractive_gnn.attacks.likelihood_ratio import DegreeTest
 from contractive_gnn.attacks.meta_gradient import (
+    OUTER_LOSSES,
     Gram,
     InnerTraining,
     MetaGradient,
@@ -58,17 +62,21 @@ class FlipReport:
     loss: float
 
 
-class _MetaGradientAttack(Attack):
+class MetaGradientAttack(Attack):
     """What the attacks on edges and on feature entries share: the surrogate, its labels and the loop over flips."""
 
     scope: ClassVar[Scope] = "global"
     knowledge: ClassVar[Knowledge] = "transfer"
     packages: ClassVar[tuple[str, ...]] = ("scipy",)
+    #: what ``outer_loss=None`` and ``candidates=None`` stand for
+    own_outer_loss: ClassVar[str] = "cross-entropy"
+    own_candidates: ClassVar[str] = "all"
 
     def __init__(
         self,
         *,
         seed: int = 0,
+        outer_loss: str | None = None,
         lambda_: float = 0.0,
         hidden: int = 16,
         train_iters: int = 100,
@@ -78,8 +86,12 @@ class _MetaGradientAttack(Attack):
         with_bias: bool = False,
         self_training_labels: Tensor | None = None,
         on_flip: Callable[[FlipReport], None] | None = None,
+        candidates: str | Tensor | None = None,
     ) -> None:
         super().__init__(seed=seed)
+        own = self.own_outer_loss if outer_loss is None else outer_loss
+        self.outer_loss = check_choice("outer_loss", own, tuple(OUTER_LOSSES))
+        self.candidates = check_candidates(self.own_candidates if candidates is None else candidates)
         check_real("lambda_", lambda_, least=0, most=1)
         check_real("momentum", momentum, least=0, below=1)
         check_real("lr", lr, above=0)
@@ -105,13 +117,16 @@ class _MetaGradientAttack(Attack):
     def params(self) -> dict[str, Any]:
         """The attack's own hyperparameters, without the seed and the callback."""
         params = {**super().params}
-        del params["on_flip"]
+        params.pop("on_flip", None)
         if self.self_training_labels is not None:
             params["self_training_labels"] = self.self_training_labels.tolist()
+        if "candidates" in params:
+            params["candidates"] = told(self.candidates)
         return params
 
     def _prepare(self, data: Data) -> None:
         n = int(data.num_nodes)
+        self._candidates: Candidates | None = candidates_of(self.candidates, data)
         train = _nodes(data.train_mask)
         unlabelled = _nodes(data.val_mask | data.test_mask)
         if train.size == 0:
@@ -135,7 +150,7 @@ class _MetaGradientAttack(Attack):
             )
         else:
             guessed = given.cpu()
-        self._train = train
+        self._train, self._unlabelled = train, unlabelled
         self._train_labels: Indices = labels.numpy()[train]
         self._outer_labels: Indices = guessed.numpy().copy()
         self._outer_labels[train] = self._train_labels
@@ -159,17 +174,20 @@ class _MetaGradientAttack(Attack):
         c = torch.empty(self._classes).uniform_(-width[1], width[1])
         return Weights(W=W.double().numpy(), V=V.double().numpy(), b=b.double().numpy(), c=c.double().numpy())
 
-    def _gradient(self, S: Sparse, X: Matrix) -> MetaGradient:
-        problem = Problem(
+    def _problem(self, S: Sparse, X: Matrix) -> Problem:
+        return Problem(
             S=S,
             X=X,
             train=self._train,
             train_labels=self._train_labels,
             outer_labels=self._outer_labels,
             outer_weights=self._outer_weights,
+            outer_loss=self.outer_loss,
             classes=self._classes,
         )
-        initial = self._draw(X.shape[1])
+
+    def _gradient(self, adjacency: Sparse, S: Sparse, X: Matrix) -> MetaGradient:
+        problem, initial = self._problem(S, X), self._draw(X.shape[1])
         inner = InnerTraining(steps=self.train_iters, lr=self.lr, momentum=self.momentum)
         if self.with_relu or self.with_bias:
             return general_meta_gradient(problem, initial, inner, relu=self.with_relu)
@@ -181,14 +199,15 @@ class _MetaGradientAttack(Attack):
 
 
 @register
-class Metattack(_MetaGradientAttack):
+class Metattack(MetaGradientAttack):
     """Metattack on the edges (Zügner and Günnemann, ICLR 2019): the flips of DeepRobust's ``Metattack``, much faster.
 
     Greedily, flip the edge whose entry of the meta-gradient promises the largest increase of
 
-        (1 − λ)·mean over val and test nodes of CE(logits, self-training labels) + λ·mean over training nodes of CE
+        (1 − λ)·mean over val and test nodes of ℓ(logits, self-training labels) + λ·mean over training nodes of ℓ
 
-    after a two-layer GCN has been trained on the flipped graph. See :mod:`contractive_gnn.attacks.meta_gradient`.
+    after a two-layer GCN has been trained on the flipped graph. ℓ is the cross-entropy, or minus the probability of
+    the label (:class:`GraD`). See :mod:`contractive_gnn.attacks.meta_gradient`.
 
     As in DeepRobust: no self-loop; an edge at a node of degree 1 stays; an edge that has been flipped scores 0, so it
     is flipped back only where every other flip would lower the loss (the result then has fewer flips than the budget).
@@ -199,6 +218,7 @@ class Metattack(_MetaGradientAttack):
 
     Args:
         seed: of the surrogate and of the initial weights, drawn in DeepRobust's order.
+        outer_loss: ℓ: "cross-entropy" or "probability"; None takes what the attack is named for.
         lambda_: λ: 0 is Meta-Self, 1 Meta-Train, 0.5 "both".
         hidden: hidden units of the surrogate.
         train_iters: inner training steps.
@@ -208,8 +228,22 @@ class Metattack(_MetaGradientAttack):
         with_bias: biases in both layers.
         self_training_labels: int64 ``[n]``; None trains the surrogate on the clean graph and takes its predictions.
         on_flip: called after each step with a :class:`FlipReport`; not part of the provenance.
+        candidates: which pairs may be flipped: "all"; "unlabelled", those of two nodes outside ``train_mask``; a bool
+            tensor ``[n]``, those of two of these nodes; or a symmetric bool tensor ``[n, n]``. None takes what the
+            attack is named for.
         ll_constraint: only flips that pass the likelihood-ratio test on the degree distribution.
         ll_cutoff: its critical value.
+
+    Raises:
+        ValueError: an argument outside its range; from ``run`` also a graph without training nodes, without nodes to
+            attack, or without candidates.
+        AttackError: (from ``run``) the inner training diverged.
+
+    Example:
+        >>> import contractive_gnn as cg
+        >>> data = cg.contextual_sbm(60, seed=0)
+        >>> cg.attack(None, data, "metattack", flips=3, candidates="unlabelled", train_iters=20).n_flips
+        3
     """
 
     name: ClassVar[str] = "metattack"
@@ -220,6 +254,7 @@ class Metattack(_MetaGradientAttack):
         self,
         *,
         seed: int = 0,
+        outer_loss: str | None = None,
         lambda_: float = 0.0,
         hidden: int = 16,
         train_iters: int = 100,
@@ -229,11 +264,13 @@ class Metattack(_MetaGradientAttack):
         with_bias: bool = False,
         self_training_labels: Tensor | None = None,
         on_flip: Callable[[FlipReport], None] | None = None,
+        candidates: str | Tensor | None = None,
         ll_constraint: bool = False,
         ll_cutoff: float = 0.004,
     ) -> None:
         super().__init__(
             seed=seed,
+            outer_loss=outer_loss,
             lambda_=lambda_,
             hidden=hidden,
             train_iters=train_iters,
@@ -243,6 +280,7 @@ class Metattack(_MetaGradientAttack):
             with_bias=with_bias,
             self_training_labels=self_training_labels,
             on_flip=on_flip,
+            candidates=candidates,
         )
         check_flag("ll_constraint", ll_constraint)
         check_real("ll_cutoff", ll_cutoff, above=0)
@@ -250,14 +288,22 @@ class Metattack(_MetaGradientAttack):
         self.ll_cutoff = float(ll_cutoff)
 
     def _perturb(self, data: Data, n_flips: int, *, victim: nn.Module | None, targets: Tensor | None) -> Perturbation:
-        adjacency, X = _adjacency(data), _compact(data.x.numpy(force=True))
+        adjacency, X = adjacency_of(data), compact(data.x.numpy(force=True))
         clean = adjacency.sum(axis=1)
         flipped: set[tuple[int, int]] = set()
         for step in range(1, n_flips + 1):
             S, degrees = normalise(adjacency)
-            gradient = self._gradient(S, X)
-            test = DegreeTest(clean, degrees - 1, cutoff=self.ll_cutoff) if self.ll_constraint else None
-            best = best_edge_flip(gradient.propagation, S, degrees, adjacency, flipped=flipped, test=test)
+            gradient = self._gradient(adjacency, S, X)
+            best = best_edge_flip(
+                gradient.propagation,
+                S,
+                degrees,
+                adjacency,
+                flipped=flipped,
+                test=DegreeTest(clean, degrees - 1, cutoff=self.ll_cutoff) if self.ll_constraint else None,
+                candidates=self._candidates,
+                views=gradient.views,
+            )
             if best is None:
                 break
             edge, score = best
@@ -268,36 +314,91 @@ class Metattack(_MetaGradientAttack):
 
 
 @register
-class MetattackFeatures(_MetaGradientAttack):
+class GraD(Metattack):
+    """Metattack with another loss to raise: ℓ = −p_y, minus the probability of the self-training label.
+
+    The cross-entropy of a node that is lost already grows without end, and so the budget goes to such nodes. The
+    probability is bounded: its derivative by the logits, p_y (p − 1_y), is largest where a node is about to change.
+    Liu et al., *Towards Reasonable Budget Allocation in Untargeted Graph Structure Attacks via
+    Gradient Debias* (NeurIPS 2022). The arguments are those of :class:`Metattack`.
+
+    Example:
+        >>> import contractive_gnn as cg
+        >>> data = cg.contextual_sbm(60, seed=0)
+        >>> cg.attack(None, data, "grad", flips=3, train_iters=20).n_flips
+        3
+    """
+
+    name: ClassVar[str] = "grad"
+    own_outer_loss: ClassVar[str] = "probability"
+    reads_features: ClassVar[bool] = True
+
+
+@register
+class MetattackUnlabelled(Metattack):
+    """Metattack that touches no labelled node: only pairs of nodes outside ``train_mask`` are flipped.
+
+    Nearly every edge that Metattack adds ends at a labelled node, and defences learn to distrust those. The arguments
+    are those of :class:`Metattack`.
+
+    Example:
+        >>> import contractive_gnn as cg
+        >>> data = cg.contextual_sbm(60, seed=0)
+        >>> flips = cg.attack(None, data, "metattack-unlabelled", flips=3, train_iters=20).edge_flips
+        >>> bool(data.train_mask[flips].any())
+        False
+    """
+
+    name: ClassVar[str] = "metattack-unlabelled"
+    own_candidates: ClassVar[str] = "unlabelled"
+    reads_features: ClassVar[bool] = True
+
+
+@register
+class MetattackFeatures(MetaGradientAttack):
     """Metattack on binary node features: the same meta-gradient, by the entries of X.
 
     As in DeepRobust's ``Metattack(attack_features=True, attack_structure=False)`` an entry that has been flipped stays
-    a candidate, and a step that flips it back counts. The arguments are those of :class:`Metattack`.
+    a candidate, and a step that flips it back counts. The arguments are those of :class:`Metattack`; ``candidates``
+    says at which nodes an entry may be flipped: "all", "unlabelled" or a bool tensor ``[n]``.
     """
 
     name: ClassVar[str] = "metattack-features"
     kind: ClassVar[Kind] = "features"
     reads_features: ClassVar[bool] = True
 
+    def _prepare(self, data: Data) -> None:
+        super()._prepare(data)
+        if self._candidates is not None and self._candidates.pairs is not None:
+            raise ValueError(f"attack {self.name!r} flips features: candidates is a mask over nodes [n], given [n, n]")
+
     def _perturb(self, data: Data, n_flips: int, *, victim: nn.Module | None, targets: Tensor | None) -> Perturbation:
-        S, _ = normalise(_adjacency(data))
+        adjacency = adjacency_of(data)
+        S, _ = normalise(adjacency)
+        nodes = np.ones(S.shape[0], dtype=bool) if self._candidates is None else self._candidates.nodes
         features = data.x.numpy(force=True).astype(np.float64)
         flipped: set[tuple[int, int]] = set()
         for step in range(1, n_flips + 1):
-            gradient = self._gradient(S, _compact(features))
-            entry, score = best_feature_flip(gradient.features, features)
+            gradient = self._gradient(adjacency, S, compact(features))
+            entry, score = best_feature_flip(gradient.features, features, nodes)
             flipped ^= {entry}
             features[entry] = 1 - features[entry]
             self._report(step, n_flips, entry, score, gradient.loss)
         return Perturbation(feature_flips=_columns(flipped))
 
 
-def best_feature_flip(gradient: FactoredMatrix, features: Array) -> tuple[tuple[int, int], float]:
-    """The entry (node, column) of binary ``features`` with the largest score (1 − 2x)·∂L/∂x, and that score."""
+def best_feature_flip(
+    gradient: FactoredMatrix, features: Array, nodes: NDArray[np.bool_]
+) -> tuple[tuple[int, int], float]:
+    """The entry (node, column) of binary ``features`` with the largest score (1 − 2x)·∂L/∂x, and that score.
+
+    Only at the ``nodes`` of this mask ``[n]``, of which there is at least one.
+    """
     best = Best(symmetric=False)
     for start in range(0, features.shape[0], BLOCK):
         stop = min(start + BLOCK, features.shape[0])
-        best.look((1 - 2 * features[start:stop]) * gradient.block(start, stop), np.arange(start, stop))
+        scores = (1 - 2 * features[start:stop]) * gradient.block(start, stop)
+        best.look(np.where(nodes[start:stop, None], scores, -np.inf), np.arange(start, stop))
     entry = best.first()
     assert entry is not None  # every finite gradient has a largest entry
     return entry
@@ -345,7 +446,7 @@ def train_surrogate(
         epochs: at most so many.
         patience: see above.
     """
-    S = _torch_sparse(normalise(_adjacency(data))[0])
+    S = _torch_sparse(normalise(adjacency_of(data))[0])
     X = _torch_sparse(sp.csr_array(data.x.numpy(force=True)))
     labels = data.y.to("cpu", torch.int64)
     train, val = data.train_mask.cpu(), data.val_mask.cpu()
@@ -396,7 +497,8 @@ def _nodes(mask: Tensor) -> Indices:
     return nodes
 
 
-def _adjacency(data: Data) -> Sparse:
+def adjacency_of(data: Data) -> Sparse:
+    """A, CSR ``[n, n]`` of ones, sorted."""
     row, column = data.edge_index.numpy(force=True)
     n = int(data.num_nodes)
     adjacency = sp.csr_array((np.ones(row.size), (row, column)), shape=(n, n))
@@ -411,7 +513,7 @@ def _toggled(adjacency: Sparse, u: int, v: int) -> Sparse:
     return toggled
 
 
-def _compact(features: Array) -> Matrix:
+def compact(features: Array) -> Matrix:
     """float64, as CSR where that is less work."""
     sparse = np.count_nonzero(features) < 0.25 * features.size
     return sp.csr_array(features).astype(np.float64) if sparse else features.astype(np.float64, copy=False)

@@ -40,6 +40,11 @@ def explain_once(
         raise ProtocolError(f"expected one model, got {', '.join(protocol.models) or 'none'}")
     if len(protocol.attacks) != 1:
         raise ProtocolError(f"expected one attack, got {', '.join(map(str, protocol.attacks))}")
+    if protocol.attacks[0].threat == "symbiotic":
+        raise ProtocolError(
+            f"attack {protocol.attacks[0]}: bench measures both parts; explain one of them, such as "
+            f"{protocol.attacks[0].poisoning_steps[0].without_threat}@poisoning"
+        )
     data = protocol.load()
     own_models.use(protocol.own_models)
     check_names("model", protocol.models, own_models.names())

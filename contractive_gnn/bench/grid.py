@@ -170,10 +170,12 @@ def caption(section: Section) -> str:
     what = "of one seed" if section.seeds_text == "1 seed" else f"mean ± standard deviation over {section.seeds_text}"
     over = ", ".join(dict.fromkeys(condition.nodes_text for condition in section.conditions))
     given = dict.fromkeys(c.attack for c in section.conditions if c.source == "published" and not c.chained)
+    both = any(c.threat == "symbiotic" for c in section.conditions)
+    symbiotic = "; symbiotic: retrained on what the first attacks left, then attacked" if both else ""
     graphs = f" The graphs of {', '.join(given)} are as others published them." if given else ""
     return (
         f"Accuracy in percent over {over}; {what}; best in bold; poisoning: retrained on the attacked graph; evasion: "
-        f"the model is frozen.{graphs}"
+        f"the model is frozen{symbiotic}.{graphs}"
     )
 
 

@@ -30,7 +30,7 @@ from contractive_gnn.lines import open_alone as open_alone
 from contractive_gnn.lines import replacing as replacing
 from contractive_gnn.provenance import current_commit as current_commit
 
-Threat = Literal["poisoning", "evasion"]
+Threat = Literal["poisoning", "evasion", "symbiotic"]
 EvaluatedOn = Literal["test", "targets"]
 Source = Literal["published", "live", "generated", "replayed"]
 #: what a budget counts: "none", "edges", "edges per target", "edges per node", "edges in all", "feature entries",
@@ -70,8 +70,9 @@ class Cell:
         model: name of the model.
         attack: name of the attack as in the attack specification; "clean" for none. Of several in a row
             ("metattack+flip-features:0.1") the first has its budget beside it, as any, and the others in the name.
-        threat: "poisoning" (the model is retrained on the attacked graph) or "evasion" (the model is frozen). "clean"
-            is an evasion attack of budget 0.
+        threat: "poisoning" (the model is retrained on the attacked graph), "evasion" (the model is frozen) or
+            "symbiotic" (retrained on what the first attacks left, and then attacked). "clean" is an evasion attack of
+            budget 0.
         budget: size of the attack, in ``budget_unit``.
         budget_unit: what the budget counts.
         seed: seed of the initial weights and of the training.

@@ -2,8 +2,9 @@
 
 For each model and seed the model is trained once on the clean graph. An evasion attack is measured on that model,
 frozen; a poisoning attack by training a new model, of the same hyperparameters and seed, on the attacked graph with the
-same split. Graphs that do not depend on the model are made once for a threat, kept in ``OUT/graphs`` and given to all;
-those that do are made once for each model and seed, whether it is then frozen or trained anew.
+same split; a symbiotic one by attacking such a new model. Graphs that do not depend on the model are made once for a
+threat, kept in ``OUT/graphs`` and given to all; those that do are made once for each model and seed, whether it is then
+frozen or trained anew.
 """
 
 from __future__ import annotations
@@ -215,11 +216,15 @@ class _Unit:
             FileNotFoundError: the attacked graph could not be made.
         """
         if task.spec.name == CLEAN:
-            attacked = _given(self.data, self.data, Budget(flips=0), {"attack": CLEAN})
+            attacked, trained = _given(self.data, self.data, Budget(flips=0), {"attack": CLEAN}), self.clean
+        elif task.spec.threat == "symbiotic":
+            attacked, trained, flips = self._symbiotic(task.spec)
         else:
             attacked = self._attacked(task)
+            trained = self.clean if task.spec.threat == "evasion" else self._train(attacked.data)
+        if task.spec.threat != "symbiotic":
+            flips = attacked.n_flips
         nodes = evaluation(attacked.data)
-        trained = self.clean if task.spec.threat == "evasion" else self._train(attacked.data)
         if nodes.on == "test" and self.job.clean_accuracy is not None:
             clean_accuracy = self.job.clean_accuracy
         else:
@@ -232,7 +237,7 @@ class _Unit:
             evaluated_on=nodes.on,
             n_evaluated=int(nodes.mask.sum()),
             attack_source=task.spec.source,
-            flips=attacked.n_flips,
+            flips=flips,
             unreliable=_warnings(attacked.provenance),
             train_s=round(trained.seconds, 3),
             attack_s=round(attacked.seconds, 3),
@@ -241,6 +246,18 @@ class _Unit:
             versions=stamp.versions,
             device=stamp.device,
         )
+
+    def _symbiotic(self, spec: AttackSpec) -> tuple[AttackResult, Trained, int]:
+        """The graph at test time, the model that was trained on what the poisoning steps left, and all the flips.
+
+        An edge that is flipped before the training and back after it counts twice.
+        """
+        poisoning = spec.poisoning_steps
+        made = make_steps(self.job.protocol, poisoning, self.data, self.data, victim=None)
+        trained = self._train(made[-1].data)
+        left = spec.steps[len(poisoning) :]
+        made += make_steps(self.job.protocol, left, self.data, made[-1].data, victim=trained.model)
+        return _joined(spec, self.data, made), trained, sum(result.n_flips for result in made)
 
     def _attacked(self, task: Task) -> AttackResult:
         if task.graph is not None:
@@ -375,12 +392,24 @@ def make_graph(protocol: Protocol, spec: AttackSpec, clean: Data, *, victim: nn.
         DatasetError: a published graph cannot be had.
         AttackError: the attack failed.
     """
-    first, *others = spec.steps
-    made = [_make_step(protocol, first, clean, victim=victim)]
-    for step in others:
-        made.append(_make_step(protocol, _absolute(step, clean), made[-1].data, victim=victim))
-    if not others:
-        return made[0]
+    made = make_steps(protocol, spec.steps, clean, clean, victim=victim)
+    return made[0] if len(made) == 1 else _joined(spec, clean, made)
+
+
+def make_steps(
+    protocol: Protocol, steps: Sequence[AttackSpec], clean: Data, start: Data, *, victim: nn.Module | None
+) -> list[AttackResult]:
+    """The graphs of attacks one after another, from ``start`` on; their budgets are shares of the clean graph."""
+    made: list[AttackResult] = []
+    for step in steps:
+        there = made[-1].data if made else start
+        own = step if there is clean else _absolute(step, clean)
+        made.append(_make_step(protocol, own, there, victim=victim))
+    return made
+
+
+def _joined(spec: AttackSpec, clean: Data, made: Sequence[AttackResult]) -> AttackResult:
+    """The last graph, with what is said of all the attacks on the way to it."""
     assert spec.budget is not None
     provenance = {"attack": spec.label, "steps": [result.provenance for result in made]}
     whole = _given(clean, made[-1].data, spec.budget, provenance)
@@ -444,6 +473,11 @@ def attack_once(
     if len(protocol.models) > 1:
         raise ProtocolError(f"expected one model, got {', '.join(protocol.models)}")
     spec = protocol.attacks[0]
+    if spec.threat == "symbiotic":
+        raise ProtocolError(
+            f"attack {spec} makes a graph for the training and another one for the test: measure it "
+            f"with bench --attacks {spec}"
+        )
     if spec.needs_victim and not protocol.models:
         raise ProtocolError(f"attack {spec} is white-box: say which model it attacks with --model")
     data = protocol.load()

@@ -1,7 +1,8 @@
-"""Attack specifications: ``NAME[:BUDGET][+NAME:BUDGET…][@evasion|@poisoning]``, as written on the command line.
+"""Attack specifications: ``NAME[:BUDGET][+NAME:BUDGET…][@evasion|@poisoning|@symbiotic]``, as on the command line.
 
     clean  metattack:0.05  metattack:0.25@poisoning  nettack:5  random:1.0  pgd:50flips  whitebox-pgd:0.1
     metattack:0.25+flip-features:0.1  tdgia:60x20  degree-deletion:30nodes  attacked.npz  attacked.npz@poisoning
+    meta-pgd:0.025+whitebox-pgd:0.025@symbiotic
 
 BUDGET is a fraction with a decimal point (``0.05``, ``1.0``: of the clean graph's undirected edges, or of its non-zero
 feature entries) or a number of flips (``50flips``) for a global attack, and a whole number of flips per target (``5``)
@@ -9,6 +10,9 @@ for a targeted one. ``1`` and ``1.0`` are never taken for each other. An attack 
 nodes with at most 20 edges each; one that deletes nodes ``30nodes``, or a fraction of the nodes. What stands after
 ``+`` is global, and attacks the graph that those before it left: edges and features at once. A file that ends in
 ``.npz`` is an attacked graph that was saved before; its budget is the one it was made with.
+
+Under ``@symbiotic`` the model is trained on the graph that the first attacks left, and those behind, which see it,
+attack what was trained: poisoning and evasion share one budget, the sum of those given.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from itertools import takewhile
 from typing import Final, get_args
 
 from contractive_gnn.attacks import ATTACKS, Attack, Budget
@@ -33,7 +38,12 @@ _LIVE: Final = "-live"
 
 _STEP: Final = re.compile(r"(?P<name>[^:@+]+)(:(?P<budget>[^:@+]*))?", re.ASCII)
 _FORM: Final = (
-    "NAME[:BUDGET][+NAME:BUDGET…][@evasion|@poisoning], like metattack:0.25, nettack:5 or dice:0.1+flip-features:0.1"
+    "NAME[:BUDGET][+NAME:BUDGET…][@evasion|@poisoning|@symbiotic], like metattack:0.25, nettack:5 or "
+    "dice:0.1+flip-features:0.1"
+)
+_SYMBIOTIC: Final = (
+    "expected global attacks that poison and then others that see the trained model, like "
+    "meta-pgd:0.025+whitebox-pgd:0.025@symbiotic"
 )
 _FRACTION: Final = re.compile(r"\d+\.\d+", re.ASCII)
 _FLIPS: Final = re.compile(r"(\d+)flips", re.ASCII)
@@ -55,7 +65,8 @@ class AttackSpec:
     Attributes:
         name: as written: "clean", "random", "metattack-live", …
         budget: how much it may change; None for "clean".
-        threat: whether the model is frozen ("evasion") or retrained on the attacked graph ("poisoning").
+        threat: whether the model is frozen ("evasion"), retrained on the attacked graph ("poisoning"), or retrained on
+            what :attr:`poisoning_steps` left and then attacked ("symbiotic").
         source: "published" graphs, a "live" attack, or "generated" (random edges, or nothing for "clean").
         then: global attacks, one after another, on the graph that it leaves; their threat is that of the whole.
         replay: the saved graph, where it is one; its source is "replayed".
@@ -72,6 +83,11 @@ class AttackSpec:
     def steps(self) -> tuple[AttackSpec, ...]:
         """It by itself, and those that follow."""
         return (replace(self, then=()), *self.then)
+
+    @property
+    def poisoning_steps(self) -> tuple[AttackSpec, ...]:
+        """Those before the first that sees the model."""
+        return tuple(takewhile(lambda step: not step.needs_victim, self.steps))
 
     @property
     def label(self) -> str:
@@ -191,12 +207,14 @@ def parse_attack(text: str, *, dataset: str) -> AttackSpec:
     text = text.strip()
     chain, at, threat = text.partition("@")
     if at and threat not in get_args(Threat):
-        raise SpecError(f"attack {text!r}: after @ expected evasion or poisoning, got {threat!r}")
+        raise SpecError(f"attack {text!r}: after @ expected evasion, poisoning or symbiotic, got {threat!r}")
     if is_file(text):
         try:
             replay = Replay.read(chain.strip())
         except ReplayError as error:
             raise SpecError(f"attack {text!r}: {error}") from error
+        if threat == "symbiotic":
+            raise SpecError(f"attack {text!r}: a saved graph has no part that meets a trained model; {_SYMBIOTIC}")
         replayed: Threat = threat or "evasion"  # type: ignore[assignment]  # checked above
         return AttackSpec(replay.name, replay.budget, replayed, "replayed", replay=replay)
     first, *others = (_parse_step(text, part.strip(), dataset) for part in chain.split("+"))
@@ -214,7 +232,13 @@ def parse_attack(text: str, *, dataset: str) -> AttackSpec:
         raise SpecError(f"attack {text!r}: {twice[0]} stands there twice, with one seed; give it one, larger budget")
     adaptive = any(step.needs_victim for step in others)
     decided: Threat = threat or ("evasion" if adaptive else first.threat)  # type: ignore[assignment]  # checked above
-    return replace(first, threat=decided, then=tuple(replace(step, threat=decided) for step in others))
+    spec = replace(first, threat=decided, then=tuple(replace(step, threat=decided) for step in others))
+    if decided == "symbiotic":
+        poisoning = len(spec.poisoning_steps)
+        meets = spec.steps[poisoning:]
+        if first.targeted or poisoning == 0 or not meets or not all(step.needs_victim for step in meets):
+            raise SpecError(f"attack {text!r}: {_SYMBIOTIC}")
+    return spec
 
 
 def _parse_step(text: str, part: str, dataset: str) -> AttackSpec:

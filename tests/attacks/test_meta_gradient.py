@@ -41,6 +41,7 @@ def make(
     sparse: bool = True,
     seed: int = 0,
     features: int = FEATURES,
+    outer_loss: str = "cross-entropy",
 ) -> Case:
     rng = np.random.default_rng(seed)
     upper = np.triu(rng.random((NODES, NODES)) < 0.05, 1)
@@ -61,6 +62,7 @@ def make(
         train_labels=labels[train],
         outer_labels=labels,
         outer_weights=outer,
+        outer_loss=outer_loss,
         classes=CLASSES,
     )
     weights = Weights(
@@ -97,7 +99,11 @@ def unrolled(case: Case, inner: InnerTraining, *, relu: bool) -> tuple[float, np
         gradients = torch.autograd.grad(loss, parameters, create_graph=True)
         momenta = [inner.momentum * p + g for p, g in zip(momenta, gradients, strict=True)]
         parameters = [w - inner.lr * p for w, p in zip(parameters, momenta, strict=True)]
-    each = F.cross_entropy(logits(parameters), torch.from_numpy(problem.outer_labels), reduction="none")
+    labels = torch.from_numpy(problem.outer_labels)
+    if problem.outer_loss == "probability":
+        each = -logits(parameters).softmax(dim=1)[torch.arange(NODES), labels]
+    else:
+        each = F.cross_entropy(logits(parameters), labels, reduction="none")
     outer = (each * torch.from_numpy(problem.outer_weights)).sum()
     by_A, by_X = torch.autograd.grad(outer, [A, X])
     return outer.item(), by_A.numpy(), by_X.numpy()
@@ -142,6 +148,21 @@ def test_more_features_than_nodes_against_autograd(compiled, sparse, monkeypatch
     case = make(training_nodes=10, lambda_=0.0, sparse=sparse, features=NODES + 20)
     _, by_A, by_X = unrolled(case, INNER, relu=False)
     result = linear_meta_gradient(case.problem, case.weights, INNER)
+    assert_close(by_adjacency(case, result.propagation), by_A + by_A.T)
+    assert_close(result.features.block(0, NODES), by_X)
+
+
+@pytest.mark.parametrize("training_nodes", [10, 45])
+@pytest.mark.parametrize("relu", [None, True])
+def test_the_probability_as_outer_loss_against_autograd(training_nodes, relu):
+    case = make(training_nodes=training_nodes, lambda_=0.2, outer_loss="probability")
+    loss, by_A, by_X = unrolled(case, INNER, relu=bool(relu))
+    if relu is None:
+        result = linear_meta_gradient(case.problem, case.weights, INNER)
+    else:
+        result = general_meta_gradient(case.problem, case.weights, INNER, relu=relu)
+    assert result.loss == pytest.approx(loss, rel=1e-12)
+    assert result.loss < 0
     assert_close(by_adjacency(case, result.propagation), by_A + by_A.T)
     assert_close(result.features.block(0, NODES), by_X)
 

@@ -127,7 +127,7 @@ def test_bad_files_are_answered_in_one_sentence(tmp_path: Path) -> None:
         ("text.npz", r"text\.npz is not a graph saved by AttackResult\.save"),
         ("arrays.npz", r"arrays\.npz is not a graph saved by AttackResult\.save"),
         ("certificate-1.npz", "that begins with 'certificate'; rename the file"),
-        ("text.npz@later", "after @ expected evasion or poisoning, got 'later'"),
+        ("text.npz@later", "after @ expected evasion, poisoning or symbiotic, got 'later'"),
     ):
         with pytest.raises(SpecError, match=complaint) as caught:
             parse_attack(str(tmp_path / name), dataset="csbm")

@@ -18,6 +18,7 @@ from torch_geometric.data import Data
 from contractive_gnn import attacks, training
 from contractive_gnn.attacks import AttackResult, Budget
 from contractive_gnn.bench import runner
+from contractive_gnn.bench.explain_once import explain_once
 from contractive_gnn.bench.protocol import Override, Protocol, ProtocolError
 from contractive_gnn.bench.results import RESULTS, Result, ResultsFile, read_results
 from contractive_gnn.bench.runner import Failure, GraphMade, Message, attack_once, execute, make_graph, plan
@@ -482,3 +483,32 @@ def test_a_killed_benchmark_resumes_with_nothing_lost_and_nothing_done_twice(tmp
     }
     assert len(read_results(out / RESULTS)) == 24
     assert (out / "report.html").exists()
+
+
+def test_a_symbiotic_attack_meets_the_model_that_it_poisoned(tmp_path: Path) -> None:
+    quick = ("dice:0.1+whitebox-pgd:0.1@symbiotic", "dice:0.1", "whitebox-pgd:0.1")
+    options = {"epochs": 3, "fine_epochs": 1, "samples": 1, "swaps": 1}
+    own = tuple(Override.parse(f"whitebox-pgd.attack.{name}={value}") for name, value in options.items())
+    overrides = (Override.parse("training.epochs=10"), *own)
+    benchmark = protocol(",".join(quick), models=("gcn",), seeds=(0,), overrides=overrides)
+    both, poisoned, evaded = results_of(run(benchmark, tmp_path))
+    assert (both.threat, both.attack) == ("symbiotic", "dice+whitebox-pgd:0.1")
+    assert both.flips <= poisoned.flips + evaded.flips
+    assert both.clean_accuracy == poisoned.clean_accuracy
+    assert both.accuracy < poisoned.accuracy
+
+    clean = benchmark.load()
+    hyperparameters = benchmark.model_hyperparameters("gcn")
+    left = AttackResult.load(next((tmp_path / "graphs").glob("*dice-0.1*"))).data
+    model = build("gcn", 32, 4, **hyperparameters["model"])
+    training.fit(model, left, seed=0, **hyperparameters["training"])
+    allowed = Budget(flips=int(0.1 * clean.num_edges / 2))
+    met = attacks.get("whitebox-pgd", **options).run(left, allowed, victim=model).data
+    assert both.accuracy == training.evaluate(model, met, clean.test_mask)
+
+
+def test_one_graph_cannot_hold_a_symbiotic_attack() -> None:
+    with pytest.raises(ProtocolError, match="measure it with bench --attacks dice"):
+        attack_once(protocol("dice:0.1+whitebox-pgd:0.1@symbiotic", models=("gcn",)), seed=0)
+    with pytest.raises(ProtocolError, match=r"explain one of them, such as dice:0\.1@poisoning"):
+        explain_once(protocol("dice:0.1+whitebox-pgd:0.1@symbiotic", models=("gcn",)), 3, seed=0, hops=1, most=9)

@@ -143,7 +143,7 @@ def test_what_a_specification_means(
         ("dice:-0.1", "'-0.1' is no budget"),
         ("dice:0.0", "above 0"),
         ("dice:0flips", "above 0"),
-        ("dice:0.1@later", "expected evasion or poisoning, got 'later'"),
+        ("dice:0.1@later", "expected evasion, poisoning or symbiotic, got 'later'"),
         ("clean:0.1", "takes no budget"),
         ("clean@evasion", "no threat"),
         ("metattack:0.07", "metattack-live"),
@@ -162,7 +162,7 @@ def test_what_a_specification_means(
         ("dice:0.1+clean", "after + expected a global attack"),
         ("dice:0.1+nettack:5", "after + expected a global attack"),
         ("dice:0.1+metattack:0.25", "write metattack-live"),
-        ("dice:0.1@evasion+random:0.1", "expected evasion or poisoning"),
+        ("dice:0.1@evasion+random:0.1", "expected evasion, poisoning or symbiotic"),
         ("dice:0.1+", "expected NAME"),
         ("dice:0.1+random", "lacks a budget"),
         ("flip-features:0.1+random:0.1+flip-features:0.1", "flip-features stands there twice"),
@@ -197,3 +197,27 @@ def budget_of(name: str) -> str:
 def test_only_adaptive_attacks_need_the_victim() -> None:
     needing = {name for name in ATTACKS if parse_attack(f"{name}:{budget_of(name)}", dataset="digits").needs_victim}
     assert needing == {name for name, attack in ATTACKS.items() if attack.knowledge == "adaptive"}
+
+
+def test_under_symbiotic_those_that_see_the_model_stand_last() -> None:
+    spec = parse_attack("meta-pgd:0.025+dice:0.01+whitebox-pgd:0.025@symbiotic", dataset="digits")
+    assert spec.threat == "symbiotic"
+    assert spec.needs_victim
+    assert [step.name for step in spec.poisoning_steps] == ["meta-pgd", "dice"]
+    assert parse_attack(str(spec), dataset="digits") == spec
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "grad:0.1@symbiotic",
+        "whitebox-pgd:0.1@symbiotic",
+        "grad:0.1+dice:0.1@symbiotic",
+        "whitebox-pgd:0.1+grad:0.1@symbiotic",
+        "grad:0.1+whitebox-pgd:0.1+dice:0.1@symbiotic",
+        "nettack:3+whitebox-pgd:0.1@symbiotic",
+    ],
+)
+def test_symbiotic_wants_a_poisoning_and_an_attack_on_what_was_trained(text: str) -> None:
+    with pytest.raises(SpecError, match=r"expected global attacks that poison and then others.*@symbiotic"):
+        parse_attack(text, dataset="digits")
