@@ -150,7 +150,8 @@ def certify(
     The graph is attacked at every node at once, in structure, in features, or in both. The bound is computed in float64
     and widened by a bound of the rounding errors of the model in its own precision (docs/certificates.md). It is
     checked against the model itself (:mod:`.consistency`); where they disagree, and where a hypothesis of the proof
-    does not hold, nothing is certified and ``reason`` says why.
+    does not hold, nothing is certified and ``reason`` says why. Any other model is certified by randomised smoothing:
+    ``contractive_gnn.certificates.smoothed.certify_smoothed``.
 
     A ``total`` of the flips lowers every node's budget to it; on class scores, with no change of the features and up to
     some thousand nodes, the bound of :mod:`.total` is tried as well, which takes about a hundred times as long.

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -182,7 +182,7 @@ def picture(
     if axes is not None:
         _draw(axes, curves, title, norm)
         axes.legend(frameon=False, fontsize=9)
-        figure = cast("Figure", axes.figure.figure)  # of a part of a figure, the whole
+        figure = axes.figure.figure  # of a part of a figure, the whole
         _save(figure, out)
         return figure
     with mpl.rc_context(STYLE):
