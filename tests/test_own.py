@@ -51,7 +51,7 @@ def program(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_commands_run_and_write_what_the_page_says(folder: Path, commands: list[list[str]]) -> None:
-    first, attack, replay, certify, certain = commands
+    first, attack, replay, certify, certain, explain = commands
     few = ("--set", "training.epochs=20")
     done = program(*first, *few, "--seeds", "1", "--set", "whitebox-pgd.attack.epochs=3", "--jobs", "2", folder=folder)
     assert done.returncode == 0, done.stderr
@@ -84,10 +84,15 @@ def test_the_commands_run_and_write_what_the_page_says(folder: Path, commands: l
     assert done.returncode == 0, done.stderr
     (line,) = (folder / "runs" / "certain" / "results.jsonl").read_text("utf-8").splitlines()
     assert json.loads(line)["method"] == "interval bounds"
+    done = program(*explain, *few, "--set", "prbcd.attack.epochs=3", folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Node 17 (class ")
+    assert (folder / "runs" / "explained" / "node-17.html").exists()
 
 
 def test_the_python_runs_and_its_results_are_reported(folder: Path, page: str) -> None:
-    code = page.partition("## In Python")[2].partition("```python\n")[2].partition("```")[0]
+    section = page.partition("## In Python")[2].partition("\n## ")[0]
+    code = "\n".join(re.findall(r"```python\n(.*?)```", section, re.DOTALL))
     (folder / "use.py").write_text(code, "utf-8")
     done = run(sys.executable, "use.py", folder=folder)
     assert done.returncode == 0, done.stderr

@@ -6,8 +6,9 @@ import contextlib
 import os
 import shlex
 import signal
+import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -56,6 +57,9 @@ PUBLISHED_ATTACKS = (
 #: the data sets that a command takes where none is named
 EMBEDDED = ("digits", "csbm")
 MOST_JOBS = 8
+
+#: how often a long command says how far it is, where there is no terminal to draw a bar on
+SECONDS_BETWEEN_LINES = 60.0
 INSTALL_ATTACKS = "pip install 'contractive-gnn[attacks]'"
 
 app = typer.Typer(
@@ -952,8 +956,11 @@ def _default_jobs() -> int:
 
 @contextlib.contextmanager
 def _bar(what: str, *, total: int) -> Iterator[Any]:
-    """A bar with the time left, on a terminal; nothing anywhere else."""
+    """A bar with the time left, on a terminal; anywhere else, as in a log, a line now and then."""
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines(what, total)
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -962,9 +969,24 @@ def _bar(what: str, *, total: int) -> Iterator[Any]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(what, total=total)
         yield lambda steps: progress.advance(task, steps)
+
+
+def _lines(what: str, total: int) -> Callable[[int], None]:
+    began = said = time.monotonic()
+    done = 0
+
+    def step(steps: int) -> None:
+        nonlocal said, done
+        done += steps
+        now = time.monotonic()
+        if now - said >= SECONDS_BETWEEN_LINES and done < total:
+            said = now
+            _say(f"{what}: {done} of {total} after {(now - began) / 60:.0f} min", markup=False)
+
+    return step
 
 
 def _report(folder: Path, anchors: Path | None, certified: Path | None = None) -> None:
@@ -973,15 +995,15 @@ def _report(folder: Path, anchors: Path | None, certified: Path | None = None) -
 
     made = Report.of(folder, anchors=anchors, certified=certified)
     written = made.write(folder)  # before anything is printed: whoever reads the output may stop doing so
-    made.print(Console())
+    made.print(_wide_console())
     typer.echo(f"Written: {', '.join(map(str, written))} and the pictures beside them.")
     if why := missing():
         typer.echo(f"The page has still pictures: {why}")
 
 
 def _wide_console() -> Console:
-    """The terminal, or a file, which has room."""
-    return Console() if Console().is_terminal else Console(width=120)
+    """The terminal, or a file, which has room; $COLUMNS says how much."""
+    return Console() if Console().is_terminal or "COLUMNS" in os.environ else Console(width=120)
 
 
 def _say(text: str, *, markup: bool = True) -> None:

@@ -64,8 +64,8 @@ def table(found: Sequence[Verdict]) -> Table:
         caption="ratio: found / claimed. 1: the bound is attained. Above 1: it is broken.\n"
         "kept to: the largest relative change, of what the flow and the schemes are said to keep."
     )
-    for column in ("dynamics", "claim", "claimed", "found", "ratio", "kept to", "tries"):
-        right = column not in ("dynamics", "claim")
+    for column in ("field", "claim", "claimed", "found", "ratio", "kept to", "tries"):
+        right = column not in ("field", "claim")
         made.add_column(
             column,
             justify="right" if right else "left",

@@ -25,7 +25,7 @@ from contractive_gnn.training.prediction import check_reads, class_scores
 _LARGEST_INFLUENCES = 200_000_000
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Certificate:
     """What is proved about a model's predictions on one graph; on the CPU.
 
@@ -57,6 +57,12 @@ class Certificate:
                 "a node may be certified only with a positive margin, and where there is no reason against it: got the "
                 f"reason {self.reason!r} and the margins {self.margin[self.certified][:5].tolist()}"
             )
+
+    def __repr__(self) -> str:
+        """One line; the tensors are attributes."""
+        why = f", reason={self.reason!r}" if self.reason else ""
+        count = f"{int(self.certified.sum())} of {len(self.certified)}"
+        return f"{type(self).__name__}({count} predictions certified{why})"
 
     @classmethod
     def refused(cls, prediction: Tensor, reason: str, seconds: float) -> Certificate:
@@ -144,7 +150,8 @@ def certify(
     The graph is attacked at every node at once, in structure, in features, or in both. The bound is computed in float64
     and widened by a bound of the rounding errors of the model in its own precision (docs/certificates.md). It is
     checked against the model itself (:mod:`.consistency`); where they disagree, and where a hypothesis of the proof
-    does not hold, nothing is certified and ``reason`` says why.
+    does not hold, nothing is certified and ``reason`` says why. Any other model is certified by randomised smoothing:
+    ``contractive_gnn.certificates.smoothed.certify_smoothed``.
 
     A ``total`` of the flips lowers every node's budget to it; on class scores, with no change of the features and up to
     some thousand nodes, the bound of :mod:`.total` is tried as well, which takes about a hundred times as long.

@@ -17,6 +17,7 @@ from contractive_gnn.lines import replacing
 from contractive_gnn.palette import COLOURS, MARKERS, STYLE
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Kind = Literal["certified", "attacked"]
@@ -139,17 +140,30 @@ def table(curves: Sequence[Curve], epsilons: Sequence[float], *, names: Sequence
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def picture(curves: Sequence[Curve], *, title: str = "", norm: str = "ℓ2", out: Path | str | None = None) -> Figure:
+def picture(
+    curves: Sequence[Curve],
+    *,
+    title: str = "",
+    norm: str = "ℓ2",
+    axes: Axes | None = None,
+    out: Path | str | None = None,
+) -> Figure:
     """All curves in one picture: attacked ones solid with marks, certified ones dashed, a colour a network.
 
     Bands are one standard deviation over the seeds to either side. Colours are told apart with every common colour
     vision, and networks have marks of their own.
 
+    The figure is new and none of pyplot's, so ``plt.show()`` does not know it: save it, or draw into axes of your own.
+
     Args:
         curves: at least one.
         title: above it.
         norm: of ε, for the axis.
+        axes: to draw into, as of ``plt.subplots()``, in the style that they were made in; None for a figure of its own.
         out: a file, ``….png``, ``….svg`` or ``….pdf``; None for none.
+
+    Returns:
+        the figure; with ``axes`` the one that they are in.
 
     Raises:
         ValueError: for no curves, and a file of another kind.
@@ -165,45 +179,59 @@ def picture(curves: Sequence[Curve], *, title: str = "", norm: str = "ℓ2", out
     with needs("images", "a picture of curves"):
         import matplotlib as mpl
         from matplotlib.figure import Figure
-    labels = list(dict.fromkeys(curve.label for curve in curves))
+    if axes is not None:
+        _draw(axes, curves, title, norm)
+        axes.legend(frameon=False, fontsize=9)
+        figure = axes.figure.figure  # of a part of a figure, the whole
+        _save(figure, out)
+        return figure
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 4.4))
         axes = figure.add_subplot()
-        for curve in curves:
-            place = labels.index(curve.label)
-            colour = COLOURS[place % len(COLOURS)]
-            marks = curve.kind == "attacked"
-            axes.plot(
-                curve.epsilons,
-                curve.mean(),
-                color=colour,
-                linestyle="-" if marks else "--",
-                marker=MARKERS[(place + place // len(COLOURS)) % len(MARKERS)] if marks else "none",
-                markersize=6,
-                markeredgecolor="white",
-                linewidth=2 if marks else 1.6,
-                label=f"{curve.label}, {curve.kind}",
-            )
-            deviation = curve.deviation()
-            if deviation is not None:
-                pairs = list(zip(curve.mean(), deviation, strict=True))
-                axes.fill_between(
-                    curve.epsilons,
-                    [mean - spread for mean, spread in pairs],
-                    [mean + spread for mean, spread in pairs],
-                    color=colour,
-                    alpha=0.15,
-                    linewidth=0,
-                )
-        axes.set_xlabel(f"ε, {norm} distance between images with pixels in [0, 1]")
-        axes.set_ylabel("accuracy (%)")
-        axes.set_title(title)
-        axes.set_ylim(0, 100)
-        axes.set_xlim(left=0)
-        axes.grid(axis="y", color="#dddddd", linewidth=0.8)
-        axes.set_axisbelow(True)
+        _draw(axes, curves, title, norm)
         axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
-        if out is not None:
-            with replacing(Path(out)) as partial:
-                figure.savefig(partial, dpi=160, bbox_inches="tight")
+        _save(figure, out)
     return figure
+
+
+def _draw(axes: Axes, curves: Sequence[Curve], title: str, norm: str) -> None:
+    labels = list(dict.fromkeys(curve.label for curve in curves))
+    for curve in curves:
+        place = labels.index(curve.label)
+        colour = COLOURS[place % len(COLOURS)]
+        marks = curve.kind == "attacked"
+        axes.plot(
+            curve.epsilons,
+            curve.mean(),
+            color=colour,
+            linestyle="-" if marks else "--",
+            marker=MARKERS[(place + place // len(COLOURS)) % len(MARKERS)] if marks else "none",
+            markersize=6,
+            markeredgecolor="white",
+            linewidth=2 if marks else 1.6,
+            label=f"{curve.label}, {curve.kind}",
+        )
+        deviation = curve.deviation()
+        if deviation is not None:
+            pairs = list(zip(curve.mean(), deviation, strict=True))
+            axes.fill_between(
+                curve.epsilons,
+                [mean - spread for mean, spread in pairs],
+                [mean + spread for mean, spread in pairs],
+                color=colour,
+                alpha=0.15,
+                linewidth=0,
+            )
+    axes.set_xlabel(f"ε, {norm} distance between images with pixels in [0, 1]")
+    axes.set_ylabel("accuracy (%)")
+    axes.set_title(title)
+    axes.set_ylim(0, 100)
+    axes.set_xlim(left=0)
+    axes.grid(axis="y", color="#dddddd", linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def _save(figure: Figure, out: Path | str | None) -> None:
+    if out is not None:
+        with replacing(Path(out)) as partial:
+            figure.savefig(partial, dpi=160, bbox_inches="tight")

@@ -40,7 +40,7 @@ NOISE = SparseNoise(add=0.001, delete=0.6)
 CHOOSE, SAMPLES, ALPHA = 200, 1000, 0.01
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SmoothedCertificate:
     """What is certified about a smoothed classifier on one graph; on the CPU.
 
@@ -60,6 +60,10 @@ class SmoothedCertificate:
     alpha: float
     samples: int
     seconds: float
+
+    def __repr__(self) -> str:
+        """One line; the tensors are attributes."""
+        return f"{type(self).__name__}({len(self.prediction)} predictions, {self.method})"
 
     @property
     def method(self) -> str:

@@ -21,6 +21,9 @@ from contractive_gnn.training.lessons import check_classes
 def predict(model: nn.Module, data: Data) -> Tensor:
     """Class scores of the model in evaluation mode, ``[n, classes]``, without a gradient.
 
+    They are the model's own numbers, not probabilities: ``predict(model, data).argmax(dim=-1)`` are the classes
+    ``[n]``, and ``.softmax(dim=-1)`` the probabilities of a model that was trained by cross-entropy, as by ``fit``.
+
     Args:
         model: ``forward(x, edge_index, edge_weight=None) -> [n, classes]``; the third argument is needed only where the
             graph has weights. Its mode is put back. A layer of PyG with ``cached=True`` reads this graph too, not

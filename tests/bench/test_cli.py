@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import contractive_gnn
 from contractive_gnn import datasets, training
 from contractive_gnn.attacks import AttackResult
+from contractive_gnn.bench import cli
 from contractive_gnn.bench.cli import EMBEDDED_ATTACKS, MODELS, PUBLISHED_ATTACKS, app
 from contractive_gnn.bench.results import Result, ResultsFile, read_results
 from contractive_gnn.bench.spec import parse_attacks
@@ -51,6 +52,17 @@ def test_help_names_every_command_and_does_not_wait_for_torch() -> None:
         assert command in done.stdout
 
 
+def test_a_log_says_now_and_then_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seconds, said in ((60.0, ""), (0.0, "trying: 2 of 5 after 0 min\ntrying: 3 of 5 after 0 min\n")):
+        monkeypatch.setattr(cli, "SECONDS_BETWEEN_LINES", seconds)
+        with cli._bar("trying", total=5) as step:
+            for steps in (2, 1, 2):  # after the last one comes the result
+                step(steps)
+        assert capsys.readouterr().err == said
+
+
 def test_the_grammar_in_the_help_is_whole() -> None:
     for command in ("bench", "attack"):
         shown = "".join(Outcome(command, "--help").out.replace("│", "").split())
@@ -70,7 +82,7 @@ def test_the_defaults_name_what_exists() -> None:
 def test_bench_writes_results_table_pictures_and_page(tmp_path: Path) -> None:
     out = tmp_path / "run"
     outcome = Outcome("bench", *QUICK, "--attacks", "clean,random:0.5", "--out", out)
-    assert (outcome.code, outcome.err) == (0, "")  # not a terminal: no progress
+    assert (outcome.code, outcome.err) == (0, "")  # not a terminal: no bar
     assert "csbm (split random, seed 0)" in outcome.out
     files = {path.name for path in out.iterdir()}
     assert {

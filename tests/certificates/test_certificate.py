@@ -202,6 +202,7 @@ def test_about_other_models_nothing_is_certified_and_the_result_says_why(model: 
     found = certify(model, *example(0), flips=FlipBudget.uniform(1, N))
     assert reason in found.reason
     assert not bool(found.certified.any())
+    assert repr(found) == f"Certificate(0 of {N} predictions certified, reason={found.reason!r})"
     assert bool((radii(model, *example(0), most=2) == -1).all())
 
 

@@ -90,6 +90,17 @@ def test_the_picture_shows_every_curve(tmp_path: Path) -> None:
         picture([])
 
 
+def test_a_picture_is_drawn_into_axes_that_are_given(tmp_path: Path) -> None:
+    matplotlib = pytest.importorskip("matplotlib.figure")
+    whole = matplotlib.Figure()
+    for axes in (whole.add_subplot(1, 2, 1), whole.subfigures(1, 2)[1].subplots()):
+        assert picture([Curve("a", "attacked", (0.0, 1.0), ((9.0, 1.0),))], axes=axes, out=tmp_path / "a.svg") is whole
+        (line,) = axes.get_lines()
+        assert line.get_label() == "a, attacked"
+        assert axes.get_legend() is not None
+    assert (tmp_path / "a.svg").stat().st_size > 1_000
+
+
 @pytest.mark.parametrize("epsilons", [(0.0, float("nan")), (0.0, float("inf")), (-0.1, 0.1)])
 def test_a_curve_of_distances_that_are_none_is_refused(epsilons: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="the ε of 'a' must be"):

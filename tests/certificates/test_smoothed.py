@@ -95,6 +95,7 @@ def test_the_bound_is_met_at_its_edge_and_not_beyond(flips: int, delete: float) 
 def test_a_reason_where_the_noise_can_hide_nothing() -> None:
     held = SmoothedCertificate(torch.zeros(2, dtype=torch.long), torch.full((2,), 0.995), SparseNoise(0.001, 0.6),
                                0.01, 1000, 0.0)  # fmt: skip
+    assert repr(held) == f"SmoothedCertificate(2 predictions, {held.method})"
     assert held.reason(1) == ""
     assert bool(held.certified(1).all())
     assert held.reason(2).startswith("the noise p+ = 0.001, p- = 0.6 hides")
