@@ -21,7 +21,7 @@ from contractive_gnn.attacks.base.errors import AttackError
 from contractive_gnn.attacks.base.flips import edge_difference, feature_difference, flip_edges, is_binary
 from contractive_gnn.attacks.base.graphs import attackable
 from contractive_gnn.attacks.base.kinds import Kind, Knowledge, Scope
-from contractive_gnn.attacks.base.options import check_count, parameters
+from contractive_gnn.attacks.base.options import check_count, parameters, plain
 from contractive_gnn.attacks.base.perturbation import Perturbation
 from contractive_gnn.attacks.base.provenance import versions
 from contractive_gnn.attacks.base.random_state import forked_random_state
@@ -68,8 +68,8 @@ class Attack(ABC):
 
     @property
     def params(self) -> dict[str, Any]:
-        """The attack's own hyperparameters, without the seed."""
-        return {name: getattr(self, name) for name in parameters(type(self)) if name != "seed"}
+        """The attack's own hyperparameters, without the seed; a callable by its name."""
+        return {name: plain(getattr(self, name)) for name in parameters(type(self)) if name != "seed"}
 
     @abstractmethod
     def _perturb(self, data: Data, n_flips: int, *, victim: nn.Module | None, targets: Tensor | None) -> Perturbation:
@@ -91,6 +91,12 @@ class Attack(ABC):
             ValueError: see :meth:`Budget.resolve`.
         """
         return budget.resolve(data, cls.kind)
+
+    def _per_node(self, data: Data) -> Tensor | None:
+        """How many of the flipped edges may end at each node of ``data``, int64 ``[n]``; None (the default): as many as
+        the budget allows in all. A run checks it.
+        """
+        return None
 
     def _prepare(self, data: Data) -> None:  # noqa: B027  (a hook: most attacks have nothing to prepare)
         """Called once per run with the clean graph, before the first :meth:`_perturb`: train a surrogate here.
@@ -290,6 +296,14 @@ class Attack(ABC):
                 "flips binary features, but x has entries other than 0 and 1: binarise x first, or take an attack on "
                 "continuous features"
             )
+        if (per_node := self._per_node(data)) is not None:
+            over = torch.bincount(edges.flatten(), minlength=n) - per_node.cpu()
+            if bool((over > 0).any()):
+                node = int(over.argmax())
+                raise self._broken(
+                    f"flipped {int(over[node] + per_node[node])} edges at node {node}, where {int(per_node[node])} are "
+                    "allowed"
+                )
         changed = edges.shape[1] + entries.shape[1] + (0 if x is data.x else int(torch.count_nonzero(x != data.x)))
         if changed > allowed:
             raise self._broken(f"made {changed} flips where {allowed} are allowed")
