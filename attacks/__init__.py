@@ -3,6 +3,7 @@
 # imported for their effect: each registers its attacks
 from contractive_gnn.attacks import (  # noqa: F401
     deeprobust,
+    evolution,
     integrated_gradients,
     metattack,
     nettack,

@@ -17,7 +17,7 @@ _SIGNATURE: Final = (
 )
 
 
-def check_victim(name: str, victim: nn.Module, data: Data, *, kind: Kind) -> dict[str, Any]:
+def check_victim(name: str, victim: nn.Module, data: Data, *, kind: Kind, weights: bool = True) -> dict[str, Any]:
     """Call the victim as an attack will, and look for what it does not read.
 
     Args:
@@ -25,11 +25,12 @@ def check_victim(name: str, victim: nn.Module, data: Data, *, kind: Kind) -> dic
         victim: in evaluation mode.
         data: the graph.
         kind: what the attack changes.
+        weights: whether the attack gives the victim weights of edges.
 
     Returns:
         ``repeats``: whether the scores are the same when asked for again; and for an attack on the structure
-        ``reads_edges`` and ``reads_edge_weight``: whether they change without the first half of the edges, and with
-        other weights. (Always on a graph with fewer than two edges.)
+        ``reads_edges`` and, with ``weights``, ``reads_edge_weight``: whether they change without the first half of the
+        edges, and with other weights. (Always on a graph with fewer than two edges.)
 
     Raises:
         AttackError: a victim that cannot be called so, or returns no tensor.
@@ -65,16 +66,16 @@ def check_victim(name: str, victim: nn.Module, data: Data, *, kind: Kind) -> dic
         if kind == "features":
             return {"repeats": repeats}
         u, v = edge_index
-        weighted = answer(edge_index, (0.5 + 0.4 * torch.cos((u + v).to(data.x.dtype))))
+        weighted = answer(edge_index, (0.5 + 0.4 * torch.cos((u + v).to(data.x.dtype)))) if weights else None
         edges = undirected_edges(edge_index)
         if edges.shape[1] < 2:
-            return {"repeats": repeats, "reads_edges": True, "reads_edge_weight": True}
+            return {"repeats": repeats, "reads_edges": True, **({"reads_edge_weight": True} if weights else {})}
         kept = edges[:, edges.shape[1] // 2 :]
         fewer = answer(torch.cat([kept, kept.flip(0)], dim=1))
         reads = {
             "repeats": repeats,
             "reads_edges": not torch.equal(clean, fewer),
-            "reads_edge_weight": not torch.equal(clean, weighted),
+            **({} if weighted is None else {"reads_edge_weight": not torch.equal(clean, weighted)}),
         }
     if not reads["reads_edges"]:
         warnings.warn(

@@ -15,15 +15,16 @@ from contractive_gnn.attacks import AttackError, Budget, get
 from contractive_gnn.attacks.whitebox import LOSSES, LRBCD, WhiteboxPGD, WhiteboxPGDFeatures, tanh_margin
 from contractive_gnn.nn import GCNClassifier
 from contractive_gnn.training import fit
+from tests.attacks.conftest import block_graph
 
 QUICK: dict[str, Any] = {"epochs": 10, "fine_epochs": 3, "samples": 3, "swaps": 8}
 ATTACKS = [WhiteboxPGD, LRBCD, WhiteboxPGDFeatures]
 
 
-@pytest.fixture
-def victim(graph: Data) -> nn.Module:
+@pytest.fixture(scope="module")
+def victim() -> nn.Module:
     model = GCNClassifier(40, 3)
-    fit(model, graph, epochs=60)
+    fit(model, block_graph(), epochs=60)
     return model.eval()
 
 

@@ -12,6 +12,7 @@ from torch_geometric.nn import GCNConv
 from contractive_gnn.attacks import AttackError, Budget, Perturbation
 from contractive_gnn.attacks.whitebox import LRBCD, WhiteboxPGD
 from contractive_gnn.training import fit
+from tests.attacks.conftest import block_graph
 
 QUICK: dict[str, Any] = {"epochs": 15, "fine_epochs": 5, "samples": 5, "swaps": 15}
 
@@ -77,10 +78,10 @@ class Net(nn.Module):
         return self.conv(x, edge_index, edge_weight)  # type: ignore[no-any-return]
 
 
-@pytest.fixture
-def victim(graph: Data) -> nn.Module:
+@pytest.fixture(scope="module")
+def victim() -> nn.Module:
     model = Net(40, 3)
-    fit(model, graph, epochs=40)
+    fit(model, block_graph(), epochs=40)
     return model.eval()
 
 
