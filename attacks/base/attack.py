@@ -118,7 +118,8 @@ class Attack(ABC):
             data: undirected, unweighted graph without self-loops: x float ``[n, d]`` dense, edge_index int64
                 ``[2, 2m]`` with both directions, y, train_mask, val_mask, test_mask, of which each node has a label.
                 It is not modified; the result has the labels and masks as :mod:`contractive_gnn.inputs` reads them.
-            budget: a :class:`Budget`; absolute, per target, for a targeted attack.
+            budget: a :class:`Budget`; for a targeted attack flips per target, a share of each target's degree, or a
+                number for each target.
             victim: ``forward(x, edge_index, edge_weight=None) -> logits [n, classes]``. Needed by adaptive attacks;
                 the others never see it. The attack gets a frozen copy in eval mode.
             targets: int64 ``[t]``, distinct node indices. Needed by targeted attacks; a global attack may use them as
@@ -136,21 +137,24 @@ class Attack(ABC):
                 f"attack {self.name!r} flips binary features, but x has entries other than 0 and 1: binarise x first, "
                 "or take an attack on continuous features"
             )
-        allowed = self._resolve(data, budget)
+        self._check_budget(budget)
         targets = self._check_targets(data, targets)
+        allowed = self._resolve(data, budget, targets)
         frozen = self._freeze(victim)
 
         start = time.perf_counter()
         current = data
         notes: dict[str, Any] = {}
-        if allowed > 0:
+        if any(allowed):
             worker = copy.copy(self)
             worker._notes = notes
             with forked_random_state(self.seed), torch.inference_mode(False), torch.enable_grad():
                 worker._prepare(self._copied(data))
-                for aim in [targets] if self.scope == "global" or targets is None else torch.split(targets, 1):
-                    proposal = worker._perturb(self._copied(current), allowed, victim=frozen, targets=aim)
-                    current = self._apply(current, proposal, allowed)
+                aims = [targets] if self.scope == "global" or targets is None else torch.split(targets, 1)
+                for aim, flips in zip(aims, allowed, strict=True):
+                    if flips:
+                        proposal = worker._perturb(self._copied(current), flips, victim=frozen, targets=aim)
+                        current = self._apply(current, proposal, flips)
                 del worker
         feature_flips = feature_difference(data.x, current.x)
         current = current.clone()  # no tensor of the result is one of the caller's
@@ -172,28 +176,38 @@ class Attack(ABC):
                 "knowledge": self.knowledge,
                 "seed": self.seed,
                 "params": {**self.params, **({"diagnosis": notes} if notes else {})},
-                "allowed_flips": allowed,
+                "allowed_flips": allowed[0] if budget.whole else list(allowed),
                 "targets": None if targets is None else targets.tolist(),
                 "versions": versions(self.packages),
             },
         )
 
-    def _resolve(self, data: Data, budget: Budget) -> int:
+    def _check_budget(self, budget: Budget) -> None:
         if not isinstance(budget, Budget):
             raise TypeError(
                 f"attack {self.name!r}: the budget is a Budget, given {budget!r} ({type(budget).__name__}); "
                 "write Budget(flips=…) or Budget(fraction=…)"
             )
-        if self.scope == "targeted" and budget.flips is None:
+        if self.scope == "targeted" and budget.fraction is not None:
             raise ValueError(
                 f"attack {self.name!r} is targeted: its budget is a number of flips per target, given "
                 f"fraction={budget.fraction}; write Budget(flips=…)"
             )
-        allowed = self.allowed(data, budget)
+        if self.scope == "global" and not budget.whole:
+            raise ValueError(
+                f"attack {self.name!r} is global and {budget} is for each target; write Budget(flips=…) or "
+                "Budget(fraction=…)"
+            )
+
+    def _resolve(self, data: Data, budget: Budget, targets: Tensor | None) -> tuple[int, ...]:
+        """The flips allowed: in all, or for each target of a targeted attack."""
+        if self.scope == "global" or targets is None:
+            return (self.allowed(data, budget),)
+        allowed = budget.of_targets(data, self.kind, targets)
         n, d = data.x.shape
         pairs, entries = n * (n - 1) // 2, n * d
         there = {"structure": pairs, "features": entries, "both": pairs + entries}[self.kind]
-        if self.scope == "targeted" and allowed > there:
+        if max(allowed) > there:
             raise ValueError(
                 f"attack {self.name!r}: {budget} is more than the {there} that there are to flip in a graph of {n} "
                 f"nodes and {d} features; give a smaller budget"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
 import torch
+from torch import Tensor
 from torch_geometric.data import Data
 
 from contractive_gnn.attacks.base.flips import undirected_edges
@@ -16,59 +18,74 @@ from contractive_gnn.attacks.base.kinds import Kind
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How much an attack may change: exactly one of an absolute number and a fraction.
+    """How much an attack may change: exactly one of an absolute number, a fraction, and a budget for each target.
 
     Args:
         flips: whole number ≥ 0 of undirected edge flips, or of feature entries; per target for a targeted attack.
         fraction: float ≥ 0; of the undirected edges of the clean graph, or of its non-zero feature entries. It is
             rounded down, as Pro-GNN's ``int(rate * m)`` is: a budget is never exceeded.
+        degree: float ≥ 0; for a targeted attack on edges, of the degree that each target has in the clean graph;
+            rounded down, so that with 0.5 a target with one edge is left alone.
+        per_target: for a targeted attack, a whole number ≥ 0 for each of its targets, in their order; a tensor
+            ``[t]`` will do.
 
     Raises:
         TypeError: ``flips`` is not a whole number or ``fraction`` is not a float (``1`` and ``1.0`` are different
-            budgets: one flip, and as many flips as the graph has edges).
-        ValueError: both or none given, negative, or not finite.
+            budgets: one flip, and as many flips as the graph has edges), and likewise of the others.
+        ValueError: none or several given, negative, or not finite.
+
+    Example:
+        >>> Budget(degree=0.5)
+        Budget(degree=0.5)
+        >>> Budget(per_target=torch.tensor([3, 1])).per_target
+        (3, 1)
     """
 
     flips: int | None = None
     fraction: float | None = None
+    degree: float | None = None
+    per_target: Sequence[int] | Tensor | None = None
 
     def __post_init__(self) -> None:
-        if (self.flips is None) == (self.fraction is None):
-            raise ValueError(
-                f"a budget is exactly one of flips and fraction; given flips={self.flips!r}, "
-                f"fraction={self.fraction!r}. Write Budget(flips=3) or Budget(fraction=0.05)"
-            )
         # seen as objects, since what was passed may be of any type
-        flips: object = self.flips
-        fraction: object = self.fraction
-        if flips is not None:
-            if isinstance(flips, bool) or not isinstance(flips, numbers.Integral):
-                raise TypeError(
-                    f"flips is a whole number of flips, given {flips!r} ({type(flips).__name__}); "
-                    "for a share of the edges write Budget(fraction=…)"
-                )
-            if int(flips) < 0:
-                raise ValueError(f"flips must be at least 0, given {flips}")
-            object.__setattr__(self, "flips", int(flips))
+        given: dict[str, object] = {name: value for name, value in vars(self).items() if value is not None}
+        if len(given) != 1:
+            told = ", ".join(f"{name}={value!r}" for name, value in given.items()) or "none of them"
+            raise ValueError(
+                f"a budget is exactly one of flips, fraction, degree and per_target; given {told}. "
+                "Write Budget(flips=3) or Budget(fraction=0.05)"
+            )
+        ((name, value),) = given.items()
+        if name == "flips":
+            object.__setattr__(self, name, _whole(name, value, "for a share of the edges write Budget(fraction=…)"))
+        elif name == "per_target":
+            object.__setattr__(self, name, _whole_numbers(value))
         else:
-            if not isinstance(fraction, numbers.Real) or isinstance(fraction, numbers.Integral):
-                raise TypeError(
-                    f"fraction is a float, given {fraction!r} ({type(fraction).__name__}); write "
-                    "Budget(fraction=1.0) for as many flips as there are edges, or Budget(flips=…) for their number"
-                )
-            if not math.isfinite(fraction) or float(fraction) < 0:
-                raise ValueError(f"fraction must be finite and at least 0, given {fraction!r}")
-            object.__setattr__(self, "fraction", float(fraction))
+            object.__setattr__(self, name, _share(name, value))
+
+    def __repr__(self) -> str:
+        """The one that is given."""
+        (told,) = [f"{name}={value!r}" for name, value in vars(self).items() if value is not None]
+        return f"{type(self).__name__}({told})"
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is one budget for a whole graph, or the same number for each target."""
+        return self.flips is not None or self.fraction is not None
 
     def resolve(self, data: Data, kind: Kind) -> int:
         """The whole number of flips allowed on ``data``.
 
         Raises:
-            ValueError: a fraction for ``kind="both"``, where it has no single meaning.
+            ValueError: a fraction for ``kind="both"``, where it has no single meaning; a budget for each target.
         """
         if self.flips is not None:
             return self.flips
-        assert self.fraction is not None
+        if self.fraction is None:
+            raise ValueError(
+                f"{self} is for each target of a targeted attack, and not for a whole graph: write Budget(flips=…) or "
+                "Budget(fraction=…)"
+            )
         if kind == "structure":
             whole = undirected_edges(data.edge_index).shape[1]
         elif kind == "features":
@@ -80,5 +97,74 @@ class Budget:
             )
         else:
             raise ValueError(f"kind is one of {get_args(Kind)}, given {kind!r}")
-        # 0.29 * 100 is 28.999…996 in floating point, and 29 % of 100 edges is 29 edges
-        return math.floor(self.fraction * whole + 1e-9)
+        return _floor(self.fraction * whole)
+
+    def of_targets(self, data: Data, kind: Kind, targets: Tensor) -> tuple[int, ...]:
+        """The whole number of flips for each target.
+
+        Args:
+            data: the clean graph.
+            kind: what is flipped.
+            targets: int64 ``[t]``.
+
+        Raises:
+            ValueError: a fraction, which is of a whole graph; a share of the degree for an attack on features; another
+                number of budgets than of targets.
+
+        Example:
+            >>> ring = Data(edge_index=torch.tensor([[0, 1, 1, 2, 2, 0], [1, 0, 2, 1, 0, 2]]), num_nodes=3)
+            >>> Budget(degree=0.5).of_targets(ring, "structure", torch.tensor([0, 2]))
+            (1, 1)
+        """
+        if self.flips is not None:
+            return (self.flips,) * targets.numel()
+        if self.degree is not None:
+            if kind != "structure":
+                raise ValueError(f"{self} is a share of a node's edges, and the attack is on {kind}: write flips=…")
+            degrees = torch.bincount(data.edge_index[0], minlength=int(data.num_nodes))[targets.to(data.y.device)]
+            return tuple(_floor(self.degree * degree) for degree in degrees.tolist())
+        if self.per_target is None:
+            raise ValueError(f"{self} is a share of a whole graph; write Budget(flips=…) for each target")
+        budgets = tuple(self.per_target)
+        if len(budgets) != targets.numel():
+            raise ValueError(
+                f"per_target holds {len(budgets)} budgets for {targets.numel()} targets; give one for each"
+            )
+        return budgets
+
+
+def _whole(what: str, value: object, advice: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{what} is a whole number of flips, given {value!r} ({type(value).__name__}); {advice}")
+    if int(value) < 0:
+        raise ValueError(f"{what} must be at least 0, given {value}")
+    return int(value)
+
+
+def _whole_numbers(value: object) -> tuple[int, ...]:
+    if isinstance(value, Tensor):
+        if value.dim() != 1 or value.dtype.is_floating_point or value.dtype == torch.bool:
+            raise TypeError(
+                f"per_target holds whole numbers, one for each target, given {value.dtype} of shape {list(value.shape)}"
+            )
+        value = value.tolist()
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise TypeError(f"per_target holds a whole number for each target, given {value!r} ({type(value).__name__})")
+    return tuple(_whole("a budget of per_target", one, "give one for each target") for one in value)
+
+
+def _share(what: str, value: object) -> float:
+    if not isinstance(value, numbers.Real) or isinstance(value, numbers.Integral):
+        instead = "as many flips as there are edges" if what == "fraction" else "as many flips as a target has edges"
+        raise TypeError(
+            f"{what} is a float, given {value!r} ({type(value).__name__}); write Budget({what}=1.0) for {instead}, or "
+            "Budget(flips=…) for their number"
+        )
+    if not math.isfinite(value) or float(value) < 0:
+        raise ValueError(f"{what} must be finite and at least 0, given {value!r}")
+    return float(value)
+
+
+def _floor(flips: float) -> int:
+    # 0.29 * 100 is 28.999…996 in floating point, and 29 % of 100 edges is 29 edges
+    return math.floor(flips + 1e-9)

@@ -27,7 +27,7 @@ class AttackResult:
         budget: what was allowed.
         seconds: wall time of the attack, its surrogate's training included.
         provenance: attack, kind, scope, knowledge, seed, params (with the ``diagnosis`` of an adaptive attack),
-            allowed_flips (per target for a targeted attack), targets, versions.
+            allowed_flips (per target for a targeted attack; a list where they differ), targets, versions.
     """
 
     data: Data
@@ -68,7 +68,7 @@ class AttackResult:
         header = {
             "format": _FORMAT,
             "data": plain,
-            "budget": {"flips": self.budget.flips, "fraction": self.budget.fraction},
+            "budget": {name: value for name, value in vars(self.budget).items() if value is not None},
             "seconds": self.seconds,
             "provenance": self.provenance,
         }

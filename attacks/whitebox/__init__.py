@@ -21,6 +21,7 @@ from contractive_gnn.attacks.whitebox.diagnosis import Diagnosis, diagnose
 from contractive_gnn.attacks.whitebox.edge_flips import EdgeFlips
 from contractive_gnn.attacks.whitebox.feature_flips import FeatureFlips
 from contractive_gnn.attacks.whitebox.flips import Flips
+from contractive_gnn.attacks.whitebox.local_pgd import LocalPGD
 from contractive_gnn.attacks.whitebox.losses import (
     LOSSES,
     Loss,
@@ -49,6 +50,7 @@ __all__ = [
     "Found",
     "GlobalBudget",
     "LocalBudget",
+    "LocalPGD",
     "Loss",
     "Objective",
     "Score",

@@ -24,8 +24,8 @@ from contractive_gnn.attacks.whitebox.victim import check_victim
 from contractive_gnn.checks import check_real
 
 
-class _WhiteboxAttack(AdaptiveAttack):
-    """What both attacks share: the checks, the search, and random flips to compare it with."""
+class WhiteboxAttack(AdaptiveAttack):
+    """What the attacks of this package share: the checks, the search, and random flips to compare it with."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class _WhiteboxAttack(AdaptiveAttack):
 
 
 @register
-class WhiteboxPGD(_WhiteboxAttack):
+class WhiteboxPGD(WhiteboxAttack):
     """Flips edges so that the frozen victim misclassifies as many of the nodes as possible.
 
     All existing edges are considered at every step, and a random block of the other pairs, whose members with p = 0 are
@@ -159,7 +159,7 @@ class WhiteboxPGD(_WhiteboxAttack):
 
 
 @register
-class WhiteboxPGDFeatures(_WhiteboxAttack):
+class WhiteboxPGDFeatures(WhiteboxAttack):
     """Flips entries of a binary feature matrix so that the frozen victim misclassifies as many nodes as possible.
 
     All n·d entries are considered at every step. Otherwise as :class:`WhiteboxPGD`, whose arguments it takes except

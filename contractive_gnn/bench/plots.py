@@ -164,6 +164,8 @@ def _budget_axis(condition: Condition) -> str:
         )
     if unit == "fraction of feature entries":
         return "feature entries changed (% of the non-zero ones)"
+    if unit == "fraction of each target's degree":
+        return "edges flipped (% of each target's degree)"
     counted, _, per = unit.partition(" per ")
     return f"{counted} {'flipped' if counted == 'edges' else 'changed'}" + (f" per {per}" if per else "")
 

@@ -40,6 +40,7 @@ BudgetUnit = Literal[
     "edges per target",
     "edges per node",
     "fraction of each degree",
+    "fraction of each target's degree",
     "edges in all",
     "fraction of feature entries",
     "feature entries",

@@ -4,10 +4,10 @@
     metattack:0.25+flip-features:0.1  attacked.npz  attacked.npz@poisoning
 
 BUDGET is a fraction with a decimal point (``0.05``, ``1.0``: of the clean graph's undirected edges, or of its non-zero
-feature entries) or a number of flips (``50flips``) for a global attack, and a whole number of flips per target (``5``)
-for a targeted one. ``1`` and ``1.0`` are never taken for each other. What stands after ``+`` is global, and attacks the
-graph that those before it left: edges and features at once. A file that ends in ``.npz`` is an attacked graph that was
-saved before; its budget is the one it was made with.
+feature entries) or a number of flips (``50flips``) for a global attack. For a targeted one it is a whole number of
+flips per target (``5``) or, on edges, a fraction of each target's degree (``0.5``). ``1`` and ``1.0`` are never taken
+for each other. What stands after ``+`` is global, and attacks the graph that those before it left: edges and features
+at once. A file that ends in ``.npz`` is an attacked graph that was saved before; its budget is that of its attack.
 """
 
 from __future__ import annotations
@@ -103,13 +103,13 @@ class AttackSpec:
         if self.budget is None:
             return "none"
         kind = "structure" if self.name == RANDOM else self.attack.kind if self.replay is None else self.replay.kind
+        if self.budget.degree is not None:
+            return "fraction of each target's degree"
         if self.budget.fraction is not None:
             return "fraction of feature entries" if kind == "features" else "fraction of edges"
-        if kind == "both":
-            return "edges and feature entries per target" if self.targeted else "edges and feature entries"
-        if kind == "features":
-            return "feature entries per target" if self.targeted else "feature entries"
-        return "edges per target" if self.targeted else "edges"
+        each = " per target" if self.targeted and self.budget.per_target is None else ""
+        counted = {"both": "edges and feature entries", "features": "feature entries", "structure": "edges"}[kind]
+        return f"{counted}{each}"  # type: ignore[return-value]
 
     def __str__(self) -> str:
         if self.budget is None:
@@ -127,19 +127,20 @@ class AttackSpec:
         if self.replay is not None:
             return self.replay.written
         assert self.budget is not None
-        if self.budget.fraction is not None:
-            budget = format(Decimal(repr(self.budget.fraction)), "f")
+        share = self.budget.degree if self.budget.fraction is None else self.budget.fraction
+        if share is not None:
+            budget = format(Decimal(repr(share)), "f")
         else:
             budget = str(self.budget.flips) if self.targeted else f"{self.budget.flips}flips"
         return f"{self.name}:{budget}"
 
 
 def amount(budget: Budget) -> float | int:
-    """The number in a budget: flips (int) or fraction (float)."""
-    if budget.flips is not None:
-        return budget.flips
-    assert budget.fraction is not None
-    return budget.fraction
+    """The number in a budget: flips (int) or a share (float); of different numbers for each target their sum."""
+    if budget.per_target is not None:
+        return sum(int(flips) for flips in budget.per_target)
+    given = (budget.flips, budget.fraction, budget.degree)
+    return next(number for number in given if number is not None)
 
 
 def attack_names() -> list[str]:
@@ -224,6 +225,8 @@ def _parse_step(text: str, part: str, dataset: str) -> AttackSpec:
 def _parse_budget(text: str, budget: str | None, spec: AttackSpec, dataset: str) -> Budget:
     if spec.targeted:
         expected = f"a whole number of flips per target, like {spec.name}:5"
+        if spec.attack.kind == "structure":
+            expected += f", or a fraction of each target's degree, like {spec.name}:0.5"
     else:
         expected = (
             f"a fraction with a decimal point, like {spec.name}:0.05, or a number of flips, like {spec.name}:50flips"
@@ -234,6 +237,8 @@ def _parse_budget(text: str, budget: str | None, spec: AttackSpec, dataset: str)
     if spec.targeted:
         if _PER_TARGET.fullmatch(budget):
             parsed = Budget(flips=int(budget))
+        elif _FRACTION.fullmatch(budget) and spec.attack.kind == "structure":
+            parsed = Budget(degree=float(budget))
     elif _FRACTION.fullmatch(budget):
         parsed = Budget(fraction=float(budget))
     elif flips := _FLIPS.fullmatch(budget):
@@ -245,7 +250,7 @@ def _parse_budget(text: str, budget: str | None, spec: AttackSpec, dataset: str)
             f"attack {text!r}: a fraction of edges and feature entries together has no one meaning; "
             f"expected a number of flips, like {spec.name}:50flips"
         )
-    if not (parsed.flips or parsed.fraction):
+    if not amount(parsed):
         raise SpecError(f"attack {text!r}: the budget must be above 0; without an attack, write clean")
     if spec.source == "published":
         try:
