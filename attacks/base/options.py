@@ -28,7 +28,7 @@ def name_of(value: object) -> str:
     if isinstance(value, str):
         return repr(value)
     named = value if hasattr(value, "__qualname__") else type(value)
-    return f"{named.__module__}.{named.__qualname__}"  # type: ignore[attr-defined]
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def plain(value: object) -> object:

@@ -5,6 +5,5 @@ Akhondzadeh, Zargarbashi, Cao, Bojchevski, *EvA: Evolutionary Attacks on Graphs*
 
 from contractive_gnn.attacks.evolution.attack import EvA
 from contractive_gnn.attacks.evolution.objectives import CertifiedErrors
-from contractive_gnn.attacks.evolution.population import crossover, random_pairs, tournament
 
-__all__ = ["CertifiedErrors", "EvA", "crossover", "random_pairs", "tournament"]
+__all__ = ["CertifiedErrors", "EvA"]

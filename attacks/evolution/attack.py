@@ -81,7 +81,6 @@ class EvA(AdaptiveAttack):
 
     name: ClassVar[str] = "eva"
     kind: ClassVar[Kind] = "structure"
-    reads_features: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -182,7 +181,7 @@ class EvA(AdaptiveAttack):
         """A digest of all that decides the search, but for the number of generations."""
         told = {key: value for key, value in self.params.items() if key != "generations"}
         digest = hashlib.sha256(json.dumps([told, self.seed, budget, int(data.num_nodes)]).encode())
-        for array in (data.edge_index, data.y, fitness.clean.argmax(dim=1)):
+        for array in (data.x, data.edge_index, data.y, fitness.clean.argmax(dim=1)):
             digest.update(array.numpy(force=True).tobytes())
         digest.update(fitness.nodes.tobytes())
         return digest.hexdigest()
@@ -221,9 +220,9 @@ class _Fitness:
 
     def _worth_of(self, objective: str | GraphObjective) -> Callable[[Codes], float]:
         if objective == ERRORS:
-            return lambda codes: float(self._margins.score(self._scores(codes)).errors)
+            return lambda codes: float(self.wrong(codes))
         if isinstance(objective, str) and objective in LOSSES:
-            return lambda codes: self._margins.score(self._scores(codes)).loss
+            return lambda codes: float(self._margins.value(self._scores(codes)))
         given: GraphObjective = CertifiedErrors() if isinstance(objective, str) else objective
         mask = torch.zeros_like(self._data.test_mask)
         mask[self._margins.nodes] = True
@@ -253,13 +252,16 @@ class _Fitness:
 
     def wrong(self, codes: Codes) -> int:
         """How many nodes are wrong with these flips."""
-        return self._margins.score(self._scores(codes)).errors
+        return int((self._predicted(codes) != self._margins.labels).sum())
 
     def not_fooled(self, codes: Codes) -> Codes:
         """The nodes that are right in spite of these flips; all of them where none is."""
-        scores = self._scores(codes)[self._margins.nodes]
-        right: Codes = self.nodes[(scores.argmax(dim=1) == self._margins.labels).numpy(force=True)]
+        right: Codes = self.nodes[(self._predicted(codes) == self._margins.labels).numpy(force=True)]
         return right if right.size else self.nodes
+
+    def _predicted(self, codes: Codes) -> Tensor:
+        """The class that each of the nodes gets."""
+        return self._scores(codes)[self._margins.nodes].argmax(dim=1)
 
     def _scores(self, codes: Codes) -> Tensor:
         self.calls += 1

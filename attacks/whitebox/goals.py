@@ -44,7 +44,7 @@ def check_goal(goal: str, target_labels: TargetLabels | None) -> tuple[str, int 
                 f"{list(target_labels.shape)}"
             )
         target_labels = target_labels.tolist()
-    if isinstance(target_labels, Sequence) and not isinstance(target_labels, str):
+    if isinstance(target_labels, Sequence):
         return goal, tuple(check_count("a target label", label, least=0) for label in target_labels)
     return goal, check_count("target_labels", target_labels, least=0)
 

@@ -6,8 +6,8 @@ import torch
 from torch_geometric.data import Data
 
 from contractive_gnn.attacks.base import flip_edges
-from contractive_gnn.attacks.evolution import crossover, random_pairs, tournament
 from contractive_gnn.attacks.evolution.attacked_graph import CleanEdges
+from contractive_gnn.attacks.evolution.population import crossover, random_pairs, tournament
 
 
 def test_pairs_end_where_they_should_and_reach_every_other_node() -> None:
