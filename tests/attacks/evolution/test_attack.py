@@ -23,6 +23,7 @@ QUICK: dict[str, Any] = {"population": 16, "generations": 12}
 
 @pytest.fixture(scope="module")
 def victim() -> nn.Module:
+    torch.manual_seed(0)
     model = GCNClassifier(40, 3)
     fit(model, block_graph(), epochs=60)
     return model.eval()

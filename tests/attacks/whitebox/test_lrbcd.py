@@ -80,6 +80,7 @@ class Net(nn.Module):
 
 @pytest.fixture(scope="module")
 def victim() -> nn.Module:
+    torch.manual_seed(0)
     model = Net(40, 3)
     fit(model, block_graph(), epochs=40)
     return model.eval()
