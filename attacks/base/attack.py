@@ -110,7 +110,7 @@ class Attack(ABC):
     ) -> AttackResult:
         """Attack ``data`` and check the outcome.
 
-        A targeted attack visits its targets one after another, each with the whole budget and on the graph that the
+        A targeted attack visits its targets one after another, each with a budget of its own and on the graph that the
         targets before it left, as the published Nettack graphs of Pro-GNN accumulate their perturbations; a
         surrogate is trained once, on the clean graph. A flip that a later target undoes is in the result no longer.
 

@@ -35,6 +35,8 @@ class Budget:
         ValueError: none or several given, negative, or not finite.
 
     Example:
+        >>> import torch
+        >>> from contractive_gnn.attacks import Budget
         >>> Budget(degree=0.5)
         Budget(degree=0.5)
         >>> Budget(per_target=torch.tensor([3, 1])).per_target
@@ -112,6 +114,8 @@ class Budget:
                 number of budgets than of targets.
 
         Example:
+            >>> import torch
+            >>> from torch_geometric.data import Data
             >>> ring = Data(edge_index=torch.tensor([[0, 1, 1, 2, 2, 0], [1, 0, 2, 1, 0, 2]]), num_nodes=3)
             >>> Budget(degree=0.5).of_targets(ring, "structure", torch.tensor([0, 2]))
             (1, 1)

@@ -27,6 +27,7 @@ class CertifiedErrors:
 
     Example:
         >>> import contractive_gnn as cg
+        >>> from contractive_gnn.attacks.evolution import CertifiedErrors
         >>> data = cg.contextual_sbm(60, seed=0)
         >>> model = cg.build("linf-diffusion", data.num_features, 4).eval()
         >>> 0 <= CertifiedErrors(flips=1)(model, data) <= 100

@@ -99,6 +99,8 @@ class LocalBudget(Constraint):
         ValueError: another shape or dtype, or a negative number.
 
     Example:
+        >>> import torch
+        >>> from contractive_gnn.attacks.whitebox import EdgeFlips, LocalBudget
         >>> pairs = torch.tensor([[0, 0, 1], [1, 2, 2]])  # a triangle of non-edges, one flip at each node
         >>> flips = EdgeFlips(torch.nn.Identity(), torch.ones(3, 1), torch.empty(2, 0, dtype=torch.long), block=pairs)
         >>> budget = LocalBudget(2, torch.tensor([1, 1, 1]))
