@@ -125,7 +125,9 @@ class Budget:
         if self.degree is not None:
             if kind != "structure":
                 raise ValueError(f"{self} is a share of a node's edges, and the attack is on {kind}: write flips=…")
-            degrees = torch.bincount(data.edge_index[0], minlength=int(data.num_nodes))[targets.to(data.y.device)]
+            degrees = torch.bincount(data.edge_index[0], minlength=int(data.num_nodes))[
+                targets.to(data.edge_index.device)
+            ]
             return tuple(_floor(self.degree * degree) for degree in degrees.tolist())
         if self.per_target is None:
             raise ValueError(f"{self} is a share of a whole graph; write Budget(flips=…) for each target")

@@ -69,7 +69,7 @@ def test_a_budget_for_each_target(graph: Data) -> None:
         expected = tuple((share * degrees).floor().int().tolist())
         assert Budget(degree=share).of_targets(graph, "structure", targets) == expected
     assert Budget(degree=0.29).of_targets(
-        Data(edge_index=flips(*((0, v) for v in range(1, 101))), num_nodes=101, y=torch.zeros(101)),
+        Data(edge_index=flips(*((0, v) for v in range(1, 101))), num_nodes=101),
         "structure",
         torch.tensor([0]),
     ) == (29,)
