@@ -66,7 +66,8 @@ class EvA(AdaptiveAttack):
         seed: see :class:`~contractive_gnn.attacks.Attack`.
 
     Raises:
-        TypeError, ValueError: an objective that is neither a name nor a callable, and numbers out of their range.
+        TypeError: an objective that is neither a name nor a callable; something else than a number.
+        ValueError: an unknown name, or a number out of its range.
         AttackError: (from ``run``) the victim does not fit the graph; the objective gives no finite number; a
             checkpoint of another search, or of more generations.
 

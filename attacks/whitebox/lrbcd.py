@@ -22,11 +22,11 @@ class LRBCD(WhiteboxPGD):
 
     .. math:: \max_A L(f(A)) \quad\text{where}\quad |A - A_0| \le b, \quad |A - A_0|_i \le \lfloor\lambda d_i\rfloor
 
-    |·| counts the flipped edges in all and |·|_i those that end at node i, whose degree in the clean graph is d_i.
-    Gosch, Geisler, Sturm, Charpentier, Zügner, Günnemann, *Adversarial Training for Graph Neural Networks: Pitfalls,
-    Solutions, and New Directions* (NeurIPS 2023). Relaxed steps, rounding, exchanges and the random flips to compare
-    with keep to all budgets; the base class checks what comes out. Otherwise as :class:`WhiteboxPGD`, whose arguments
-    it takes.
+    Here :math:`|\cdot|` counts the flipped edges in all and :math:`|\cdot|_i` those that end at node i, whose degree in
+    the clean graph is d_i. Gosch, Geisler, Sturm, Charpentier, Zügner, Günnemann, *Adversarial Training for Graph
+    Neural Networks: Pitfalls, Solutions, and New Directions* (NeurIPS 2023). Relaxed steps, rounding, exchanges and the
+    random flips to compare with keep to all budgets; the base class checks what comes out. Otherwise as
+    :class:`WhiteboxPGD`, whose arguments it takes.
 
     A node of degree d with λ d < 1 is not touched: with λ = 0.5 none with a single edge.
 
