@@ -3,8 +3,12 @@
 # imported for their effect: each registers its attacks
 from contractive_gnn.attacks import (  # noqa: F401
     deeprobust,
+    deletion,
     evolution,
+    injection,
     integrated_gradients,
+    joint_flips,
+    linf_features,
     metattack,
     nettack,
     noise,

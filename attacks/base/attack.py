@@ -37,7 +37,7 @@ class Attack(ABC):
 
     Class attributes:
         name: what it is called on the command line.
-        kind: "structure", "features" or "both": what it may flip.
+        kind: "structure", "features" or "both": what it may flip; "injection" or "deletion" of nodes.
         scope: "global" (one budget for the graph) or "targeted" (one budget per target node).
         knowledge: "random" (no model), "transfer" (its own surrogate, never the victim) or "adaptive" (the victim).
         packages: distributions, beyond PyTorch, PyG and NumPy, whose versions belong in the provenance.
@@ -60,6 +60,7 @@ class Attack(ABC):
         if self.seed >= 2**32:
             raise ValueError(f"seed must be below 2**32, given {seed}")
         self._notes: dict[str, Any] = {}  # what a run finds out about the victim, on the run's own copy
+        self._budget: Budget | None = None  # what a run was given, on the run's own copy
 
     @property
     def radius(self) -> float | None:
@@ -147,14 +148,14 @@ class Attack(ABC):
         notes: dict[str, Any] = {}
         if any(allowed):
             worker = copy.copy(self)
-            worker._notes = notes
+            worker._notes, worker._budget = notes, budget
             with forked_random_state(self.seed), torch.inference_mode(False), torch.enable_grad():
                 worker._prepare(self._copied(data))
                 aims = [targets] if self.scope == "global" or targets is None else torch.split(targets, 1)
                 for aim, flips in zip(aims, allowed, strict=True):
                     if flips:
                         proposal = worker._perturb(self._copied(current), flips, victim=frozen, targets=aim)
-                        current = self._apply(current, proposal, flips)
+                        current = worker._apply(current, proposal, flips)
                 del worker
         feature_flips = feature_difference(data.x, current.x)
         current = current.clone()  # no tensor of the result is one of the caller's
@@ -206,7 +207,7 @@ class Attack(ABC):
         allowed = budget.of_targets(data, self.kind, targets)
         n, d = data.x.shape
         pairs, entries = n * (n - 1) // 2, n * d
-        there = {"structure": pairs, "features": entries, "both": pairs + entries}[self.kind]
+        there = {"structure": pairs, "features": entries}.get(self.kind, pairs + entries)
         if max(allowed) > there:
             raise ValueError(
                 f"attack {self.name!r}: {budget} is more than the {there} that there are to flip in a graph of {n} "
@@ -291,6 +292,8 @@ class Attack(ABC):
         """Check a proposal against ``data`` and apply it to a shallow copy, which shares what does not change."""
         if not isinstance(proposal, Perturbation):
             raise self._broken(f"returned {type(proposal).__name__}, not a Perturbation")
+        if proposal.new_x is not None or proposal.deleted is not None:
+            raise self._broken("added or deleted nodes; that is for subclasses of InjectionAttack and of Deletion")
         n, d = data.x.shape
         edges = self._check_flips(proposal.edge_flips, "edge_flips", (n, n))
         entries = self._check_flips(proposal.feature_flips, "feature_flips", (n, d))
@@ -318,7 +321,8 @@ class Attack(ABC):
                     f"flipped {int(over[node] + per_node[node])} edges at node {node}, where {int(per_node[node])} are "
                     "allowed"
                 )
-        changed = edges.shape[1] + entries.shape[1] + (0 if x is data.x else int(torch.count_nonzero(x != data.x)))
+        columns = entries.shape[1] + (0 if x is data.x else int(torch.count_nonzero(x != data.x)))
+        changed = self._cost(edges.shape[1], columns)
         if changed > allowed:
             raise self._broken(f"made {changed} flips where {allowed} are allowed")
 
@@ -328,6 +332,10 @@ class Attack(ABC):
             perturbed.x = x.clone()
             perturbed.x[entries[0], entries[1]] = 1 - data.x[entries[0], entries[1]]
         return perturbed
+
+    def _cost(self, edges: int, entries: int) -> int:
+        """How much of the budget so many flipped edges and feature entries take: each of them one."""
+        return edges + entries
 
     def _check_flips(self, flips: Tensor, what: str, bounds: tuple[int, int]) -> Tensor:
         if not isinstance(flips, Tensor) or flips.dtype != torch.int64 or flips.dim() != 2 or flips.shape[0] != 2:

@@ -14,25 +14,29 @@ from torch_geometric.data import Data
 
 from contractive_gnn.attacks.base.flips import undirected_edges
 from contractive_gnn.attacks.base.kinds import Kind
+from contractive_gnn.attacks.base.options import check_count
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Budget:
-    """How much an attack may change: exactly one of an absolute number, a fraction, and a budget for each target.
+    """How much an attack may change: exactly one of a number, a share, a budget for each target, a number of nodes.
 
     Args:
         flips: whole number ≥ 0 of undirected edge flips, or of feature entries; per target for a targeted attack.
         fraction: float ≥ 0; of the undirected edges of the clean graph, or of its non-zero feature entries. It is
-            rounded down, as Pro-GNN's ``int(rate * m)`` is: a budget is never exceeded.
+            rounded down, as Pro-GNN's ``int(rate * m)`` is: a budget is never exceeded. Of the nodes, for a deletion.
         degree: float ≥ 0; for a targeted attack on edges, of the degree that each target has in the clean graph;
             rounded down, so that with 0.5 a target with one edge is left alone.
         per_target: for a targeted attack, a whole number ≥ 0 for each of its targets, in their order; a tensor
             ``[t]`` will do.
+        nodes: whole number ≥ 0 of nodes that a deletion isolates, or that an injection adds.
+        edges: whole number ≥ 1 of edges that each new node may have; with ``nodes``, for an injection alone.
 
     Raises:
-        TypeError: ``flips`` is not a whole number or ``fraction`` is not a float (``1`` and ``1.0`` are different
-            budgets: one flip, and as many flips as the graph has edges), and likewise of the others.
-        ValueError: none or several given, negative, or not finite.
+        TypeError: ``flips``, ``nodes`` or ``edges`` is not a whole number or ``fraction`` is not a float (``1`` and
+            ``1.0`` are different budgets: one flip, and as many flips as the graph has edges), and likewise of the
+            others.
+        ValueError: several or none given, negative, or not finite; ``edges`` without ``nodes``.
 
     Example:
         >>> import torch
@@ -41,46 +45,70 @@ class Budget:
         Budget(degree=0.5)
         >>> Budget(per_target=torch.tensor([3, 1])).per_target
         (3, 1)
+        >>> Budget(nodes=60, edges=20).nodes  # of an injection on Cora, in the literature
+        60
     """
 
     flips: int | None = None
     fraction: float | None = None
     degree: float | None = None
     per_target: Sequence[int] | Tensor | None = None
+    nodes: int | None = None
+    edges: int | None = None
 
     def __post_init__(self) -> None:
         # seen as objects, since what was passed may be of any type
         given: dict[str, object] = {name: value for name, value in vars(self).items() if value is not None}
-        if len(given) != 1:
+        if [*given] != ["nodes", "edges"] and (len(given) != 1 or "edges" in given):
             told = ", ".join(f"{name}={value!r}" for name, value in given.items()) or "none of them"
             raise ValueError(
-                f"a budget is exactly one of flips, fraction, degree and per_target; given {told}. "
-                "Write Budget(flips=3) or Budget(fraction=0.05)"
+                "a budget is exactly one of flips, fraction, degree and per_target, or nodes (with edges); given "
+                f"{told}. Write Budget(flips=3) or Budget(fraction=0.05); Budget(nodes=60, edges=20) for an injection, "
+                "Budget(nodes=60) for a deletion"
             )
-        ((name, value),) = given.items()
-        if name == "flips":
-            object.__setattr__(self, name, _whole(name, value, "for a share of the edges write Budget(fraction=…)"))
-        elif name == "per_target":
-            object.__setattr__(self, name, _whole_numbers(value))
-        else:
-            object.__setattr__(self, name, _share(name, value))
+        for name, value in given.items():
+            object.__setattr__(self, name, _checked(name, value))
 
     def __repr__(self) -> str:
-        """The one that is given."""
-        (told,) = [f"{name}={value!r}" for name, value in vars(self).items() if value is not None]
-        return f"{type(self).__name__}({told})"
+        """What is given of it."""
+        given = ", ".join(f"{name}={value!r}" for name, value in vars(self).items() if value is not None)
+        return f"{type(self).__name__}({given})"
 
     @property
     def whole(self) -> bool:
         """Whether it is one budget for a whole graph, or the same number for each target."""
-        return self.flips is not None or self.fraction is not None
+        return self.degree is None and self.per_target is None
 
     def resolve(self, data: Data, kind: Kind) -> int:
         """The whole number of flips allowed on ``data``.
 
+        For an injection the edges of all new nodes, for a deletion the nodes.
+
         Raises:
-            ValueError: a fraction for ``kind="both"``, where it has no single meaning; a budget for each target.
+            ValueError: a fraction for ``kind="both"``, where it has no single meaning; nodes for an attack that adds
+                and deletes none, or anything else than nodes for one that does; a budget for each target.
         """
+        if kind == "injection":
+            if self.nodes is None or self.edges is None:
+                raise ValueError(
+                    f"{self} is no budget of an attack that adds nodes: say how many, and how many edges each may "
+                    "have, with Budget(nodes=60, edges=20)"
+                )
+            return self.nodes * self.edges
+        if kind == "deletion":
+            if self.nodes is not None and self.edges is None:
+                return self.nodes
+            if self.fraction is None:
+                raise ValueError(
+                    f"{self} is no budget of an attack that deletes nodes: write Budget(nodes=60), or "
+                    "Budget(fraction=0.05) of the nodes"
+                )
+            return _floor(self.fraction * int(data.num_nodes))
+        if self.nodes is not None:
+            raise ValueError(
+                f"{self} is a budget of attacks that add or delete nodes, and this one flips: write Budget(flips=…) "
+                "or Budget(fraction=…)"
+            )
         if self.flips is not None:
             return self.flips
         if self.fraction is None:
@@ -130,13 +158,24 @@ class Budget:
             ]
             return tuple(_floor(self.degree * degree) for degree in degrees.tolist())
         if self.per_target is None:
-            raise ValueError(f"{self} is a share of a whole graph; write Budget(flips=…) for each target")
+            raise ValueError(f"{self} is a budget for a whole graph; write Budget(flips=…) for each target")
         budgets = tuple(self.per_target)
         if len(budgets) != targets.numel():
             raise ValueError(
                 f"per_target holds {len(budgets)} budgets for {targets.numel()} targets; give one for each"
             )
         return budgets
+
+
+def _checked(name: str, value: object) -> object:
+    """The value of this argument, in one form."""
+    if name == "flips":
+        return _whole(name, value, "for a share of the edges write Budget(fraction=…)")
+    if name == "per_target":
+        return _whole_numbers(value)
+    if name in ("nodes", "edges"):
+        return check_count(name, value, least=int(name == "edges"))  # type: ignore[arg-type]
+    return _share(name, value)
 
 
 def _whole(what: str, value: object, advice: str) -> int:

@@ -42,10 +42,13 @@ def edge_difference(before: Tensor, after: Tensor) -> Tensor:
 
 
 def feature_difference(before: Tensor, after: Tensor) -> Tensor:
-    """The entries that differ, int64 ``[2, k]`` on the CPU; of one and the same tensor without a look at it."""
+    """The entries that differ, int64 ``[2, k]`` on the CPU; of one and the same tensor without a look at it.
+
+    Rows that ``after`` has beyond those of ``before`` are features of new nodes, and no difference.
+    """
     if before is after:
         return torch.empty(2, 0, dtype=torch.int64)
-    return (before != after).nonzero().t().cpu().contiguous()
+    return (before != after[: len(before)]).nonzero().t().cpu().contiguous()
 
 
 def is_binary(x: Tensor) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Kind = Literal["structure", "features", "both"]
+Kind = Literal["structure", "features", "both", "injection", "deletion"]
 
 Scope = Literal["global", "targeted"]
 

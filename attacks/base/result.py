@@ -22,6 +22,7 @@ class AttackResult:
 
     Args:
         data: the perturbed graph, with the labels and masks of the clean one (and ``targets`` where there are any).
+            New nodes come after the old ones, with unknown labels (−1) and in no mask.
         edge_flips: int64 ``[2, k]``, u < v: the undirected edges in which it differs from the clean graph.
         feature_flips: int64 ``[2, q]``: the (node, column) of the feature entries in which it differs.
         budget: what was allowed.

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from contractive_gnn.attacks.base import Attack, Knowledge, Scope
+
+#: what :func:`check_victim` may find that speaks against an attack, the answer that does, and the reason
+FLAGS: Final[tuple[tuple[str, bool, str], ...]] = (
+    ("repeats", False, "the victim answers at random in evaluation mode: every count of errors is one draw"),
+    ("changes_itself", True, "the victim writes its parameters or buffers while it answers: each answer is another's"),
+    (
+        "keeps_graph",
+        True,
+        "the victim keeps a graph that it saw: without half of the edges its scores are the same, and yet they depend "
+        "on which node is which",
+    ),
+)
 
 
 class AdaptiveAttack(Attack):
@@ -16,6 +28,5 @@ class AdaptiveAttack(Attack):
     def _tell(self, read: dict[str, Any], notes: dict[str, Any]) -> None:
         """Keep what :func:`check_victim` and :func:`weigh` say for the provenance."""
         self._notes.update(notes, **read)
-        if not read["repeats"]:
-            random = "the victim answers at random in evaluation mode: every count of errors is one draw"
-            self._notes["unreliable"] = [*notes["unreliable"], random]
+        told = [reason for flag, bad, reason in FLAGS if read.get(flag, not bad) is bad]
+        self._notes["unreliable"] = [*notes["unreliable"], *told]

@@ -20,6 +20,12 @@ from contractive_gnn.attacks.whitebox.objective import Objective, Score, gradien
 _APART: Final = 5
 """While pairs are drawn anew p is still on its way: the rounded p is scored once in so many steps."""
 
+_PATIENCE: Final = 10
+"""Fine steps after each of which the rounded p is no better than the best: more of them find nothing."""
+
+_STILL: Final = 5
+"""Exchanges of a single flip that fail one after another, each beside other pairs: no better neighbour is near."""
+
 
 @dataclass(frozen=True, eq=False)
 class Found:
@@ -50,14 +56,15 @@ def search(
         budget: b ≥ 1, or another constraint.
         epochs: steps with a constant step size, after each of which flips with p = 0 are exchanged for others; every
             fifth p and the last one are rounded and scored.
-        fine_epochs: steps from the best point of those on, without exchanges, with step size ∝ 1/√t.
+        fine_epochs: steps from the best point of those on, without exchanges, with step size ∝ 1/√t; fewer where
+            several in a row are no better.
         step: how far the b entries with the steepest gradient move in one step, on average.
         samples: random roundings of the best p, besides the b largest entries.
-        swaps: attempts to exchange flips of the rounded result.
+        swaps: attempts to exchange flips of the rounded result, at most; fewer where it stands still.
     """
     constraint = budget if isinstance(budget, Constraint) else GlobalBudget(budget)
     p = flips.none()
-    best, best_p = Found(objective.score(flips.done(p > 0)), flips, p > 0, "nothing"), p
+    best, best_p, worse = Found(objective.score(flips.done(p > 0)), flips, p > 0, "nothing"), p, 0
     for epoch in range(epochs + fine_epochs):
         slope = _ascent_direction(flips, objective, p, constraint)
         if slope is None:
@@ -67,8 +74,11 @@ def search(
         if epoch >= epochs - 1 or epoch % _APART == 0:
             chosen = constraint.largest(p, flips)
             score = objective.score(flips.done(chosen))
+            worse = 0 if score > best.score or epoch < epochs else worse + 1
             if score > best.score:
                 best, best_p = Found(score, flips, chosen, "largest entries of p"), p
+            if worse == _PATIENCE:
+                break
         if epoch < epochs - 1:
             flips, p = flips.renew(p)
         elif epoch == epochs - 1:
@@ -99,10 +109,11 @@ def _exchange(start: Found, objective: Objective, constraint: Constraint, attemp
     """Undo the k flips that the gradient at the discrete graph values least, do the k most promising instead.
 
     k starts at b / 4 and halves whenever the loss does not rise. The climb goes by the loss; the result by the score.
+    It ends where a single exchange has failed several times in a row.
     """
     best = start
     flips, chosen, loss = start.flips, start.chosen, start.score.loss
-    k = max(1, constraint.budget // 4)
+    k, failed = max(1, constraint.budget // 4), 0
     for _ in range(attempts):
         p = chosen.to(flips.x.dtype)
         _, slope = gradient(flips, objective, p)
@@ -116,11 +127,14 @@ def _exchange(start: Found, objective: Objective, constraint: Constraint, attemp
         proposal = constraint.complete(kept, slope.masked_fill(chosen, -math.inf), flips)
         score = objective.score(flips.done(proposal))
         if score.loss > loss:
-            chosen, loss = proposal, score.loss
+            chosen, loss, failed = proposal, score.loss, 0
             if score > best.score:
                 best = Found(score, flips, chosen, "exchanges")
         else:
+            failed += k == 1
             k = max(1, k // 2)
+        if failed == _STILL:
+            break
         flips, renewed = flips.renew(chosen.to(p.dtype))
         chosen = renewed > 0
     return best

@@ -69,6 +69,12 @@ class EdgeFlips(Flips):
         weight = torch.cat([1 - p[:edges], p[edges:]])
         return self.guide(self.x, self._both, torch.cat([weight, weight]))  # type: ignore[no-any-return]
 
+    def with_features(self, x: Tensor) -> EdgeFlips:
+        """The same flips on a graph with other features ``[n, d]``."""
+        other = copy.copy(self)
+        other.x = x
+        return other
+
     def done(self, chosen: Tensor) -> Tensor:
         """Logits on the discrete graph, without edge weights."""
         n = self.x.shape[0]
@@ -119,22 +125,23 @@ class EdgeFlips(Flips):
     def _fresh(self, k: int, kept: Tensor | None = None) -> Tensor:
         """Distinct pairs that are not fixed ``[2, k]``, none of them in ``kept``, drawn at random."""
         n = self.x.shape[0]
-        excluded = self._known if kept is None else torch.cat([self._known, self._codes(kept)]).sort().values
+        excluded = [self._known] if kept is None else [self._known, self._codes(kept).sort().values]
         found = self._known.new_empty(0)
         while found.numel() < k:
             missing = k - found.numel()
-            u, v = torch.randint(n, (2, max(missing, _LEAST)), device=self.x.device)
+            u, v = torch.randint(n, (2, missing + missing // 16 + _MORE), device=self.x.device)
             codes = (torch.minimum(u, v) * n + torch.maximum(u, v))[u != v].sort().values
             codes = codes[codes.diff(prepend=codes.new_tensor([-1])) > 0]
-            codes = codes[~(_within(codes, excluded) | _within(codes, found))]
+            for known in (*excluded, found):
+                codes = codes[~_within(codes, known)]
             if codes.numel() > missing:
                 codes = codes[torch.randperm(codes.numel(), device=codes.device)[:missing]]
             found = codes if not found.numel() else torch.cat([found, codes]).sort().values
         return _ends(found, n)
 
 
-_LEAST: Final = 256
-"""So many pairs are drawn at a time at least: of a few, most may be known where nearly all pairs are."""
+_MORE: Final = 256
+"""So many pairs and a sixteenth are drawn beyond those that are wanted, since some are drawn twice or known."""
 
 
 def _within(codes: Tensor, known: Tensor) -> Tensor:

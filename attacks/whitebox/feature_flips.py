@@ -25,7 +25,11 @@ class FeatureFlips(Flips):
 
     def relaxed(self, p: Tensor) -> Tensor:
         """Logits with features x + (1 − 2x) p."""
-        return self.victim(self.x + self._direction * p.view_as(self.x), self.edge_index)  # type: ignore[no-any-return]
+        return self.victim(self.moved(p), self.edge_index)  # type: ignore[no-any-return]
+
+    def moved(self, p: Tensor) -> Tensor:
+        """The features x + (1 − 2x) p, ``[n, d]``."""
+        return self.x + self._direction * p.view_as(self.x)
 
     def done(self, chosen: Tensor) -> Tensor:
         """Logits with the chosen entries flipped."""

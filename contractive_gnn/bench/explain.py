@@ -428,6 +428,8 @@ def _attacked(
         made = run_attack(
             model, data, attack, flips=flips, fraction=fraction, targets=targets, seed=seed, **hyperparameters
         )
+        if made.data.num_nodes != data.num_nodes:
+            raise ValueError(f"attack {attack!r} adds nodes, and an explanation compares the same nodes; take another")
         return inputs.checked(made.data, weighted=False), attack
     if budget or hyperparameters:
         given = ", ".join([*(["a budget"] if budget else []), *hyperparameters])

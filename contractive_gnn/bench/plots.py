@@ -12,7 +12,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from contractive_gnn.bench.results import replacing
+from contractive_gnn.bench.results import NEW_NODES, replacing
 from contractive_gnn.bench.summary import CLEAN, Anchor, Condition, Section, spread
 from contractive_gnn.palette import COLOURS, MARKERS, STYLE
 
@@ -166,6 +166,10 @@ def _budget_axis(condition: Condition) -> str:
         return "feature entries changed (% of the non-zero ones)"
     if unit == "fraction of each target's degree":
         return "edges flipped (% of each target's degree)"
+    if unit.endswith("nodes"):
+        return "nodes deleted (% of the nodes)" if unit.startswith("fraction") else "nodes deleted"
+    if unit.startswith(NEW_NODES):
+        return unit
     counted, _, per = unit.partition(" per ")
     return f"{counted} {'flipped' if counted == 'edges' else 'changed'}" + (f" per {per}" if per else "")
 

@@ -15,9 +15,9 @@ from contractive_gnn.attacks import AttackResult, Budget
 from contractive_gnn.attacks.base import edge_difference, feature_difference
 from contractive_gnn.bench.results import CERTIFICATE
 from contractive_gnn.datasets import DatasetError, validate
-from contractive_gnn.inputs import MASKS
+from contractive_gnn.inputs import MASKS, UNKNOWN
 
-Kind = Literal["structure", "features", "both"]
+Kind = Literal["structure", "features", "both", "injection", "deletion"]
 Scope = Literal["global", "targeted"]
 
 
@@ -98,6 +98,8 @@ class Replay:
         data = saved.data
         for key in ("x", "y", *MASKS):
             there, own = data.get(key), clean[key]
+            if there is not None and bool((data.y[clean.num_nodes :] == UNKNOWN).all()):
+                there = there[: len(own)]  # new nodes come last
             if there is None or there.shape != own.shape or there.dtype != own.dtype:
                 given = "missing" if there is None else f"{there.dtype} {list(there.shape)}"
                 raise ReplayError(

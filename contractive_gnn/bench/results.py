@@ -33,21 +33,12 @@ from contractive_gnn.provenance import current_commit as current_commit
 Threat = Literal["poisoning", "evasion"]
 EvaluatedOn = Literal["test", "targets"]
 Source = Literal["published", "live", "generated", "replayed"]
-BudgetUnit = Literal[
-    "none",
-    "fraction of edges",
-    "edges",
-    "edges per target",
-    "edges per node",
-    "fraction of each degree",
-    "fraction of each target's degree",
-    "edges in all",
-    "fraction of feature entries",
-    "feature entries",
-    "feature entries per target",
-    "edges and feature entries",
-    "edges and feature entries per target",
-]
+#: what a budget counts: "none", "edges", "edges per target", "edges per node", "edges in all", "feature entries",
+#: "feature entries per target", "edges and feature entries", "edges and feature entries per target", "nodes", "new
+#: nodes, 20 edges each", "fraction of edges", "fraction of each degree", "fraction of each target's degree",
+#: "fraction of feature entries" or "fraction of nodes"
+BudgetUnit = str
+NEW_NODES = "new nodes"
 Key = tuple[str | int | float, ...]
 
 RESULTS = "results.jsonl"

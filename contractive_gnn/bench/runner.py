@@ -223,7 +223,7 @@ class _Unit:
         if nodes.on == "test" and self.job.clean_accuracy is not None:
             clean_accuracy = self.job.clean_accuracy
         else:
-            clean_accuracy = accuracy(self.job.protocol, self.clean.model, self.data, nodes.mask)
+            clean_accuracy = accuracy(self.job.protocol, self.clean.model, self.data, _old(nodes.mask, self.data))
         stamp = self.job.stamp
         return Result(
             **{name: getattr(task.cell, name) for name in Cell.__dataclass_fields__},
@@ -390,7 +390,10 @@ def make_graph(protocol: Protocol, spec: AttackSpec, clean: Data, *, victim: nn.
 def _absolute(step: AttackSpec, clean: Data) -> AttackSpec:
     """With the number of flips that its budget allows on the clean graph."""
     assert step.budget is not None
-    return replace(step, budget=Budget(flips=step.attack.allowed(clean, step.budget)))
+    if step.budget.nodes is not None:
+        return step
+    allowed = step.attack.allowed(clean, step.budget)
+    return replace(step, budget=Budget(nodes=allowed) if step.attack.kind == "deletion" else Budget(flips=allowed))
 
 
 def _make_step(protocol: Protocol, spec: AttackSpec, clean: Data, *, victim: nn.Module | None) -> AttackResult:
@@ -458,7 +461,7 @@ def attack_once(
         if spec.needs_victim:  # so that whoever measures others on this graph can say whom it was made against
             result = replace(result, provenance={**result.provenance, "victim": protocol.models[0]})
         nodes = evaluation(result.data)
-        before, after = (accuracy(protocol, model, graph, nodes.mask) for graph in (data, result.data))
+        before, after = (accuracy(protocol, model, graph, _old(nodes.mask, graph)) for graph in (data, result.data))
     return result, Effect(nodes.on, before, after)
 
 
@@ -478,6 +481,11 @@ def train(protocol: Protocol, name: str, data: Data, *, seed: int) -> Trained:
 def accuracy(protocol: Protocol, model: nn.Module, data: Data, mask: Tensor) -> float:
     """Accuracy in percent of a model that :func:`train` gave, on the nodes of a mask."""
     return training.evaluate(model, protocol.place(data), mask.to(protocol.device))
+
+
+def _old(mask: Tensor, graph: Data) -> Tensor:
+    """The mask on a graph that may lack the new nodes, which come last and are in none."""
+    return mask[: graph.num_nodes]
 
 
 def train_teacher(options: Mapping[str, Any], data: Data, *, seed: int) -> Trained | None:

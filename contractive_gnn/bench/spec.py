@@ -1,13 +1,15 @@
 """Attack specifications: ``NAME[:BUDGET][+NAME:BUDGET…][@evasion|@poisoning]``, as written on the command line.
 
     clean  metattack:0.05  metattack:0.25@poisoning  nettack:5  random:1.0  pgd:50flips  whitebox-pgd:0.1
-    metattack:0.25+flip-features:0.1  attacked.npz  attacked.npz@poisoning
+    metattack:0.25+flip-features:0.1  tdgia:60x20  degree-deletion:30nodes  attacked.npz  attacked.npz@poisoning
 
 BUDGET is a fraction with a decimal point (``0.05``, ``1.0``: of the clean graph's undirected edges, or of its non-zero
 feature entries) or a number of flips (``50flips``) for a global attack. For a targeted one it is a whole number of
 flips per target (``5``) or, on edges, a fraction of each target's degree (``0.5``). ``1`` and ``1.0`` are never taken
-for each other. What stands after ``+`` is global, and attacks the graph that those before it left: edges and features
-at once. A file that ends in ``.npz`` is an attacked graph that was saved before; its budget is that of its attack.
+for each other. An attack that adds nodes has ``60x20``: 60 new nodes with at most 20 edges each; one that deletes nodes
+``30nodes``, or a fraction of the nodes. What stands after ``+`` is global, and attacks the graph that those before it
+left: edges and features at once. A file that ends in ``.npz`` is an attacked graph that was saved before; its budget is
+that of its attack.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Final, get_args
 
 from contractive_gnn.attacks import ATTACKS, Attack, Budget
 from contractive_gnn.bench.replay import Replay, ReplayError, is_file
-from contractive_gnn.bench.results import BudgetUnit, Source, Threat
+from contractive_gnn.bench.results import NEW_NODES, BudgetUnit, Source, Threat
 from contractive_gnn.datasets import UnknownBudgetError, has_published
 from contractive_gnn.datasets.published import checked_budget
 from contractive_gnn.names import unknown
@@ -36,6 +38,8 @@ _FORM: Final = (
 )
 _FRACTION: Final = re.compile(r"\d+\.\d+", re.ASCII)
 _FLIPS: Final = re.compile(r"(\d+)flips", re.ASCII)
+_NEW_NODES: Final = re.compile(r"(\d+)x(\d+)", re.ASCII)
+_DELETED: Final = re.compile(r"(\d+)nodes", re.ASCII)
 _PER_TARGET: Final = re.compile(r"\d+", re.ASCII)
 
 
@@ -105,11 +109,17 @@ class AttackSpec:
         kind = "structure" if self.name == RANDOM else self.attack.kind if self.replay is None else self.replay.kind
         if self.budget.degree is not None:
             return "fraction of each target's degree"
+        if self.budget.edges is not None:
+            return f"{NEW_NODES}, {self.budget.edges} edges each"
+        if self.budget.nodes is not None:
+            return "nodes"
+        if kind == "deletion":
+            return "fraction of nodes"
         if self.budget.fraction is not None:
             return "fraction of feature entries" if kind == "features" else "fraction of edges"
         each = " per target" if self.targeted and self.budget.per_target is None else ""
         counted = {"both": "edges and feature entries", "features": "feature entries", "structure": "edges"}[kind]
-        return f"{counted}{each}"  # type: ignore[return-value]
+        return f"{counted}{each}"
 
     def __str__(self) -> str:
         if self.budget is None:
@@ -130,17 +140,23 @@ class AttackSpec:
         share = self.budget.degree if self.budget.fraction is None else self.budget.fraction
         if share is not None:
             budget = format(Decimal(repr(share)), "f")
+        elif self.budget.nodes is not None:
+            budget = f"{self.budget.nodes}nodes" if self.budget.edges is None else _new_nodes(self.budget)
         else:
             budget = str(self.budget.flips) if self.targeted else f"{self.budget.flips}flips"
         return f"{self.name}:{budget}"
 
 
 def amount(budget: Budget) -> float | int:
-    """The number in a budget: flips (int) or a share (float); of different numbers for each target their sum."""
+    """The number in a budget: flips or nodes (int), a share (float); of numbers for each target their sum."""
     if budget.per_target is not None:
         return sum(int(flips) for flips in budget.per_target)
-    given = (budget.flips, budget.fraction, budget.degree)
+    given = (budget.flips, budget.fraction, budget.degree, budget.nodes)
     return next(number for number in given if number is not None)
+
+
+def _new_nodes(budget: Budget) -> str:
+    return f"{budget.nodes}x{budget.edges}"
 
 
 def attack_names() -> list[str]:
@@ -164,9 +180,10 @@ def parse_attacks(text: str, *, dataset: str) -> tuple[AttackSpec, ...]:
 def parse_attack(text: str, *, dataset: str) -> AttackSpec:
     """One specification; ``dataset`` decides whether "metattack" and "nettack" mean published graphs.
 
-    The threat, where none is given: evasion for adaptive attacks, feature attacks and pgd / minmax, whose loss is that
-    of a frozen model; poisoning for the others. Of several in a row the first decides, unless another one is adaptive:
-    evasion, since what was made against a frozen model is weak against another. A saved graph: evasion.
+    The threat, where none is given: evasion for adaptive attacks, those on features, those that add or delete nodes,
+    and pgd / minmax, whose loss is that of a frozen model; poisoning for the others. Of several in a row the first
+    decides, unless another one is adaptive: evasion, since what was made against a frozen model is weak against
+    another. A saved graph: evasion.
 
     Raises:
         SpecError: it cannot be understood.
@@ -223,7 +240,12 @@ def _parse_step(text: str, part: str, dataset: str) -> AttackSpec:
 
 
 def _parse_budget(text: str, budget: str | None, spec: AttackSpec, dataset: str) -> Budget:
-    if spec.targeted:
+    kind = "structure" if spec.name == RANDOM else spec.attack.kind
+    if kind == "injection":
+        expected = f"new nodes and the edges of each, like {spec.name}:60x20"
+    elif kind == "deletion":
+        expected = f"a number of nodes, like {spec.name}:30nodes, or a fraction of them, like {spec.name}:0.05"
+    elif spec.targeted:
         expected = f"a whole number of flips per target, like {spec.name}:5"
         if spec.attack.kind == "structure":
             expected += f", or a fraction of each target's degree, like {spec.name}:0.5"
@@ -234,13 +256,19 @@ def _parse_budget(text: str, budget: str | None, spec: AttackSpec, dataset: str)
     if budget is None:
         raise SpecError(f"attack {text!r} lacks a budget: expected {expected}")
     parsed: Budget | None = None
-    if spec.targeted:
+    if kind == "injection":
+        if new := _NEW_NODES.fullmatch(budget):
+            parsed = Budget(nodes=int(new[1]), edges=int(new[2])) if int(new[2]) else None
+    elif spec.targeted:
         if _PER_TARGET.fullmatch(budget):
             parsed = Budget(flips=int(budget))
         elif _FRACTION.fullmatch(budget) and spec.attack.kind == "structure":
             parsed = Budget(degree=float(budget))
     elif _FRACTION.fullmatch(budget):
         parsed = Budget(fraction=float(budget))
+    elif kind == "deletion":
+        if nodes := _DELETED.fullmatch(budget):
+            parsed = Budget(nodes=int(nodes[1]))
     elif flips := _FLIPS.fullmatch(budget):
         parsed = Budget(flips=int(flips[1]))
     if parsed is None:
@@ -263,5 +291,5 @@ def _parse_budget(text: str, budget: str | None, spec: AttackSpec, dataset: str)
 def _default_threat(spec: AttackSpec) -> Threat:
     if spec.source != "live":
         return "poisoning"
-    frozen = spec.attack.knowledge == "adaptive" or spec.attack.kind == "features" or spec.name in ("pgd", "minmax")
-    return "evasion" if frozen else "poisoning"
+    frozen = spec.attack.knowledge == "adaptive" or spec.name in ("pgd", "minmax")
+    return "evasion" if frozen or spec.attack.kind in ("features", "injection", "deletion") else "poisoning"

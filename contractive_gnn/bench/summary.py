@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from contractive_gnn.bench.results import BudgetUnit, EvaluatedOn, Result, Source, Threat, digest
+from contractive_gnn.bench.results import NEW_NODES, BudgetUnit, EvaluatedOn, Result, Source, Threat, digest
 
 CLEAN = "clean"
 #: marks a number that the attack itself does not trust
@@ -89,8 +89,8 @@ class Condition:
         if self.budget_unit.startswith("fraction"):
             return f"{100 * self.budget:g} % {self.budget_unit.removeprefix('fraction ')}"
         unit = (
-            self.budget_unit.replace("edges", "edge").replace("entries", "entry")
-            if self.budget == 1
+            self.budget_unit.replace("nodes", "node").replace("entries", "entry").replace("edges", "edge")
+            if self.budget == 1 and not self.budget_unit.startswith(NEW_NODES)
             else self.budget_unit
         )
         return f"{self.budget} {unit}"

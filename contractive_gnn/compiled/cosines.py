@@ -77,18 +77,17 @@ class _Refined(torch.autograd.Function):
         rounds = _Rounds(z, weight, order, diffusion)
         states = z.new_empty(diffusion.rounds, z.shape[0], diffusion.hops + 1, z.shape[1])
         cosines = rounds.cosines(states.numpy())
-        ctx.save_for_backward(z, weight, states, torch.from_numpy(cosines))
-        ctx.how = order, diffusion, plain
+        ctx.save_for_backward(z, weight, states, torch.from_numpy(cosines))  # autograd sees whether z or a changed
+        ctx.how = rounds, plain
         return torch.from_numpy(rounds.to_edges(cosines[-1]))
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         z, weight, states, cosines = ctx.saved_tensors
-        order, diffusion, plain = ctx.how
+        rounds, plain = ctx.how
         needed = ctx.needs_input_grad[:2]
         if (found := plain_gradients(plain, (z, weight), needed, g)) is not None:
             return *found, None, None, None
-        rounds = _Rounds(z, weight, order, diffusion)
         by_z, by_weight = rounds.gradients(g, states.numpy(), cosines.numpy(), by_z=needed[0])
         return by_z, by_weight if needed[1] else None, None, None, None
 

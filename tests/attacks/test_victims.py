@@ -30,13 +30,22 @@ QUICK: dict[str, dict[str, Any]] = {
     "lrbcd": {"epochs": 2, "fine_epochs": 0, "swaps": 0, "samples": 0, "local": 3.0},
     "local-pgd": {"epochs": 2, "fine_epochs": 0, "swaps": 0, "samples": 0},
     "eva": {"population": 4, "generations": 2},
+    "pgd-injection": {"epochs": 3, "feature_epochs": 2},
+    "tdgia": {"feature_epochs": 2},
+    "agia": {"edge_epochs": 2, "feature_epochs": 2},
+    "gradient-deletion": {"epochs": 2, "fine_epochs": 0, "swaps": 0, "samples": 0},
+    "linf-features": {"epochs": 2},
+    "joint-pgd": {"epochs": 2, "fine_epochs": 0, "swaps": 0, "samples": 0},
 }
+BUDGETS = {"injection": Budget(nodes=2, edges=3), "deletion": Budget(nodes=3)}
 
 
 def attack(name: str, data: Data, victim: nn.Module) -> AttackResult:
     targets = data.test_mask.nonzero().flatten()[:2] if name in TARGETED else None
     with torch.random.fork_rng():
-        return get(name, **QUICK.get(name, {})).run(data, Budget(flips=3), victim=victim, targets=targets)
+        return get(name, **QUICK.get(name, {})).run(
+            data, BUDGETS.get(ATTACKS[name].kind, Budget(flips=3)), victim=victim, targets=targets
+        )
 
 
 class Net(nn.Module):
@@ -77,8 +86,11 @@ class ByItself(Net):
 
 @pytest.mark.parametrize("name", STRUCTURE)
 def test_a_victim_that_reads_no_edges_is_told(graph: Data, name: str) -> None:
-    for victim in (MLPClassifier(40, 3), ByItself(GCNConv(40, 3))):
-        with pytest.warns(UserWarning, match="are the same on another graph. It reads no edges"):
+    for victim, says in (
+        (MLPClassifier(40, 3), "reads no edges"),
+        (ByItself(GCNConv(40, 3)), "keeps those that it saw"),
+    ):
+        with pytest.warns(UserWarning, match=f"are the same on another graph. It {says}"):
             result = attack(name, graph, victim)
         assert result.provenance["params"]["diagnosis"]["reads_edges"] is False
 
@@ -161,7 +173,8 @@ def test_a_run_leaves_the_attack_as_it_was(graph: Data, name: str) -> None:
     own = get(name, **QUICK[name])
     before, params = copy.deepcopy(vars(own)), own.params
     targets = graph.test_mask.nonzero().flatten()[:2] if name in TARGETED else None
-    result = own.run(graph, Budget(flips=3), victim=GCNClassifier(40, 3), targets=targets)
+    budget = BUDGETS.get(own.kind, Budget(flips=3))
+    result = own.run(graph, budget, victim=GCNClassifier(40, 3), targets=targets)
     assert (vars(own), own.params) == (before, params)
     nodes = int(graph.test_mask.sum()) if targets is None else 2
     assert result.provenance["params"]["diagnosis"]["nodes"] == nodes

@@ -12,8 +12,10 @@ from typer.testing import CliRunner
 from contractive_gnn import attacks
 from contractive_gnn.attacks import AttackResult, Budget
 from contractive_gnn.bench.cli import app
+from contractive_gnn.bench.protocol import Protocol
 from contractive_gnn.bench.replay import Replay, ReplayError
 from contractive_gnn.bench.results import read_results
+from contractive_gnn.bench.runner import make_graph
 from contractive_gnn.bench.spec import SpecError, parse_attack, parse_attacks
 from contractive_gnn.datasets import contextual_sbm
 
@@ -146,3 +148,24 @@ def test_features_that_were_flipped_are_compared_as_well(tmp_path: Path) -> None
     other.x[0, 0] = 1 - other.x[0, 0]
     with pytest.raises(ReplayError, match="entries of the features differ"):
         replay.load(other)
+
+
+@pytest.mark.parametrize("then", ["", "+gaussian-features:3flips"])
+def test_new_nodes_are_replayed(tmp_path: Path, then: str) -> None:
+    path, data = tmp_path / "grown.npz", contextual_sbm()
+    (spec,) = parse_attacks(f"random-injection:3x4{then}", dataset="csbm")
+    benchmark = Protocol(dataset="csbm", models=("gcn",), attacks=(spec,), seeds=(0,))
+    made = make_graph(benchmark, spec, data)
+    made.save(path)
+    replayed = parse_attack(f"{path}@poisoning", dataset="csbm")
+    assert (replayed.amount, replayed.unit, replayed.threat) == (3, "new nodes, 4 edges each", "poisoning")
+    again = Replay.read(str(path)).load(data)
+    assert again.data.num_nodes == data.num_nodes + 3
+    assert torch.equal(again.data.x, made.data.x)
+    with pytest.raises(ReplayError, match=r"attacks another graph|with other labels|on another split"):
+        Replay.read(str(path)).load(contextual_sbm(seed=1))
+    named = AttackResult.load(path)
+    named.data.y[-1] = 0  # a new node that claims a class
+    named.save(path)
+    with pytest.raises(ReplayError, match="attacks another graph"):
+        Replay.read(str(path)).load(data)

@@ -217,6 +217,46 @@ def test_edges_and_features_are_attacked_at_once(tmp_path: Path) -> None:
     assert torch.equal(after.edge_flips, alone.edge_flips)
 
 
+def test_new_nodes_are_measured_at_the_old_ones(tmp_path: Path) -> None:
+    specs = (
+        "clean,random-injection:3x4,random-injection:3x4@poisoning,tdgia:3x4,random-injection:3x4+whitebox-pgd:9flips"
+    )
+    quick = [f"{key}=2" for key in ("tdgia.attack.feature_epochs", "whitebox-pgd.attack.epochs")]
+    overrides = tuple(map(Override.parse, ("training.epochs=10", *quick)))
+    benchmark = protocol(specs, models=("gcn",), seeds=(0,), overrides=overrides)
+    results = {(result.attack, result.threat): result for result in results_of(run(benchmark, tmp_path))}
+    assert len(results) == 5
+    clean = benchmark.load()
+    for result in results.values():
+        assert (result.evaluated_on, result.n_evaluated) == ("test", int(clean.test_mask.sum()))
+        assert result.clean_accuracy == results["clean", "evasion"].accuracy
+    alone = results["random-injection", "evasion"]
+    assert (alone.budget, alone.budget_unit, alone.flips) == (3, "new nodes, 4 edges each", 12)
+    assert alone.flips < results["random-injection+whitebox-pgd:9flips", "evasion"].flips <= 12 + 9
+    graph = AttackResult.load(next((tmp_path / "graphs").glob("*random-injection-3x4*")))
+    assert graph.data.num_nodes == clean.num_nodes + 3
+    poisoned = build("gcn", clean.num_features, int(clean.y.max()) + 1)
+    training.fit(poisoned, graph.data, epochs=10, seed=0)
+    assert graph.data.test_mask.sum() == clean.test_mask.sum()
+
+
+def test_new_nodes_beside_targets_leave_the_clean_accuracy_as_it_is() -> None:
+    benchmark = protocol("nettack:1+random-injection:2x3", models=("gcn",), n_targets=2)
+    _, effect = attack_once(benchmark, seed=0)
+    assert effect is not None
+    assert effect.evaluated_on == "targets"
+
+
+def test_deleted_nodes_have_no_edge(tmp_path: Path) -> None:
+    benchmark = protocol("degree-deletion:5nodes,degree-deletion:0.1", models=("gcn",), seeds=(0,))
+    few, many = results_of(run(benchmark, tmp_path))
+    assert (few.budget, few.budget_unit, many.budget_unit) == (5, "nodes", "fraction of nodes")
+    assert 0 < few.flips < many.flips
+    chained = protocol("random:0.1+degree-deletion:0.1", models=("gcn",))
+    made = make_graph(chained, chained.attacks[0], chained.load())
+    assert made.provenance["steps"][1]["allowed_flips"] == int(0.1 * chained.load().num_nodes)
+
+
 def test_targets_stay_targets_when_another_attack_follows() -> None:
     benchmark = protocol("nettack:1+gaussian-features:5flips", n_targets=2)
     made = make_graph(benchmark, benchmark.attacks[0], benchmark.load())

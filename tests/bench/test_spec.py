@@ -13,7 +13,11 @@ fractions = st.integers(1, 10**6).map(lambda n: n / 10**6)
 counts = st.integers(1, 10**9)
 threats = st.sampled_from(["evasion", "poisoning"])
 # digits has no published graphs, so that every name means a live attack there
-global_names = st.sampled_from([n for n, a in ATTACKS.items() if a.scope == "global" and a.kind != "both"])
+global_names = st.sampled_from(
+    [n for n, a in ATTACKS.items() if a.scope == "global" and a.kind in ("structure", "features")]
+)
+injections = st.sampled_from([n for n, a in ATTACKS.items() if a.kind == "injection"])
+deletions = st.sampled_from([n for n, a in ATTACKS.items() if a.kind == "deletion"])
 targeted_names = st.sampled_from([n for n, a in ATTACKS.items() if a.scope == "targeted"])
 
 
@@ -28,6 +32,21 @@ def test_a_number_of_flips_is_written_and_read_back(name: str, flips: int, threa
     spec = parse_attack(f"{name}:{flips}flips@{threat}", dataset="digits")
     assert (spec.budget, spec.threat) == (Budget(flips=flips), threat)
     assert parse_attack(str(spec), dataset="digits") == spec
+
+
+@given(name=injections, nodes=counts, edges=counts, threat=threats)
+def test_new_nodes_and_their_edges_are_written_and_read_back(name: str, nodes: int, edges: int, threat: str) -> None:
+    spec = parse_attack(f"{name}:{nodes}x{edges}@{threat}", dataset="digits")
+    assert (spec.budget, spec.threat) == (Budget(nodes=nodes, edges=edges), threat)
+    assert parse_attack(str(spec), dataset="digits") == spec
+
+
+@given(name=deletions, nodes=counts, fraction=fractions)
+def test_deleted_nodes_are_written_and_read_back(name: str, nodes: int, fraction: float) -> None:
+    for budget, text in ((Budget(nodes=nodes), f"{nodes}nodes"), (Budget(fraction=fraction), f"{fraction:f}")):
+        spec = parse_attack(f"{name}:{text}", dataset="digits")
+        assert (spec.budget, spec.threat) == (budget, "evasion")
+        assert parse_attack(str(spec), dataset="digits") == spec
 
 
 @given(name=targeted_names, flips=counts, threat=threats)
@@ -100,6 +119,12 @@ def test_one_and_one_point_zero_are_different_budgets() -> None:
         ("pgd:0.1", "cora", "evasion", "live", 0.1, "fraction of edges"),
         ("minmax:0.1", "cora", "evasion", "live", 0.1, "fraction of edges"),
         (" pgd:0.1@poisoning ", "cora", "poisoning", "live", 0.1, "fraction of edges"),
+        ("tdgia:60x20", "cora", "evasion", "live", 60, "new nodes, 20 edges each"),
+        ("random-injection:60x20", "cora", "evasion", "live", 60, "new nodes, 20 edges each"),
+        ("random-injection:60x20@poisoning", "cora", "poisoning", "live", 60, "new nodes, 20 edges each"),
+        ("degree-deletion:30nodes", "cora", "evasion", "live", 30, "nodes"),
+        ("degree-deletion:0.05", "cora", "evasion", "live", 0.05, "fraction of nodes"),
+        ("random-injection:3x4+whitebox-pgd:0.1", "cora", "evasion", "live", 3, "new nodes, 4 edges each"),
         ("metattack:0.25+flip-features:0.1", "cora", "poisoning", "published", 0.25, "fraction of edges"),
         ("nettack:5+gaussian-features:9flips", "cora", "poisoning", "published", 5, "edges per target"),
         ("pgd:0.1 + dice:0.2+random:0.3", "cora", "evasion", "live", 0.1, "fraction of edges"),
@@ -133,6 +158,13 @@ def test_what_a_specification_means(
         ("metattack:0.07", "metattack-live"),
         ("nettack:6", "nettack-live"),
         ("nettack:5flips", "'5flips' is no budget"),
+        ("tdgia:0.1", "new nodes and the edges of each, like tdgia:60x20"),
+        ("tdgia:60nodes", "'60nodes' is no budget"),
+        ("tdgia:60x0", "'60x0' is no budget"),
+        ("tdgia:0x20", "above 0"),
+        ("degree-deletion:30flips", "like degree-deletion:30nodes"),
+        ("degree-deletion:30x2", "'30x2' is no budget"),
+        ("dice:30nodes", "'30nodes' is no budget"),
         ("dice-live:0.1", "no attack is called 'dice-live'"),
         ("dice:٣.٥", "is no budget"),
         ("clean+dice:0.1", "clean is no attack"),
@@ -165,12 +197,12 @@ def test_a_list_keeps_its_order_and_each_attack_once() -> None:
         parse_attacks(" , ", dataset="cora")
 
 
+def budget_of(name: str) -> str:
+    """Some budget that the attack takes, as it is written."""
+    attack = ATTACKS[name]
+    return {"injection": "3x2", "deletion": "3nodes"}.get(attack.kind, "3" if attack.scope == "targeted" else "3flips")
+
+
 def test_only_adaptive_attacks_need_the_victim() -> None:
-    needing = {
-        name
-        for name in ATTACKS
-        if parse_attack(
-            f"{name}:{'3' if ATTACKS[name].scope == 'targeted' else '3flips'}", dataset="digits"
-        ).needs_victim
-    }
+    needing = {name for name in ATTACKS if parse_attack(f"{name}:{budget_of(name)}", dataset="digits").needs_victim}
     assert needing == {name for name, attack in ATTACKS.items() if attack.knowledge == "adaptive"}

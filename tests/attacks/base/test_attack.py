@@ -145,6 +145,8 @@ def assert_same(one: Any, other: Any) -> None:
         (Proposes, Perturbation(edge_flips=flips((0, 1)).t()[:1, :1]), "int64 tensor"),
         (Proposes, None, "not a Perturbation"),
         (ProposesEdges, Perturbation(feature_flips=flips((0, 1))), "attacks the structure, but changed features"),
+        (Proposes, Perturbation(new_x=torch.zeros(1, 40)), "added or deleted nodes"),
+        (Proposes, Perturbation(deleted=torch.tensor([3])), "added or deleted nodes"),
         (ProposesFeatures, Perturbation(edge_flips=flips((0, 1))), "attacks the features, but flipped 1 edges"),
         (ProposesFeatures, lambda data: Perturbation(x=data.x + 1.0), "without declaring a radius"),
         (ProposesContinuous, lambda data: Perturbation(x=data.x[:5]), "of shape"),

@@ -39,6 +39,12 @@ def flips(*pairs: tuple[int, int]) -> Tensor:
         ({"per_target": [1, -1]}, ValueError, "at least 0"),
         ({"per_target": torch.ones(2)}, TypeError, "whole numbers, one for each target"),
         ({"per_target": torch.ones(2, 2).long()}, TypeError, "whole numbers, one for each target"),
+        ({"flips": 1, "nodes": 2}, ValueError, "exactly one"),
+        ({"edges": 2}, ValueError, "exactly one"),
+        ({"flips": 1, "edges": 2}, ValueError, r"given flips=1, edges=2"),
+        ({"nodes": 2.0}, TypeError, "whole number"),
+        ({"nodes": -1}, ValueError, "at least 0"),
+        ({"nodes": 2, "edges": 0}, ValueError, "at least 1"),
     ],
 )
 def test_budget_refuses(arguments: dict[str, Any], error: type[Exception], says: str) -> None:
@@ -77,7 +83,7 @@ def test_a_budget_for_each_target(graph: Data) -> None:
     assert Budget(flips=4).of_targets(graph, "both", targets) == (4, 4, 4)
     assert Budget(per_target=[2]) == Budget(per_target=(np.int64(2),))
     for budget, kind, says in (
-        (Budget(fraction=0.5), "structure", "share of a whole graph"),
+        (Budget(fraction=0.5), "structure", "a budget for a whole graph"),
         (Budget(degree=0.5), "features", "share of a node's edges"),
         (Budget(per_target=[1, 2]), "structure", "holds 2 budgets for 3 targets"),
     ):
@@ -86,3 +92,20 @@ def test_a_budget_for_each_target(graph: Data) -> None:
     for budget in (Budget(degree=0.5), Budget(per_target=[1])):
         with pytest.raises(ValueError, match="is for each target of a targeted attack"):
             budget.resolve(graph, "structure")
+
+
+def test_nodes_are_for_attacks_that_add_or_delete_them(graph: Data) -> None:
+    assert Budget(nodes=6, edges=4).resolve(graph, "injection") == 24
+    assert Budget(nodes=6).resolve(graph, "deletion") == 6
+    assert Budget(fraction=0.29).resolve(graph, "deletion") == 26  # of 90 nodes
+    assert repr(Budget(nodes=6, edges=4)) == "Budget(nodes=6, edges=4)"
+    for budget, kind, says in (
+        (Budget(flips=3), "injection", "how many edges each"),
+        (Budget(nodes=3), "injection", "how many edges each"),
+        (Budget(flips=3), "deletion", "deletes nodes"),
+        (Budget(nodes=3, edges=2), "deletion", "deletes nodes"),
+        (Budget(nodes=3), "structure", "this one flips"),
+        (Budget(nodes=3), "features", "this one flips"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            budget.resolve(graph, kind)  # type: ignore[arg-type]

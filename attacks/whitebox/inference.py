@@ -1,0 +1,48 @@
+"""What a victim does while it answers, beside answering."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+
+class _GradientWatch(TorchFunctionMode):
+    """Notes whether anything is computed with gradients switched on."""
+
+    found = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.found = self.found or torch.is_grad_enabled()
+        return func(*args, **(kwargs or {}))
+
+
+def conduct(victim: nn.Module, answer: Callable[[], object]) -> dict[str, bool]:
+    """What a victim does in evaluation mode, with gradients switched off, beside answering.
+
+    Args:
+        victim: the module.
+        answer: asks it once.
+
+    Returns:
+        ``changes_itself``: whether it writes its parameters or buffers, so that the next answer is another model's;
+        ``computes_gradients``: whether it switches gradients on, as what optimises at test time does. A flow along the
+        gradient of an energy does so too, and hides nothing; this is a reason to look, and none to doubt. Of a module
+        that ``torch.compile`` made it is not known, and False.
+    """
+    state = [*victim.parameters(), *victim.buffers()]
+    before = [tensor._version for tensor in state]
+    compiled = any(hasattr(part, "_orig_mod") for part in victim.modules())
+    with torch.no_grad():
+        if compiled:
+            answer()
+            found = False
+        else:
+            with _GradientWatch() as watch:
+                answer()
+            found = watch.found
+    changed = before != [tensor._version for tensor in state]
+    return {"changes_itself": changed, "computes_gradients": found}
