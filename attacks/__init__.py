@@ -4,6 +4,7 @@
 from contractive_gnn.attacks import (  # noqa: F401
     deeprobust,
     deletion,
+    evolution,
     injection,
     integrated_gradients,
     joint_flips,

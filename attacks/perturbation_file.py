@@ -202,7 +202,7 @@ def _pairs(array: np.ndarray[Any, Any], n: int, what: str) -> Tensor:
     if pairs.numel() and (int(pairs.min()) < 0 or int(pairs.max()) >= n or bool((pairs[0] == pairs[1]).any())):
         raise ValueError(f"{what} has a pair that is none of two different nodes of 0 … {n - 1}")
     codes = _codes(pairs, n)
-    if codes.unique().numel() != codes.numel():
+    if len(codes.unique()) != len(codes):
         raise ValueError(f"{what} has a pair twice")
     return pairs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,6 +18,8 @@ def attack(
     *,
     flips: int | None = None,
     fraction: float | None = None,
+    degree: float | None = None,
+    per_target: Sequence[int] | Tensor | None = None,
     nodes: int | None = None,
     edges: int | None = None,
     targets: Tensor | None = None,
@@ -32,7 +35,9 @@ def attack(
         name: a key of :data:`ATTACKS`.
         flips: how many undirected edges (or feature entries) may be flipped; per target for a targeted attack.
         fraction: instead of ``flips``, as a share of the edges (or of the non-zero feature entries) of ``data``.
-        nodes: instead of both, how many nodes are added, or deleted.
+        degree: instead of ``flips``, for a targeted attack on edges: as a share of each target's degree.
+        per_target: instead of ``flips``, for a targeted attack: a whole number for each target, in their order.
+        nodes: instead of ``flips``, how many nodes are added, or deleted.
         edges: with ``nodes``, how many edges each new node may have.
         targets: int64 ``[t]``, the nodes to fool; a targeted attack needs them, a global one has its own.
         seed: 0 ≤ seed < 2³².
@@ -40,8 +45,8 @@ def attack(
 
     Raises:
         TypeError: an argument of the wrong type, or a hyperparameter that the attack does not take.
-        ValueError: an unknown name; not exactly one of ``flips``, ``fraction`` and ``nodes``; a graph, a budget or
-            targets that the attack cannot take.
+        ValueError: an unknown name; not exactly one of ``flips``, ``fraction``, ``degree``, ``per_target`` and
+            ``nodes``; a graph, a budget or targets that the attack cannot take.
         AttackError: the attack cannot work on this model, or broke its promises.
 
     Example:
@@ -50,6 +55,5 @@ def attack(
         >>> cg.attack(None, data, "random", flips=3).n_flips
         3
     """
-    return get(name, seed=seed, **hyperparameters).run(
-        data, Budget(flips=flips, fraction=fraction, nodes=nodes, edges=edges), victim=model, targets=targets
-    )
+    budget = Budget(flips=flips, fraction=fraction, degree=degree, per_target=per_target, nodes=nodes, edges=edges)
+    return get(name, seed=seed, **hyperparameters).run(data, budget, victim=model, targets=targets)

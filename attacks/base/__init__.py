@@ -11,7 +11,7 @@ from contractive_gnn.attacks.base.flips import (
     undirected_edges,
 )
 from contractive_gnn.attacks.base.kinds import Kind, Knowledge, Scope
-from contractive_gnn.attacks.base.options import check_choice, check_count
+from contractive_gnn.attacks.base.options import check_choice, check_count, name_of
 from contractive_gnn.attacks.base.perturbation import Perturbation
 from contractive_gnn.attacks.base.registry import ATTACKS, get, register
 from contractive_gnn.attacks.base.result import AttackResult
@@ -33,6 +33,7 @@ __all__ = [
     "flip_edges",
     "get",
     "is_binary",
+    "name_of",
     "register",
     "undirected_edges",
 ]

@@ -21,7 +21,7 @@ from contractive_gnn.attacks.base.errors import AttackError
 from contractive_gnn.attacks.base.flips import edge_difference, feature_difference, flip_edges, is_binary
 from contractive_gnn.attacks.base.graphs import attackable
 from contractive_gnn.attacks.base.kinds import Kind, Knowledge, Scope
-from contractive_gnn.attacks.base.options import check_count, parameters
+from contractive_gnn.attacks.base.options import check_count, parameters, plain
 from contractive_gnn.attacks.base.perturbation import Perturbation
 from contractive_gnn.attacks.base.provenance import versions
 from contractive_gnn.attacks.base.random_state import forked_random_state
@@ -69,8 +69,8 @@ class Attack(ABC):
 
     @property
     def params(self) -> dict[str, Any]:
-        """The attack's own hyperparameters, without the seed."""
-        return {name: getattr(self, name) for name in parameters(type(self)) if name != "seed"}
+        """The attack's own hyperparameters, without the seed; a callable by its name."""
+        return {name: plain(getattr(self, name)) for name in parameters(type(self)) if name != "seed"}
 
     @abstractmethod
     def _perturb(self, data: Data, n_flips: int, *, victim: nn.Module | None, targets: Tensor | None) -> Perturbation:
@@ -93,6 +93,12 @@ class Attack(ABC):
         """
         return budget.resolve(data, cls.kind)
 
+    def _per_node(self, data: Data) -> Tensor | None:
+        """How many of the flipped edges may end at each node of ``data``, int64 ``[n]``; None (the default): as many as
+        the budget allows in all. A run checks it.
+        """
+        return None
+
     def _prepare(self, data: Data) -> None:  # noqa: B027  (a hook: most attacks have nothing to prepare)
         """Called once per run with the clean graph, before the first :meth:`_perturb`: train a surrogate here.
 
@@ -105,7 +111,7 @@ class Attack(ABC):
     ) -> AttackResult:
         """Attack ``data`` and check the outcome.
 
-        A targeted attack visits its targets one after another, each with the whole budget and on the graph that the
+        A targeted attack visits its targets one after another, each with a budget of its own and on the graph that the
         targets before it left, as the published Nettack graphs of Pro-GNN accumulate their perturbations; a
         surrogate is trained once, on the clean graph. A flip that a later target undoes is in the result no longer.
 
@@ -113,7 +119,8 @@ class Attack(ABC):
             data: undirected, unweighted graph without self-loops: x float ``[n, d]`` dense, edge_index int64
                 ``[2, 2m]`` with both directions, y, train_mask, val_mask, test_mask, of which each node has a label.
                 It is not modified; the result has the labels and masks as :mod:`contractive_gnn.inputs` reads them.
-            budget: a :class:`Budget`; absolute, per target, for a targeted attack.
+            budget: a :class:`Budget`; for a targeted attack flips per target, a share of each target's degree, or a
+                number for each target.
             victim: ``forward(x, edge_index, edge_weight=None) -> logits [n, classes]``. Needed by adaptive attacks;
                 the others never see it. The attack gets a frozen copy in eval mode.
             targets: int64 ``[t]``, distinct node indices. Needed by targeted attacks; a global attack may use them as
@@ -131,21 +138,24 @@ class Attack(ABC):
                 f"attack {self.name!r} flips binary features, but x has entries other than 0 and 1: binarise x first, "
                 "or take an attack on continuous features"
             )
-        allowed = self._resolve(data, budget)
+        self._check_budget(budget)
         targets = self._check_targets(data, targets)
+        allowed = self._resolve(data, budget, targets)
         frozen = self._freeze(victim)
 
         start = time.perf_counter()
         current = data
         notes: dict[str, Any] = {}
-        if allowed > 0:
+        if any(allowed):
             worker = copy.copy(self)
             worker._notes, worker._budget = notes, budget
             with forked_random_state(self.seed), torch.inference_mode(False), torch.enable_grad():
                 worker._prepare(self._copied(data))
-                for aim in [targets] if self.scope == "global" or targets is None else torch.split(targets, 1):
-                    proposal = worker._perturb(self._copied(current), allowed, victim=frozen, targets=aim)
-                    current = worker._apply(current, proposal, allowed)
+                aims = [targets] if self.scope == "global" or targets is None else torch.split(targets, 1)
+                for aim, flips in zip(aims, allowed, strict=True):
+                    if flips:
+                        proposal = worker._perturb(self._copied(current), flips, victim=frozen, targets=aim)
+                        current = worker._apply(current, proposal, flips)
                 del worker
         feature_flips = feature_difference(data.x, current.x)
         current = current.clone()  # no tensor of the result is one of the caller's
@@ -167,28 +177,38 @@ class Attack(ABC):
                 "knowledge": self.knowledge,
                 "seed": self.seed,
                 "params": {**self.params, **({"diagnosis": notes} if notes else {})},
-                "allowed_flips": allowed,
+                "allowed_flips": allowed[0] if budget.whole else list(allowed),
                 "targets": None if targets is None else targets.tolist(),
                 "versions": versions(self.packages),
             },
         )
 
-    def _resolve(self, data: Data, budget: Budget) -> int:
+    def _check_budget(self, budget: Budget) -> None:
         if not isinstance(budget, Budget):
             raise TypeError(
                 f"attack {self.name!r}: the budget is a Budget, given {budget!r} ({type(budget).__name__}); "
                 "write Budget(flips=…) or Budget(fraction=…)"
             )
-        if self.scope == "targeted" and budget.flips is None:
+        if self.scope == "targeted" and budget.fraction is not None:
             raise ValueError(
                 f"attack {self.name!r} is targeted: its budget is a number of flips per target, given "
                 f"fraction={budget.fraction}; write Budget(flips=…)"
             )
-        allowed = self.allowed(data, budget)
+        if self.scope == "global" and not budget.whole:
+            raise ValueError(
+                f"attack {self.name!r} is global and {budget} is for each target; write Budget(flips=…) or "
+                "Budget(fraction=…)"
+            )
+
+    def _resolve(self, data: Data, budget: Budget, targets: Tensor | None) -> tuple[int, ...]:
+        """The flips allowed: in all, or for each target of a targeted attack."""
+        if self.scope == "global" or targets is None:
+            return (self.allowed(data, budget),)
+        allowed = budget.of_targets(data, self.kind, targets)
         n, d = data.x.shape
         pairs, entries = n * (n - 1) // 2, n * d
         there = {"structure": pairs, "features": entries}.get(self.kind, pairs + entries)
-        if self.scope == "targeted" and allowed > there:
+        if max(allowed) > there:
             raise ValueError(
                 f"attack {self.name!r}: {budget} is more than the {there} that there are to flip in a graph of {n} "
                 f"nodes and {d} features; give a smaller budget"
@@ -293,6 +313,14 @@ class Attack(ABC):
                 "flips binary features, but x has entries other than 0 and 1: binarise x first, or take an attack on "
                 "continuous features"
             )
+        if (per_node := self._per_node(data)) is not None:
+            over = torch.bincount(edges.flatten(), minlength=n) - per_node.cpu()
+            if bool((over > 0).any()):
+                node = int(over.argmax())
+                raise self._broken(
+                    f"flipped {int(over[node] + per_node[node])} edges at node {node}, where {int(per_node[node])} are "
+                    "allowed"
+                )
         columns = entries.shape[1] + (0 if x is data.x else int(torch.count_nonzero(x != data.x)))
         changed = self._cost(edges.shape[1], columns)
         if changed > allowed:

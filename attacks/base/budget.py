@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import numbers
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import get_args
 
 import torch
+from torch import Tensor
 from torch_geometric.data import Data
 
 from contractive_gnn.attacks.base.flips import undirected_edges
@@ -17,70 +19,65 @@ from contractive_gnn.attacks.base.options import check_count
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Budget:
-    """How much an attack may change: exactly one of an absolute number, a fraction and a number of nodes.
+    """How much an attack may change: exactly one of a number, a share, a budget for each target, a number of nodes.
 
     Args:
         flips: whole number ≥ 0 of undirected edge flips, or of feature entries; per target for a targeted attack.
         fraction: float ≥ 0; of the undirected edges of the clean graph, or of its non-zero feature entries. It is
             rounded down, as Pro-GNN's ``int(rate * m)`` is: a budget is never exceeded. Of the nodes, for a deletion.
+        degree: float ≥ 0; for a targeted attack on edges, of the degree that each target has in the clean graph;
+            rounded down, so that with 0.5 a target with one edge is left alone.
+        per_target: for a targeted attack, a whole number ≥ 0 for each of its targets, in their order; a tensor
+            ``[t]`` will do.
         nodes: whole number ≥ 0 of nodes that a deletion isolates, or that an injection adds.
         edges: whole number ≥ 1 of edges that each new node may have; with ``nodes``, for an injection alone.
 
     Raises:
         TypeError: ``flips``, ``nodes`` or ``edges`` is not a whole number or ``fraction`` is not a float (``1`` and
-            ``1.0`` are different budgets: one flip, and as many flips as the graph has edges).
+            ``1.0`` are different budgets: one flip, and as many flips as the graph has edges), and likewise of the
+            others.
         ValueError: several or none given, negative, or not finite; ``edges`` without ``nodes``.
 
     Example:
+        >>> import torch
         >>> from contractive_gnn.attacks import Budget
+        >>> Budget(degree=0.5)
+        Budget(degree=0.5)
+        >>> Budget(per_target=torch.tensor([3, 1])).per_target
+        (3, 1)
         >>> Budget(nodes=60, edges=20).nodes  # of an injection on Cora, in the literature
         60
     """
 
     flips: int | None = None
     fraction: float | None = None
+    degree: float | None = None
+    per_target: Sequence[int] | Tensor | None = None
     nodes: int | None = None
     edges: int | None = None
 
     def __post_init__(self) -> None:
-        given = {name: getattr(self, name) for name in ("flips", "fraction", "nodes")}
-        if sum(value is not None for value in given.values()) != 1 or (self.edges is not None and self.nodes is None):
-            told = ", ".join(f"{name}={value!r}" for name, value in {**given, "edges": self.edges}.items())
+        # seen as objects, since what was passed may be of any type
+        given: dict[str, object] = {name: value for name, value in vars(self).items() if value is not None}
+        if [*given] != ["nodes", "edges"] and (len(given) != 1 or "edges" in given):
+            told = ", ".join(f"{name}={value!r}" for name, value in given.items()) or "none of them"
             raise ValueError(
-                f"a budget is exactly one of flips and fraction, or nodes (with edges); given {told}. Write "
-                "Budget(flips=3) or Budget(fraction=0.05); Budget(nodes=60, edges=20) for an injection, "
+                "a budget is exactly one of flips, fraction, degree and per_target, or nodes (with edges); given "
+                f"{told}. Write Budget(flips=3) or Budget(fraction=0.05); Budget(nodes=60, edges=20) for an injection, "
                 "Budget(nodes=60) for a deletion"
             )
-        if self.nodes is not None:
-            object.__setattr__(self, "nodes", check_count("nodes", self.nodes, least=0))
-            if self.edges is not None:
-                object.__setattr__(self, "edges", check_count("edges", self.edges))
-            return
-        # seen as objects, since what was passed may be of any type
-        flips: object = self.flips
-        fraction: object = self.fraction
-        if flips is not None:
-            if isinstance(flips, bool) or not isinstance(flips, numbers.Integral):
-                raise TypeError(
-                    f"flips is a whole number of flips, given {flips!r} ({type(flips).__name__}); "
-                    "for a share of the edges write Budget(fraction=…)"
-                )
-            if int(flips) < 0:
-                raise ValueError(f"flips must be at least 0, given {flips}")
-            object.__setattr__(self, "flips", int(flips))
-        else:
-            if not isinstance(fraction, numbers.Real) or isinstance(fraction, numbers.Integral):
-                raise TypeError(
-                    f"fraction is a float, given {fraction!r} ({type(fraction).__name__}); write "
-                    "Budget(fraction=1.0) for as many flips as there are edges, or Budget(flips=…) for their number"
-                )
-            if not math.isfinite(fraction) or float(fraction) < 0:
-                raise ValueError(f"fraction must be finite and at least 0, given {fraction!r}")
-            object.__setattr__(self, "fraction", float(fraction))
+        for name, value in given.items():
+            object.__setattr__(self, name, _checked(name, value))
 
     def __repr__(self) -> str:
-        given = {each.name: getattr(self, each.name) for each in fields(self)}
-        return f"Budget({', '.join(f'{name}={value!r}' for name, value in given.items() if value is not None)})"
+        """What is given of it."""
+        given = ", ".join(f"{name}={value!r}" for name, value in vars(self).items() if value is not None)
+        return f"{type(self).__name__}({given})"
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is one budget for a whole graph, or the same number for each target."""
+        return self.degree is None and self.per_target is None
 
     def resolve(self, data: Data, kind: Kind) -> int:
         """The whole number of flips allowed on ``data``.
@@ -89,7 +86,7 @@ class Budget:
 
         Raises:
             ValueError: a fraction for ``kind="both"``, where it has no single meaning; nodes for an attack that adds
-                and deletes none, or anything else than nodes for one that does.
+                and deletes none, or anything else than nodes for one that does; a budget for each target.
         """
         if kind == "injection":
             if self.nodes is None or self.edges is None:
@@ -99,14 +96,14 @@ class Budget:
                 )
             return self.nodes * self.edges
         if kind == "deletion":
-            if self.flips is not None or self.edges is not None:
+            if self.nodes is not None and self.edges is None:
+                return self.nodes
+            if self.fraction is None:
                 raise ValueError(
                     f"{self} is no budget of an attack that deletes nodes: write Budget(nodes=60), or "
                     "Budget(fraction=0.05) of the nodes"
                 )
-            if self.nodes is not None:
-                return self.nodes
-            return math.floor(self._share * int(data.num_nodes) + 1e-9)
+            return _floor(self.fraction * int(data.num_nodes))
         if self.nodes is not None:
             raise ValueError(
                 f"{self} is a budget of attacks that add or delete nodes, and this one flips: write Budget(flips=…) "
@@ -114,6 +111,11 @@ class Budget:
             )
         if self.flips is not None:
             return self.flips
+        if self.fraction is None:
+            raise ValueError(
+                f"{self} is for each target of a targeted attack, and not for a whole graph: write Budget(flips=…) or "
+                "Budget(fraction=…)"
+            )
         if kind == "structure":
             whole = undirected_edges(data.edge_index).shape[1]
         elif kind == "features":
@@ -125,10 +127,89 @@ class Budget:
             )
         else:
             raise ValueError(f"kind is one of {get_args(Kind)}, given {kind!r}")
-        # 0.29 * 100 is 28.999…996 in floating point, and 29 % of 100 edges is 29 edges
-        return math.floor(self._share * whole + 1e-9)
+        return _floor(self.fraction * whole)
 
-    @property
-    def _share(self) -> float:
-        assert self.fraction is not None  # none of the others is given
-        return self.fraction
+    def of_targets(self, data: Data, kind: Kind, targets: Tensor) -> tuple[int, ...]:
+        """The whole number of flips for each target.
+
+        Args:
+            data: the clean graph.
+            kind: what is flipped.
+            targets: int64 ``[t]``.
+
+        Raises:
+            ValueError: a fraction, which is of a whole graph; a share of the degree for an attack on features; another
+                number of budgets than of targets.
+
+        Example:
+            >>> import torch
+            >>> from torch_geometric.data import Data
+            >>> ring = Data(edge_index=torch.tensor([[0, 1, 1, 2, 2, 0], [1, 0, 2, 1, 0, 2]]), num_nodes=3)
+            >>> Budget(degree=0.5).of_targets(ring, "structure", torch.tensor([0, 2]))
+            (1, 1)
+        """
+        if self.flips is not None:
+            return (self.flips,) * targets.numel()
+        if self.degree is not None:
+            if kind != "structure":
+                raise ValueError(f"{self} is a share of a node's edges, and the attack is on {kind}: write flips=…")
+            degrees = torch.bincount(data.edge_index[0], minlength=int(data.num_nodes))[
+                targets.to(data.edge_index.device)
+            ]
+            return tuple(_floor(self.degree * degree) for degree in degrees.tolist())
+        if self.per_target is None:
+            raise ValueError(f"{self} is a budget for a whole graph; write Budget(flips=…) for each target")
+        budgets = tuple(self.per_target)
+        if len(budgets) != targets.numel():
+            raise ValueError(
+                f"per_target holds {len(budgets)} budgets for {targets.numel()} targets; give one for each"
+            )
+        return budgets
+
+
+def _checked(name: str, value: object) -> object:
+    """The value of this argument, in one form."""
+    if name == "flips":
+        return _whole(name, value, "for a share of the edges write Budget(fraction=…)")
+    if name == "per_target":
+        return _whole_numbers(value)
+    if name in ("nodes", "edges"):
+        return check_count(name, value, least=int(name == "edges"))  # type: ignore[arg-type]
+    return _share(name, value)
+
+
+def _whole(what: str, value: object, advice: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{what} is a whole number of flips, given {value!r} ({type(value).__name__}); {advice}")
+    if int(value) < 0:
+        raise ValueError(f"{what} must be at least 0, given {value}")
+    return int(value)
+
+
+def _whole_numbers(value: object) -> tuple[int, ...]:
+    if isinstance(value, Tensor):
+        if value.dim() != 1 or value.dtype.is_floating_point or value.dtype == torch.bool:
+            raise TypeError(
+                f"per_target holds whole numbers, one for each target, given {value.dtype} of shape {list(value.shape)}"
+            )
+        value = value.tolist()
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise TypeError(f"per_target holds a whole number for each target, given {value!r} ({type(value).__name__})")
+    return tuple(_whole("a budget of per_target", one, "give one for each target") for one in value)
+
+
+def _share(what: str, value: object) -> float:
+    if not isinstance(value, numbers.Real) or isinstance(value, numbers.Integral):
+        instead = "as many flips as there are edges" if what == "fraction" else "as many flips as a target has edges"
+        raise TypeError(
+            f"{what} is a float, given {value!r} ({type(value).__name__}); write Budget({what}=1.0) for {instead}, or "
+            "Budget(flips=…) for their number"
+        )
+    if not math.isfinite(value) or float(value) < 0:
+        raise ValueError(f"{what} must be finite and at least 0, given {value!r}")
+    return float(value)
+
+
+def _floor(flips: float) -> int:
+    # 0.29 * 100 is 28.999…996 in floating point, and 29 % of 100 edges is 29 edges
+    return math.floor(flips + 1e-9)

@@ -23,6 +23,19 @@ def check_count(what: str, given: int, *, least: int = 1) -> int:
     return int(number)
 
 
+def name_of(value: object) -> str:
+    """What a name or a callable is called: where it stands, for a function or a class."""
+    if isinstance(value, str):
+        return repr(value)
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def plain(value: object) -> object:
+    """A hyperparameter as JSON can hold it: a callable by its name."""
+    return name_of(value) if callable(value) else value
+
+
 def parameters(cls: type[object]) -> list[str]:
     """The names that ``cls`` takes when an object of it is made."""
     return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +28,7 @@ class AttackResult:
         budget: what was allowed.
         seconds: wall time of the attack, its surrogate's training included.
         provenance: attack, kind, scope, knowledge, seed, params (with the ``diagnosis`` of an adaptive attack),
-            allowed_flips (per target for a targeted attack), targets, versions.
+            allowed_flips (per target for a targeted attack; a list where they differ), targets, versions.
     """
 
     data: Data
@@ -69,7 +69,7 @@ class AttackResult:
         header = {
             "format": _FORMAT,
             "data": plain,
-            "budget": {key: value for key, value in asdict(self.budget).items() if value is not None},
+            "budget": {name: value for name, value in vars(self.budget).items() if value is not None},
             "seconds": self.seconds,
             "provenance": self.provenance,
         }

@@ -16,10 +16,12 @@ Xu et al., *Topology Attack and Defense for Graph Neural Networks* (IJCAI 2019),
 
 from contractive_gnn.attacks.whitebox.adaptive import AdaptiveAttack
 from contractive_gnn.attacks.whitebox.ascent import Found, search
+from contractive_gnn.attacks.whitebox.constraints import Constraint, GlobalBudget, LocalBudget
 from contractive_gnn.attacks.whitebox.diagnosis import Diagnosis, diagnose
 from contractive_gnn.attacks.whitebox.edge_flips import EdgeFlips
 from contractive_gnn.attacks.whitebox.feature_flips import FeatureFlips
 from contractive_gnn.attacks.whitebox.flips import Flips
+from contractive_gnn.attacks.whitebox.local_pgd import LocalPGD
 from contractive_gnn.attacks.whitebox.losses import (
     LOSSES,
     Loss,
@@ -29,6 +31,7 @@ from contractive_gnn.attacks.whitebox.losses import (
     prob_margin,
     tanh_margin,
 )
+from contractive_gnn.attacks.whitebox.lrbcd import LRBCD
 from contractive_gnn.attacks.whitebox.objective import Objective, Score, gradient
 from contractive_gnn.attacks.whitebox.pgd import WhiteboxPGD, WhiteboxPGDFeatures
 from contractive_gnn.attacks.whitebox.projection import project_onto_budget
@@ -37,12 +40,17 @@ from contractive_gnn.attacks.whitebox.victim import check_victim
 
 __all__ = [
     "LOSSES",
+    "LRBCD",
     "AdaptiveAttack",
+    "Constraint",
     "Diagnosis",
     "EdgeFlips",
     "FeatureFlips",
     "Flips",
     "Found",
+    "GlobalBudget",
+    "LocalBudget",
+    "LocalPGD",
     "Loss",
     "Objective",
     "Score",

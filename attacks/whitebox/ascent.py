@@ -13,9 +13,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from contractive_gnn.attacks.whitebox.constraints import Constraint, GlobalBudget
 from contractive_gnn.attacks.whitebox.flips import Flips
 from contractive_gnn.attacks.whitebox.objective import Objective, Score, gradient
-from contractive_gnn.attacks.whitebox.projection import project_onto_budget
 
 _APART: Final = 5
 """While pairs are drawn anew p is still on its way: the rounded p is scored once in so many steps."""
@@ -40,7 +40,7 @@ class Found:
 def search(
     flips: Flips,
     objective: Objective,
-    budget: int,
+    budget: int | Constraint,
     *,
     epochs: int,
     fine_epochs: int,
@@ -53,7 +53,7 @@ def search(
     Args:
         flips: what is considered at first.
         objective: what is to be raised.
-        budget: b ≥ 1.
+        budget: b ≥ 1, or another constraint.
         epochs: steps with a constant step size, after each of which flips with p = 0 are exchanged for others; every
             fifth p and the last one are rounded and scored.
         fine_epochs: steps from the best point of those on, without exchanges, with step size ∝ 1/√t; fewer where
@@ -62,16 +62,17 @@ def search(
         samples: random roundings of the best p, besides the b largest entries.
         swaps: attempts to exchange flips of the rounded result, at most; fewer where it stands still.
     """
+    constraint = budget if isinstance(budget, Constraint) else GlobalBudget(budget)
     p = flips.none()
     best, best_p, worse = Found(objective.score(flips.done(p > 0)), flips, p > 0, "nothing"), p, 0
     for epoch in range(epochs + fine_epochs):
-        slope = _ascent_direction(flips, objective, p, budget)
+        slope = _ascent_direction(flips, objective, p, constraint)
         if slope is None:
             break
         size = step / math.sqrt(max(1, epoch - epochs + 1))
-        p = project_onto_budget(p + size * slope, budget)
+        p = constraint.project(p + size * slope, flips)
         if epoch >= epochs - 1 or epoch % _APART == 0:
-            chosen = _largest(p, budget)
+            chosen = constraint.largest(p, flips)
             score = objective.score(flips.done(chosen))
             worse = 0 if score > best.score or epoch < epochs else worse + 1
             if score > best.score:
@@ -84,31 +85,27 @@ def search(
             flips, p = best.flips, best_p
     for _ in range(samples):
         chosen = torch.bernoulli(best_p).bool()
-        if int(chosen.sum()) <= budget:
+        if constraint.holds(chosen, best.flips):
             score = objective.score(best.flips.done(chosen))
             if score > best.score:
                 best = Found(score, best.flips, chosen, "a random rounding of p")
-    return _exchange(best, objective, budget, swaps)
+    return _exchange(best, objective, constraint, swaps)
 
 
-def _ascent_direction(flips: Flips, objective: Objective, p: Tensor, budget: int) -> Tensor | None:
+def _ascent_direction(flips: Flips, objective: Objective, p: Tensor, constraint: Constraint) -> Tensor | None:
     """The gradient without what points out of the box, scaled so that its b largest entries are 1 on average."""
     _, slope = gradient(flips, objective, p)
     if slope is None:
         return None
     slope = slope.nan_to_num(0.0, 0.0, 0.0)
     slope = slope.masked_fill((p <= 0) & (slope < 0) | (p >= 1) & (slope > 0), 0.0)
-    scale = float(slope.abs().topk(min(budget, flips.size)).values.mean())
+    if (possible := constraint.open(flips)) is not None:
+        slope = slope.masked_fill(~possible, 0.0)
+    scale = float(slope.abs().topk(min(constraint.budget, flips.size)).values.mean())
     return slope / scale if scale > 0 else None
 
 
-def _largest(p: Tensor, budget: int) -> Tensor:
-    chosen = torch.zeros_like(p, dtype=torch.bool)
-    chosen[p.topk(min(budget, p.numel())).indices] = True
-    return chosen & (p > 0)
-
-
-def _exchange(start: Found, objective: Objective, budget: int, attempts: int) -> Found:
+def _exchange(start: Found, objective: Objective, constraint: Constraint, attempts: int) -> Found:
     """Undo the k flips that the gradient at the discrete graph values least, do the k most promising instead.
 
     k starts at b / 4 and halves whenever the loss does not rise. The climb goes by the loss; the result by the score.
@@ -116,7 +113,7 @@ def _exchange(start: Found, objective: Objective, budget: int, attempts: int) ->
     """
     best = start
     flips, chosen, loss = start.flips, start.chosen, start.score.loss
-    k, failed = max(1, budget // 4), 0
+    k, failed = max(1, constraint.budget // 4), 0
     for _ in range(attempts):
         p = chosen.to(flips.x.dtype)
         _, slope = gradient(flips, objective, p)
@@ -125,11 +122,9 @@ def _exchange(start: Found, objective: Objective, budget: int, attempts: int) ->
         slope = slope.nan_to_num(0.0, 0.0, 0.0)
         done = int(chosen.sum())
         undone = slope.masked_fill(~chosen, math.inf).topk(min(k, done), largest=False).indices
-        room = min(budget - done + undone.numel(), flips.size - done)
-        promising = slope.masked_fill(chosen, -math.inf).topk(room).indices
-        proposal = chosen.clone()
-        proposal[undone] = False
-        proposal[promising[slope[promising] > 0]] = True
+        kept = chosen.clone()
+        kept[undone] = False
+        proposal = constraint.complete(kept, slope.masked_fill(chosen, -math.inf), flips)
         score = objective.score(flips.done(proposal))
         if score.loss > loss:
             chosen, loss, failed = proposal, score.loss, 0

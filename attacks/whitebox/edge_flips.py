@@ -22,6 +22,8 @@ class EdgeFlips(Flips):
         edges: int64 ``[2, m]``, every undirected edge once, u < v.
         candidates: how many other pairs to draw; None for all of them.
         block: int64 ``[2, k]``, u < v: the other pairs themselves, instead (edges among them are left out).
+        always: int64 ``[2, k]``, u < v: pairs that stay when others are drawn anew, beside the edges (edges among them
+            are left out).
     """
 
     def __init__(
@@ -32,12 +34,16 @@ class EdgeFlips(Flips):
         *,
         candidates: int | None = None,
         block: Tensor | None = None,
+        always: Tensor | None = None,
     ) -> None:
         self.victim, self.x, self.edges = victim, x, edges
         self.guide = gradient_surrogate(victim)
         self._known = self._codes(edges).sort().values
         n = x.shape[0]
-        available = n * (n - 1) // 2 - edges.shape[1]
+        fixed = edges.new_empty(2, 0) if always is None else always[:, ~_within(self._codes(always), self._known)]
+        self._fixed = torch.cat([edges, fixed], dim=1)
+        self._known = self._codes(self._fixed).sort().values
+        available = n * (n - 1) // 2 - self._fixed.shape[1]
         if block is not None:
             codes = self._codes(block)
             block = block[:, ~_within(codes, self._known)]
@@ -49,9 +55,9 @@ class EdgeFlips(Flips):
         self._take(block)
 
     def _take(self, block: Tensor) -> None:
-        """Consider these pairs ``[2, k]`` besides the edges."""
+        """Consider these pairs ``[2, k]`` besides the edges and the pairs that stay."""
         self._block = block
-        self.pairs = torch.cat([self.edges, block], dim=1)
+        self.pairs = torch.cat([self._fixed, block], dim=1)
         self.size = self.pairs.shape[1]
         self.present = torch.zeros(self.size, dtype=torch.bool, device=self.x.device)
         self.present[: self.edges.shape[1]] = True
@@ -96,13 +102,13 @@ class EdgeFlips(Flips):
         """Keep the pairs with the largest p > 0, at most half of the block, and draw the rest anew."""
         if self._complete:
             return self, p
-        edges, size = self.edges.shape[1], self._block.shape[1]
-        values = p[edges:]
+        fixed, size = self._fixed.shape[1], self._block.shape[1]
+        values = p[fixed:]
         kept = values.topk(min(int((values > 0).sum()), size // 2)).indices
         fresh = self._fresh(size - kept.numel(), self._block[:, kept])
         renewed = copy.copy(self)  # what is known of the edges and of the victim stays
         renewed._take(torch.cat([self._block[:, kept], fresh], dim=1))
-        return renewed, torch.cat([p[:edges], values[kept], p.new_zeros(size - kept.numel())])
+        return renewed, torch.cat([p[:fixed], values[kept], p.new_zeros(size - kept.numel())])
 
     def among(self, pairs: Tensor) -> Tensor:
         """Which of the considered pairs are in ``pairs`` (int64 ``[2, k]``, u < v); bool ``[size]``."""
@@ -117,7 +123,7 @@ class EdgeFlips(Flips):
         return pairs[:, ~_within(self._codes(pairs), self._known)]
 
     def _fresh(self, k: int, kept: Tensor | None = None) -> Tensor:
-        """Distinct pairs without an edge ``[2, k]``, none of them in ``kept``, drawn at random."""
+        """Distinct pairs that are not fixed ``[2, k]``, none of them in ``kept``, drawn at random."""
         n = self.x.shape[0]
         excluded = [self._known] if kept is None else [self._known, self._codes(kept).sort().values]
         found = self._known.new_empty(0)

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-#: a loss of scores ``[k, classes]`` and labels ``[k]``
+from contractive_gnn.attacks.base import check_choice
+
+#: a loss of scores ``[k, classes]`` and labels ``[k]``: one number, or one for each node, ``[k]``
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -56,3 +58,24 @@ LOSSES: Final[dict[str, Loss]] = {
     "cross-entropy": cross_entropy,
     "cw": carlini_wagner,
 }
+
+
+def loss_of(loss: str | Loss) -> Loss:
+    """The loss of this name, or the loss itself.
+
+    Raises:
+        TypeError: neither a name nor a callable.
+        ValueError: an unknown name.
+
+    Example:
+        >>> loss_of("cw").__name__
+        'carlini_wagner'
+    """
+    if isinstance(loss, str):
+        return LOSSES[check_choice("loss", loss, tuple(LOSSES))]
+    if not callable(loss):
+        raise TypeError(
+            f"loss is one of {', '.join(map(repr, LOSSES))} or a callable of scores [k, classes] and labels [k], given "
+            f"{loss!r} ({type(loss).__name__})"
+        )
+    return loss

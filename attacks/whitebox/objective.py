@@ -13,16 +13,20 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from contractive_gnn.attacks.base import AttackError
+from contractive_gnn.attacks.base import AttackError, name_of
 from contractive_gnn.attacks.whitebox.flips import Flips
-from contractive_gnn.attacks.whitebox.losses import LOSSES, Loss, margin
+from contractive_gnn.attacks.whitebox.goals import TargetLabels, aimed, check_goal
+from contractive_gnn.attacks.whitebox.losses import Loss, loss_of, margin
 
 # tanh(m/2) of a margin m in logits is the difference of the two probabilities of a two-class softmax
 _TYPICAL_MARGIN: Final = 5.0
 
 
 class Score(NamedTuple):
-    """How strong a discrete perturbation is; compares by errors, then by loss."""
+    """How strong a discrete perturbation is; compares by errors, then by loss.
+
+    Under a targeted goal ``errors`` counts the nodes that are given the class aimed at.
+    """
 
     errors: int
     loss: float
@@ -34,27 +38,50 @@ class Objective:
 
     The temperature makes the median clean margin 5: a victim that multiplies its logits by a constant predicts the same
     and would otherwise saturate the loss (one form of gradient masking).
+
+    Attributes:
+        nodes: int64 ``[k]``, whose predictions count.
+        labels: int64 ``[k]``: the true ones, or those to aim at where the goal is targeted.
+        loss: of scores ``[k, classes]`` and labels ``[k]``; of one number for each node the mean counts.
+        temperature: see above.
+        goal: "untargeted" raises the loss of the true labels, "targeted" lowers that of the labels to aim at.
     """
 
     nodes: Tensor
     labels: Tensor
     loss: Loss
     temperature: float
+    goal: str = "untargeted"
 
     @classmethod
-    def of(cls, data: Data, clean: Tensor, targets: Tensor | None, loss: str) -> Objective:
+    def of(
+        cls,
+        data: Data,
+        clean: Tensor,
+        targets: Tensor | None,
+        loss: str | Loss,
+        *,
+        goal: str = "untargeted",
+        target_labels: TargetLabels | None = None,
+    ) -> Objective:
         """The objective on ``targets``, or on the test nodes where there are none.
 
         Args:
             data: the graph.
             clean: the victim's logits on it, ``[n, classes]``.
             targets: int64 ``[t]`` or None.
-            loss: a key of :data:`LOSSES`.
+            loss: a key of :data:`LOSSES`, or a loss.
+            goal: "untargeted" or "targeted".
+            target_labels: for the targeted goal, one class for all nodes or int64 ``[n]``. Nodes that have their target
+                label already are left out.
 
         Raises:
-            AttackError: the logits do not fit the graph, are not finite, or have fewer than two classes.
-            ValueError: neither targets nor test nodes.
+            AttackError: the logits do not fit the graph, are not finite, or have fewer than two classes; the loss does
+                not give a finite number, or one for each node.
+            ValueError: neither targets nor test nodes; a goal and target labels that do not fit each other or the
+                graph.
         """
+        goal, aims = check_goal(goal, target_labels)
         nodes = data.test_mask.nonzero().flatten() if targets is None else targets.to(data.y.device)
         if nodes.numel() == 0:
             raise ValueError("data.test_mask selects no node: give targets, or a graph with test nodes")
@@ -67,18 +94,42 @@ class Objective:
             raise AttackError(
                 "the victim's logits on the clean graph are not finite: it cannot be attacked by gradients"
             )
+        typical = float(margin(clean[nodes], data.y[nodes]).abs().median())
         labels = data.y[nodes]
-        typical = float(margin(clean[nodes], labels).abs().median())
-        return cls(nodes, labels, LOSSES[loss], typical / _TYPICAL_MARGIN if typical > 0 else 1.0)
+        if aims is not None:
+            nodes, labels = aimed(data, nodes, aims, classes=clean.shape[1])
+        objective = cls(nodes, labels, loss_of(loss), typical / _TYPICAL_MARGIN if typical > 0 else 1.0, goal)
+        with torch.enable_grad():
+            value = objective.value(clean.detach().requires_grad_())
+        if not value.requires_grad:
+            raise AttackError(f"the loss {name_of(loss)} has no gradient in the scores: a gradient cannot raise it")
+        if not bool(torch.isfinite(value)):
+            found = float(value.detach())
+            raise AttackError(f"the loss {name_of(loss)} is {found} on the clean graph; expected a finite number")
+        return objective
 
     def value(self, logits: Tensor) -> Tensor:
-        """The loss of these logits ``[n, classes]``."""
-        return self.loss(logits[self.nodes] / self.temperature, self.labels)
+        """What is raised, of these logits ``[n, classes]``: one number.
+
+        Raises:
+            AttackError: the loss gives something else than one number, or one for each node.
+        """
+        k = self.nodes.numel()
+        loss: object = self.loss(logits[self.nodes] / self.temperature, self.labels)
+        if not isinstance(loss, Tensor) or loss.numel() not in (1, k) or loss.dim() > 1:
+            given = f"a tensor of shape {list(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+            raise AttackError(
+                f"the loss {name_of(self.loss)} returned {given} for the scores of {k} nodes; expected a tensor of one "
+                f"number, or of one for each node, [{k}]"
+            )
+        mean = loss.mean()
+        return mean if self.goal == "untargeted" else -mean
 
     def score(self, logits: Tensor) -> Score:
         """How strong the perturbation is that gave these logits."""
-        errors = int((logits[self.nodes].argmax(dim=1) != self.labels).sum())
-        return Score(errors, float(self.value(logits)))
+        hit = logits[self.nodes].argmax(dim=1) == self.labels
+        reached = hit if self.goal == "targeted" else ~hit
+        return Score(int(reached.sum()), float(self.value(logits)))
 
 
 def gradient(flips: Flips, objective: Objective, p: Tensor) -> tuple[float, Tensor | None]:

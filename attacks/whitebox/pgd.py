@@ -1,34 +1,38 @@
-"""The two attacks: on edges and on binary features."""
+"""Projected gradient ascent on edges, within a global budget, and on binary features."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from contractive_gnn.attacks.base import Kind, Perturbation, check_choice, check_count, register, undirected_edges
+from contractive_gnn.attacks.base import Kind, Perturbation, check_count, register, undirected_edges
 from contractive_gnn.attacks.whitebox.adaptive import AdaptiveAttack
 from contractive_gnn.attacks.whitebox.ascent import search
+from contractive_gnn.attacks.whitebox.constraints import Constraint, GlobalBudget
 from contractive_gnn.attacks.whitebox.diagnosis import diagnose
 from contractive_gnn.attacks.whitebox.edge_flips import EdgeFlips
 from contractive_gnn.attacks.whitebox.feature_flips import FeatureFlips
 from contractive_gnn.attacks.whitebox.flips import Flips
-from contractive_gnn.attacks.whitebox.losses import LOSSES
+from contractive_gnn.attacks.whitebox.goals import TargetLabels, check_goal
+from contractive_gnn.attacks.whitebox.losses import Loss, loss_of
 from contractive_gnn.attacks.whitebox.objective import Objective
 from contractive_gnn.attacks.whitebox.random_flips import weigh
 from contractive_gnn.attacks.whitebox.victim import check_victim
 from contractive_gnn.checks import check_real
 
 
-class _WhiteboxAttack(AdaptiveAttack):
-    """What both attacks share: the checks, the search, and random flips to compare it with."""
+class WhiteboxAttack(AdaptiveAttack):
+    """What the attacks of this package share: the checks, the search, and random flips to compare it with."""
 
     def __init__(
         self,
         *,
-        loss: str,
+        loss: str | Loss,
+        goal: str,
+        target_labels: TargetLabels | None,
         epochs: int,
         fine_epochs: int,
         step: float,
@@ -37,7 +41,9 @@ class _WhiteboxAttack(AdaptiveAttack):
         seed: int,
     ) -> None:
         super().__init__(seed=seed)
-        self.loss = check_choice("loss", loss, tuple(LOSSES))
+        loss_of(loss)  # refused here, and not in the middle of a run
+        self.loss = loss
+        self.goal, self.target_labels = check_goal(goal, target_labels)
         self.epochs = check_count("epochs", epochs)
         self.fine_epochs = check_count("fine_epochs", fine_epochs, least=0)
         check_real("step", step, above=0)
@@ -45,35 +51,48 @@ class _WhiteboxAttack(AdaptiveAttack):
         self.samples = check_count("samples", samples, least=0)
         self.swaps = check_count("swaps", swaps, least=0)
 
+    @property
+    def params(self) -> dict[str, Any]:
+        """The attack's own hyperparameters; without the goal where it is the usual one, as in earlier results."""
+        told = super().params
+        return (
+            told if self.goal == "targeted" else {k: v for k, v in told.items() if k not in ("goal", "target_labels")}
+        )
+
+    def _constraint(self, data: Data, budget: int) -> Constraint:
+        """What the flips have to keep to."""
+        return GlobalBudget(budget)
+
     @abstractmethod
-    def _flips(self, data: Data, victim: nn.Module, n_flips: int) -> Flips:
+    def _flips(self, data: Data, victim: nn.Module, n_flips: int, targets: Tensor | None) -> Flips:
         """What to consider."""
 
     def _perturb(self, data: Data, n_flips: int, *, victim: nn.Module | None, targets: Tensor | None) -> Perturbation:
         assert victim is not None  # the base class has checked it
         read = check_victim(self.name, victim, data, kind=self.kind)
-        flips = self._flips(data, victim, n_flips)
+        flips = self._flips(data, victim, n_flips, targets)
         budget = min(n_flips, flips.size)
+        constraint = self._constraint(data, budget)
         clean = flips.done(flips.none() > 0)
-        objective = Objective.of(data, clean, targets, self.loss)
+        objective = Objective.of(data, clean, targets, self.loss, goal=self.goal, target_labels=self.target_labels)
         diagnosis = diagnose(flips, objective, clean, budget)
         found = search(
             flips,
             objective,
-            budget,
+            constraint,
             epochs=self.epochs,
             fine_epochs=self.fine_epochs,
             step=self.step,
             samples=self.samples,
             swaps=self.swaps,
         )
-        found, notes = weigh(found, flips, objective, budget, diagnosis, clean)
+        found, notes = weigh(found, flips, objective, constraint, diagnosis, clean)
         self._tell(read, notes)
         return found.flips.perturbation(found.chosen)
 
 
 @register
-class WhiteboxPGD(_WhiteboxAttack):
+class WhiteboxPGD(WhiteboxAttack):
     """Flips edges so that the frozen victim misclassifies as many of the nodes as possible.
 
     All existing edges are considered at every step, and a random block of the other pairs, whose members with p = 0 are
@@ -86,7 +105,12 @@ class WhiteboxPGD(_WhiteboxAttack):
     Args:
         candidates: pairs without an edge per block (at least four per flip allowed); None for all of them at once,
             which takes O(n²) time and memory per step.
-        loss: "tanh-margin", "prob-margin", "cross-entropy" or "cw".
+        loss: "tanh-margin", "prob-margin", "cross-entropy" or "cw"; or a callable of scores ``[k, classes]`` and labels
+            ``[k]`` that gives one number, or one for each node. It is raised, of scores that are divided by the number
+            that makes the median clean margin 5.
+        goal: "untargeted": any wrong class. "targeted": the class of ``target_labels``, whose loss is lowered.
+        target_labels: for the targeted goal: one class for all nodes, or int64 ``[n]`` for every node of the graph.
+            Nodes of that class are left out.
         epochs: steps with new random pairs.
         fine_epochs: steps without, of decreasing size.
         step: how far the steepest entries of p move in one step.
@@ -95,7 +119,8 @@ class WhiteboxPGD(_WhiteboxAttack):
         seed: see :class:`Attack`.
 
     Raises:
-        AttackError: (from ``run``) the victim's logits on the clean graph are not finite or do not fit it.
+        AttackError: (from ``run``) the victim's logits on the clean graph are not finite or do not fit it; a loss that
+            gives something else than a number with a gradient.
     """
 
     name: ClassVar[str] = "whitebox-pgd"
@@ -105,7 +130,9 @@ class WhiteboxPGD(_WhiteboxAttack):
         self,
         *,
         candidates: int | None = 20_000,
-        loss: str = "tanh-margin",
+        loss: str | Loss = "tanh-margin",
+        goal: str = "untargeted",
+        target_labels: TargetLabels | None = None,
         epochs: int = 100,
         fine_epochs: int = 25,
         step: float = 0.3,
@@ -114,24 +141,37 @@ class WhiteboxPGD(_WhiteboxAttack):
         seed: int = 0,
     ) -> None:
         super().__init__(
-            loss=loss, epochs=epochs, fine_epochs=fine_epochs, step=step, samples=samples, swaps=swaps, seed=seed
+            loss=loss,
+            goal=goal,
+            target_labels=target_labels,
+            epochs=epochs,
+            fine_epochs=fine_epochs,
+            step=step,
+            samples=samples,
+            swaps=swaps,
+            seed=seed,
         )
         self.candidates = None if candidates is None else check_count("candidates", candidates)
 
-    def _flips(self, data: Data, victim: nn.Module, n_flips: int) -> Flips:
+    def _flips(self, data: Data, victim: nn.Module, n_flips: int, targets: Tensor | None) -> Flips:
         candidates = None if self.candidates is None else max(self.candidates, 4 * n_flips)
         return EdgeFlips(victim, data.x, undirected_edges(data.edge_index), candidates=candidates)
 
 
 @register
-class WhiteboxPGDFeatures(_WhiteboxAttack):
+class WhiteboxPGDFeatures(WhiteboxAttack):
     """Flips entries of a binary feature matrix so that the frozen victim misclassifies as many nodes as possible.
 
     All n·d entries are considered at every step. Otherwise as :class:`WhiteboxPGD`, whose arguments it takes except
     ``candidates``.
 
     Args:
-        loss: "tanh-margin", "prob-margin", "cross-entropy" or "cw".
+        loss: "tanh-margin", "prob-margin", "cross-entropy" or "cw"; or a callable of scores ``[k, classes]`` and labels
+            ``[k]`` that gives one number, or one for each node. It is raised, of scores that are divided by the number
+            that makes the median clean margin 5.
+        goal: "untargeted": any wrong class. "targeted": the class of ``target_labels``, whose loss is lowered.
+        target_labels: for the targeted goal: one class for all nodes, or int64 ``[n]`` for every node of the graph.
+            Nodes of that class are left out.
         epochs: steps of constant size.
         fine_epochs: steps of decreasing size.
         step: how far the steepest entries of p move in one step.
@@ -141,7 +181,8 @@ class WhiteboxPGDFeatures(_WhiteboxAttack):
 
     Raises:
         ValueError: (from ``run``) x is not binary.
-        AttackError: (from ``run``) the victim's logits on the clean graph are not finite or do not fit it.
+        AttackError: (from ``run``) the victim's logits on the clean graph are not finite or do not fit it; a loss that
+            gives something else than a number with a gradient.
     """
 
     name: ClassVar[str] = "whitebox-pgd-features"
@@ -150,7 +191,9 @@ class WhiteboxPGDFeatures(_WhiteboxAttack):
     def __init__(
         self,
         *,
-        loss: str = "tanh-margin",
+        loss: str | Loss = "tanh-margin",
+        goal: str = "untargeted",
+        target_labels: TargetLabels | None = None,
         epochs: int = 50,
         fine_epochs: int = 25,
         step: float = 0.3,
@@ -159,8 +202,16 @@ class WhiteboxPGDFeatures(_WhiteboxAttack):
         seed: int = 0,
     ) -> None:
         super().__init__(
-            loss=loss, epochs=epochs, fine_epochs=fine_epochs, step=step, samples=samples, swaps=swaps, seed=seed
+            loss=loss,
+            goal=goal,
+            target_labels=target_labels,
+            epochs=epochs,
+            fine_epochs=fine_epochs,
+            step=step,
+            samples=samples,
+            swaps=swaps,
+            seed=seed,
         )
 
-    def _flips(self, data: Data, victim: nn.Module, n_flips: int) -> Flips:
+    def _flips(self, data: Data, victim: nn.Module, n_flips: int, targets: Tensor | None) -> Flips:
         return FeatureFlips(victim, data.x, data.edge_index)

@@ -7,6 +7,7 @@ from typing import Any, Final
 from torch import Tensor
 
 from contractive_gnn.attacks.whitebox.ascent import Found
+from contractive_gnn.attacks.whitebox.constraints import Constraint, GlobalBudget
 from contractive_gnn.attacks.whitebox.diagnosis import Diagnosis
 from contractive_gnn.attacks.whitebox.flips import Flips
 from contractive_gnn.attacks.whitebox.objective import Objective
@@ -15,7 +16,12 @@ _RANDOM_DRAWS: Final = 8
 
 
 def weigh(
-    found: Found, flips: Flips, objective: Objective, budget: int, diagnosis: Diagnosis, clean: Tensor
+    found: Found,
+    flips: Flips,
+    objective: Objective,
+    budget: int | Constraint,
+    diagnosis: Diagnosis,
+    clean: Tensor,
 ) -> tuple[Found, dict[str, Any]]:
     """Compare with random flips, and say for the provenance how far the attack can be trusted.
 
@@ -25,7 +31,8 @@ def weigh(
 
     The attacks add what :func:`check_victim` says: repeats, reads_edges and reads_edge_weight.
     """
-    draws = [flips.draw(budget) for _ in range(_RANDOM_DRAWS)]
+    constraint = budget if isinstance(budget, Constraint) else GlobalBudget(budget)
+    draws = [constraint.draw(flips) for _ in range(_RANDOM_DRAWS)]
     guesses = [Found(objective.score(flips.done(chosen)), flips, chosen, "random flips") for chosen in draws]
     guess = max(guesses, key=lambda one: one.score)
     reasons = list(diagnosis.unreliable)

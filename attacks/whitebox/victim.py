@@ -18,7 +18,7 @@ _SIGNATURE: Final = (
 )
 
 
-def check_victim(name: str, victim: nn.Module, data: Data, *, kind: Kind) -> dict[str, Any]:
+def check_victim(name: str, victim: nn.Module, data: Data, *, kind: Kind, weights: bool = True) -> dict[str, Any]:
     """Call the victim as an attack will, and look for what it does not read.
 
     Args:
@@ -26,12 +26,14 @@ def check_victim(name: str, victim: nn.Module, data: Data, *, kind: Kind) -> dic
         victim: in evaluation mode.
         data: the graph.
         kind: what the attack changes.
+        weights: whether the attack gives the victim weights of edges.
 
     Returns:
         ``repeats``: whether the scores are the same when asked for again; what :func:`conduct` says; and for an attack
-        on the structure ``reads_edges`` and ``reads_edge_weight``: whether they change without the first half of the
-        edges, and with other weights (always on a graph with fewer than two edges), and ``keeps_graph``: whether scores
-        that do not change there still depend on which node is which, so that the victim keeps edges that it saw.
+        on the structure ``reads_edges`` and, with ``weights``, ``reads_edge_weight``: whether they change without the
+        first half of the edges, and with other weights (always on a graph with fewer than two edges), and
+        ``keeps_graph``: whether scores that do not change there still depend on which node is which, so that the victim
+        keeps edges that it saw.
 
     Raises:
         AttackError: a victim that cannot be called so, or returns no tensor.
@@ -68,16 +70,17 @@ def check_victim(name: str, victim: nn.Module, data: Data, *, kind: Kind) -> dic
         if kind == "features":
             return own
         u, v = edge_index
-        weighted = answer(edge_index, (0.5 + 0.4 * torch.cos((u + v).to(data.x.dtype))))
+        weighted = answer(edge_index, (0.5 + 0.4 * torch.cos((u + v).to(data.x.dtype)))) if weights else None
         edges = undirected_edges(edge_index)
         if edges.shape[1] < 2:
-            return {**own, "reads_edges": True, "reads_edge_weight": True, "keeps_graph": False}
+            told = {**own, "reads_edges": True, "keeps_graph": False}
+            return {**told, "reads_edge_weight": True} if weights else told
         kept = edges[:, edges.shape[1] // 2 :]
         fewer = answer(torch.cat([kept, kept.flip(0)], dim=1))
         reads = {
             **own,
             "reads_edges": not torch.equal(clean, fewer),
-            "reads_edge_weight": not torch.equal(clean, weighted),
+            **({} if weighted is None else {"reads_edge_weight": not torch.equal(clean, weighted)}),
             "keeps_graph": False,
         }
         if not reads["reads_edges"] and len(clean) == len(data.x):

@@ -164,6 +164,8 @@ def _budget_axis(condition: Condition) -> str:
         )
     if unit == "fraction of feature entries":
         return "feature entries changed (% of the non-zero ones)"
+    if unit == "fraction of each target's degree":
+        return "edges flipped (% of each target's degree)"
     if unit.endswith("nodes"):
         return "nodes deleted (% of the nodes)" if unit.startswith("fraction") else "nodes deleted"
     if unit.startswith(NEW_NODES):

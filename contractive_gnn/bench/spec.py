@@ -5,11 +5,12 @@
     meta-pgd:0.025+whitebox-pgd:0.025@symbiotic
 
 BUDGET is a fraction with a decimal point (``0.05``, ``1.0``: of the clean graph's undirected edges, or of its non-zero
-feature entries) or a number of flips (``50flips``) for a global attack, and a whole number of flips per target (``5``)
-for a targeted one. ``1`` and ``1.0`` are never taken for each other. An attack that adds nodes has ``60x20``: 60 new
-nodes with at most 20 edges each; one that deletes nodes ``30nodes``, or a fraction of the nodes. What stands after
-``+`` is global, and attacks the graph that those before it left: edges and features at once. A file that ends in
-``.npz`` is an attacked graph that was saved before; its budget is the one it was made with.
+feature entries) or a number of flips (``50flips``) for a global attack. For a targeted one it is a whole number of
+flips per target (``5``) or, on edges, a fraction of each target's degree (``0.5``). ``1`` and ``1.0`` are never taken
+for each other. An attack that adds nodes has ``60x20``: 60 new nodes with at most 20 edges each; one that deletes nodes
+``30nodes``, or a fraction of the nodes. What stands after ``+`` is global, and attacks the graph that those before it
+left: edges and features at once. A file that ends in ``.npz`` is an attacked graph that was saved before; its budget is
+that of its attack.
 
 Under ``@symbiotic`` the model is trained on the graph that the first attacks left, and those behind, which see it,
 attack what was trained: poisoning and evasion share one budget, the sum of those given.
@@ -122,6 +123,8 @@ class AttackSpec:
         if self.budget is None:
             return "none"
         kind = "structure" if self.name == RANDOM else self.attack.kind if self.replay is None else self.replay.kind
+        if self.budget.degree is not None:
+            return "fraction of each target's degree"
         if self.budget.edges is not None:
             return f"{NEW_NODES}, {self.budget.edges} edges each"
         if self.budget.nodes is not None:
@@ -130,11 +133,9 @@ class AttackSpec:
             return "fraction of nodes"
         if self.budget.fraction is not None:
             return "fraction of feature entries" if kind == "features" else "fraction of edges"
-        if kind == "both":
-            return "edges and feature entries per target" if self.targeted else "edges and feature entries"
-        if kind == "features":
-            return "feature entries per target" if self.targeted else "feature entries"
-        return "edges per target" if self.targeted else "edges"
+        each = " per target" if self.targeted and self.budget.per_target is None else ""
+        counted = {"both": "edges and feature entries", "features": "feature entries", "structure": "edges"}[kind]
+        return f"{counted}{each}"
 
     def __str__(self) -> str:
         if self.budget is None:
@@ -152,8 +153,9 @@ class AttackSpec:
         if self.replay is not None:
             return self.replay.written
         assert self.budget is not None
-        if self.budget.fraction is not None:
-            budget = format(Decimal(repr(self.budget.fraction)), "f")
+        share = self.budget.degree if self.budget.fraction is None else self.budget.fraction
+        if share is not None:
+            budget = format(Decimal(repr(share)), "f")
         elif self.budget.nodes is not None:
             budget = f"{self.budget.nodes}nodes" if self.budget.edges is None else _new_nodes(self.budget)
         else:
@@ -162,13 +164,11 @@ class AttackSpec:
 
 
 def amount(budget: Budget) -> float | int:
-    """The number in a budget: flips or nodes (int), or fraction (float)."""
-    if budget.flips is not None:
-        return budget.flips
-    if budget.nodes is not None:
-        return budget.nodes
-    assert budget.fraction is not None
-    return budget.fraction
+    """The number in a budget: flips or nodes (int), a share (float); of numbers for each target their sum."""
+    if budget.per_target is not None:
+        return sum(int(flips) for flips in budget.per_target)
+    given = (budget.flips, budget.fraction, budget.degree, budget.nodes)
+    return next(number for number in given if number is not None)
 
 
 def _new_nodes(budget: Budget) -> str:
@@ -271,6 +271,8 @@ def _parse_budget(text: str, budget: str | None, spec: AttackSpec, dataset: str)
         expected = f"a number of nodes, like {spec.name}:30nodes, or a fraction of them, like {spec.name}:0.05"
     elif spec.targeted:
         expected = f"a whole number of flips per target, like {spec.name}:5"
+        if spec.attack.kind == "structure":
+            expected += f", or a fraction of each target's degree, like {spec.name}:0.5"
     else:
         expected = (
             f"a fraction with a decimal point, like {spec.name}:0.05, or a number of flips, like {spec.name}:50flips"
@@ -284,6 +286,8 @@ def _parse_budget(text: str, budget: str | None, spec: AttackSpec, dataset: str)
     elif spec.targeted:
         if _PER_TARGET.fullmatch(budget):
             parsed = Budget(flips=int(budget))
+        elif _FRACTION.fullmatch(budget) and spec.attack.kind == "structure":
+            parsed = Budget(degree=float(budget))
     elif _FRACTION.fullmatch(budget):
         parsed = Budget(fraction=float(budget))
     elif kind == "deletion":
@@ -298,7 +302,7 @@ def _parse_budget(text: str, budget: str | None, spec: AttackSpec, dataset: str)
             f"attack {text!r}: a fraction of edges and feature entries together has no one meaning; "
             f"expected a number of flips, like {spec.name}:50flips"
         )
-    if not (parsed.flips or parsed.fraction or parsed.nodes):
+    if not amount(parsed):
         raise SpecError(f"attack {text!r}: the budget must be above 0; without an attack, write clean")
     if spec.source == "published":
         try:

@@ -73,7 +73,8 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 READS_NO_EDGE = ("mlp",)
 BOUNDED = ("linf-diffusion", "gradient-flow", "csgnn")
-SHORT = {"epochs": 5, "fine_epochs": 2, "samples": 2, "swaps": 3}  # of the attacks that take them
+# of the attacks that take them
+SHORT = {"epochs": 5, "fine_epochs": 2, "samples": 2, "swaps": 3, "population": 6, "generations": 3}
 
 
 class WrongError(AssertionError):

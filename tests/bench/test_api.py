@@ -73,6 +73,26 @@ def test_a_class_and_a_graph_of_this_process(graph: Data, tmp_path: Path) -> Non
     assert len(Report.of(tmp_path / "kept").results) == 12
 
 
+def test_budgets_at_each_node_and_for_each_target_and_a_search_without_gradients(graph: Data, tmp_path: Path) -> None:
+    quick = {"lrbcd.attack.epochs": 2, "local-pgd.attack.epochs": 2, "eva.attack.population": 4}
+    report = benchmark(
+        ["gcn"], graph, attacks=["lrbcd:0.05", "local-pgd:0.5", "local-pgd:2", "nettack:0.5", "eva:0.05"], seeds=1,
+        settings={**QUICK, **quick, "eva.attack.generations": 2}, targets=3,
+    )  # fmt: skip
+    assert not report.failures
+    assert {(r.attack, r.threat, r.budget, r.budget_unit) for r in report.results} == {
+        ("lrbcd", "evasion", 0.05, "fraction of edges"),
+        ("local-pgd", "evasion", 0.5, "fraction of each target's degree"),
+        ("local-pgd", "evasion", 2, "edges per target"),
+        ("nettack", "poisoning", 0.5, "fraction of each target's degree"),
+        ("eva", "evasion", 0.05, "fraction of edges"),
+    }
+    assert all(r.n_evaluated == 3 for r in report.results if r.evaluated_on == "targets")
+    pages = report.save(tmp_path / "kept").parent, tmp_path / "page"
+    Report.of(pages[0]).write(pages[1])  # tables and pictures of these budgets, too
+    assert "of each target" in (pages[1] / "report.html").read_text("utf-8")
+
+
 def test_it_resumes_and_a_changed_graph_is_measured_anew(
     graph: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,8 +89,12 @@ def test_one_and_one_point_zero_are_different_budgets() -> None:
     assert parse_attack("random:1flips", dataset="cora").budget == Budget(flips=1)
     with pytest.raises(SpecError, match="decimal point"):
         parse_attack("random:1", dataset="cora")
-    with pytest.raises(SpecError, match="whole number of flips per target"):
-        parse_attack("nettack:1.0", dataset="cora")
+    with pytest.raises(SpecError, match=r"an integer number of flips per target, one of 1, 2.*nettack-live"):
+        parse_attack("nettack:1.0", dataset="cora")  # published graphs
+    assert parse_attack("nettack-live:1.0", dataset="cora").budget == Budget(degree=1.0)
+    assert parse_attack("nettack-live:1", dataset="cora").budget == Budget(flips=1)
+    with pytest.raises(SpecError, match="whole number of flips per target, like nettack-features:5"):
+        parse_attack("nettack-features:1.0", dataset="cora")
 
 
 @pytest.mark.parametrize(
@@ -104,6 +108,11 @@ def test_one_and_one_point_zero_are_different_budgets() -> None:
         ("nettack:5", "cora", "poisoning", "published", 5, "edges per target"),
         ("nettack:7", "digits", "poisoning", "live", 7, "edges per target"),
         ("nettack-live:7", "cora", "poisoning", "live", 7, "edges per target"),
+        ("nettack-live:0.5", "cora", "poisoning", "live", 0.5, "fraction of each target's degree"),
+        ("local-pgd:0.5", "cora", "evasion", "live", 0.5, "fraction of each target's degree"),
+        ("local-pgd:3", "cora", "evasion", "live", 3, "edges per target"),
+        ("lrbcd:0.05", "cora", "evasion", "live", 0.05, "fraction of edges"),
+        ("eva:0.05", "cora", "evasion", "live", 0.05, "fraction of edges"),
         ("nettack-features:7", "cora", "evasion", "live", 7, "feature entries per target"),
         ("random:1.0", "cora", "poisoning", "generated", 1.0, "fraction of edges"),
         ("dice:9flips", "cora", "poisoning", "live", 9, "edges"),

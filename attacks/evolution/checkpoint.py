@@ -1,0 +1,78 @@
+"""A population on the disk, so that a search that was stopped goes on."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contractive_gnn.attacks.base import AttackError
+from contractive_gnn.attacks.evolution.population import Codes
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """A search between two generations.
+
+    Attributes:
+        generation: how many are done; 0 is the random start.
+        population: int64 ``[P, b]``, the fittest first.
+        fitness: float64 ``[P]``.
+        calls: how often the victim was asked for its scores.
+        improved: the generation that found the fittest one.
+    """
+
+    generation: int
+    population: Codes
+    fitness: NDArray[np.float64]
+    calls: int
+    improved: int
+
+    def save(self, path: Path, run: str) -> None:
+        """Write it, under a temporary name that is then renamed.
+
+        Args:
+            path: the file.
+            run: what names the search: a file of another one is never read as this one's.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with temporary.open("wb") as file:
+                np.savez(
+                    file,
+                    run=np.array(run),
+                    population=self.population,
+                    fitness=self.fitness,
+                    counts=np.array([self.generation, self.calls, self.improved]),
+                )
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    @classmethod
+    def load(cls, path: Path, run: str) -> State | None:
+        """What :meth:`save` wrote; None where there is no such file.
+
+        Raises:
+            AttackError: it is no such file, or one of another search.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as saved:
+                same = str(saved["run"]) == run
+                generation, calls, improved = (int(count) for count in saved["counts"])
+                state = cls(generation, saved["population"], saved["fitness"], calls, improved)
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            raise AttackError(f"{path} is no checkpoint of an evolutionary search ({error}); delete it") from error
+        if not same:
+            raise AttackError(
+                f"{path} is the checkpoint of another search (another graph, model, seed, budget or setting); delete "
+                "it, or give another path"
+            )
+        return state
