@@ -2,6 +2,7 @@
 
 # imported for their effect: each registers its attacks
 from contractive_gnn.attacks import (  # noqa: F401
+    auto,
     deeprobust,
     deletion,
     evolution,
@@ -27,6 +28,12 @@ from contractive_gnn.attacks.base import (
     get,
     register,
 )
+from contractive_gnn.attacks.perturbation_file import (
+    PerturbationKey,
+    PerturbedGraph,
+    load_perturbations,
+    save_perturbations,
+)
 from contractive_gnn.attacks.run import attack
 from contractive_gnn.attacks.symbiotic import SymbioticResult, poison_and_evade
 
@@ -37,9 +44,13 @@ __all__ = [
     "AttackResult",
     "Budget",
     "Perturbation",
+    "PerturbationKey",
+    "PerturbedGraph",
     "SymbioticResult",
     "attack",
     "get",
+    "load_perturbations",
     "poison_and_evade",
     "register",
+    "save_perturbations",
 ]

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from contractive_gnn.attacks.auto import auto
 from contractive_gnn.attacks.base import AttackResult, Budget, get
 
 
@@ -57,3 +58,7 @@ def attack(
     """
     budget = Budget(flips=flips, fraction=fraction, degree=degree, per_target=per_target, nodes=nodes, edges=edges)
     return get(name, seed=seed, **hyperparameters).run(data, budget, victim=model, targets=targets)
+
+
+#: ``cg.attack.auto(model, data)``: one verdict over a fixed ensemble
+attack.auto = auto  # type: ignore[attr-defined]

@@ -43,6 +43,11 @@ class AttackResult:
         """Edges and feature entries that really differ from the clean graph; may be fewer than the budget allows."""
         return self.edge_flips.shape[1] + self.feature_flips.shape[1]
 
+    def __repr__(self) -> str:
+        """One line, without the graph."""
+        attack = self.provenance.get("attack", "an attack")
+        return f"AttackResult({self.n_flips} flips by {attack}, {self.budget}, {self.seconds:.1f} s, {self.data})"
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write an ``.npz`` without pickle, under a temporary name that is then renamed.
 

@@ -22,7 +22,7 @@ PACKAGE = "contractive_gnn"
 #: packages with pages; a name that several of them have gets its page in the first
 ROOMS = (
     *(f"{PACKAGE}.{room}" for room in contractive_gnn._ROOMS if room not in ("activations", "bench")),
-    *(f"{PACKAGE}.attacks.{room}" for room in ("evolution", "images", "injection", "whitebox")),
+    *(f"{PACKAGE}.attacks.{room}" for room in ("auto", "evolution", "images", "injection", "whitebox")),
     *(f"{PACKAGE}.datasets.{room}" for room in ("files", "images", "pdes", "systems")),
     *(f"{PACKAGE}.dynamics.{room}" for room in ("conservative", "pdes")),
     *(f"{PACKAGE}.nn.{room}" for room in ("deeprobust", "images", "lipschitz", "similarity")),

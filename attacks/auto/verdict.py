@@ -1,0 +1,212 @@
+"""What an ensemble of attacks says of a model."""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from contractive_gnn.attacks.auto.members import Member, ensemble
+from contractive_gnn.attacks.base import AttackResult, Budget, flip_edges
+from contractive_gnn.attacks.perturbation_file import PerturbedGraph, save_perturbations
+from contractive_gnn.attacks.whitebox import check_victim
+from contractive_gnn.checks import check_flag
+from contractive_gnn.training.batches.progress import Progress
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """The worst of an ensemble of attacks, and whether it can be trusted.
+
+    Attributes:
+        clean: accuracy on the clean graph over the nodes that count, in per cent.
+        accuracies: that under each attack, in the order in which they ran.
+        worst: the least of them: what one perturbed graph does.
+        worst_per_node: the share of nodes that are right on the clean graph and under every attack, in per cent. No
+            single graph need do this to all of them: a bound for an attacker who aims at one node at a time with these
+            attacks, at most ``worst``.
+        strongest: the attack that reached ``worst``.
+        unreliable: reasons not to believe that no stronger attack exists; empty where there is none. Each begins with
+            its key, which docs/verdict.md explains.
+        results: the perturbed graph of each attack.
+        seconds: wall time of each.
+    """
+
+    clean: float
+    accuracies: Mapping[str, float]
+    worst_per_node: float
+    unreliable: tuple[str, ...]
+    results: Mapping[str, AttackResult]
+    seconds: Mapping[str, float]
+
+    @property
+    def strongest(self) -> str:
+        """The attack with the least accuracy, the first of several."""
+        return min(self.accuracies, key=self.accuracies.__getitem__)
+
+    @property
+    def worst(self) -> float:
+        """The least accuracy under an attack, in per cent."""
+        return self.accuracies[self.strongest]
+
+    def save(self, path: str | os.PathLike[str], *, model: str, dataset: str | None = None) -> None:
+        """Keep every perturbation, each under ``{model}-{attack}``: see :func:`save_perturbations`.
+
+        Args:
+            path: an ``.npz``.
+            model: its name in the file, without a slash.
+            dataset: the graph's name there; None for its own.
+        """
+        clean = next(iter(self.results.values()))
+        flips = {("evasion", f"{model}-{name}"): result.edge_flips for name, result in self.results.items()}
+        name = dataset or str(clean.data.get("name") or "graph")
+        save_perturbations(path, PerturbedGraph.of(_undone(clean), flips, name=name))
+
+    def __str__(self) -> str:
+        rows = [f"{'clean':12s} {self.clean:6.2f}"]
+        rows += [f"{name:12s} {value:6.2f}  {self.seconds[name]:6.1f} s" for name, value in self.accuracies.items()]
+        rows += [f"{'worst':12s} {self.worst:6.2f}", f"{'per node':12s} {self.worst_per_node:6.2f}"]
+        return "\n".join(rows + [f"unreliable: {reason}" for reason in self.unreliable])
+
+
+def auto(
+    model: nn.Module,
+    data: Data,
+    *,
+    flips: int | None = None,
+    fraction: float = 0.05,
+    targets: Tensor | None = None,
+    seed: int = 0,
+    members: Iterable[Member] | None = None,
+    progress: bool = True,
+) -> Verdict:
+    """Attack ``model`` on ``data`` by a fixed ensemble, and say how far the result can be trusted.
+
+    Evasion: the model is frozen, in evaluation mode. An accuracy under attack is an upper bound of the true worst one;
+    what the checks find says where it is likely to be far from it (Carlini et al., *On Evaluating Adversarial
+    Robustness*, 2019; Croce and Hein 2020, whose AutoAttack does this for images; Mujkanovic et al. 2022 for graphs).
+
+    Args:
+        model: ``forward(x, edge_index, edge_weight=None) -> scores [n, classes]``; it is copied and not changed.
+        data: as for :func:`contractive_gnn.attack`; surrogates are trained on its training nodes.
+        flips: how many undirected edges may be flipped.
+        fraction: instead of ``flips``, as a share of the edges.
+        targets: int64 ``[t]``, the nodes that count; None for the test nodes.
+        seed: 0 ≤ seed < 2³².
+        members: other attacks than those of :func:`ensemble`.
+        progress: whether a bar is shown.
+
+    Raises:
+        TypeError: an argument of the wrong type.
+        ValueError: no attack; not exactly one of flips and fraction; a graph that cannot be attacked.
+        AttackError: the model cannot be attacked.
+
+    Example:
+        >>> import contractive_gnn as cg
+        >>> from contractive_gnn.attacks.auto import Member, auto
+        >>> data = cg.contextual_sbm(60, seed=0)
+        >>> model = cg.build("gcn", data.num_features, 4).eval()
+        >>> quick = [Member("random", "random"), Member("pgd", "whitebox-pgd", {"epochs": 3}, adaptive=True)]
+        >>> verdict = auto(model, data, fraction=0.1, members=quick, progress=False)
+        >>> verdict.worst_per_node <= verdict.worst <= 100
+        True
+    """
+    chosen = tuple(ensemble() if members is None else members)
+    if not chosen:
+        raise ValueError("members are no attack at all; give at least one, or None for the fixed ensemble")
+    check_flag("progress", progress)
+    budget = Budget(flips=flips, fraction=None if flips is not None else fraction)
+    victim = copy.deepcopy(model).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # told in the verdict
+        read = check_victim("auto", victim, data, kind="structure")
+    nodes = data.test_mask.nonzero().flatten() if targets is None else targets.to(data.y.device)
+    right_always = right = _right(victim, data, data.edge_index, nodes)
+    results: dict[str, AttackResult] = {}
+    accuracies, seconds = {}, {}
+    bar = Progress(shown=progress, steps=len(chosen), done=0)
+    try:
+        for member in chosen:
+            begun = time.perf_counter()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                results[member.name] = member.run(victim, data, budget, targets=targets, seed=seed)
+            seconds[member.name] = time.perf_counter() - begun
+            right_now = _right(victim, data, results[member.name].data.edge_index, nodes)
+            accuracies[member.name] = _percent(right_now)
+            right_always = right_always & right_now
+            bar.step()
+            bar.epoch({"worst": min(accuracies.values())})
+    finally:
+        bar.close()
+    reasons = [*_of_the_model(read), *_of_the_search(chosen, accuracies, results)]
+    return Verdict(_percent(right), accuracies, _percent(right_always), tuple(reasons), results, seconds)
+
+
+@torch.no_grad()
+def _right(victim: nn.Module, data: Data, edge_index: Tensor, nodes: Tensor) -> Tensor:
+    """Which of the nodes are right, bool ``[k]``."""
+    scores: Tensor = victim(data.x, edge_index)
+    return scores[nodes].argmax(dim=1) == data.y[nodes]
+
+
+def _percent(right: Tensor) -> float:
+    return 100 * float(right.double().mean())
+
+
+def _of_the_model(read: Mapping[str, Any]) -> list[str]:
+    """Reasons that lie in how the model answers."""
+    reasons = []
+    if not read["repeats"]:
+        reasons.append(
+            "random-answers: the same graph gets other scores when asked again; fix the noise, or give the mean of "
+            "many answers"
+        )
+    if read["keeps_graph"]:
+        reasons.append(
+            "keeps-graph: the scores are the same on another graph, and depend on a graph seen before; switch the "
+            "cache off"
+        )
+    elif not read["reads_edges"]:
+        reasons.append("ignores-edges: the scores do not depend on the edges; attack the features")
+    if read["changes_itself"]:
+        reasons.append("changes-itself: an answer changes parameters or buffers, so that the next is another model's")
+    if read["computes_gradients"]:
+        reasons.append(
+            "computes-gradients: the model switches gradients on while it answers, as one that optimises at test time; "
+            "the attack's gradient may not go through all of it"
+        )
+    return reasons
+
+
+def _of_the_search(
+    members: tuple[Member, ...], accuracies: Mapping[str, float], results: Mapping[str, AttackResult]
+) -> list[str]:
+    """Reasons that lie in what the gradients found."""
+    through = [member.name for member in members if member.adaptive]
+    around = [member.name for member in members if not member.adaptive]
+    told = [reason for name in through for reason in results[name].provenance["params"]["diagnosis"]["unreliable"]]
+    reasons = [f"masked-gradient: {reason}" for reason in dict.fromkeys(told)]
+    if through and around:
+        best, other = (min(names, key=accuracies.__getitem__) for names in (through, around))
+        if accuracies[other] < accuracies[best]:
+            reasons.append(
+                f"weak-search: {other}, which asks for no gradient of the model, leaves {accuracies[other]:.2f} %, and "
+                f"{best}, which does, {accuracies[best]:.2f} %"
+            )
+    return reasons
+
+
+def _undone(result: AttackResult) -> Data:
+    """The clean graph: that of the attack with its flips undone."""
+    data = copy.copy(result.data)
+    data.edge_index = flip_edges(data.edge_index, result.edge_flips, num_nodes=int(data.num_nodes))
+    return data
