@@ -154,8 +154,8 @@ def auto(
 @torch.no_grad()
 def _right(victim: nn.Module, data: Data, edge_index: Tensor, nodes: Tensor) -> Tensor:
     """Which of the nodes are right, bool ``[k]``."""
-    scores: Tensor = victim(data.x, edge_index)
-    return scores[nodes].argmax(dim=1) == data.y[nodes]
+    found: Tensor = victim(data.x, edge_index)[nodes].argmax(dim=1) == data.y[nodes]
+    return found
 
 
 def _percent(right: Tensor) -> float:

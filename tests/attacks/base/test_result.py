@@ -56,3 +56,9 @@ def test_other_files_are_not_taken_for_results(graph: Data, tmp_path: Path) -> N
     for name in ("text.npz", "other.npz", "pickle.npz"):
         with pytest.raises(ValueError, match=r"not a graph saved by AttackResult\.save"):
             AttackResult.load(tmp_path / name)
+
+
+def test_a_result_prints_as_one_line(graph: Data) -> None:
+    result = attacks.get("random").run(graph, Budget(flips=3))
+    assert repr(result).startswith("AttackResult(3 flips by random, ")
+    assert "\n" not in repr(result)
