@@ -296,7 +296,9 @@ def train(name: str, given: argparse.Namespace) -> None:
         return
     common = {"size": given.size, "dtype": DOUBLE}
     seed = seed_of_all_waves(given.count)
-    data = early_and_late(load_pde(network.equation, count=given.count, steps=LATE + max(HORIZONS), seed=seed, **common))
+    data = early_and_late(
+        load_pde(network.equation, count=given.count, steps=LATE + max(HORIZONS), seed=seed, **common)
+    )
     val = load_pde(network.equation, count=4, steps=40, seed=VAL, **common)
     short, *stages = network.stages
     losses = []
