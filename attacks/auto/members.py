@@ -54,15 +54,15 @@ def ensemble(*, population: int = 64, generations: int = 100) -> tuple[Member, .
         * ``from-gcn``, ``from-gat``, ``from-appnp``: white-box PGD against a model that the attacker trains on the same
           graph: what is found does not depend on the gradients of the model that is judged;
         * ``eva``: the evolutionary search, which asks for scores alone;
-        * ``pgd-tanh``, ``pgd-cw``: white-box PGD through the model, by two losses: the first counts errors smoothly and
-          vanishes for nodes far from the boundary, the second does not.
+        * ``pgd-tanh``, ``pgd-prob``: white-box PGD through the model, by two losses that weigh nodes differently, the
+          tanh of the margin and the margin of probabilities.
     """
     return (
         Member("random", "random"),
         *(Member(f"from-{name}", "whitebox-pgd", surrogate=name) for name in SURROGATES),
         Member("eva", "eva", {"population": population, "generations": generations}),
         Member("pgd-tanh", "whitebox-pgd", {"loss": "tanh-margin"}, adaptive=True),
-        Member("pgd-cw", "whitebox-pgd", {"loss": "cw"}, adaptive=True),
+        Member("pgd-prob", "whitebox-pgd", {"loss": "prob-margin"}, adaptive=True),
     )
 
 
