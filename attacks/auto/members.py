@@ -45,17 +45,16 @@ class Member:
 def ensemble(*, population: int = 64, generations: int = 100) -> tuple[Member, ...]:
     """The fixed ensemble: random flips, carried over from surrogates, black-box, and through the model's gradients.
 
+    * ``random``: edges between random nodes.
+    * ``from-gcn``, ``from-gat``, ``from-appnp``: white-box PGD against a model that the attacker trains on the same
+      graph. What is found does not depend on the gradients of the model that is judged.
+    * ``eva``: the evolutionary search, which asks for scores alone.
+    * ``pgd-tanh``, ``pgd-prob``: white-box PGD through the model, by two losses that weigh nodes differently: the tanh
+      of the margin, and the margin of probabilities.
+
     Args:
         population: of the evolutionary search.
         generations: of the evolutionary search, which asks the model about ``population · (generations + 1)`` times.
-
-    Returns:
-        * ``random``: edges between random nodes;
-        * ``from-gcn``, ``from-gat``, ``from-appnp``: white-box PGD against a model that the attacker trains on the same
-          graph: what is found does not depend on the gradients of the model that is judged;
-        * ``eva``: the evolutionary search, which asks for scores alone;
-        * ``pgd-tanh``, ``pgd-prob``: white-box PGD through the model, by two losses that weigh nodes differently, the
-          tanh of the margin and the margin of probabilities.
     """
     return (
         Member("random", "random"),
