@@ -10,9 +10,9 @@
 The networks, the data and the steps are those of Celledoni, Jackaman, Murari and Owren (2023): 100 × 100 periodic
 pixels, two convolutions of 5 × 5, three substeps of Euler with shared weights, 3, 4 and then 5 steps ahead. Their data
 are finite elements, ours are exact (``contractive_gnn.datasets.pdes``). They train with Adam on up to 1,000 solutions;
-we on ``--count``, among which every pair of wave numbers is, every second one from 35 δt on. We begin at biases at
-which no ReLU is cut off, and train the networks of a hundred weights by Levenberg's and Marquardt's method, the others
-by L-BFGS. Time is counted in δt: a network's weights are those of ``δt X``.
+we on ``--count``, among which every pair of wave numbers is, from biases at which no ReLU is cut off and a second layer
+of zeros: the networks of a hundred weights by Levenberg's and Marquardt's method, the others by L-BFGS. Time is counted
+in δt: a network's weights are those of ``δt X``.
 
 ``train`` begins with ``--starts`` random networks, a short training of one step ahead each, and goes on with the one
 whose loss is the lowest. It goes on where it was stopped: checkpoints lie in ``--scratch``, a line for each training in
@@ -35,7 +35,6 @@ from torch import Tensor, nn
 
 from contractive_gnn.bench.results import current_commit, current_versions
 from contractive_gnn.datasets.pdes import (
-    PixelData,
     laplacian_symbol,
     linear_solution,
     load_pde,
@@ -68,7 +67,6 @@ NOISE = 1e-2
 #: where the biases start: no ReLU is cut off there, and the loss is smooth
 BIAS = 2.0
 SUBSTEPS = 3
-LATE = 35
 HORIZONS = (3, 4, 5)
 #: seeds of the validation and of the test data; those of training data are below
 VAL, TEST = 10_000, 10_001
@@ -296,9 +294,7 @@ def train(name: str, given: argparse.Namespace) -> None:
         return
     common = {"size": given.size, "dtype": DOUBLE}
     seed = seed_of_all_waves(given.count)
-    data = early_and_late(
-        load_pde(network.equation, count=given.count, steps=LATE + max(HORIZONS), seed=seed, **common)
-    )
+    data = load_pde(network.equation, count=given.count, steps=max(HORIZONS), seed=seed, **common)
     val = load_pde(network.equation, count=4, steps=40, seed=VAL, **common)
     short, *stages = network.stages
     losses = []
@@ -331,16 +327,6 @@ def train(name: str, given: argparse.Namespace) -> None:
     }
     append(given.out, [line | about()])
     print(f"{name}: {summary(line)}", flush=True)
-
-
-def early_and_late(data: PixelData) -> PixelData:
-    """Every second solution from its start, the others from :data:`LATE` δt on.
-
-    A wave that has decayed shows errors that one of full height hides, such as a constant added in each step.
-    """
-    steps = max(HORIZONS) + 1
-    states = torch.stack([one[LATE * (k % 2) :][:steps] for k, one in enumerate(data.states)])
-    return replace(data, states=states, name=f"{data.name}, every second one from {LATE} steps on")
 
 
 def seed_of_all_waves(count: int) -> int:
