@@ -34,7 +34,7 @@ from torch_geometric.data import Data
 
 from contractive_gnn import datasets
 from contractive_gnn.bench.presets import load_preset
-from contractive_gnn.bench.results import current_versions
+from contractive_gnn.bench.results import current_commit, current_versions
 from contractive_gnn.nn import build
 from contractive_gnn.training import evaluate, fit
 
@@ -194,7 +194,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 found = attacked(options.before if build_name == "before" else options.after, task)
                 row = dict(zip(fields, (name, model, seed, budget, build_name, loss), strict=True))
                 row |= {"attack": task["attack"], "steps": STEPS, "clean": task["clean"], **found}
-                append(options.out, [{**row, "versions": current_versions()}])
+                commit, changed = current_commit()  # of the build of today
+                origin = {"commit": commit, "uncommitted_changes": changed, "versions": current_versions()}
+                append(options.out, [row | origin])
                 print(json.dumps(row), flush=True)
     summary(read(options.out))
 
