@@ -127,7 +127,7 @@ def test_one_call_attacks() -> None:
     assert all(map(torch.equal, before, model.parameters()))
     again = cg.attack(None, data, "random", fraction=0.1)
     assert again.n_flips == round(0.1 * data.num_edges / 2)
-    with pytest.raises(ValueError, match="exactly one of flips and fraction"):
+    with pytest.raises(ValueError, match="exactly one of flips, fraction"):
         cg.attack(model, data, "random")
     with pytest.raises(ValueError, match=r"no attack is called 'prbdc'\. Did you mean 'prbcd'"):
         cg.attack(model, data, "prbdc", flips=1)

@@ -47,6 +47,8 @@ class AutoAttack(AdaptiveAttack):
         members = ensemble(population=self.population, generations=self.generations)
         verdict = auto(victim, data, flips=n_flips, targets=targets, seed=self.seed, members=members, progress=False)
         self._notes.update(
+            verdict.read,
+            nodes=int(data.test_mask.sum()) if targets is None else targets.numel(),
             accuracies=dict(verdict.accuracies),
             worst_per_node=verdict.worst_per_node,
             strongest=verdict.strongest,

@@ -18,6 +18,7 @@ from contractive_gnn.attacks.auto.members import Member, ensemble
 from contractive_gnn.attacks.base import AttackResult, Budget, flip_edges
 from contractive_gnn.attacks.perturbation_file import PerturbedGraph, save_perturbations
 from contractive_gnn.attacks.whitebox import check_victim
+from contractive_gnn.attacks.whitebox.adaptive import FLAGS
 from contractive_gnn.checks import check_flag
 from contractive_gnn.training.batches.progress import Progress
 
@@ -38,6 +39,7 @@ class Verdict:
             its key, which docs/verdict.md explains.
         results: the perturbed graph of each attack.
         seconds: wall time of each.
+        read: what :func:`~contractive_gnn.attacks.whitebox.check_victim` says of the model.
     """
 
     clean: float
@@ -46,6 +48,7 @@ class Verdict:
     unreliable: tuple[str, ...]
     results: Mapping[str, AttackResult]
     seconds: Mapping[str, float]
+    read: Mapping[str, Any]
 
     @property
     def strongest(self) -> str:
@@ -125,9 +128,7 @@ def auto(
     check_flag("progress", progress)
     budget = Budget(flips=flips, fraction=None if flips is not None else fraction)
     victim = copy.deepcopy(model).eval()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # told in the verdict
-        read = check_victim("auto", victim, data, kind="structure")
+    read = check_victim("auto", victim, data, kind="structure")
     nodes = data.test_mask.nonzero().flatten() if targets is None else targets.to(data.y.device)
     right_always = right = _right(victim, data, data.edge_index, nodes)
     results: dict[str, AttackResult] = {}
@@ -137,7 +138,7 @@ def auto(
         for member in chosen:
             begun = time.perf_counter()
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+                warnings.simplefilter("ignore")  # what is to be told of the model was told
                 results[member.name] = member.run(victim, data, budget, targets=targets, seed=seed)
             seconds[member.name] = time.perf_counter() - begun
             right_now = _right(victim, data, results[member.name].data.edge_index, nodes)
@@ -148,7 +149,7 @@ def auto(
     finally:
         bar.close()
     reasons = [*_of_the_model(read), *_of_the_search(chosen, accuracies, results)]
-    return Verdict(_percent(right), accuracies, _percent(right_always), tuple(reasons), results, seconds)
+    return Verdict(_percent(right), accuracies, _percent(right_always), tuple(reasons), results, seconds, read)
 
 
 @torch.no_grad()
@@ -164,25 +165,13 @@ def _percent(right: Tensor) -> float:
 
 def _of_the_model(read: Mapping[str, Any]) -> list[str]:
     """Reasons that lie in how the model answers."""
-    reasons = []
-    if not read["repeats"]:
-        reasons.append(
-            "random-answers: the same graph gets other scores when asked again; fix the noise, or give the mean of "
-            "many answers"
-        )
-    if read["keeps_graph"]:
-        reasons.append(
-            "keeps-graph: the scores are the same on another graph, and depend on a graph seen before; switch the "
-            "cache off"
-        )
-    elif not read["reads_edges"]:
-        reasons.append("ignores-edges: the scores do not depend on the edges; attack the features")
-    if read["changes_itself"]:
-        reasons.append("changes-itself: an answer changes parameters or buffers, so that the next is another model's")
+    reasons = [f"{flag}: {reason}" for flag, bad, reason in FLAGS if read[flag] is bad]
+    if not read["reads_edges"] and not read["keeps_graph"]:
+        reasons.append("reads_edges: the scores do not depend on the edges; attack the features")
     if read["computes_gradients"]:
         reasons.append(
-            "computes-gradients: the model switches gradients on while it answers, as one that optimises at test time; "
-            "the attack's gradient may not go through all of it"
+            "computes_gradients: the victim switches gradients on while it answers, as one that optimises at test "
+            "time; the attack's gradient may not go through all of it"
         )
     return reasons
 
@@ -194,12 +183,13 @@ def _of_the_search(
     through = [member.name for member in members if member.adaptive]
     around = [member.name for member in members if not member.adaptive]
     told = [reason for name in through for reason in results[name].provenance["params"]["diagnosis"]["unreliable"]]
-    reasons = [f"masked-gradient: {reason}" for reason in dict.fromkeys(told)]
+    of_the_model = {reason for _, _, reason in FLAGS}
+    reasons = [f"masked_gradient: {reason}" for reason in dict.fromkeys(told) if reason not in of_the_model]
     if through and around:
         best, other = (min(names, key=accuracies.__getitem__) for names in (through, around))
         if accuracies[other] < accuracies[best]:
             reasons.append(
-                f"weak-search: {other}, which asks for no gradient of the model, leaves {accuracies[other]:.2f} %, and "
+                f"weak_search: {other}, which asks for no gradient of the model, leaves {accuracies[other]:.2f} %, and "
                 f"{best}, which does, {accuracies[best]:.2f} %"
             )
     return reasons

@@ -482,7 +482,10 @@ def verify(
                 step(1)
         found.sort(key=lambda verdict: wanted.index(verdict.name))
         console = _wide_console()
-        console.print(verification.table(found))
+        shown = verification.table(found)
+        needed = console.measure(shown, options=console.options.update(max_width=10_000)).minimum
+        console.width = max(console.width, needed)  # a narrow terminal breaks the lines, and no column is lost
+        console.print(shown, crop=False)
         for verdict in found:
             if verdict.broken:
                 console.print(verification.counterexample(verdict), markup=False, highlight=False, soft_wrap=True)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +92,7 @@ def poisoned(name: str, data: Data, fraction: float, seed: int, seeds: int) -> d
 def symbiotic(data: Data, fraction: float, seed: int, seeds: int) -> dict[str, Any]:
     """What poisoning and evasion do together; each training is attacked by itself."""
     started = time.process_time()
-    found = [
-        poison_and_evade(lambda graph, each=each: trained(graph, each), data, fraction=fraction, seed=seed)  # type: ignore[misc]
-        for each in range(seeds)
-    ]
+    found = [poison_and_evade(partial(trained, seed=each), data, fraction=fraction, seed=seed) for each in range(seeds)]
     return {
         "flips": max(one.n_flips for one in found),
         "at_labelled": None,

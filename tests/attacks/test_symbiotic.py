@@ -67,7 +67,7 @@ def test_other_attacks_and_targets(graph):
         ({"evasion": "nettack", "evasion_options": None}, ValueError, "expected a global one on structure"),
         ({"evasion": "whitebox-pgd-features"}, ValueError, "expected a global one on structure"),
         ({"fit": lambda data: None, "shares": (0.0,)}, TypeError, "fit returns the trained torch.nn.Module"),
-        ({"flips": None}, ValueError, "exactly one of flips and fraction"),
+        ({"flips": None}, ValueError, "exactly one of flips, fraction"),
         ({"poisoning_options": {"epoch": 3}}, TypeError, "takes no epoch"),
     ],
 )

@@ -29,6 +29,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "grbcd": {"epochs": 3},
     "lrbcd": {"epochs": 2, "fine_epochs": 0, "swaps": 0, "samples": 0, "local": 3.0},
     "local-pgd": {"epochs": 2, "fine_epochs": 0, "swaps": 0, "samples": 0},
+    "auto": {"population": 4, "generations": 1},
     "eva": {"population": 4, "generations": 2},
     "pgd-injection": {"epochs": 3, "feature_epochs": 2},
     "tdgia": {"feature_epochs": 2},

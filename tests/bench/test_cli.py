@@ -66,7 +66,7 @@ def test_a_log_says_now_and_then_how_far_it_is(
 def test_the_grammar_in_the_help_is_whole() -> None:
     for command in ("bench", "attack"):
         shown = "".join(Outcome(command, "--help").out.replace("│", "").split())
-        assert "NAME[:BUDGET][@evasion|@poisoning]." in shown
+        assert "NAME[:BUDGET][@evasion|@poisoning|@symbiotic]." in shown
 
 
 def test_version() -> None:
@@ -167,7 +167,7 @@ def test_ctrl_c_says_how_to_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             ("--attacks", "random:1"),
             "attack 'random:1': '1' is no budget of it; expected a fraction with a decimal point",
         ),
-        (("--attacks", "nettack:0.1"), "expected a whole number of flips per target, like nettack:5"),
+        (("--attacks", "nettack-features:0.1"), "expected a whole number of flips per target, like nettack-features:5"),
         (("--attacks", "nettak:1"), "no attack is called 'nettak'. Did you mean 'nettack'?"),
         (("--set", "epochs=3"), "--set 'epochs=3': expected [MODEL.]training.KEY=VALUE"),
         (

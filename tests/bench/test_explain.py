@@ -246,7 +246,7 @@ class TestWhatIsRefused:
             explain(Echo(path().y), path(), 1, epochs=3)
 
     def test_a_name_without_a_budget(self) -> None:
-        with pytest.raises(ValueError, match="a budget is exactly one of flips and fraction"):
+        with pytest.raises(ValueError, match="a budget is exactly one of flips, fraction"):
             explain(Echo(path().y), path(), 1, attack="random")
 
     def test_another_graph(self, data: Data) -> None:

@@ -46,7 +46,7 @@ def test_a_training_is_measured_once_and_written_into_the_page(
 ) -> None:
     monkeypatch.setattr(script, "REPORTED", (1, 2))
     monkeypatch.setattr(script, "HORIZONS", (2,))
-    small = ["--size", "20", "--count", "2", "--test", "2", "--starts", "2"]
+    small = ["--size", "20", "--count", "20", "--test", "2", "--starts", "2"]
     where = ["--results", str(tmp_path / "results"), "--scratch", str(tmp_path / "scratch")]
     for _ in range(2):
         script.main(["train", "advection-norm-noise", *small, *where])

@@ -91,7 +91,7 @@ def keys(verdict: Verdict) -> set[str]:
 def test_the_worst_is_that_of_the_graphs_that_were_found(data: Data, tmp_path: Path) -> None:
     model = fitted(Net(data.num_features), data)
     verdict = auto(model, data, fraction=0.1, members=QUICK, progress=False)
-    assert keys(verdict) <= {"weak-search"}
+    assert keys(verdict) <= {"weak_search"}
     assert verdict.clean == pytest.approx(evaluate(model, data, data.test_mask))
     right = model(data.x, data.edge_index).argmax(1) == data.y
     for name, result in verdict.results.items():
@@ -112,10 +112,10 @@ def test_the_worst_is_that_of_the_graphs_that_were_found(data: Data, tmp_path: P
 @pytest.mark.parametrize(
     ("model", "key"),
     [
-        (Masked, "masked-gradient"),
-        (Noisy, "random-answers"),
-        (Keeping, "keeps-graph"),
-        (Perceptron, "ignores-edges"),
+        (Masked, "masked_gradient"),
+        (Noisy, "repeats"),
+        (Keeping, "keeps_graph"),
+        (Perceptron, "reads_edges"),
     ],
 )
 def test_a_model_that_hides_something_is_named(model: type[nn.Module], key: str, data: Data) -> None:
