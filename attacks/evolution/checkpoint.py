@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from contractive_gnn.attacks.base import AttackError
 from contractive_gnn.attacks.evolution.population import Codes
+from contractive_gnn.lines import replacing
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,21 +38,14 @@ class State:
             path: the file.
             run: what names the search: a file of another one is never read as this one's.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with temporary.open("wb") as file:
-                np.savez(
-                    file,
-                    run=np.array(run),
-                    population=self.population,
-                    fitness=self.fitness,
-                    counts=np.array([self.generation, self.calls, self.improved]),
-                )
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with replacing(path) as partial, partial.open("wb") as file:
+            np.savez(
+                file,
+                run=np.array(run),
+                population=self.population,
+                fitness=self.fitness,
+                counts=np.array([self.generation, self.calls, self.improved]),
+            )
 
     @classmethod
     def load(cls, path: Path, run: str) -> State | None:

@@ -215,14 +215,11 @@ class _Unit:
         Raises:
             FileNotFoundError: the attacked graph could not be made.
         """
-        if task.spec.name == CLEAN:
-            attacked, trained = _given(self.data, self.data, Budget(flips=0), {"attack": CLEAN}), self.clean
-        elif task.spec.threat == "symbiotic":
+        if task.spec.threat == "symbiotic":
             attacked, trained, flips = self._symbiotic(task.spec)
         else:
             attacked = self._attacked(task)
             trained = self.clean if task.spec.threat == "evasion" else self._train(attacked.data)
-        if task.spec.threat != "symbiotic":
             flips = attacked.n_flips
         nodes = evaluation(attacked.data)
         if nodes.on == "test" and self.job.clean_accuracy is not None:
@@ -260,6 +257,8 @@ class _Unit:
         return _joined(spec, self.data, made), trained, sum(result.n_flips for result in made)
 
     def _attacked(self, task: Task) -> AttackResult:
+        if task.spec.name == CLEAN:
+            return _given(self.data, self.data, Budget(flips=0), {"attack": CLEAN})
         if task.graph is not None:
             if not task.graph.exists():
                 raise FileNotFoundError(f"its attacked graph {task.graph.name} could not be made (see above)")
