@@ -21,7 +21,6 @@ from contractive_gnn.attacks.base import (
     Perturbation,
     Scope,
     check_choice,
-    check_count,
     register,
 )
 from contractive_gnn.attacks.whitebox import (
@@ -31,10 +30,9 @@ from contractive_gnn.attacks.whitebox import (
     Objective,
     check_victim,
     diagnose,
-    search,
     weigh,
 )
-from contractive_gnn.checks import check_real
+from contractive_gnn.attacks.whitebox.searching import Searching
 from contractive_gnn.nn.surrogate import gradient_surrogate
 
 
@@ -162,7 +160,7 @@ class _Deletions(Flips):
 
 
 @register
-class GradientDeletion(Deletion, AdaptiveAttack):
+class GradientDeletion(Searching, Deletion, AdaptiveAttack):
     r"""Deletes the nodes whose deletion makes the frozen victim misclassify most.
 
     .. math:: \max_p L(\mathrm{victim}(A_{uv} (1 - p_u)(1 - p_v))), \qquad 0 \le p \le 1,\; \sum_u p_u \le b
@@ -203,12 +201,7 @@ class GradientDeletion(Deletion, AdaptiveAttack):
     ) -> None:
         super().__init__(candidates=candidates, seed=seed)
         self.loss = check_choice("loss", loss, tuple(LOSSES))
-        self.epochs = check_count("epochs", epochs)
-        self.fine_epochs = check_count("fine_epochs", fine_epochs, least=0)
-        check_real("step", step, above=0)
-        self.step = float(step)
-        self.samples = check_count("samples", samples, least=0)
-        self.swaps = check_count("swaps", swaps, least=0)
+        self._set_search(epochs=epochs, fine_epochs=fine_epochs, step=step, samples=samples, swaps=swaps)
 
     def _perturb(self, data: Data, n_flips: int, *, victim: nn.Module | None, targets: Tensor | None) -> Perturbation:
         assert victim is not None  # the base class has checked it
@@ -217,16 +210,7 @@ class GradientDeletion(Deletion, AdaptiveAttack):
         clean = flips.done(flips.none() > 0)
         objective = Objective.of(data, clean, targets, self.loss)
         diagnosis = diagnose(flips, objective, clean, n_flips)
-        found = search(
-            flips,
-            objective,
-            n_flips,
-            epochs=self.epochs,
-            fine_epochs=self.fine_epochs,
-            step=self.step,
-            samples=self.samples,
-            swaps=self.swaps,
-        )
+        found = self._search_by_settings(flips, objective, n_flips)
         found, notes = weigh(found, flips, objective, n_flips, diagnosis, clean)
         self._tell(read, notes)
         return found.flips.perturbation(found.chosen)

@@ -22,10 +22,9 @@ from contractive_gnn.attacks.whitebox import (
     check_victim,
     diagnose,
     gradient,
-    search,
     weigh,
 )
-from contractive_gnn.checks import check_real
+from contractive_gnn.attacks.whitebox.searching import Searching
 
 _HALVINGS: Final = 50
 
@@ -107,7 +106,7 @@ class JointFlips(Flips):
 
 
 @register
-class JointPGD(AdaptiveAttack):
+class JointPGD(Searching, AdaptiveAttack):
     r"""Flips edges and entries of a binary feature matrix so that the frozen victim misclassifies most.
 
     The budget b is one for both, in edges: a flipped edge costs 1, and w flipped words cost 1,
@@ -167,12 +166,7 @@ class JointPGD(AdaptiveAttack):
         self.words_per_edge = check_count("words_per_edge", words_per_edge)
         self.candidates = check_count("candidates", candidates)
         self.loss = check_choice("loss", loss, tuple(LOSSES))
-        self.epochs = check_count("epochs", epochs)
-        self.fine_epochs = check_count("fine_epochs", fine_epochs, least=0)
-        check_real("step", step, above=0)
-        self.step = float(step)
-        self.samples = check_count("samples", samples, least=0)
-        self.swaps = check_count("swaps", swaps, least=0)
+        self._set_search(epochs=epochs, fine_epochs=fine_epochs, step=step, samples=samples, swaps=swaps)
 
     def _cost(self, edges: int, entries: int) -> int:
         """What so many flips cost, in edges."""
@@ -190,18 +184,7 @@ class JointPGD(AdaptiveAttack):
         diagnosis = diagnose(flips, objective, clean, n_flips)
         found = [_exchange(self._ascend(flips, objective, n_flips), objective, n_flips, self.swaps)]
         for alone, budget in ((edges, n_flips), (words, self.words_per_edge * n_flips)):
-            found.append(
-                search(
-                    alone,
-                    objective,
-                    min(budget, alone.size),
-                    epochs=self.epochs,
-                    fine_epochs=self.fine_epochs,
-                    step=self.step,
-                    samples=self.samples,
-                    swaps=self.swaps,
-                )
-            )
+            found.append(self._search_by_settings(alone, objective, min(budget, alone.size)))
         strongest, notes = weigh(max(found, key=lambda one: one.score), flips, objective, n_flips, diagnosis, clean)
         self._tell(read, notes)
         return strongest.flips.perturbation(strongest.chosen)

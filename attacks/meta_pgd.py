@@ -28,8 +28,8 @@ from contractive_gnn.attacks.base import (
 from contractive_gnn.attacks.factored_matrix import Array, Sparse
 from contractive_gnn.attacks.meta_gradient import InnerTraining, LinearTraining, Problem, Weights, normalise
 from contractive_gnn.attacks.metattack import MetaGradientAttack, adjacency_of, compact
-from contractive_gnn.attacks.whitebox import LOSSES, EdgeFlips, Objective, search
-from contractive_gnn.checks import check_real
+from contractive_gnn.attacks.whitebox import LOSSES, EdgeFlips, Objective
+from contractive_gnn.attacks.whitebox.searching import Searching
 
 
 class TrainedFlips(EdgeFlips):
@@ -99,7 +99,7 @@ class _Trained(torch.autograd.Function):
 
 
 @register
-class MetaPGD(MetaGradientAttack):
+class MetaPGD(Searching, MetaGradientAttack):
     """Poisoning in memory linear in the edges, for graphs on which :class:`Metattack` takes too long.
 
     Solve max_p L(logits after training on A(p)) subject to 0 ≤ p ≤ 1 and Σ p ≤ budget, where A(p) has weight 1 − p at
@@ -166,12 +166,7 @@ class MetaPGD(MetaGradientAttack):
         )
         self.block_size = check_count("block_size", block_size)
         self.loss = check_choice("loss", loss, tuple(LOSSES))
-        self.epochs = check_count("epochs", epochs)
-        self.fine_epochs = check_count("fine_epochs", fine_epochs, least=0)
-        check_real("step", step, above=0)
-        self.step = float(step)
-        self.samples = check_count("samples", samples, least=0)
-        self.swaps = check_count("swaps", swaps, least=0)
+        self._set_search(epochs=epochs, fine_epochs=fine_epochs, step=step, samples=samples, swaps=swaps)
 
     def _perturb(self, data: Data, n_flips: int, *, victim: nn.Module | None, targets: Tensor | None) -> Perturbation:
         X = compact(data.x.numpy(force=True))
@@ -190,14 +185,5 @@ class MetaPGD(MetaGradientAttack):
         guessed.y = torch.from_numpy(self._outer_labels).to(data.y.device)
         aims = torch.from_numpy(self._unlabelled) if targets is None else targets
         objective = Objective.of(guessed, clean, aims, self.loss)
-        found = search(
-            flips,
-            objective,
-            min(n_flips, flips.size),
-            epochs=self.epochs,
-            fine_epochs=self.fine_epochs,
-            step=self.step,
-            samples=self.samples,
-            swaps=self.swaps,
-        )
+        found = self._search_by_settings(flips, objective, min(n_flips, flips.size))
         return found.flips.perturbation(found.chosen)

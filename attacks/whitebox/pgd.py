@@ -10,7 +10,6 @@ from torch_geometric.data import Data
 
 from contractive_gnn.attacks.base import Kind, Perturbation, check_count, register, undirected_edges
 from contractive_gnn.attacks.whitebox.adaptive import AdaptiveAttack
-from contractive_gnn.attacks.whitebox.ascent import search
 from contractive_gnn.attacks.whitebox.constraints import Constraint, GlobalBudget
 from contractive_gnn.attacks.whitebox.diagnosis import diagnose
 from contractive_gnn.attacks.whitebox.edge_flips import EdgeFlips
@@ -20,11 +19,11 @@ from contractive_gnn.attacks.whitebox.goals import TargetLabels, check_goal
 from contractive_gnn.attacks.whitebox.losses import Loss, loss_of
 from contractive_gnn.attacks.whitebox.objective import Objective
 from contractive_gnn.attacks.whitebox.random_flips import weigh
+from contractive_gnn.attacks.whitebox.searching import Searching
 from contractive_gnn.attacks.whitebox.victim import check_victim
-from contractive_gnn.checks import check_real
 
 
-class WhiteboxAttack(AdaptiveAttack):
+class WhiteboxAttack(Searching, AdaptiveAttack):
     """What the attacks of this package share: the checks, the search, and random flips to compare it with."""
 
     def __init__(
@@ -44,12 +43,7 @@ class WhiteboxAttack(AdaptiveAttack):
         loss_of(loss)  # refused here, and not in the middle of a run
         self.loss = loss
         self.goal, self.target_labels = check_goal(goal, target_labels)
-        self.epochs = check_count("epochs", epochs)
-        self.fine_epochs = check_count("fine_epochs", fine_epochs, least=0)
-        check_real("step", step, above=0)
-        self.step = float(step)
-        self.samples = check_count("samples", samples, least=0)
-        self.swaps = check_count("swaps", swaps, least=0)
+        self._set_search(epochs=epochs, fine_epochs=fine_epochs, step=step, samples=samples, swaps=swaps)
 
     @property
     def params(self) -> dict[str, Any]:
@@ -76,16 +70,7 @@ class WhiteboxAttack(AdaptiveAttack):
         clean = flips.done(flips.none() > 0)
         objective = Objective.of(data, clean, targets, self.loss, goal=self.goal, target_labels=self.target_labels)
         diagnosis = diagnose(flips, objective, clean, budget)
-        found = search(
-            flips,
-            objective,
-            constraint,
-            epochs=self.epochs,
-            fine_epochs=self.fine_epochs,
-            step=self.step,
-            samples=self.samples,
-            swaps=self.swaps,
-        )
+        found = self._search_by_settings(flips, objective, constraint)
         found, notes = weigh(found, flips, objective, constraint, diagnosis, clean)
         self._tell(read, notes)
         return found.flips.perturbation(found.chosen)
