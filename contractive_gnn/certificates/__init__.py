@@ -5,6 +5,8 @@ from contractive_gnn.certificates.budget import FeatureBudget, FlipBudget
 from contractive_gnn.certificates.certificate import Certificate, certify, radii
 from contractive_gnn.certificates.curve import Curve, certified_accuracy, picture, table
 from contractive_gnn.certificates.lipschitz import lipschitz_radius
+from contractive_gnn.certificates.smoothed import SmoothedCertificate, certify_smoothed
+from contractive_gnn.certificates.smoothing import SparseNoise
 
 __all__ = [
     "Box",
@@ -13,8 +15,11 @@ __all__ = [
     "FeatureBudget",
     "FlipBudget",
     "Neighbourhoods",
+    "SmoothedCertificate",
+    "SparseNoise",
     "certified_accuracy",
     "certify",
+    "certify_smoothed",
     "diffusion_bounds",
     "lipschitz_radius",
     "picture",

@@ -35,6 +35,12 @@ class SparseNoise:
 
     Raises:
         ValueError: a probability outside [0, 1).
+
+    Example:
+        >>> triangle = torch.tensor([[0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1]])
+        >>> noise = SparseNoise(add=0.0, delete=0.5)
+        >>> noise.edges(triangle, 3, generator=torch.Generator().manual_seed(0)).shape[1] % 2  # both directions
+        0
     """
 
     add: float
