@@ -137,7 +137,7 @@ SpecHelp = (
     r"NAME[:BUDGET]\[@evasion|@poisoning|@symbiotic]. BUDGET: a fraction with a decimal point (0.05) or 50flips for a "
     "global attack, a whole number per target (5) or a fraction of its degree (0.5) for a targeted one; 60x20 to add "
     "60 nodes of 20 edges, 30nodes to delete. A:BUDGET+B:BUDGET: B on the graph that A left. "
-    "FILE.npz: a graph that `attack` saved."
+    "FILE.npz: a graph that `attack` saved; FILE.npz:NAME: the one for the model NAME in a file of perturbations."
 )
 
 

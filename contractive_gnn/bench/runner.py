@@ -691,7 +691,7 @@ def _graph_name(protocol: Protocol, spec: AttackSpec, split: str) -> str:
     # a saved graph is known by its digest, wherever it lies
     written = str(spec) if spec.replay is None else f"{spec.name}@{spec.threat}"
     identity = digest({"split": split, "split_seed": protocol.split_seed, "attack": written, **own})
-    readable = spec.name.removesuffix(".npz") if spec.replay else spec.without_threat.replace(":", "-")
+    readable = spec.name.replace(".npz", "").replace(":", "-") if spec.replay else spec.without_threat.replace(":", "-")
     return f"{protocol.dataset}-{readable}-{identity}.npz"
 
 

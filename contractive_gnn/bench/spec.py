@@ -10,7 +10,7 @@ flips per target (``5``) or, on edges, a fraction of each target's degree (``0.5
 for each other. An attack that adds nodes has ``60x20``: 60 new nodes with at most 20 edges each; one that deletes nodes
 ``30nodes``, or a fraction of the nodes. What stands after ``+`` is global, and attacks the graph that those before it
 left: edges and features at once. A file that ends in ``.npz`` is an attacked graph that was saved before; its budget is
-that of its attack.
+that of its attack. Of a file of perturbations, ``found.npz:gcn`` is the one that was found on ``gcn``.
 
 Under ``@symbiotic`` the model is trained on the graph that the first attacks left, and those behind, which see it,
 attack what was trained: poisoning and evasion share one budget, the sum of those given.
@@ -209,13 +209,13 @@ def parse_attack(text: str, *, dataset: str) -> AttackSpec:
     if at and threat not in get_args(Threat):
         raise SpecError(f"attack {text!r}: after @ expected evasion, poisoning or symbiotic, got {threat!r}")
     if is_file(text):
-        try:
-            replay = Replay.read(chain.strip())
-        except ReplayError as error:
-            raise SpecError(f"attack {text!r}: {error}") from error
         if threat == "symbiotic":
             raise SpecError(f"attack {text!r}: a saved graph has no part that meets a trained model; {_SYMBIOTIC}")
         replayed: Threat = threat or "evasion"  # type: ignore[assignment]  # checked above
+        try:
+            replay = Replay.read(chain.strip(), threat=replayed, dataset=dataset)
+        except ReplayError as error:
+            raise SpecError(f"attack {text!r}: {error}") from error
         return AttackSpec(replay.name, replay.budget, replayed, "replayed", replay=replay)
     first, *others = (_parse_step(text, part.strip(), dataset) for part in chain.split("+"))
     if first.name == CLEAN and (at or others):

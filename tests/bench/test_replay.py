@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from contractive_gnn import attacks
 from contractive_gnn.attacks import AttackResult, Budget
+from contractive_gnn.attacks.perturbation_file import PerturbedGraph, load_perturbations, save_perturbations
 from contractive_gnn.bench.cli import app
 from contractive_gnn.bench.protocol import Protocol
 from contractive_gnn.bench.replay import Replay, ReplayError
@@ -169,3 +170,64 @@ def test_new_nodes_are_replayed(tmp_path: Path, then: str) -> None:
     named.save(path)
     with pytest.raises(ReplayError, match="attacks another graph"):
         Replay.read(str(path)).load(data)
+
+
+def random_flips(number: int, *, seed: int) -> torch.Tensor:
+    return attacks.get("random", seed=seed).run(contextual_sbm(), Budget(flips=number)).edge_flips
+
+
+def test_a_perturbation_of_a_file_is_measured_by_the_name_of_its_model(tmp_path: Path) -> None:
+    path = tmp_path / "found.npz"
+    flips = {("evasion", "gcn"): random_flips(7, seed=0), ("evasion", "gat"): random_flips(5, seed=1)}
+    save_perturbations(path, PerturbedGraph.of(contextual_sbm(), flips, name="csbm"))
+    out = tmp_path / "run"
+    code, _, err = run("bench", *QUICK, "--attacks", f"{path}:gcn,{path}:gat", "--jobs", "1", "--out", out)
+    assert code == 0, err
+    found = {result.attack: result for result in read_results(out / "results.jsonl")}
+    assert {name: result.flips for name, result in found.items()} == {"found.npz:gcn": 7, "found.npz:gat": 5}
+    told = found["found.npz:gat"].hyperparameters["attack"]
+    assert (told["victim"], told["made_by"]) == ("gat", "found.npz")
+    made = parse_attack(f"{path}:gat", dataset="csbm").replay
+    assert made is not None
+    key = next(key for key in load_perturbations(path)["csbm"].flips if key.model == "gat")
+    again = made.load(contextual_sbm())
+    assert again.data.num_edges == load_perturbations(path)["csbm"].attacked(key).num_edges
+    code, _, told_again = run("bench", *QUICK, "--attacks", f"{path}:gcn", "--out", out)
+    assert (code, told_again) == (0, f"1 of 1 numbers are in {out} already.\n")
+
+
+def test_which_perturbation_is_meant_must_be_clear(tmp_path: Path) -> None:
+    path, alone = tmp_path / "found.npz", tmp_path / "alone.npz"
+    graph = PerturbedGraph.of(contextual_sbm(), {("evasion", "gcn"): random_flips(7, seed=0)}, name="csbm")
+    save_perturbations(alone, graph)
+    few, many = random_flips(3, seed=1), random_flips(6, seed=1)
+    several = {
+        **graph.flips,
+        **PerturbedGraph.of(contextual_sbm(), {("poisoning", "gcn"): few}, name="csbm").flips,
+        **PerturbedGraph.of(contextual_sbm(), {("poisoning", "gat"): few}, name="csbm").flips,
+        **PerturbedGraph.of(contextual_sbm(), {("poisoning", "gat"): many}, name="csbm").flips,
+    }
+    save_perturbations(path, PerturbedGraph("csbm", graph.data, graph.splits, several))
+    assert parse_attack(str(alone), dataset="csbm").amount == 7
+    assert parse_attack(f"{path}:gat:6@poisoning", dataset="csbm").amount == 6
+    for asked, complaint in (
+        (f"{path}@poisoning", "several perturbations; write FILE.npz:NAME@poisoning, NAME one of gat, gcn"),
+        (f"{path}:gat", "no perturbation 'gat' for evasion; write FILE.npz:NAME@evasion, NAME one of gcn"),
+        (f"{path}:gat@poisoning", "write FILE.npz:gat:FLIPS, FLIPS one of 3, 6"),
+        (f"{path}:gat:4@poisoning", "write FILE.npz:gat:FLIPS, FLIPS one of 3, 6"),
+        (f"{tmp_path / 'none.npz'}:gat", "there is no file"),
+    ):
+        with pytest.raises(SpecError, match=complaint):
+            parse_attack(asked, dataset="csbm")
+
+
+def test_a_perturbation_belongs_to_its_graph_and_split(tmp_path: Path) -> None:
+    path = tmp_path / "found.npz"
+    flips = {("evasion", "gcn"): random_flips(7, seed=0)}
+    save_perturbations(path, PerturbedGraph.of(contextual_sbm(), flips, name="csbm", split=2))
+    replay = Replay.read(str(path))
+    assert replay.load(contextual_sbm()).provenance["split"] == 2
+    with pytest.raises(ReplayError, match="its graph 'csbm' is not csbm; give the graph that it was made on"):
+        replay.load(contextual_sbm(seed=1))
+    with pytest.raises(ReplayError, match="none of its splits 2 is that of csbm; give its --split and --split-seed"):
+        replay.load(contextual_sbm(split_seed=1))
