@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 
 from contractive_gnn.attacks.base import Knowledge, Scope, check_choice, check_count
 from contractive_gnn.attacks.injection.attack import Injection, InjectionAttack
-from contractive_gnn.attacks.injection.candidates import Candidates
+from contractive_gnn.attacks.injection.endpoints import Endpoints
 from contractive_gnn.attacks.injection.features import FeatureRange
 from contractive_gnn.attacks.injection.goal import Goal
 from contractive_gnn.attacks.injection.grown import GrownGraph
@@ -48,10 +48,10 @@ class AdaptiveInjection(InjectionAttack, AdaptiveAttack):
     def _search(self, goal: Goal, nodes: int, edges: int, allowed: FeatureRange) -> Injection:
         """The injection that raises the goal most."""
 
-    def _draw(self, goal: Goal, nodes: int, edges: int, *, of: int) -> Candidates:
+    def _draw(self, goal: Goal, nodes: int, edges: int, *, of: int) -> Endpoints:
         """Candidates for the edges of ``nodes`` new nodes, of which there are ``of`` in all."""
         graph = goal.graph
-        return Candidates.draw(nodes, max(self.candidates // of, 4 * edges), len(graph.x), graph.x)
+        return Endpoints.draw(nodes, max(self.candidates // of, 4 * edges), len(graph.x), graph.x)
 
     def _inject(
         self,

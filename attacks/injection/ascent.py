@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from contractive_gnn.attacks.injection.attack import Injection
-from contractive_gnn.attacks.injection.candidates import Candidates
+from contractive_gnn.attacks.injection.endpoints import Endpoints
 from contractive_gnn.attacks.injection.features import FeatureRange
 from contractive_gnn.attacks.injection.goal import Goal
 from contractive_gnn.attacks.injection.rows import steepest
@@ -37,7 +37,7 @@ def ascend_edges(
     goal: Goal,
     x: Tensor,
     settled: Tensor,
-    candidates: Candidates,
+    candidates: Endpoints,
     *,
     first: int,
     budget: int,
@@ -75,7 +75,7 @@ def ascend_edges(
 def ascend_both(
     goal: Goal,
     x: Tensor,
-    candidates: Candidates,
+    candidates: Endpoints,
     allowed: FeatureRange,
     *,
     budget: int,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from contractive_gnn.attacks.base import Perturbation
-from contractive_gnn.attacks.injection.candidates import Candidates
+from contractive_gnn.attacks.injection.endpoints import Endpoints
 from contractive_gnn.attacks.injection.grown import GrownGraph
 from contractive_gnn.attacks.whitebox import Flips
 
@@ -20,7 +20,7 @@ class NewEdges(Flips):
         candidates: k rows.
     """
 
-    def __init__(self, graph: GrownGraph, features: Tensor, candidates: Candidates) -> None:
+    def __init__(self, graph: GrownGraph, features: Tensor, candidates: Endpoints) -> None:
         self.graph, self.features, self.candidates = graph, features, candidates
         self.x, self.size = graph.x, candidates.p.numel()
 

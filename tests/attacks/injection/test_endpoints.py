@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import torch
 
-from contractive_gnn.attacks.injection.candidates import Candidates
+from contractive_gnn.attacks.injection.endpoints import Endpoints
 
 LIKE = torch.zeros(1)
 
 
 def test_open_candidates_of_a_node_are_distinct_and_the_best_survive() -> None:
     torch.manual_seed(0)
-    drawn = Candidates.draw(4, 30, 50, LIKE)
+    drawn = Endpoints.draw(4, 30, 50, LIKE)
     for row, there in zip(drawn.old, drawn.open, strict=True):
         assert sorted(set(row.tolist())) == sorted(row[there].tolist())
     slope = torch.rand(4, 30)
@@ -26,9 +26,9 @@ def test_open_candidates_of_a_node_are_distinct_and_the_best_survive() -> None:
 
 
 def test_all_old_nodes_are_considered_where_there_are_few() -> None:
-    drawn = Candidates.draw(2, 30, 20, LIKE)
+    drawn = Endpoints.draw(2, 30, 20, LIKE)
     assert drawn.old.tolist() == [list(range(20))] * 2
     assert drawn.renewed() is drawn
     p = torch.zeros(2, 20)
     p[0, [3, 4, 5]], p[1, 7] = torch.tensor([0.2, 0.9, 0.5]), 0.1
-    assert Candidates(drawn.old, p, drawn.open, 20).largest(2).t().tolist() == [[0, 4], [0, 5], [1, 7]]
+    assert Endpoints(drawn.old, p, drawn.open, 20).largest(2).t().tolist() == [[0, 4], [0, 5], [1, 7]]

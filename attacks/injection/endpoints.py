@@ -11,7 +11,7 @@ from contractive_gnn.attacks.injection.rows import project_rows, steepest
 
 
 @dataclass(frozen=True, eq=False)
-class Candidates:
+class Endpoints:
     """So many old nodes for each of k new nodes, and how far each edge is there.
 
     Args:
@@ -27,7 +27,7 @@ class Candidates:
     n: int
 
     @classmethod
-    def draw(cls, k: int, c: int, n: int, like: Tensor) -> Candidates:
+    def draw(cls, k: int, c: int, n: int, like: Tensor) -> Endpoints:
         """Take c random old nodes for each of k new ones, or all n where these are no more; no edge is there."""
         if c >= n:
             old = torch.arange(n, device=like.device).repeat(k, 1)
@@ -41,20 +41,20 @@ class Candidates:
         new = torch.arange(len(self.old), device=self.old.device).repeat_interleave(self.old.shape[1])
         return torch.stack([new, self.old.flatten()])
 
-    def moved(self, slope: Tensor, step: float, budget: int) -> Candidates:
+    def moved(self, slope: Tensor, step: float, budget: int) -> Endpoints:
         """One step of ascent: the steepest ``budget`` entries of a row move by ``step`` on average."""
         slope = steepest(slope.masked_fill(~self.open, 0.0), self.p, budget)
         p = project_rows(self.p + step * slope, budget)
-        return Candidates(self.old, p.masked_fill(~self.open, 0.0), self.open, self.n)
+        return Endpoints(self.old, p.masked_fill(~self.open, 0.0), self.open, self.n)
 
-    def renewed(self) -> Candidates:
+    def renewed(self) -> Endpoints:
         """The candidates with the largest p > 0, at most half of each row, and others drawn anew."""
         c = self.old.shape[1]
         if c >= self.n:
             return self
         values, place = self.p.topk(c // 2, dim=1)
         kept = values > 0
-        return Candidates(self.old.gather(1, place), values, kept, self.n)._filled(c)
+        return Endpoints(self.old.gather(1, place), values, kept, self.n)._filled(c)
 
     def largest(self, budget: int) -> Tensor:
         """The edges (new node, old node) of the ``budget`` largest p > 0 in every row, int64 ``[2, m]``."""
@@ -62,7 +62,7 @@ class Candidates:
         chosen.scatter_(1, self.p.topk(min(budget, self.p.shape[1]), dim=1).indices, True)
         return self.edges[:, (chosen & (self.p > 0)).flatten()]
 
-    def _filled(self, c: int) -> Candidates:
+    def _filled(self, c: int) -> Endpoints:
         """With random nodes up to c in a row; one that the row has already is closed."""
         k, kept = self.old.shape
         fresh = torch.randint(self.n, (k, c - kept), device=self.old.device)
@@ -74,4 +74,4 @@ class Candidates:
         old, p, key = old.gather(1, order), p.gather(1, order), key.gather(1, order)
         first = torch.ones_like(old, dtype=torch.bool)
         first[:, 1:] = key[:, 1:] != key[:, :-1]
-        return Candidates(old, p, first & (key < self.n), self.n)
+        return Endpoints(old, p, first & (key < self.n), self.n)
