@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -11,11 +12,14 @@ from torch_geometric.data import Data
 
 from contractive_gnn.attacks.base import AttackResult, Budget, get
 from contractive_gnn.nn import build
+from contractive_gnn.remembered import Remembered
 from contractive_gnn.training import FitOptions, fit
 
 #: what an attacker trains on the graph, to carry its perturbations over
 SURROGATES: Final = ("gcn", "gat", "appnp")
 _TRAINING: Final = FitOptions(epochs=200, lr=0.01, weight_decay=5e-4)
+#: of the graph that was attacked last: surrogates, and what was found on them, which no victim has a part in
+_of_graph: Final[Remembered[dict[Hashable, Any]]] = Remembered()
 
 
 @dataclass(frozen=True)
@@ -37,9 +41,23 @@ class Member:
     adaptive: bool = False
 
     def run(self, model: nn.Module, data: Data, budget: Budget, *, targets: Tensor | None, seed: int) -> AttackResult:
-        """The perturbed graph."""
-        victim = trained_surrogate(self.surrogate, data, seed=seed) if self.surrogate else model
-        return get(self.attack, seed=seed, **self.options).run(data, budget, victim=victim, targets=targets)
+        """The perturbed graph.
+
+        What a surrogate gave is remembered for the next model on the same graph.
+        """
+        attack = get(self.attack, seed=seed, **self.options)
+        if not self.surrogate:
+            return attack.run(data, budget, victim=model, targets=targets)
+        found = _of_graph([value for value in data.to_dict().values() if isinstance(value, Tensor)], dict)
+        if (self.surrogate, seed) not in found:
+            found[self.surrogate, seed] = trained_surrogate(self.surrogate, data, seed=seed)
+        victim = found[self.surrogate, seed]
+        if self.options:  # of which not all can be told apart
+            return attack.run(data, budget, victim=victim, targets=targets)
+        key = self.surrogate, self.attack, seed, budget, None if targets is None else tuple(targets.tolist())
+        if key not in found:
+            found[key] = attack.run(data, budget, victim=victim, targets=targets)
+        return copy.copy(found[key])
 
 
 def ensemble(*, population: int = 64, generations: int = 100) -> tuple[Member, ...]:
