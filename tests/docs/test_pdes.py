@@ -51,7 +51,7 @@ def test_a_training_is_measured_once_and_written_into_the_page(
     for _ in range(2):
         script.main(["train", "advection-norm-noise", *small, *where])
     (line,) = lines(tmp_path / "results" / "train.jsonl")
-    assert (line["parameters"], line["noise"], line["keeps_norm"]) == (102, pdes.NOISE, True)
+    assert (line["parameters"], line["noise"], line["keeps_norm"]) == (102, script.NOISE, True)
     assert line["norm_drift"] < 1e-12
     assert len(line["mean"]) == len(line["worst"]) == 2
     assert line["start_losses"][line["start"]] == min(line["start_losses"])
