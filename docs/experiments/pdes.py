@@ -64,7 +64,7 @@ from contractive_gnn.training.pdes import PixelFitOptions, fit_pixels, relative_
 DOUBLE = torch.float64
 SIZE = 100
 #: of the starts: it acts as a ridge of ε²/3 on all that a network does to waves, and with 0.01 that costs accuracy
-NOISE, LARGE_NOISE = 3e-4, 1e-2
+NOISE, LARGE_NOISE = 1e-4, 1e-2
 #: where the biases start: no ReLU is cut off there, and the loss is smooth
 BIAS = 2.0
 SUBSTEPS = 3
