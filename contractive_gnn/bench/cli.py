@@ -184,7 +184,14 @@ def bench(
         typer.Option(help="Folder of the results, where a stopped run resumes; runs/DATASET if not given."),
     ] = None,
     split: Split = None,
-    split_seed: SplitSeed = 0,
+    split_seed: Annotated[int | None, typer.Option(help="Seed of a random split; 0 if not given.")] = None,
+    splits: Annotated[
+        int | None,
+        typer.Option(
+            help="Several splits in one table: of the seeds 0, 1, …, or so many of the own ones of --data; random if "
+            "--split is not given."
+        ),
+    ] = None,
     attack_seed: Annotated[
         int, typer.Option(help="Seed of the attacks and of the choice of targets; every model sees the same graph.")
     ] = 0,
@@ -208,7 +215,10 @@ def bench(
     """
     with _errors_in_one_line(debug):
         _use(plugins)
-        _at_least(1, seeds=seeds, jobs=jobs, targets=targets)
+        _at_least(1, seeds=seeds, jobs=jobs, targets=targets, splits=splits)
+        if splits is not None:
+            _no_other_split(splits, split, split_seed)
+            split = split or (None if data is not None else "random")
         if anchors is not None:
             from contractive_gnn.bench.summary import read_anchors
 
@@ -217,13 +227,15 @@ def bench(
         protocol = _protocol(
             dataset=dataset, data=data, labels=labels, features=features,
             models=",".join([*names, *(own_models or ())]) if names or own_models else MODELS,
-            attacks=attacks, seeds=seeds, split=split, split_seed=split_seed,
+            attacks=attacks, seeds=seeds, split=split, split_seed=split_seed or 0,
             attack_seed=attack_seed, targets=targets, presets=presets, overrides=overrides, root=root,
             device=device,
         )  # fmt: skip
         out = out if out is not None else Path("runs") / protocol.dataset
-        command = _command(protocol, presets=presets, plugins=plugins, jobs=jobs, anchors=anchors, out=out)
-        n_results, failures = _bench(protocol, out=out, jobs=jobs, command=command)
+        command = _command(
+            protocol, presets=presets, plugins=plugins, jobs=jobs, anchors=anchors, out=out, splits=splits
+        )
+        n_results, failures = _bench(protocol, out=out, jobs=jobs, command=command, splits=splits)
         if n_results:
             _report(out, anchors)
         if failures:
@@ -822,6 +834,14 @@ def _split(split: str | None, split_seed: int, *, own: bool) -> tuple[str | None
     return "own", int(split)
 
 
+def _no_other_split(splits: int, split: str | None, split_seed: int | None) -> None:
+    """Raise ValueError where --splits stands beside what names one split."""
+    given = [("--split-seed", split_seed), ("--split", split if split is not None and split.isdigit() else None)]
+    for option, value in given:
+        if value is not None:
+            raise ValueError(f"--splits {splits} and {option} {value}: several splits, or one; give one of them")
+
+
 def _models(text: str) -> tuple[tuple[str, ...], tuple[OwnModel, ...]]:
     """The names of the models, and those of them that are one's own."""
     from contractive_gnn.bench import own_models
@@ -866,6 +886,7 @@ def _command(
     jobs: int | None,
     anchors: Path | None,
     out: Path,
+    splits: int | None = None,
 ) -> str:
     """The command line that repeats a benchmark: its defaults spelled out, since they may change."""
     own = {model.name: model for model in protocol.own_models if model.path is not None}
@@ -879,7 +900,8 @@ def _command(
         ("--attacks", ",".join(map(str, protocol.attacks))),
         ("--seeds", len(protocol.seeds)),
         ("--split", protocol.split),
-        ("--split-seed", protocol.split_seed),
+        ("--split-seed", protocol.split_seed if splits is None else None),
+        ("--splits", splits),
         ("--attack-seed", protocol.attack_seed),
         ("--targets", protocol.n_targets),
         *(("--preset", preset) for preset in presets or ()),
@@ -895,13 +917,17 @@ def _command(
     return shlex.join(["contractive-gnn", "bench", *words])
 
 
-def _bench(protocol: Protocol, *, out: Path, jobs: int | None, command: str) -> tuple[int, list[Failure]]:
+def _bench(
+    protocol: Protocol, *, out: Path, jobs: int | None, command: str, splits: int | None
+) -> tuple[int, list[Failure]]:
     from contractive_gnn.bench.invocations import Invocation
+    from contractive_gnn.bench.protocol import over_splits
     from contractive_gnn.bench.results import RESULTS, ResultsFile
-    from contractive_gnn.bench.runner import Failure, execute, plan
+    from contractive_gnn.bench.runner import Failure, execute, plan_splits
 
+    protocols = (protocol,) if splits is None else over_splits(protocol, splits)
     with ResultsFile(out / RESULTS) as results:
-        todo = plan(protocol, out=out, finished=results.finished)
+        todo = plan_splits(protocols, out=out, finished=results.finished)
         Invocation(command, protocol.models).append_to(out)
         _say_what_is_damaged(todo.graphs)
         for note in todo.notes:

@@ -158,24 +158,22 @@ def _plain(score: Score | None, best: float | None, several: bool) -> Cell:
 def certified_caption(section: Section) -> str:
     """What the numbers of a table of certificates are."""
     over = ", ".join(dict.fromkeys(condition.nodes_text for condition in section.conditions))
-    what = "of one seed" if section.seeds_text == "1 seed" else f"mean ± standard deviation over {section.seeds_text}"
     return (
-        f"Percent of {over}, {what}. Certified: right, and proved to stay so whatever is flipped within the budget. "
-        "Attacked: right, and changed by none of the attacks that were tried; no certificate can be above it."
+        f"Percent of {over}, {section.over_text}. Certified: right, and proved to stay so whatever is flipped within "
+        "the budget. Attacked: right, and changed by none of the attacks that were tried; no certificate can be above it."
     )
 
 
 def caption(section: Section) -> str:
     """What the numbers of a section's table are."""
-    what = "of one seed" if section.seeds_text == "1 seed" else f"mean ± standard deviation over {section.seeds_text}"
     over = ", ".join(dict.fromkeys(condition.nodes_text for condition in section.conditions))
     given = dict.fromkeys(c.attack for c in section.conditions if c.source == "published" and not c.chained)
     both = any(c.threat == "symbiotic" for c in section.conditions)
     symbiotic = "; symbiotic: retrained on what the first attacks left, then attacked" if both else ""
     graphs = f" The graphs of {', '.join(given)} are as others published them." if given else ""
     return (
-        f"Accuracy in percent over {over}; {what}; best in bold; poisoning: retrained on the attacked graph; evasion: "
-        f"the model is frozen{symbiotic}.{graphs}"
+        f"Accuracy in percent over {over}; {section.over_text}; best in bold; poisoning: retrained on the attacked "
+        f"graph; evasion: the model is frozen{symbiotic}.{graphs}"
     )
 
 

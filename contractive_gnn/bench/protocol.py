@@ -23,7 +23,7 @@ from contractive_gnn.bench.own_graph import OwnGraph
 from contractive_gnn.bench.own_models import OwnModel
 from contractive_gnn.bench.presets import Preset, load_preset
 from contractive_gnn.bench.results import Cell, EvaluatedOn
-from contractive_gnn.bench.spec import CLEAN, RANDOM, AttackSpec
+from contractive_gnn.bench.spec import CLEAN, LIVE, RANDOM, AttackSpec
 from contractive_gnn.checks import check_whole
 from contractive_gnn.datasets.registry import SPLITS, Split
 from contractive_gnn.former import current_hyperparameters, current_keyword, current_model
@@ -276,6 +276,29 @@ class Protocol:
                     hyperparameters={**self.model_identity(model), "attack": self.attack_hyperparameters(spec)},
                 ),
             )
+
+
+def over_splits(protocol: Protocol, count: int) -> tuple[Protocol, ...]:
+    """The benchmark on several splits, each a protocol of its own: the seeds, or a file's own numbers, 0, 1, …
+
+    Args:
+        protocol: its split seed is not used.
+        count: how many, at least 1.
+
+    Raises:
+        ProtocolError: a split, or an attacked graph, of which there is one only.
+    """
+    if count < 1:
+        raise ProtocolError(f"splits: expected at least 1, got {count}")
+    if protocol.own_graph is None and protocol.split == "prognn":
+        raise ProtocolError(f"{count} splits: 'prognn' is one published split; take the split random or inductive")
+    for spec in protocol.attacks:
+        if spec.source == "published":
+            raise ProtocolError(
+                f"attack {spec}: its published graphs belong to one split, and {count} splits are asked for; attack "
+                f"each of them here with {spec.name}{LIVE}, or ask for no number of splits"
+            )
+    return tuple(dataclasses.replace(protocol, split_seed=seed) for seed in range(count))
 
 
 def _current_subject(override: Override) -> Override:

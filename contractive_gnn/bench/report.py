@@ -83,9 +83,13 @@ class Report:
     @cached_property
     def grids(self) -> tuple[Grid, ...]:
         """The table of each section."""
+        return tuple(self.grid(section) for section in self.sections)
+
+    def grid(self, section: Section) -> Grid:
+        """The table of a section, or of one of its parts."""
         if self.bounds_alone:
-            return tuple(certified_grid(of_place(self.certified, section)) for section in self.sections)
-        return tuple(grid(section, self.anchors, of_section(self.certified, section)) for section in self.sections)
+            return certified_grid(of_place(self.certified, section))
+        return grid(section, self.anchors, of_section(self.certified, section))
 
     def caption(self, section: Section) -> str:
         """What the numbers of a section's table are."""
@@ -108,7 +112,7 @@ class Report:
         return [folder / name for name in texts]
 
     def print(self, console: Console) -> None:
-        """The tables, on a terminal."""
+        """The tables, on a terminal; of several splits their mean alone."""
         for section, table in zip(self.sections, self.grids, strict=True):
             console.print(Text(section.title, style="bold"))
             terminal.show(table, console)
@@ -127,6 +131,9 @@ class Report:
             parts += [f"## {section.title}", "", self.caption(section), "", *text_tables.markdown(table), ""]
             if notes := [*section.notes, *sources(table)]:
                 parts += [*(f"- {note}" for note in notes), ""]
+            for part in section.parts:
+                told = [*text_tables.markdown(self.grid(part)), "", *(f"- {note}" for note in part.notes)]
+                parts += ["<details>", f"<summary>{part.title}</summary>", "", *told, "", "</details>", ""]
         parts += ["## How it was made", ""]
         parts += [f"- {label}: {', '.join(f'`{value}`' for value in values)}" for label, values in self.origin]
         return "\n".join(parts) + "\n"
@@ -177,7 +184,8 @@ def _beside(
     Raises:
         ReportError: there are none.
     """
-    found = tuple(bound for section in sections for bound in of_section(bounds, section))
+    single = [part for section in sections for part in (section.parts or (section,))]
+    found = tuple(bound for section in single for bound in of_section(bounds, section))
     if not found:
         there = ", ".join(dict.fromkeys(f"{b.model} on {b.dataset} (split {b.split})" for b in bounds))
         here = ", ".join(f"{model} on {s.dataset} (split {s.split})" for s in sections for model in s.models)

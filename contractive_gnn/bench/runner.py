@@ -53,6 +53,7 @@ from contractive_gnn.bench.results import (
 from contractive_gnn.bench.spaces import TRAINING, model_hyperparameters
 from contractive_gnn.bench.spec import CLEAN, AttackSpec
 from contractive_gnn.bench.workers import Job, run_jobs, single_thread
+from contractive_gnn.inputs import MASKS
 from contractive_gnn.names import unknown
 from contractive_gnn.nn import MODELS
 from contractive_gnn.nn.deeprobust import DeepRobustModel
@@ -177,7 +178,8 @@ class UnitJob:
         return Failure(str(self), reason, reason, cells=len(self.tasks))
 
     def __str__(self) -> str:
-        return f"{self.model}, seed {self.seed}"
+        split = f", split {self.protocol.split_seed}" if self.protocol.split_seed else ""
+        return f"{self.model}, seed {self.seed}{split}"
 
 
 @dataclass(frozen=True)
@@ -338,6 +340,29 @@ def plan(protocol: Protocol, *, out: Path, finished: Mapping[Key, Result]) -> Pl
             if tasks:
                 units.append(UnitJob(protocol, model, seed, tuple(tasks), clean_accuracy, stamp))
     return Plan(tuple(graphs.values()), tuple(units), n_cells, n_finished, notes)
+
+
+def plan_splits(protocols: Sequence[Protocol], *, out: Path, finished: Mapping[Key, Result]) -> Plan:
+    """One plan for a benchmark on several splits, of :func:`~contractive_gnn.bench.protocol.over_splits`.
+
+    Raises:
+        ProtocolError: see :func:`plan`; or two splits are the same nodes.
+    """
+    if len(protocols) > 1:
+        first, second = (protocol.load() for protocol in protocols[:2])
+        if all(torch.equal(first[mask], second[mask]) for mask in MASKS):
+            raise ProtocolError(
+                f"{len(protocols)} splits: {protocols[0].dataset} has one split {first.split!r}, whatever its seed; "
+                "ask for no number of splits"
+            )
+    plans = [plan(protocol, out=out, finished=finished) for protocol in protocols]
+    return Plan(
+        tuple({graph.path: graph for each in plans for graph in each.graphs}.values()),
+        tuple(unit for each in plans for unit in each.units),
+        sum(each.n_cells for each in plans),
+        sum(each.n_finished for each in plans),
+        tuple(dict.fromkeys(note for each in plans for note in each.notes)),
+    )
 
 
 def _damage(graph: Path) -> str | None:

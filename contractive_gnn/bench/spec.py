@@ -35,7 +35,7 @@ CLEAN: Final = "clean"
 RANDOM: Final = "random"
 #: attacks whose graphs others published; their bare names mean those graphs where the dataset has them
 PUBLISHED: Final = ("metattack", "nettack")
-_LIVE: Final = "-live"
+LIVE: Final = "-live"
 
 _STEP: Final = re.compile(r"(?P<name>[^:@+]+)(:(?P<budget>[^:@+]*))?", re.ASCII)
 _FORM: Final = (
@@ -98,7 +98,7 @@ class AttackSpec:
     @property
     def attack(self) -> type[Attack]:
         """The class of a live attack, or the one that the published graphs were made by."""
-        return ATTACKS[self.name.removesuffix(_LIVE)]
+        return ATTACKS[self.name.removesuffix(LIVE)]
 
     @property
     def targeted(self) -> bool:
@@ -177,7 +177,7 @@ def _new_nodes(budget: Budget) -> str:
 
 def attack_names() -> list[str]:
     """Every name that a specification can begin with."""
-    live = [name + _LIVE for name in PUBLISHED if name in ATTACKS]
+    live = [name + LIVE for name in PUBLISHED if name in ATTACKS]
     return [CLEAN, *sorted({RANDOM, *ATTACKS, *live})]
 
 
@@ -222,7 +222,7 @@ def parse_attack(text: str, *, dataset: str) -> AttackSpec:
         raise SpecError(f"attack {text!r}: clean is no attack and takes no budget and no threat; write clean")
     for step in others:
         if step.name == CLEAN or step.targeted or step.source == "published":
-            advice = f"; write {step.name}{_LIVE}" if step.source == "published" and not step.targeted else ""
+            advice = f"; write {step.name}{LIVE}" if step.source == "published" and not step.targeted else ""
             raise SpecError(
                 f"attack {text!r}: after + expected a global attack that is made here, on the graph that those before "
                 f"it left, got {step.name!r}{advice}"
