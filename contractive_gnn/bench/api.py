@@ -24,6 +24,7 @@ from contractive_gnn.bench.results import RESULTS, EvaluatedOn, Result, ResultsF
 from contractive_gnn.bench.runner import Failure, execute, plan_splits
 from contractive_gnn.bench.spec import parse_attacks
 from contractive_gnn.bench.summary import summarise
+from contractive_gnn.bench.targets import TargetRule
 from contractive_gnn.datasets import DATASETS
 from contractive_gnn.datasets.files import SUFFIXES
 
@@ -128,7 +129,7 @@ def benchmark(
     split_seed: int | None = None,
     splits: int | None = None,
     attack_seed: int = 0,
-    targets: int = 20,
+    targets: int | str = 20,
     settings: Mapping[str, Any] | None = None,
     device: str = "cpu",
     out: str | os.PathLike[str] | None = None,
@@ -152,7 +153,8 @@ def benchmark(
         splits: how many splits, of the seeds (or own numbers) 0, 1, …; the table is then over the splits, of the mean
             over seeds on each. Not with ``split_seed``.
         attack_seed: of the attacks, and of the choice of targets.
-        targets: how many nodes a targeted attack aims at.
+        targets: how many nodes a targeted attack aims at; or "degree:40", "margin:40" or "balanced:40", see
+            :mod:`contractive_gnn.bench.targets`.
         settings: hyperparameters as with ``--set``: ``{"training.epochs": 50, "Net.model.hidden": 32}``.
         device: where models are trained and attacked.
         out: a folder for results and attacked graphs, where a stopped run resumes; none is kept without it.
@@ -185,7 +187,7 @@ def benchmark(
         split=split,
         split_seed=split_seed or 0,
         attack_seed=attack_seed,
-        n_targets=targets,
+        targets=TargetRule.parse(targets),
         overrides=tuple(Override.of(path, value) for path, value in (settings or {}).items()),
         device=device,
         own_models=tuple(model for model in own.values() if model is not None),

@@ -114,8 +114,11 @@ Presets = Annotated[
     ),
 ]
 Targets = Annotated[
-    int | None,
-    typer.Option(help="Number of targets of a live targeted attack; 20 if not given, 10 in a first look."),
+    str | None,
+    typer.Option(
+        help="Number of targets of a live targeted attack; 20 if not given, 10 in a first look. Or by bins: degree:40, "
+        "margin:40 or balanced:40."
+    ),
 ]
 Device = Annotated[
     str,
@@ -215,7 +218,7 @@ def bench(
     """
     with _errors_in_one_line(debug):
         _use(plugins)
-        _at_least(1, seeds=seeds, jobs=jobs, targets=targets, splits=splits)
+        _at_least(1, seeds=seeds, jobs=jobs, splits=splits)
         if splits is not None:
             _no_other_split(splits, split, split_seed)
             split = split or (None if data is not None else "random")
@@ -377,7 +380,6 @@ def attack(
 
         if out.suffix != ".npz":
             raise ValueError(f"--out: expected a file name that ends in .npz, got {str(out)!r}")
-        _at_least(1, targets=targets)
         check_whole("--seed", seed, least=0, below=2**32)
         check_folder(out.parent)
         _use(plugins)
@@ -753,7 +755,7 @@ def _protocol(
     data: Path | None = None,
     labels: Path | None = None,
     features: Path | None = None,
-    targets: int | None = None,
+    targets: str | None = None,
     presets: list[str] | None = None,
     overrides: list[str] | None = None,
 ) -> Protocol:
@@ -761,6 +763,7 @@ def _protocol(
     from contractive_gnn.bench.presets import parse_preset
     from contractive_gnn.bench.protocol import Override, Protocol, check_names, missing_packages
     from contractive_gnn.bench.spec import parse_attacks
+    from contractive_gnn.bench.targets import TargetRule
     from contractive_gnn.datasets import DATASETS, has_published
 
     own_graph = _own_graph(dataset, data, labels, features)
@@ -799,7 +802,7 @@ def _protocol(
         split=split,
         split_seed=split_seed,
         attack_seed=attack_seed,
-        n_targets=targets if targets is not None else QUICK_TARGETS if first else TARGETS,
+        targets=TargetRule.parse(targets if targets is not None else QUICK_TARGETS if first else TARGETS),
         presets=given_presets,
         overrides=(*first, *(Override.parse(text) for text in overrides or ())),
         root=root,
@@ -903,7 +906,7 @@ def _command(
         ("--split-seed", protocol.split_seed if splits is None else None),
         ("--splits", splits),
         ("--attack-seed", protocol.attack_seed),
-        ("--targets", protocol.n_targets),
+        ("--targets", protocol.targets.written),
         *(("--preset", preset) for preset in presets or ()),
         *(("--set", override) for override in protocol.overrides),
         *(("--plugin", plugin) for plugin in plugins or ()),

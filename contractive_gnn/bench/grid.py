@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from contractive_gnn.bench.certified_scores import CertifiedScore
@@ -112,6 +113,36 @@ def grid(section: Section, anchors: Sequence[Anchor] = (), certified: Sequence[C
     return Grid(columns, (*rows, *_published_rows(section, anchors, columns)))
 
 
+def bin_grids(section: Section) -> tuple[tuple[str, Grid], ...]:
+    """For each attack whose targets come in bins a title and a table, a column a bin."""
+    return tuple((_bins_title(condition), _bin_grid(section, condition)) for condition in _binned(section))
+
+
+def _binned(section: Section) -> list[Condition]:
+    return [c for c in section.conditions if any((c, model) in section.bins for model in section.models)]
+
+
+def _bins_title(condition: Condition) -> str:
+    return f"{condition.short}, {condition.threat}, by bins of the targets; in brackets the clean accuracy"
+
+
+def _bin_grid(section: Section, condition: Condition) -> Grid:
+    own = {model: bins for model in section.models if (bins := section.bins.get((condition, model)))}
+    names = list(dict.fromkeys(name for bins in own.values() for name in bins))
+    bests = {name: _best(bins[name] for bins in own.values() if name in bins) for name in names}
+    several = len({score.n for bins in own.values() for score in bins.values()}) > 1
+    rows = []
+    for model, bins in own.items():
+        plain = [_plain(bins.get(name), bests[name], several) for name in names]
+        cells = [replace(cell, why=_clean_text(cell.score)) for cell in plain]
+        rows.append(Row(model, tuple(cells)))
+    return Grid(tuple(Column(name, "", name) for name in names), tuple(rows))
+
+
+def _clean_text(score: Score | None) -> str:
+    return "" if score is None else f"{statistics.fmean(score.clean):.1f}"
+
+
 def certified_grid(certified: Sequence[CertifiedScore]) -> Grid:
     """The table of certificates alone: clean, then for each budget what is proved and, beside it, what attacks left.
 
@@ -160,7 +191,7 @@ def certified_caption(section: Section) -> str:
     over = ", ".join(dict.fromkeys(condition.nodes_text for condition in section.conditions))
     return (
         f"Percent of {over}, {section.over_text}. Certified: right, and proved to stay so whatever is flipped within "
-        "the budget. Attacked: right, and changed by none of the attacks that were tried; no certificate can be above it."
+        "the budget. Attacked: right, and changed by none of the attacks that were tried: no certificate is above it."
     )
 
 

@@ -15,7 +15,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
-from torch_geometric.utils import degree
 
 from contractive_gnn import attacks, datasets, plugins
 from contractive_gnn.attacks import Attack
@@ -24,14 +23,11 @@ from contractive_gnn.bench.own_models import OwnModel
 from contractive_gnn.bench.presets import Preset, load_preset
 from contractive_gnn.bench.results import Cell, EvaluatedOn
 from contractive_gnn.bench.spec import CLEAN, LIVE, RANDOM, AttackSpec
+from contractive_gnn.bench.targets import HIGH_DEGREE, TargetRule
 from contractive_gnn.checks import check_whole
 from contractive_gnn.datasets.registry import SPLITS, Split
 from contractive_gnn.former import current_hyperparameters, current_keyword, current_model
 from contractive_gnn.names import unknown
-
-#: Pro-GNN attacks the test nodes with more neighbours than this
-TARGET_DEGREE = 10
-
 
 _PYTHON = {"True": "true", "False": "false", "None": "null"}
 
@@ -125,7 +121,7 @@ class Protocol:
         split_seed: seed of a random split.
         attack_seed: seed of the attacks and of the choice of targets. One graph serves all models and seeds, so the
             spread over seeds is that of the training.
-        n_targets: how many nodes a live targeted attack aims at.
+        targets: which nodes a live targeted attack aims at.
         overrides: hyperparameters set by hand, over the presets; later ones win.
         presets: hyperparameters by the name of the model, in place of its packaged preset.
         root: folder with the data; None for the usual places.
@@ -145,7 +141,7 @@ class Protocol:
     split: str | None = "prognn"
     split_seed: int = 0
     attack_seed: int = 0
-    n_targets: int = 20
+    targets: TargetRule = HIGH_DEGREE
     overrides: tuple[Override, ...] = ()
     presets: Mapping[str, Preset] = field(default_factory=dict)
     root: Path | None = None
@@ -175,7 +171,6 @@ class Protocol:
             check_whole(name, seed, least=0, below=2**32)
         for seed in self.seeds:
             check_whole("a seed", seed, least=0, below=2**32)
-        check_whole("targets", self.n_targets)
 
     def load(self) -> Data:
         """The clean graph."""
@@ -250,7 +245,7 @@ class Protocol:
             del own["params"]  # results name the seed alone, unless something was set by hand
         if code := plugins.digests([self.dataset, spec.attack.name]):
             own["plugins"] = code
-        return {**own, "targets": self.n_targets} if spec.targeted else own
+        return {**own, "targets": self.targets.written} if spec.targeted else own
 
     def cells(self, *, split: str, model: str, seed: int) -> Iterator[tuple[AttackSpec, Cell]]:
         """The cells of one model and seed, each with its attack.
@@ -340,31 +335,6 @@ def evaluation(data: Data) -> Evaluation:
     mask = torch.zeros_like(data.test_mask)
     mask[targets] = True
     return Evaluation("targets", mask)
-
-
-def choose_targets(data: Data, *, count: int, seed: int) -> Tensor:
-    """Target nodes for a live targeted attack, by a rule that no model has a part in: int64 ``[count]``, ascending.
-
-    A seeded sample of the test nodes with more than :data:`TARGET_DEGREE` neighbours, which are the nodes that Pro-GNN
-    attacks. Where there are fewer than ``count`` of them, the ``count`` test nodes with the most neighbours (of equal
-    ones, those with the smaller index). Whether a model classifies them correctly does not matter: the clean accuracy
-    on the same nodes is reported beside the attacked one.
-
-    Raises:
-        ProtocolError: ``count`` is below 1, or the test mask has fewer nodes.
-    """
-    test = data.test_mask.nonzero().flatten()
-    if not 1 <= count <= test.numel():
-        raise ProtocolError(f"expected 1 to {test.numel()} targets (the test nodes of {data.name}), got {count}")
-    degrees = degree(data.edge_index[0], num_nodes=data.num_nodes)[test]
-    candidates = test[degrees > TARGET_DEGREE]
-    if candidates.numel() < count:
-        chosen = test[degrees.argsort(descending=True, stable=True)[:count]]
-    else:
-        generator = torch.Generator().manual_seed(seed)
-        chosen = candidates[torch.randperm(candidates.numel(), generator=generator)[:count]]
-    ascending: Tensor = chosen.sort().values
-    return ascending
 
 
 def missing_packages(spec: AttackSpec) -> tuple[str, ...]:

@@ -33,7 +33,6 @@ from contractive_gnn.bench.protocol import (
     ProtocolError,
     check_device,
     check_names,
-    choose_targets,
     device_name,
     evaluation,
 )
@@ -52,6 +51,7 @@ from contractive_gnn.bench.results import (
 )
 from contractive_gnn.bench.spaces import TRAINING, model_hyperparameters
 from contractive_gnn.bench.spec import CLEAN, AttackSpec
+from contractive_gnn.bench.targets import Targets, choose_targets
 from contractive_gnn.bench.workers import Job, run_jobs, single_thread
 from contractive_gnn.inputs import MASKS
 from contractive_gnn.names import unknown
@@ -244,7 +244,34 @@ class _Unit:
             uncommitted_changes=stamp.uncommitted_changes,
             versions=stamp.versions,
             device=stamp.device,
+            bins=self._bins(task.spec, attacked.data, trained.model),
         )
+
+    @functools.cached_property
+    def targets(self) -> Targets:
+        """Of the live targeted attacks."""
+        return _targets(self.job.protocol, self.data)
+
+    def _bins(self, spec: AttackSpec, attacked: Data, model: nn.Module) -> dict[str, dict[str, float]]:
+        """Of each bin of the targets the number of nodes and the accuracies.
+
+        Raises:
+            RuntimeError: an attacked graph was made for other targets.
+        """
+        if not (spec.targeted and spec.source == "live" and self.targets.bins):
+            return {}
+        if not torch.equal(attacked.targets, self.targets.nodes):
+            raise RuntimeError("its attacked graph has other targets than are chosen here; delete it from graphs/")
+        found = {}
+        for name, nodes in self.targets.bins.items():
+            mask = torch.zeros_like(attacked.test_mask)
+            mask[nodes] = True
+            found[name] = {
+                "n": nodes.numel(),
+                "accuracy": accuracy(self.job.protocol, model, attacked, mask),
+                "clean_accuracy": accuracy(self.job.protocol, self.clean.model, self.data, _old(mask, self.data)),
+            }
+        return found
 
     def _symbiotic(self, spec: AttackSpec) -> tuple[AttackResult, Trained, int]:
         """The graph at test time, the model that was trained on what the poisoning steps left, and all the flips.
@@ -460,7 +487,7 @@ def _make_step(protocol: Protocol, spec: AttackSpec, clean: Data, *, victim: nn.
             protocol.dataset, spec.name, spec.amount, root=protocol.root, download=protocol.download
         )
         return _given(clean, attacked, budget, {"attack": spec.name, "source": "published"})
-    targets = _targets(protocol, clean) if spec.targeted else clean.get("targets")
+    targets = _targets(protocol, clean).nodes if spec.targeted else clean.get("targets")
     if spec.attack.knowledge != "adaptive":
         return protocol.attack(spec).run(clean, budget, victim=victim, targets=targets)
     result = protocol.attack(spec).run(protocol.place(clean), budget, victim=victim, targets=targets)
@@ -578,8 +605,8 @@ def _given(clean: Data, attacked: Data, budget: Budget, provenance: dict[str, An
     )
 
 
-def _targets(protocol: Protocol, data: Data) -> Tensor:
-    return choose_targets(data, count=protocol.n_targets, seed=protocol.attack_seed)
+def _targets(protocol: Protocol, data: Data) -> Targets:
+    return choose_targets(data, protocol.targets, seed=protocol.attack_seed)
 
 
 def _build(model: str, data: Data, hyperparameters: Mapping[str, Any]) -> nn.Module:
@@ -609,6 +636,9 @@ def check_protocol(protocol: Protocol, data: Data) -> tuple[str, ...]:
                     protocol.attack(step)
                 except (TypeError, ValueError) as error:
                     raise ProtocolError(f"attack {step}: {error}") from error
+    aimed = any(spec.targeted and spec.source == "live" for spec in protocol.attacks)
+    if protocol.targets.by is not None and not aimed:
+        raise ProtocolError(f"targets {protocol.targets.written}: no attack that is made here aims at single nodes")
     notes = []
     if data.get("notes"):
         notes.append(f"{protocol.dataset}: {data.notes}.")
