@@ -147,8 +147,8 @@ def benchmark(
             :func:`contractive_gnn.datasets.read`.
         attacks: as on the command line, "clean,metattack-live:0.05,whitebox-pgd:0.1".
         seeds: how many (0, 1, …), or which.
-        split: "own", the masks of the graph, or "random"; see :func:`contractive_gnn.datasets.read`. If None: "own"
-            where there are masks, else "random"; of a data set by name "prognn", with ``splits`` "random".
+        split: "own", the masks of the graph, "random" or "inductive"; see :func:`contractive_gnn.datasets.read`. If
+            None: "own" where there are masks, else "random"; of a data set by name "prognn", with ``splits`` "random".
         split_seed: of a random split, or the number of an own one; 0 if None.
         splits: how many splits, of the seeds (or own numbers) 0, 1, …; the table is then over the splits, of the mean
             over seeds on each. Not with ``split_seed``.

@@ -38,6 +38,8 @@ EMBEDDED_ATTACKS = (
 )
 #: on a graph of one's own, whose features need not be binary
 OWN_ATTACKS = "clean,random:0.5,dice:0.2,pgd:0.1,whitebox-pgd:0.05"
+#: of an inductive split, under which only evasion is measured
+INDUCTIVE_ATTACKS = "clean,prbcd:0.05,prbcd:0.1,prbcd:0.2,lrbcd:0.05,lrbcd:0.1,lrbcd:0.2"
 #: with them a first look takes a minute; they stand in the command that the report shows, and --set goes over them
 QUICK = (
     "training.epochs=60",
@@ -89,8 +91,9 @@ Features = Annotated[
 Split = Annotated[
     str | None,
     typer.Option(
-        help="prognn (published, fixed) or random; always random for digits and csbm. Of --data: own, random, public, "
-        "or N, the number of one of its own; own where it has masks, else random, if not given.",
+        help="prognn (published, fixed), random, or inductive: test nodes that are absent in the training; random for "
+        "digits and csbm if not given. Of --data: own, random, public, inductive, or N, the number of one of its own; "
+        "own where it has masks, else random, if not given.",
     ),
 ]
 SplitSeed = Annotated[int, typer.Option(help="Seed of a random split.")]
@@ -765,6 +768,7 @@ def _protocol(
     from contractive_gnn.bench.spec import parse_attacks
     from contractive_gnn.bench.targets import TargetRule
     from contractive_gnn.datasets import DATASETS, has_published
+    from contractive_gnn.datasets.protocol import INDUCTIVE
 
     own_graph = _own_graph(dataset, data, labels, features)
     split, split_seed = _split(split, split_seed, own=own_graph is not None)
@@ -774,7 +778,9 @@ def _protocol(
     else:
         check_names("dataset", [dataset], DATASETS)
         if has_published(dataset, "metattack"):
-            default = PUBLISHED_ATTACKS, ()
+            default = PUBLISHED_ATTACKS if split == "prognn" else OWN_ATTACKS, ()
+    if split == INDUCTIVE:
+        default = INDUCTIVE_ATTACKS, ()
     default_attacks, quick = default
     specs = parse_attacks(default_attacks if attacks is None else attacks, dataset=dataset)
     lacking = {spec: packages for spec in specs if (packages := missing_packages(spec))}

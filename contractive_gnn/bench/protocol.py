@@ -22,12 +22,16 @@ from contractive_gnn.bench.own_graph import OwnGraph
 from contractive_gnn.bench.own_models import OwnModel
 from contractive_gnn.bench.presets import Preset, load_preset
 from contractive_gnn.bench.results import Cell, EvaluatedOn
-from contractive_gnn.bench.spec import CLEAN, LIVE, RANDOM, AttackSpec
+from contractive_gnn.bench.spec import CLEAN, EDGES, LIVE, RANDOM, AttackSpec
 from contractive_gnn.bench.targets import HIGH_DEGREE, TargetRule
 from contractive_gnn.checks import check_whole
+from contractive_gnn.datasets.protocol import INDUCTIVE
 from contractive_gnn.datasets.registry import SPLITS, Split
 from contractive_gnn.former import current_hyperparameters, current_keyword, current_model
 from contractive_gnn.names import unknown
+
+#: under an inductive split, what a share of the edges is a share of: half the sum of the degrees of the test nodes
+AT_TEST_NODES = "fraction of edges at test nodes"
 
 _PYTHON = {"True": "true", "False": "false", "None": "null"}
 
@@ -117,7 +121,8 @@ class Protocol:
         models: names of the models.
         attacks: the attacks; a clean cell only where CLEAN is among them.
         seeds: seeds of initialisation and training; a cell each.
-        split: name of the split; a data set without published splits draws a random one, whichever is asked for.
+        split: name of the split; a data set without a published split draws a random one for it. Under "inductive" a
+            model is fitted on the graph without its test nodes, and only evasion is measured.
         split_seed: seed of a random split.
         attack_seed: seed of the attacks and of the choice of targets. One graph serves all models and seeds, so the
             spread over seeds is that of the training.
@@ -126,9 +131,9 @@ class Protocol:
         presets: hyperparameters by the name of the model, in place of its packaged preset.
         root: folder with the data; None for the usual places.
         download: whether missing data may be fetched.
-        own_graph: in the place of a data set by name; :attr:`dataset` is then its name. Its splits are "own", "random"
-            and "public"; None is "own" where it has masks and "random" elsewhere. :attr:`split_seed` is the number of
-            the one to take of several of its own.
+        own_graph: in the place of a data set by name; :attr:`dataset` is then its name. Its splits are "own",
+            "random", "inductive" and, of a file, "public"; None is "own" where it has masks and "random" elsewhere.
+            :attr:`split_seed` is the number of the one to take of several of its own.
         own_models: those among the models that are not registered; see :mod:`contractive_gnn.bench.own_models`.
         device: where models are trained and attacked, as torch names it. An attack that does not look at the model
             stays on the CPU, and so do the graphs between the steps.
@@ -266,7 +271,7 @@ class Protocol:
                     attack=spec.label,
                     threat=spec.threat,
                     budget=spec.amount,
-                    budget_unit=spec.unit,
+                    budget_unit=AT_TEST_NODES if split == INDUCTIVE and spec.unit == EDGES else spec.unit,
                     seed=seed,
                     hyperparameters={**self.model_identity(model), "attack": self.attack_hyperparameters(spec)},
                 ),

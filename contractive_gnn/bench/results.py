@@ -35,8 +35,8 @@ EvaluatedOn = Literal["test", "targets"]
 Source = Literal["published", "live", "generated", "replayed"]
 #: what a budget counts: "none", "edges", "edges per target", "edges per node", "edges in all", "feature entries",
 #: "feature entries per target", "edges and feature entries", "edges and feature entries per target", "nodes", "new
-#: nodes, 20 edges each", "fraction of edges", "fraction of each degree", "fraction of each target's degree",
-#: "fraction of feature entries" or "fraction of nodes"
+#: nodes, 20 edges each", "fraction of edges", "fraction of edges at test nodes", "fraction of each degree", "fraction
+#: of each target's degree", "fraction of feature entries" or "fraction of nodes"
 BudgetUnit = str
 NEW_NODES = "new nodes"
 Key = tuple[str | int | float, ...]

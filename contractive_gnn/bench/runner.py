@@ -1,15 +1,16 @@
 """Run a benchmark: train, attack, measure, and write each number down as soon as it is there.
 
-For each model and seed the model is trained once on the clean graph. An evasion attack is measured on that model,
-frozen; a poisoning attack by training a new model, of the same hyperparameters and seed, on the attacked graph with the
-same split; a symbiotic one by attacking such a new model. Graphs that do not depend on the model are made once for a
-threat, kept in ``OUT/graphs`` and given to all; those that do are made once for each model and seed, whether it is then
-frozen or trained anew.
+For each model and seed the model is trained once on the clean graph, of an inductive split without the test nodes. An
+evasion attack is measured on that model, frozen; a poisoning attack by training a new model, of the same
+hyperparameters and seed, on the attacked graph with the same split; a symbiotic one by attacking such a new model.
+Graphs that do not depend on the model are made once for a threat, kept in ``OUT/graphs`` and given to all; those that
+do are made once for each model and seed, whether it is then frozen or trained anew.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -50,9 +51,10 @@ from contractive_gnn.bench.results import (
     make_folder,
 )
 from contractive_gnn.bench.spaces import TRAINING, model_hyperparameters
-from contractive_gnn.bench.spec import CLEAN, AttackSpec
+from contractive_gnn.bench.spec import CLEAN, EDGES, AttackSpec
 from contractive_gnn.bench.targets import Targets, choose_targets
 from contractive_gnn.bench.workers import Job, run_jobs, single_thread
+from contractive_gnn.datasets.protocol import INDUCTIVE
 from contractive_gnn.inputs import MASKS
 from contractive_gnn.names import unknown
 from contractive_gnn.nn import MODELS
@@ -452,11 +454,23 @@ def make_steps(
 ) -> list[AttackResult]:
     """The graphs of attacks one after another, from ``start`` on; their budgets are shares of the clean graph."""
     made: list[AttackResult] = []
-    for step in steps:
+    for step in (replace(step, budget=budget_on(clean, step)) for step in steps):
         there = made[-1].data if made else start
         own = step if there is clean else _absolute(step, clean)
         made.append(_make_step(protocol, own, there, victim=victim))
     return made
+
+
+def budget_on(clean: Data, step: AttackSpec) -> Budget | None:
+    """The budget of one attack. Under an inductive split a share of the edges is a number: of those at the test nodes.
+
+    They are counted as half the sum of the degrees of the test nodes, as Gosch et al. count them.
+    """
+    if clean.get("split") != INDUCTIVE or step.budget is None or step.unit != EDGES or step.source == "replayed":
+        return step.budget
+    assert step.budget.fraction is not None
+    # 0.29 * 100 is 28.999…996 in floating point, and is 29
+    return Budget(flips=math.floor(step.budget.fraction * int(clean.test_mask[clean.edge_index[0]].sum()) / 2 + 1e-9))
 
 
 def _joined(spec: AttackSpec, clean: Data, made: Sequence[AttackResult]) -> AttackResult:
@@ -560,7 +574,12 @@ def train(protocol: Protocol, name: str, data: Data, *, seed: int) -> Trained:
         FloatingPointError: the training diverges.
     """
     own_models.use(protocol.own_models)  # a worker process hears of them with its job
-    return _train(name, protocol.model_hyperparameters(name), protocol.place(data), seed)
+    return _train(name, protocol.model_hyperparameters(name), protocol.place(fitted_on(data)), seed)
+
+
+def fitted_on(data: Data) -> Data:
+    """The graph that a model is fitted on: under an inductive split without its test nodes."""
+    return datasets.without_test_nodes(data) if data.get("split") == INDUCTIVE else data
 
 
 def accuracy(protocol: Protocol, model: nn.Module, data: Data, mask: Tensor) -> float:
@@ -625,6 +644,11 @@ def check_protocol(protocol: Protocol, data: Data) -> tuple[str, ...]:
             raise ProtocolError(
                 f"attack {spec}: the published graphs attack the split 'prognn', and this is {data.split!r}; "
                 f"drop --split, or attack it here with {spec.name}-live"
+            )
+        if data.split == INDUCTIVE and spec.threat != "evasion":
+            raise ProtocolError(
+                f"attack {spec}: under the split 'inductive' models are fitted without the test nodes, and nobody "
+                f"poisons that; write {spec.without_threat}@evasion"
             )
         if spec.replay is not None:
             spec.replay.load(data)

@@ -36,6 +36,8 @@ RANDOM: Final = "random"
 #: attacks whose graphs others published; their bare names mean those graphs where the dataset has them
 PUBLISHED: Final = ("metattack", "nettack")
 LIVE: Final = "-live"
+#: the unit of a share of the edges
+EDGES: Final = "fraction of edges"
 
 _STEP: Final = re.compile(r"(?P<name>[^:@+]+)(:(?P<budget>[^:@+]*))?", re.ASCII)
 _FORM: Final = (
@@ -132,7 +134,7 @@ class AttackSpec:
         if kind == "deletion":
             return "fraction of nodes"
         if self.budget.fraction is not None:
-            return "fraction of feature entries" if kind == "features" else "fraction of edges"
+            return "fraction of feature entries" if kind == "features" else EDGES
         each = " per target" if self.targeted and self.budget.per_target is None else ""
         counted = {"both": "edges and feature entries", "features": "feature entries", "structure": "edges"}[kind]
         return f"{counted}{each}"

@@ -21,6 +21,7 @@ from contractive_gnn.bench.results import (
     Threat,
     digest,
 )
+from contractive_gnn.datasets.protocol import INDUCTIVE
 
 CLEAN = "clean"
 #: splits that are one, whatever their seed
@@ -171,7 +172,7 @@ class Section:
         """Data set and split in words."""
         if self.parts:
             return f"{self.dataset} ({len(self.parts)} {self.split} splits)"
-        seed = f", seed {self.split_seed}" if self.split in ("random", "public") else ""
+        seed = f", seed {self.split_seed}" if self.split in ("random", "public", INDUCTIVE) else ""
         if self.split == "own" and self.split_seed:
             seed = f", number {self.split_seed}"
         return f"{self.dataset} (split {self.split}{seed})"

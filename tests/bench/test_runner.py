@@ -24,7 +24,7 @@ from contractive_gnn.bench.results import RESULTS, Result, ResultsFile, read_res
 from contractive_gnn.bench.runner import Failure, GraphMade, Message, attack_once, execute, make_graph, plan
 from contractive_gnn.bench.spec import AttackSpec, parse_attacks
 from contractive_gnn.bench.targets import TargetError, TargetRule, choose_targets
-from contractive_gnn.datasets import add_random_edges
+from contractive_gnn.datasets import add_random_edges, without_test_nodes
 from contractive_gnn.nn import build
 
 
@@ -124,6 +124,38 @@ def test_a_number_is_what_training_by_hand_gives(tmp_path: Path) -> None:
     assert evaded.accuracy == training.evaluate(model, noisy, clean.test_mask)
     training.fit(model, noisy, seed=1, **benchmark.model_hyperparameters("gcn")["training"])
     assert poisoned.accuracy == training.evaluate(model, noisy, clean.test_mask)
+
+
+def test_under_an_inductive_split_a_model_is_fitted_without_the_test_nodes(tmp_path: Path) -> None:
+    specs = "clean,whitebox-pgd:0.1,random:0.3@evasion,degree-deletion:0.1,local-pgd:1"
+    quick = [Override.parse(f"{name}.attack.epochs=2") for name in ("whitebox-pgd", "local-pgd")]
+    benchmark = protocol(
+        specs, models=("gcn",), seeds=(0,), split="inductive", split_seed=2, targets=TargetRule(3),
+        overrides=(Override.parse("training.epochs=10"), *quick),
+    )  # fmt: skip
+    results = results_of(run(benchmark, tmp_path))
+    whole = benchmark.load()
+    model = build("gcn", 32, 4, **benchmark.model_hyperparameters("gcn")["model"])
+    training.fit(model, without_test_nodes(whole), seed=0, epochs=10)
+    clean = training.evaluate(model, whole, whole.test_mask)
+    assert {r.clean_accuracy for r in results if r.evaluated_on == "test"} == {clean}
+    assert {r.n_evaluated for r in results if r.evaluated_on == "test"} == {100}
+    degrees = torch.bincount(whole.edge_index[0], minlength=1000)[whole.test_mask]
+    half = int(degrees.sum()) / 2
+    _, pgd, random, deletion, local = results
+    assert pgd.flips == int(0.1 * half)
+    assert random.flips == int(0.3 * half)
+    assert pgd.budget_unit == random.budget_unit == "fraction of edges at test nodes"
+    assert deletion.budget_unit == "fraction of nodes"
+    assert local.flips == 3
+    noisy = AttackResult.load(next((tmp_path / "graphs").glob("*random*"))).data
+    assert random.accuracy == training.evaluate(model, noisy, whole.test_mask)
+
+
+@pytest.mark.parametrize("spec", ["dice:0.1", "whitebox-pgd:0.1@poisoning", "meta-pgd:0.1+whitebox-pgd:0.1@symbiotic"])
+def test_under_an_inductive_split_nothing_is_poisoned(tmp_path: Path, spec: str) -> None:
+    with pytest.raises(ProtocolError, match=r"nobody poisons that; write [\w:.+-]+@evasion"):
+        plan(protocol(spec, split="inductive"), out=tmp_path, finished={})
 
 
 def test_a_second_run_does_nothing_and_a_larger_one_does_the_rest(
