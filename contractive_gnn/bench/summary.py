@@ -187,8 +187,10 @@ class Section:
         """What the numbers are: of one seed, or a mean over seeds, or over splits."""
         if self.seeds_text == "1 seed":
             return "of one seed"
-        seeds = {score.n for part in self.parts for score in part.scores.values()}
-        each = f" of the mean over {_counted(seeds, 'seed')}" if self.parts else ""
+        each = ""
+        if self.parts:
+            seeds = _counted({score.n for part in self.parts for score in part.scores.values()}, "seed")
+            each = ", one seed each" if seeds == "1 seed" else f" of the mean over {seeds}"
         return f"mean ± standard deviation over {self.seeds_text}{each}"
 
     def attacked(self, evaluated_on: EvaluatedOn) -> list[Condition]:

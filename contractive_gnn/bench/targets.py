@@ -126,7 +126,8 @@ def _of_high_degree(data: Data, test: Tensor, count: int, generator: torch.Gener
 
 
 def _degrees(data: Data, nodes: Tensor) -> Tensor:
-    return degree(data.edge_index[0], num_nodes=data.num_nodes)[nodes]
+    degrees: Tensor = degree(data.edge_index[0], num_nodes=data.num_nodes)[nodes]
+    return degrees
 
 
 def _by_degree(data: Data, test: Tensor, count: int, seed: int, generator: torch.Generator) -> dict[str, Tensor]:

@@ -110,7 +110,7 @@ def test_several_splits_are_one_table_and_go_on(tmp_path: Path) -> None:
     outcome = Outcome(*arguments, "--splits", "3")
     assert (outcome.code, outcome.err) == (0, f"2 of 6 numbers are in {tmp_path} already.\n")
     assert "csbm (3 random splits)" in outcome.out
-    assert "over 3 splits of the mean over 1 seed" in " ".join(outcome.out.split())
+    assert "over 3 splits, one seed each" in " ".join(outcome.out.split())
     results = read_results(tmp_path / "results.jsonl")
     assert sorted((r.split_seed, r.attack) for r in results) == [(k, a) for k in range(3) for a in ("clean", "random")]
     table = (tmp_path / "table.md").read_text()
