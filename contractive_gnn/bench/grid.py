@@ -10,6 +10,7 @@ from typing import Final
 from contractive_gnn.bench.certified_scores import CertifiedScore
 from contractive_gnn.bench.results import CERTIFICATE, EvaluatedOn
 from contractive_gnn.bench.summary import CLEAN, DOUBT, Anchor, Condition, Score, Section, number
+from contractive_gnn.datasets.protocol import INDUCTIVE
 
 ABSENT: Final = "–"
 WORST: Final = "worst"
@@ -123,7 +124,7 @@ def _binned(section: Section) -> list[Condition]:
 
 
 def _bins_title(condition: Condition) -> str:
-    return f"{condition.short}, {condition.threat}, by bins of the targets; in brackets the clean accuracy"
+    return f"{condition.short}, {condition.threat}, by bins of the targets, each with the clean accuracy"
 
 
 def _bin_grid(section: Section, condition: Condition) -> Grid:
@@ -201,10 +202,15 @@ def caption(section: Section) -> str:
     given = dict.fromkeys(c.attack for c in section.conditions if c.source == "published" and not c.chained)
     both = any(c.threat == "symbiotic" for c in section.conditions)
     symbiotic = "; symbiotic: retrained on what the first attacks left, then attacked" if both else ""
+    inductive = (
+        " Models were fitted on the graph without the test nodes, and a share of the edges is of those at them."
+        if section.split == INDUCTIVE
+        else ""
+    )
     graphs = f" The graphs of {', '.join(given)} are as others published them." if given else ""
     return (
         f"Accuracy in percent over {over}; {section.over_text}; best in bold; poisoning: retrained on the attacked "
-        f"graph; evasion: the model is frozen{symbiotic}.{graphs}"
+        f"graph; evasion: the model is frozen{symbiotic}.{graphs}{inductive}"
     )
 
 

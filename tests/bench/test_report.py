@@ -355,6 +355,15 @@ def test_nothing_to_report_is_an_error(tmp_path: Path) -> None:
         Report.of(tmp_path)
 
 
+def test_the_caption_says_what_an_inductive_split_is(tmp_path: Path, make_result: Make) -> None:
+    with ResultsFile(tmp_path / "results.jsonl") as file:
+        file.append(make_result(split="inductive", threat="evasion", budget_unit="fraction of edges at test nodes"))
+    report = Report.of(tmp_path)
+    assert "cora (split inductive, seed 0)" in report.markdown()
+    told = "Models were fitted on the graph without the test nodes, and a share of the edges is of those at them."
+    assert told in report.caption(report.sections[0])
+
+
 def test_splits_are_folded_and_bins_have_a_table(tmp_path: Path, make_result: Make) -> None:
     with ResultsFile(tmp_path / "results.jsonl") as file:
         for split, (few, many) in enumerate([(10.0, 30.0), (20.0, 40.0)]):
@@ -371,7 +380,7 @@ def test_splits_are_folded_and_bins_have_a_table(tmp_path: Path, make_result: Ma
     whole, *folded = markdown.split("<details>")
     assert "## cora (2 random splits)" in whole
     assert "| gcn | 70.5 ± 0.7 | 25.0 ± 7.1 |" in whole
-    assert "nettack 5, poisoning, by bins of the targets; in brackets the clean accuracy:" in whole
+    assert "nettack 5, poisoning, by bins of the targets, each with the clean accuracy:" in whole
     assert "| gcn | 15.0 ± 7.1 (90.0) | 35.0 ± 7.1 (90.0) |" in whole
     assert ["| gcn | 70.0 | 20.0 |" in folded[0], "| gcn | 71.0 | 30.0 |" in folded[1]] == [True, True]
     assert "<details class='parts'><summary>Each of the 2 splits</summary>" in page
