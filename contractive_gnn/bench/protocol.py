@@ -271,11 +271,16 @@ class Protocol:
                     attack=spec.label,
                     threat=spec.threat,
                     budget=spec.amount,
-                    budget_unit=AT_TEST_NODES if split == INDUCTIVE and spec.unit == EDGES else spec.unit,
+                    budget_unit=AT_TEST_NODES if counts_test_nodes(spec, split) else spec.unit,
                     seed=seed,
                     hyperparameters={**self.model_identity(model), "attack": self.attack_hyperparameters(spec)},
                 ),
             )
+
+
+def counts_test_nodes(spec: AttackSpec, split: str | None) -> bool:
+    """Whether the budget is a share of the edges at the test nodes: under an inductive split, of what is made here."""
+    return split == INDUCTIVE and spec.unit == EDGES and spec.source != "replayed"
 
 
 def over_splits(protocol: Protocol, count: int) -> tuple[Protocol, ...]:

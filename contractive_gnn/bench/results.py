@@ -54,7 +54,7 @@ _KINDS: Mapping[str, type | tuple[type, ...]] = {
     ),
     **dict.fromkeys(("split_seed", "seed", "n_evaluated", "flips"), int),
     **dict.fromkeys(("budget", "accuracy", "clean_accuracy", "train_s", "attack_s"), (int, float)),
-    **dict.fromkeys(("hyperparameters", "versions"), dict),
+    **dict.fromkeys(("hyperparameters", "versions", "bins"), dict),
     "unreliable": list,
 }
 
@@ -171,7 +171,7 @@ class Result(Cell):
         if missing:
             raise ResultsError(f"lacks the field(s) {', '.join(missing)}")
         for name, kinds in _KINDS.items():
-            if not isinstance(record.get(name, {}) if name == "bins" else record[name], kinds):
+            if name in record and not isinstance(record[name], kinds):
                 raise ResultsError(f"{name} cannot be {record[name]!r} ({type(record[name]).__name__})")
         model = record["model"]
         record["model"] = current_model(model, warn=False)

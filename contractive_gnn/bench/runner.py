@@ -34,6 +34,7 @@ from contractive_gnn.bench.protocol import (
     ProtocolError,
     check_device,
     check_names,
+    counts_test_nodes,
     device_name,
     evaluation,
 )
@@ -51,7 +52,7 @@ from contractive_gnn.bench.results import (
     make_folder,
 )
 from contractive_gnn.bench.spaces import TRAINING, model_hyperparameters
-from contractive_gnn.bench.spec import CLEAN, EDGES, AttackSpec
+from contractive_gnn.bench.spec import CLEAN, AttackSpec
 from contractive_gnn.bench.targets import Targets, choose_targets
 from contractive_gnn.bench.workers import Job, run_jobs, single_thread
 from contractive_gnn.datasets.protocol import INDUCTIVE
@@ -466,9 +467,8 @@ def budget_on(clean: Data, step: AttackSpec) -> Budget | None:
 
     They are counted as half the sum of the degrees of the test nodes, as Gosch et al. count them.
     """
-    if clean.get("split") != INDUCTIVE or step.budget is None or step.unit != EDGES or step.source == "replayed":
+    if step.budget is None or step.budget.fraction is None or not counts_test_nodes(step, clean.get("split")):
         return step.budget
-    assert step.budget.fraction is not None
     # 0.29 * 100 is 28.999…996 in floating point, and is 29
     return Budget(flips=math.floor(step.budget.fraction * int(clean.test_mask[clean.edge_index[0]].sum()) / 2 + 1e-9))
 
