@@ -26,7 +26,7 @@ from contractive_gnn.datasets.fetch import FileStatus
 from contractive_gnn.datasets.files import read
 from contractive_gnn.datasets.maps import MAPS, BallMap
 from contractive_gnn.datasets.noise import add_random_edges
-from contractive_gnn.datasets.protocol import random_split, validate
+from contractive_gnn.datasets.protocol import random_split, validate, without_test_nodes
 from contractive_gnn.datasets.published import has_published
 from contractive_gnn.datasets.registry import DATASETS, Dataset, DatasetStatus, load, load_attacked, register, status
 from contractive_gnn.datasets.sbm import contextual_sbm
@@ -61,4 +61,5 @@ __all__ = [
     "register",
     "status",
     "validate",
+    "without_test_nodes",
 ]

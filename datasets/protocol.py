@@ -7,6 +7,7 @@ Symmetrise, binarise, drop self-loops, keep the largest connected component with
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,21 @@ from contractive_gnn.datasets.errors import InvalidGraphError, UnknownSplitError
 from contractive_gnn.inputs import MASKS, InputError, undirected
 
 IntArray = npt.NDArray[np.int64]
+
+
+class Draw(Protocol):
+    """A split that is drawn: :func:`random_split` or :func:`inductive_split`."""
+
+    def __call__(self, labels: IntArray, *, seed: int) -> dict[str, IntArray]:
+        """Indices of the three masks."""
+
+
+#: the split whose test nodes are absent from the graph that a model is fitted on
+INDUCTIVE: Final = "inductive"
+#: of each class, labelled nodes for the training and as many for the validation, in an inductive split
+PER_CLASS: Final = 20
+#: of the nodes of each class, in an inductive split
+TEST_SHARE: Final = 0.1
 
 
 def simple_graph(adjacency: sp.csr_matrix) -> sp.csr_matrix:
@@ -60,8 +76,7 @@ def random_split(labels: IntArray, *, seed: int) -> dict[str, IntArray]:
     Raises:
         UnknownSplitError: the seed is out of range, or a class is too small to be stratified.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
-        raise UnknownSplitError(f"split seed {seed!r} given; expected an integer from 0 to 2**32 - 1")
+    check_split_seed(seed)
     from sklearn.model_selection import train_test_split  # two seconds of import time that only a split needs
 
     generator = np.random.RandomState(int(seed))
@@ -92,6 +107,78 @@ def random_split(labels: IntArray, *, seed: int) -> dict[str, IntArray]:
     return {"train_mask": train, "val_mask": val, "test_mask": test}
 
 
+def check_split_seed(seed: object) -> None:
+    """Raise UnknownSplitError unless it is a whole number from 0 to 2³² − 1."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+        raise UnknownSplitError(f"split seed {seed!r} given; expected an integer from 0 to 2**32 - 1")
+
+
+def inductive_split(labels: IntArray, *, seed: int) -> dict[str, IntArray]:
+    """20 nodes of each class for the training, 20 of each for the validation, and a tenth of each class as test nodes.
+
+    The split of Gosch et al., *Adversarial training for graph neural networks: pitfalls, solutions, and new directions*
+    (NeurIPS 2023). The other nodes are in no mask: they are there in the training, without a label.
+
+    Args:
+        labels: int ``[n]``.
+        seed: 0 … 2³² − 1.
+
+    Raises:
+        UnknownSplitError: the seed is out of range, or a class is too small.
+    """
+    check_split_seed(seed)
+    generator = np.random.default_rng(seed)
+    parts: dict[str, list[IntArray]] = {key: [] for key in MASKS}
+    for label in np.unique(labels):
+        nodes = generator.permutation(np.flatnonzero(labels == label))
+        tested = 2 * PER_CLASS + max(1, round(TEST_SHARE * len(nodes)))
+        if len(nodes) < tested:
+            raise UnknownSplitError(
+                f"class {label} has {len(nodes)} nodes; an inductive split wants {PER_CLASS} for the training, "
+                f"{PER_CLASS} for the validation and a tenth for the test, {tested} in all: take the split 'random'"
+            )
+        for key, own in zip(MASKS, np.split(nodes, [PER_CLASS, 2 * PER_CLASS, tested]), strict=False):
+            parts[key].append(own)
+    return {key: np.sort(np.concatenate(own)) for key, own in parts.items()}
+
+
+def known_only(draw: Draw, labels: IntArray, *, seed: int) -> dict[str, IntArray]:
+    """A split of the nodes that have a label: ``labels`` is −1 where it is unknown."""
+    known = np.flatnonzero(labels >= 0)
+    return {key: known[nodes] for key, nodes in draw(labels[known], seed=seed).items()}
+
+
+def with_masks(data: Data, indices: Mapping[str, IntArray], *, split: str) -> Data:
+    """The same object with the masks and the name of a split."""
+    for key in MASKS:
+        mask = torch.zeros(data.num_nodes or 0, dtype=torch.bool, device=data.x.device)
+        mask[torch.from_numpy(np.asarray(indices[key], dtype=np.int64))] = True
+        data[key] = mask
+    data.split = split
+    return data
+
+
+def without_test_nodes(data: Data) -> Data:
+    """The graph without its test nodes and their edges: what a model is fitted on under the split "inductive".
+
+    Args:
+        data: with ``test_mask`` bool ``[n]``.
+
+    Returns:
+        the other nodes, in their order; no node is in its ``test_mask``.
+
+    Example:
+        >>> from contractive_gnn import datasets
+        >>> whole = datasets.load("csbm", split="inductive")
+        >>> known = datasets.without_test_nodes(whole)
+        >>> int(whole.test_mask.sum()), known.num_nodes == whole.num_nodes - 100
+        (100, True)
+    """
+    known = data.subgraph(~data.test_mask)
+    assert isinstance(known, Data)
+    return known
+
+
 def assemble(
     *, name: str, split: str, x: Tensor, adjacency: sp.csr_matrix, y: IntArray, indices: Mapping[str, IntArray]
 ) -> Data:
@@ -105,12 +192,9 @@ def assemble(
         y: labels ``[n]``.
         indices: node indices of ``train_mask``, ``val_mask`` and ``test_mask``.
     """
-    n = len(y)
-    masks = {key: torch.zeros(n, dtype=torch.bool) for key in MASKS}
-    for key, mask in masks.items():
-        mask[torch.from_numpy(np.asarray(indices[key], dtype=np.int64))] = True
-    data = Data(x=x, edge_index=edge_index(adjacency), y=torch.from_numpy(np.asarray(y, dtype=np.int64)), **masks)
-    data.name, data.split = name, split
+    data = Data(x=x, edge_index=edge_index(adjacency), y=torch.from_numpy(np.asarray(y, dtype=np.int64)))
+    with_masks(data, indices, split=split)
+    data.name = name
     validate(data)
     return data
 

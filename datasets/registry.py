@@ -8,14 +8,21 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, Protocol, TypeVar
 
-import torch
 from torch_geometric.data import Data
 
 from contractive_gnn.datasets import planetoid
 from contractive_gnn.datasets.digits import digits
 from contractive_gnn.datasets.errors import InvalidGraphError, UnknownDatasetError, UnknownSplitError
 from contractive_gnn.datasets.fetch import FileStatus, Folder, file_status, known
-from contractive_gnn.datasets.protocol import assemble, random_split, validate
+from contractive_gnn.datasets.protocol import (
+    INDUCTIVE,
+    assemble,
+    inductive_split,
+    known_only,
+    random_split,
+    validate,
+    with_masks,
+)
 from contractive_gnn.datasets.published import (
     ATTACKS,
     PUBLISHED,
@@ -34,15 +41,17 @@ from contractive_gnn.inputs import MASKS
 from contractive_gnn.names import unknown
 from contractive_gnn.registry import Registry
 
-SPLITS = ("prognn", "random")
-Split = Literal["prognn", "random"]
+SPLITS = ("prognn", "random", INDUCTIVE)
+Split = Literal["prognn", "random", "inductive"]
 
 
 class Loader(Protocol):
     """What :func:`register` takes."""
 
-    def __call__(self, *, split: Split, split_seed: int, root: Folder | None, download: bool) -> Data:
-        """A clean graph; the arguments are those of :func:`load`."""
+    def __call__(
+        self, *, split: Literal["prognn", "random"], split_seed: int, root: Folder | None, download: bool
+    ) -> Data:
+        """A clean graph; the arguments are those of :func:`load`, which draws an inductive split by itself."""
 
 
 @dataclass(frozen=True)
@@ -154,9 +163,11 @@ def load(
 
     Args:
         name: a key of :data:`DATASETS`.
-        split: ``"prognn"``, the published fixed split, or ``"random"``: 10/10/80, stratified, as DeepRobust draws it.
-            ``digits`` and ``csbm`` have no published split: either gives them a random one, and ``data.split`` says so.
-        split_seed: of the random split; the published one has none.
+        split: ``"prognn"``, the published fixed split; ``"random"``: 10/10/80, stratified, as DeepRobust draws it; or
+            ``"inductive"``: 20 nodes of each class for the training, 20 for the validation, a tenth of each class for
+            the test, and a model is fitted on :func:`without_test_nodes` (Gosch et al., NeurIPS 2023).
+            ``digits`` and ``csbm`` have no published split: they get a random one for it, and ``data.split`` says so.
+        split_seed: of a split that is drawn; the published one has none.
         root: folder searched before ``$CONTRACTIVE_GNN_DATA``, the cache and the download.
         download: whether absent files may be downloaded into the cache.
 
@@ -171,8 +182,12 @@ def load(
     _check_name(name)
     if split not in SPLITS:
         raise UnknownSplitError(unknown("split", [split], SPLITS))
-    data = DATASETS.get(name).load(split=split, split_seed=split_seed, root=root, download=download)
-    return data if name in OURS else _checked(data, name, split_seed)
+    given: Literal["prognn", "random"] = "random" if split == "inductive" else split
+    data = DATASETS.get(name).load(split=given, split_seed=split_seed, root=root, download=download)
+    data = data if name in OURS else _checked(data, name, split_seed)
+    if split != "inductive":
+        return data
+    return with_masks(data, known_only(inductive_split, data.y.numpy(force=True), seed=split_seed), split=INDUCTIVE)
 
 
 def _checked(data: object, name: str, split_seed: int) -> Data:
@@ -186,10 +201,7 @@ def _checked(data: object, name: str, split_seed: int) -> Data:
         raise InvalidGraphError(f"the dataset {name!r} has no labels y; expected int64 [{data.num_nodes}]")
     given = [mask for mask in MASKS if mask in data]
     if not given:
-        for mask, nodes in random_split(data.y.numpy(force=True), seed=split_seed).items():
-            data[mask] = data.y.new_zeros(data.y.shape, dtype=torch.bool)
-            data[mask][torch.from_numpy(nodes)] = True
-        data.split = "random"
+        with_masks(data, random_split(data.y.numpy(force=True), seed=split_seed), split="random")
     elif len(given) < len(MASKS):
         raise InvalidGraphError(
             f"the dataset {name!r} has {', '.join(given)} alone; give it all of {', '.join(MASKS)}, or none, and a "
@@ -261,7 +273,7 @@ def _check_name(name: str) -> None:
 def _published(name: str) -> Loader:
     """The loader of a graph of DeepRobust."""
 
-    def loader(*, split: Split, split_seed: int, root: Folder | None, download: bool) -> Data:
+    def loader(*, split: Literal["prognn", "random"], split_seed: int, root: Folder | None, download: bool) -> Data:
         if name == "pubmed":
             x, adjacency, y = planetoid.clean_graph(root=root, download=download)
         else:
@@ -276,7 +288,7 @@ def _published(name: str) -> Loader:
 def _embedded(make: Callable[..., Data]) -> Loader:
     """The loader of a graph that needs no file."""
 
-    def loader(*, split: Split, split_seed: int, root: Folder | None, download: bool) -> Data:
+    def loader(*, split: Literal["prognn", "random"], split_seed: int, root: Folder | None, download: bool) -> Data:
         return make(split_seed=split_seed)
 
     return loader

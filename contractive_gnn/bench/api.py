@@ -18,12 +18,13 @@ from torch_geometric.data import Data
 from contractive_gnn.bench import own_models
 from contractive_gnn.bench.own_graph import OwnGraph
 from contractive_gnn.bench.own_models import OwnModel
-from contractive_gnn.bench.protocol import Override, Protocol, ProtocolError, check_names
+from contractive_gnn.bench.protocol import Override, Protocol, ProtocolError, check_names, over_splits
 from contractive_gnn.bench.report import Report
 from contractive_gnn.bench.results import RESULTS, EvaluatedOn, Result, ResultsFile, check_kind
-from contractive_gnn.bench.runner import Failure, execute, plan
+from contractive_gnn.bench.runner import Failure, execute, plan_splits
 from contractive_gnn.bench.spec import parse_attacks
 from contractive_gnn.bench.summary import summarise
+from contractive_gnn.bench.targets import TargetRule
 from contractive_gnn.datasets import DATASETS
 from contractive_gnn.datasets.files import SUFFIXES
 
@@ -125,9 +126,10 @@ def benchmark(
     attacks: str | Sequence[str] = ATTACKS,
     seeds: int | Sequence[int] = 2,
     split: str | None = None,
-    split_seed: int = 0,
+    split_seed: int | None = None,
+    splits: int | None = None,
     attack_seed: int = 0,
-    targets: int = 20,
+    targets: int | str = 20,
     settings: Mapping[str, Any] | None = None,
     device: str = "cpu",
     out: str | os.PathLike[str] | None = None,
@@ -145,11 +147,14 @@ def benchmark(
             :func:`contractive_gnn.datasets.read`.
         attacks: as on the command line, "clean,metattack-live:0.05,whitebox-pgd:0.1".
         seeds: how many (0, 1, …), or which.
-        split: "own", the masks of the graph, or "random"; see :func:`contractive_gnn.datasets.read`. If None: "own"
-            where there are masks, else "random"; of a data set by name "prognn".
-        split_seed: of a random split, or the number of an own one.
+        split: "own", the masks of the graph, "random" or "inductive"; see :func:`contractive_gnn.datasets.read`. If
+            None: "own" where there are masks, else "random"; of a data set by name "prognn", with ``splits`` "random".
+        split_seed: of a random split, or the number of an own one; 0 if None.
+        splits: how many splits, of the seeds (or own numbers) 0, 1, …; the table is then over the splits, of the mean
+            over seeds on each. Not with ``split_seed``.
         attack_seed: of the attacks, and of the choice of targets.
-        targets: how many nodes a targeted attack aims at.
+        targets: how many nodes a targeted attack aims at; or "degree:40", "margin:40" or "balanced:40", see
+            :mod:`contractive_gnn.bench.targets`.
         settings: hyperparameters as with ``--set``: ``{"training.epochs": 50, "Net.model.hidden": 32}``.
         device: where models are trained and attacked.
         out: a folder for results and attacked graphs, where a stopped run resumes; none is kept without it.
@@ -168,26 +173,31 @@ def benchmark(
     _check_kind("seeds", seeds, int, Sequence)
     _check_kind("settings", {} if settings is None else settings, Mapping)
     _check_kind("data", data, Data, str, os.PathLike)
+    if splits is not None and split_seed is not None:
+        raise ProtocolError(f"splits={splits!r} and split_seed={split_seed!r}: give several splits, or one")
     own = _models(models)
     graph, name = _graph(data)
+    if split is None and graph is None:
+        split = "prognn" if splits is None else "random"
     protocol = Protocol(
         dataset=name,
         models=tuple(own),
         attacks=parse_attacks(attacks if isinstance(attacks, str) else ",".join(attacks), dataset=name),
         seeds=tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds),
-        split=split if split is not None or graph is not None else "prognn",
-        split_seed=split_seed,
+        split=split,
+        split_seed=split_seed or 0,
         attack_seed=attack_seed,
-        n_targets=targets,
+        targets=TargetRule.parse(targets),
         overrides=tuple(Override.of(path, value) for path, value in (settings or {}).items()),
         device=device,
         own_models=tuple(model for model in own.values() if model is not None),
         own_graph=graph,
     )
+    protocols = (protocol,) if splits is None else over_splits(protocol, splits)
     if out is not None:
-        return _run(protocol, Path(out))
+        return _run(protocols, Path(out))
     with tempfile.TemporaryDirectory() as folder:
-        return _run(protocol, Path(folder))
+        return _run(protocols, Path(folder))
 
 
 def _check_kind(name: str, given: object, *kinds: type) -> None:
@@ -195,15 +205,16 @@ def _check_kind(name: str, given: object, *kinds: type) -> None:
         raise TypeError(f"{name} must be {' or '.join(kind.__name__ for kind in kinds)}, got {given!r}")
 
 
-def _run(protocol: Protocol, out: Path) -> BenchmarkReport:
+def _run(protocols: Sequence[Protocol], out: Path) -> BenchmarkReport:
     failures: list[Failure] = []
     with ResultsFile(out / RESULTS) as results:
-        todo = plan(protocol, out=out, finished=results.finished)
+        todo = plan_splits(protocols, out=out, finished=results.finished)
         with closing(execute(todo, results, processes=1)) as messages:
             failures.extend(message for message in messages if isinstance(message, Failure))
-        split = protocol.load().split
+        split = protocols[0].load().split
         asked = {
             cell.key
+            for protocol in protocols
             for model in protocol.models
             for seed in protocol.seeds
             for _, cell in protocol.cells(split=split, model=model, seed=seed)
@@ -211,7 +222,7 @@ def _run(protocol: Protocol, out: Path) -> BenchmarkReport:
         found = tuple(result for key, result in results.finished.items() if key in asked)
     if not found:
         raise RuntimeError(f"nothing could be measured: {failures[0].what}: {failures[0].reason}")
-    return BenchmarkReport(found, tuple(failures), todo.notes, protocol.models)
+    return BenchmarkReport(found, tuple(failures), todo.notes, protocols[0].models)
 
 
 def _models(models: Models) -> dict[str, OwnModel | None]:

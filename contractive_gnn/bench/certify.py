@@ -44,6 +44,7 @@ from contractive_gnn.certificates.smoothing import SparseNoise
 from contractive_gnn.certificates.training import CertifiedFitOptions
 from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.datasets import DATASETS
+from contractive_gnn.datasets.protocol import INDUCTIVE
 from contractive_gnn.former import current_hyperparameters, current_keyword, current_model
 from contractive_gnn.names import unknown
 from contractive_gnn.nn import linf_diffusion
@@ -121,6 +122,8 @@ def run(
             what = f"{override.section} hyperparameter"
             raise ProtocolError(f"--set {override}: {unknown(what, [override.key], known)}")
     data = protocol.load()
+    if data.split == INDUCTIVE:
+        raise ProtocolError("--split inductive: what is certified is fitted on the whole graph; take another split")
     if data.get("notes"):
         on_note(f"{dataset}: {data.notes}.")
     check_teacher(model, protocol.model_hyperparameters(model)["training"], data)

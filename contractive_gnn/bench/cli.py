@@ -38,6 +38,8 @@ EMBEDDED_ATTACKS = (
 )
 #: on a graph of one's own, whose features need not be binary
 OWN_ATTACKS = "clean,random:0.5,dice:0.2,pgd:0.1,whitebox-pgd:0.05"
+#: of an inductive split, under which only evasion is measured
+INDUCTIVE_ATTACKS = "clean,prbcd:0.05,prbcd:0.1,prbcd:0.2,lrbcd:0.05,lrbcd:0.1,lrbcd:0.2"
 #: with them a first look takes a minute; they stand in the command that the report shows, and --set goes over them
 QUICK = (
     "training.epochs=60",
@@ -89,8 +91,9 @@ Features = Annotated[
 Split = Annotated[
     str | None,
     typer.Option(
-        help="prognn (published, fixed) or random; always random for digits and csbm. Of --data: own, random, public, "
-        "or N, the number of one of its own; own where it has masks, else random, if not given.",
+        help="prognn (published, fixed), random, or inductive: test nodes that are absent in the training; random for "
+        "digits and csbm if not given. Of --data: own, random, public, inductive, or N, the number of one of its own; "
+        "own where it has masks, else random, if not given.",
     ),
 ]
 SplitSeed = Annotated[int, typer.Option(help="Seed of a random split.")]
@@ -114,8 +117,11 @@ Presets = Annotated[
     ),
 ]
 Targets = Annotated[
-    int | None,
-    typer.Option(help="Number of targets of a live targeted attack; 20 if not given, 10 in a first look."),
+    str | None,
+    typer.Option(
+        help="Number of targets of a live targeted attack; 20 if not given, 10 in a first look. Or by bins: degree:40, "
+        "margin:40 or balanced:40."
+    ),
 ]
 Device = Annotated[
     str,
@@ -184,7 +190,14 @@ def bench(
         typer.Option(help="Folder of the results, where a stopped run resumes; runs/DATASET if not given."),
     ] = None,
     split: Split = None,
-    split_seed: SplitSeed = 0,
+    split_seed: Annotated[int | None, typer.Option(help="Seed of a random split; 0 if not given.")] = None,
+    splits: Annotated[
+        int | None,
+        typer.Option(
+            help="Several splits in one table: of the seeds 0, 1, …, or so many of the own ones of --data; random if "
+            "--split is not given."
+        ),
+    ] = None,
     attack_seed: Annotated[
         int, typer.Option(help="Seed of the attacks and of the choice of targets; every model sees the same graph.")
     ] = 0,
@@ -208,7 +221,10 @@ def bench(
     """
     with _errors_in_one_line(debug):
         _use(plugins)
-        _at_least(1, seeds=seeds, jobs=jobs, targets=targets)
+        _at_least(1, seeds=seeds, jobs=jobs, splits=splits)
+        if splits is not None:
+            _no_other_split(splits, split, split_seed)
+            split = split or (None if data is not None else "random")
         if anchors is not None:
             from contractive_gnn.bench.summary import read_anchors
 
@@ -217,13 +233,15 @@ def bench(
         protocol = _protocol(
             dataset=dataset, data=data, labels=labels, features=features,
             models=",".join([*names, *(own_models or ())]) if names or own_models else MODELS,
-            attacks=attacks, seeds=seeds, split=split, split_seed=split_seed,
+            attacks=attacks, seeds=seeds, split=split, split_seed=split_seed or 0,
             attack_seed=attack_seed, targets=targets, presets=presets, overrides=overrides, root=root,
             device=device,
         )  # fmt: skip
         out = out if out is not None else Path("runs") / protocol.dataset
-        command = _command(protocol, presets=presets, plugins=plugins, jobs=jobs, anchors=anchors, out=out)
-        n_results, failures = _bench(protocol, out=out, jobs=jobs, command=command)
+        command = _command(
+            protocol, presets=presets, plugins=plugins, jobs=jobs, anchors=anchors, out=out, splits=splits
+        )
+        n_results, failures = _bench(protocol, out=out, jobs=jobs, command=command, splits=splits)
         if n_results:
             _report(out, anchors)
         if failures:
@@ -365,7 +383,6 @@ def attack(
 
         if out.suffix != ".npz":
             raise ValueError(f"--out: expected a file name that ends in .npz, got {str(out)!r}")
-        _at_least(1, targets=targets)
         check_whole("--seed", seed, least=0, below=2**32)
         check_folder(out.parent)
         _use(plugins)
@@ -741,7 +758,7 @@ def _protocol(
     data: Path | None = None,
     labels: Path | None = None,
     features: Path | None = None,
-    targets: int | None = None,
+    targets: str | None = None,
     presets: list[str] | None = None,
     overrides: list[str] | None = None,
 ) -> Protocol:
@@ -749,7 +766,9 @@ def _protocol(
     from contractive_gnn.bench.presets import parse_preset
     from contractive_gnn.bench.protocol import Override, Protocol, check_names, missing_packages
     from contractive_gnn.bench.spec import parse_attacks
+    from contractive_gnn.bench.targets import TargetRule
     from contractive_gnn.datasets import DATASETS, has_published
+    from contractive_gnn.datasets.protocol import INDUCTIVE
 
     own_graph = _own_graph(dataset, data, labels, features)
     split, split_seed = _split(split, split_seed, own=own_graph is not None)
@@ -759,7 +778,9 @@ def _protocol(
     else:
         check_names("dataset", [dataset], DATASETS)
         if has_published(dataset, "metattack"):
-            default = PUBLISHED_ATTACKS, ()
+            default = PUBLISHED_ATTACKS if split == "prognn" else OWN_ATTACKS, ()
+    if split == INDUCTIVE:
+        default = INDUCTIVE_ATTACKS, ()
     default_attacks, quick = default
     specs = parse_attacks(default_attacks if attacks is None else attacks, dataset=dataset)
     lacking = {spec: packages for spec in specs if (packages := missing_packages(spec))}
@@ -787,7 +808,7 @@ def _protocol(
         split=split,
         split_seed=split_seed,
         attack_seed=attack_seed,
-        n_targets=targets if targets is not None else QUICK_TARGETS if first else TARGETS,
+        targets=TargetRule.parse(targets if targets is not None else QUICK_TARGETS if first else TARGETS),
         presets=given_presets,
         overrides=(*first, *(Override.parse(text) for text in overrides or ())),
         root=root,
@@ -820,6 +841,14 @@ def _split(split: str | None, split_seed: int, *, own: bool) -> tuple[str | None
     if split_seed not in (0, int(split)):
         raise ValueError(f"--split {split} and --split-seed {split_seed} are two splits; give one of them")
     return "own", int(split)
+
+
+def _no_other_split(splits: int, split: str | None, split_seed: int | None) -> None:
+    """Raise ValueError where --splits stands beside what names one split."""
+    given = [("--split-seed", split_seed), ("--split", split if split is not None and split.isdigit() else None)]
+    for option, value in given:
+        if value is not None:
+            raise ValueError(f"--splits {splits} and {option} {value}: several splits, or one; give one of them")
 
 
 def _models(text: str) -> tuple[tuple[str, ...], tuple[OwnModel, ...]]:
@@ -866,6 +895,7 @@ def _command(
     jobs: int | None,
     anchors: Path | None,
     out: Path,
+    splits: int | None = None,
 ) -> str:
     """The command line that repeats a benchmark: its defaults spelled out, since they may change."""
     own = {model.name: model for model in protocol.own_models if model.path is not None}
@@ -879,9 +909,10 @@ def _command(
         ("--attacks", ",".join(map(str, protocol.attacks))),
         ("--seeds", len(protocol.seeds)),
         ("--split", protocol.split),
-        ("--split-seed", protocol.split_seed),
+        ("--split-seed", protocol.split_seed if splits is None else None),
+        ("--splits", splits),
         ("--attack-seed", protocol.attack_seed),
-        ("--targets", protocol.n_targets),
+        ("--targets", protocol.targets.written),
         *(("--preset", preset) for preset in presets or ()),
         *(("--set", override) for override in protocol.overrides),
         *(("--plugin", plugin) for plugin in plugins or ()),
@@ -895,13 +926,17 @@ def _command(
     return shlex.join(["contractive-gnn", "bench", *words])
 
 
-def _bench(protocol: Protocol, *, out: Path, jobs: int | None, command: str) -> tuple[int, list[Failure]]:
+def _bench(
+    protocol: Protocol, *, out: Path, jobs: int | None, command: str, splits: int | None
+) -> tuple[int, list[Failure]]:
     from contractive_gnn.bench.invocations import Invocation
+    from contractive_gnn.bench.protocol import over_splits
     from contractive_gnn.bench.results import RESULTS, ResultsFile
-    from contractive_gnn.bench.runner import Failure, execute, plan
+    from contractive_gnn.bench.runner import Failure, execute, plan_splits
 
+    protocols = (protocol,) if splits is None else over_splits(protocol, splits)
     with ResultsFile(out / RESULTS) as results:
-        todo = plan(protocol, out=out, finished=results.finished)
+        todo = plan_splits(protocols, out=out, finished=results.finished)
         Invocation(command, protocol.models).append_to(out)
         _say_what_is_damaged(todo.graphs)
         for note in todo.notes:

@@ -12,7 +12,7 @@ from contractive_gnn.attacks import AttackResult
 from contractive_gnn.bench import own_models
 from contractive_gnn.bench.explain import Explanation, explain, named
 from contractive_gnn.bench.protocol import Protocol, ProtocolError, check_names
-from contractive_gnn.bench.runner import check_protocol, make_graph, train
+from contractive_gnn.bench.runner import budget_on, check_protocol, make_graph, train
 from contractive_gnn.bench.spec import CLEAN, AttackSpec
 from contractive_gnn.bench.workers import single_thread
 
@@ -70,7 +70,8 @@ def explain_once(
 def _attack(protocol: Protocol, spec: AttackSpec, data: Data, model: nn.Module, node: int) -> AttackResult:
     if spec.source != "live" or spec.then:
         return make_graph(protocol, spec, data, victim=model)
-    assert spec.budget is not None
+    budget = budget_on(data, spec)
+    assert budget is not None
     adaptive = spec.attack.knowledge == "adaptive"
     given = protocol.place(data) if adaptive else data
-    return protocol.attack(spec).run(given, spec.budget, victim=model, targets=torch.tensor([node]))
+    return protocol.attack(spec).run(given, budget, victim=model, targets=torch.tensor([node]))

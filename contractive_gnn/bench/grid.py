@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from contractive_gnn.bench.certified_scores import CertifiedScore
 from contractive_gnn.bench.results import CERTIFICATE, EvaluatedOn
 from contractive_gnn.bench.summary import CLEAN, DOUBT, Anchor, Condition, Score, Section, number
+from contractive_gnn.datasets.protocol import INDUCTIVE
 
 ABSENT: Final = "–"
 WORST: Final = "worst"
@@ -112,6 +114,36 @@ def grid(section: Section, anchors: Sequence[Anchor] = (), certified: Sequence[C
     return Grid(columns, (*rows, *_published_rows(section, anchors, columns)))
 
 
+def bin_grids(section: Section) -> tuple[tuple[str, Grid], ...]:
+    """For each attack whose targets come in bins a title and a table, a column a bin."""
+    return tuple((_bins_title(condition), _bin_grid(section, condition)) for condition in _binned(section))
+
+
+def _binned(section: Section) -> list[Condition]:
+    return [c for c in section.conditions if any((c, model) in section.bins for model in section.models)]
+
+
+def _bins_title(condition: Condition) -> str:
+    return f"{condition.short}, {condition.threat}, by bins of the targets, each with the clean accuracy"
+
+
+def _bin_grid(section: Section, condition: Condition) -> Grid:
+    own = {model: bins for model in section.models if (bins := section.bins.get((condition, model)))}
+    names = list(dict.fromkeys(name for bins in own.values() for name in bins))
+    bests = {name: _best(bins[name] for bins in own.values() if name in bins) for name in names}
+    several = len({score.n for bins in own.values() for score in bins.values()}) > 1
+    rows = []
+    for model, bins in own.items():
+        plain = [_plain(bins.get(name), bests[name], several) for name in names]
+        cells = [replace(cell, why=_clean_text(cell.score)) for cell in plain]
+        rows.append(Row(model, tuple(cells)))
+    return Grid(tuple(Column(name, "", name) for name in names), tuple(rows))
+
+
+def _clean_text(score: Score | None) -> str:
+    return "" if score is None else f"{statistics.fmean(score.clean):.1f}"
+
+
 def certified_grid(certified: Sequence[CertifiedScore]) -> Grid:
     """The table of certificates alone: clean, then for each budget what is proved and, beside it, what attacks left.
 
@@ -158,24 +190,27 @@ def _plain(score: Score | None, best: float | None, several: bool) -> Cell:
 def certified_caption(section: Section) -> str:
     """What the numbers of a table of certificates are."""
     over = ", ".join(dict.fromkeys(condition.nodes_text for condition in section.conditions))
-    what = "of one seed" if section.seeds_text == "1 seed" else f"mean ± standard deviation over {section.seeds_text}"
     return (
-        f"Percent of {over}, {what}. Certified: right, and proved to stay so whatever is flipped within the budget. "
-        "Attacked: right, and changed by none of the attacks that were tried; no certificate can be above it."
+        f"Percent of {over}, {section.over_text}. Certified: right, and proved to stay so whatever is flipped within "
+        "the budget. Attacked: right, and changed by none of the attacks that were tried: no certificate is above it."
     )
 
 
 def caption(section: Section) -> str:
     """What the numbers of a section's table are."""
-    what = "of one seed" if section.seeds_text == "1 seed" else f"mean ± standard deviation over {section.seeds_text}"
     over = ", ".join(dict.fromkeys(condition.nodes_text for condition in section.conditions))
     given = dict.fromkeys(c.attack for c in section.conditions if c.source == "published" and not c.chained)
     both = any(c.threat == "symbiotic" for c in section.conditions)
     symbiotic = "; symbiotic: retrained on what the first attacks left, then attacked" if both else ""
+    inductive = (
+        " Models were fitted on the graph without the test nodes, and a share of the edges is of those at them."
+        if section.split == INDUCTIVE
+        else ""
+    )
     graphs = f" The graphs of {', '.join(given)} are as others published them." if given else ""
     return (
-        f"Accuracy in percent over {over}; {what}; best in bold; poisoning: retrained on the attacked graph; evasion: "
-        f"the model is frozen{symbiotic}.{graphs}"
+        f"Accuracy in percent over {over}; {section.over_text}; best in bold; poisoning: retrained on the attacked "
+        f"graph; evasion: the model is frozen{symbiotic}.{graphs}{inductive}"
     )
 
 

@@ -13,12 +13,13 @@ import torch
 from torch_geometric.data import Data
 
 from contractive_gnn import datasets, inputs
-from contractive_gnn.datasets import DatasetError, UnknownSplitError, random_split
+from contractive_gnn.datasets import DatasetError, UnknownSplitError
 from contractive_gnn.datasets.files import FILE_SPLITS, digest
+from contractive_gnn.datasets.protocol import INDUCTIVE, inductive_split, known_only, random_split, with_masks
 from contractive_gnn.names import unknown
 
 #: of a Data in this process: its own masks, or a split that is drawn
-_SPLITS: Final = ("own", "random")
+_SPLITS: Final = ("own", "random", INDUCTIVE)
 
 
 @dataclass(frozen=True)
@@ -112,12 +113,9 @@ class OwnGraph:
             raise DatasetError("data has no masks; give it train_mask, val_mask and test_mask, or split='random'")
         if kind not in _SPLITS:
             raise UnknownSplitError(unknown("split", [kind], _SPLITS))
-        if kind == "random":
-            known = (data.y >= 0).nonzero().flatten()
-            for key, nodes in random_split(data.y[known].numpy(), seed=split_seed).items():
-                mask = torch.zeros(data.num_nodes, dtype=torch.bool)
-                mask[known[torch.from_numpy(nodes)]] = True
-                data[key] = mask
+        if kind != "own":
+            draw = inductive_split if kind == INDUCTIVE else random_split
+            with_masks(data, known_only(draw, data.y.numpy(), seed=split_seed), split=kind)
         else:
             for key in inputs.MASKS:  # a node without a label is neither trained on nor evaluated
                 data[key] = data[key] & (data.y >= 0)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from contractive_gnn.bench.assets import asset, embedded, fill
 from contractive_gnn.bench.bundle import library
 from contractive_gnn.bench.certified_scores import CertifiedScore, of_place, of_section
-from contractive_gnn.bench.grid import KINDS, Column, Grid, Row, sources
+from contractive_gnn.bench.grid import KINDS, Column, Grid, Row, bin_grids, sources
 from contractive_gnn.bench.plots import Picture
 from contractive_gnn.bench.results import CERTIFICATE, Result
 from contractive_gnn.bench.summary import CLEAN, Anchor, Condition, Score, Section, number
@@ -56,6 +56,9 @@ class Reported(Protocol):
 
     def caption(self, section: Section) -> str:
         """What the numbers of a section's table are."""
+
+    def grid(self, section: Section) -> Grid:
+        """The table of a section, or of one of its parts."""
 
     @property
     def origin(self) -> list[tuple[str, list[str]]]:
@@ -102,6 +105,7 @@ def tables(report: Reported) -> str:
         parts.append(f"<p>{_text(report.caption(section))}</p>")
         if section.notes:
             parts.append("<ul>" + "".join(f"<li>{_text(note)}</li>" for note in section.notes) + "</ul>")
+        parts += [_bins(section), _parts(report, section)]
     return "\n".join(parts)
 
 
@@ -134,7 +138,33 @@ def _section(report: Reported, index: int, *, interactive: bool) -> str:
         sources=f'<p class="caption">{_text(told)}</p>' if told else "",
         transfer="\n".join(_matrix(matrix) for matrix in _matrices(report, section)),
         figures=figures,
+        bins=_bins(section),
+        parts=_parts(report, section),
     )
+
+
+def _bins(section: Section) -> str:
+    """The tables by bins of the targets."""
+    return "\n".join(
+        f'<h3>{_text(title)}</h3><div class="table" tabindex="0">{_table(grid)}</div>'
+        for title, grid in bin_grids(section)
+    )
+
+
+def _parts(report: Reported, section: Section) -> str:
+    """Of a mean over splits each split by itself, folded."""
+    if not section.parts:
+        return ""
+    told = []
+    for part in section.parts:
+        table = _table(report.grid(part))
+        told += [f"<h3>{_text(part.title)}</h3>", f'<div class="table" tabindex="0">{table}</div>']
+        told += [_bins(part), _warnings(part), *map(_matrix, _matrices(report, part))]
+    return f"<details class='parts'><summary>{_each(section)}</summary>{''.join(told)}</details>"
+
+
+def _each(section: Section) -> str:
+    return f"Each of the {len(section.parts)} splits"
 
 
 def _headline(section: Section) -> str:
@@ -240,10 +270,11 @@ def _row(row: Row, columns: Sequence[Column], *, first: bool) -> str:
 
 
 def _seeds(score: Score) -> str:
-    """Every seed's number, for who points at a mean."""
+    """Every seed's number, or every split's, for who points at a mean."""
     if not score.seeds:
         return ""
-    return ", ".join(f"seed {seed}: {value:.1f}" for seed, value in zip(score.seeds, score.values, strict=True))
+    named = [f"seed {seed}" if isinstance(seed, int) else seed for seed in score.seeds]
+    return ", ".join(f"{name}: {value:.1f}" for name, value in zip(named, score.values, strict=True))
 
 
 def _figures(report: Reported, index: int, *, first: bool) -> list[str]:
@@ -270,18 +301,19 @@ def _figures(report: Reported, index: int, *, first: bool) -> list[str]:
                     )
                 )
         return places
+    one = "split" if section.parts else "seed"
     places.append(
         _figure(
             "seeds",
-            "Every seed",
-            "A dot is one seed, a bar the mean. Point at a dot for its seed and its clean accuracy.",
+            f"Every {one}",
+            f"A dot is one {one}, a bar the mean. Point at a dot for its {one} and its clean accuracy.",
             section,
             wide=True,
         )
     )
     for key, name in _curves(section).items():
         published = "; grey diamonds: published" if report.anchors else ""
-        what = f"Mean and ± one standard deviation over seeds{published}."
+        what = f"Mean and ± one standard deviation over {one}s{published}."
         places.append(_figure(f"curve-{key}", name, what, section))
     return places
 

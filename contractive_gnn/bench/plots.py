@@ -50,7 +50,8 @@ def pictures(sections: Sequence[Section], anchors: Sequence[Anchor] = ()) -> lis
     drawn = []
     with mpl.rc_context(STYLE):
         for section in sections:
-            prefix = "" if len(sections) == 1 else f"{section.dataset}-{section.split}-{section.split_seed}_"
+            which = "splits" if section.parts else section.split_seed
+            prefix = "" if len(sections) == 1 else f"{section.dataset}-{section.split}-{which}_"
             drawn.append(_overview(section, prefix))
             threats: dict[str, list[str]] = {}
             for condition in section.conditions:
@@ -242,7 +243,7 @@ def _overview(section: Section, prefix: str) -> Picture:
     axes.set_yticks(range(len(rows)), [_row_label(condition) for condition in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(_honest(*axes.get_xlim()))
-    axes.set_xlabel("accuracy (%), mean ± standard deviation over seeds")
+    axes.set_xlabel("accuracy (%), mean ± standard deviation over " + ("splits" if section.parts else "seeds"))
     axes.grid(axis="x", color="#e5e5e5", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(axis="y", length=0)

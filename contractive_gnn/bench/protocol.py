@@ -15,7 +15,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
-from torch_geometric.utils import degree
 
 from contractive_gnn import attacks, datasets, plugins
 from contractive_gnn.attacks import Attack
@@ -23,15 +22,16 @@ from contractive_gnn.bench.own_graph import OwnGraph
 from contractive_gnn.bench.own_models import OwnModel
 from contractive_gnn.bench.presets import Preset, load_preset
 from contractive_gnn.bench.results import Cell, EvaluatedOn
-from contractive_gnn.bench.spec import CLEAN, RANDOM, AttackSpec
+from contractive_gnn.bench.spec import CLEAN, EDGES, LIVE, RANDOM, AttackSpec
+from contractive_gnn.bench.targets import HIGH_DEGREE, TargetRule
 from contractive_gnn.checks import check_whole
+from contractive_gnn.datasets.protocol import INDUCTIVE
 from contractive_gnn.datasets.registry import SPLITS, Split
 from contractive_gnn.former import current_hyperparameters, current_keyword, current_model
 from contractive_gnn.names import unknown
 
-#: Pro-GNN attacks the test nodes with more neighbours than this
-TARGET_DEGREE = 10
-
+#: under an inductive split, what a share of the edges is a share of: half the sum of the degrees of the test nodes
+AT_TEST_NODES = "fraction of edges at test nodes"
 
 _PYTHON = {"True": "true", "False": "false", "None": "null"}
 
@@ -121,18 +121,19 @@ class Protocol:
         models: names of the models.
         attacks: the attacks; a clean cell only where CLEAN is among them.
         seeds: seeds of initialisation and training; a cell each.
-        split: name of the split; a data set without published splits draws a random one, whichever is asked for.
+        split: name of the split; a data set without a published split draws a random one for it. Under "inductive" a
+            model is fitted on the graph without its test nodes, and only evasion is measured.
         split_seed: seed of a random split.
         attack_seed: seed of the attacks and of the choice of targets. One graph serves all models and seeds, so the
             spread over seeds is that of the training.
-        n_targets: how many nodes a live targeted attack aims at.
+        targets: which nodes a live targeted attack aims at.
         overrides: hyperparameters set by hand, over the presets; later ones win.
         presets: hyperparameters by the name of the model, in place of its packaged preset.
         root: folder with the data; None for the usual places.
         download: whether missing data may be fetched.
-        own_graph: in the place of a data set by name; :attr:`dataset` is then its name. Its splits are "own", "random"
-            and "public"; None is "own" where it has masks and "random" elsewhere. :attr:`split_seed` is the number of
-            the one to take of several of its own.
+        own_graph: in the place of a data set by name; :attr:`dataset` is then its name. Its splits are "own",
+            "random", "inductive" and, of a file, "public"; None is "own" where it has masks and "random" elsewhere.
+            :attr:`split_seed` is the number of the one to take of several of its own.
         own_models: those among the models that are not registered; see :mod:`contractive_gnn.bench.own_models`.
         device: where models are trained and attacked, as torch names it. An attack that does not look at the model
             stays on the CPU, and so do the graphs between the steps.
@@ -145,7 +146,7 @@ class Protocol:
     split: str | None = "prognn"
     split_seed: int = 0
     attack_seed: int = 0
-    n_targets: int = 20
+    targets: TargetRule = HIGH_DEGREE
     overrides: tuple[Override, ...] = ()
     presets: Mapping[str, Preset] = field(default_factory=dict)
     root: Path | None = None
@@ -175,7 +176,6 @@ class Protocol:
             check_whole(name, seed, least=0, below=2**32)
         for seed in self.seeds:
             check_whole("a seed", seed, least=0, below=2**32)
-        check_whole("targets", self.n_targets)
 
     def load(self) -> Data:
         """The clean graph."""
@@ -250,7 +250,7 @@ class Protocol:
             del own["params"]  # results name the seed alone, unless something was set by hand
         if code := plugins.digests([self.dataset, spec.attack.name]):
             own["plugins"] = code
-        return {**own, "targets": self.n_targets} if spec.targeted else own
+        return {**own, "targets": self.targets.written} if spec.targeted else own
 
     def cells(self, *, split: str, model: str, seed: int) -> Iterator[tuple[AttackSpec, Cell]]:
         """The cells of one model and seed, each with its attack.
@@ -271,11 +271,39 @@ class Protocol:
                     attack=spec.label,
                     threat=spec.threat,
                     budget=spec.amount,
-                    budget_unit=spec.unit,
+                    budget_unit=AT_TEST_NODES if counts_test_nodes(spec, split) else spec.unit,
                     seed=seed,
                     hyperparameters={**self.model_identity(model), "attack": self.attack_hyperparameters(spec)},
                 ),
             )
+
+
+def counts_test_nodes(spec: AttackSpec, split: str | None) -> bool:
+    """Whether the budget is a share of the edges at the test nodes: under an inductive split, of what is made here."""
+    return split == INDUCTIVE and spec.unit == EDGES and spec.source != "replayed"
+
+
+def over_splits(protocol: Protocol, count: int) -> tuple[Protocol, ...]:
+    """The benchmark on several splits, each a protocol of its own: the seeds, or a file's own numbers, 0, 1, …
+
+    Args:
+        protocol: its split seed is not used.
+        count: how many, at least 1.
+
+    Raises:
+        ProtocolError: a split, or an attacked graph, of which there is one only.
+    """
+    if count < 1:
+        raise ProtocolError(f"splits: expected at least 1, got {count}")
+    if protocol.own_graph is None and protocol.split == "prognn":
+        raise ProtocolError(f"{count} splits: 'prognn' is one published split; take the split random or inductive")
+    for spec in protocol.attacks:
+        if spec.source == "published":
+            raise ProtocolError(
+                f"attack {spec}: its published graphs belong to one split, and {count} splits are asked for; attack "
+                f"each of them here with {spec.name}{LIVE}, or ask for no number of splits"
+            )
+    return tuple(dataclasses.replace(protocol, split_seed=seed) for seed in range(count))
 
 
 def _current_subject(override: Override) -> Override:
@@ -317,31 +345,6 @@ def evaluation(data: Data) -> Evaluation:
     mask = torch.zeros_like(data.test_mask)
     mask[targets] = True
     return Evaluation("targets", mask)
-
-
-def choose_targets(data: Data, *, count: int, seed: int) -> Tensor:
-    """Target nodes for a live targeted attack, by a rule that no model has a part in: int64 ``[count]``, ascending.
-
-    A seeded sample of the test nodes with more than :data:`TARGET_DEGREE` neighbours, which are the nodes that Pro-GNN
-    attacks. Where there are fewer than ``count`` of them, the ``count`` test nodes with the most neighbours (of equal
-    ones, those with the smaller index). Whether a model classifies them correctly does not matter: the clean accuracy
-    on the same nodes is reported beside the attacked one.
-
-    Raises:
-        ProtocolError: ``count`` is below 1, or the test mask has fewer nodes.
-    """
-    test = data.test_mask.nonzero().flatten()
-    if not 1 <= count <= test.numel():
-        raise ProtocolError(f"expected 1 to {test.numel()} targets (the test nodes of {data.name}), got {count}")
-    degrees = degree(data.edge_index[0], num_nodes=data.num_nodes)[test]
-    candidates = test[degrees > TARGET_DEGREE]
-    if candidates.numel() < count:
-        chosen = test[degrees.argsort(descending=True, stable=True)[:count]]
-    else:
-        generator = torch.Generator().manual_seed(seed)
-        chosen = candidates[torch.randperm(candidates.numel(), generator=generator)[:count]]
-    ascending: Tensor = chosen.sort().values
-    return ascending
 
 
 def missing_packages(spec: AttackSpec) -> tuple[str, ...]:

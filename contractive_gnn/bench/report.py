@@ -11,7 +11,7 @@ from rich.text import Text
 
 from contractive_gnn.bench import page, terminal, text_tables
 from contractive_gnn.bench.certified_scores import CertifiedScore, of_place, of_section, read_certificates
-from contractive_gnn.bench.grid import Grid, caption, certified_caption, certified_grid, grid, sources
+from contractive_gnn.bench.grid import Grid, bin_grids, caption, certified_caption, certified_grid, grid, sources
 from contractive_gnn.bench.invocations import read_invocations
 from contractive_gnn.bench.plots import pictures
 from contractive_gnn.bench.results import CERTIFICATE, RESULTS, Result, read_results, replacing
@@ -83,9 +83,13 @@ class Report:
     @cached_property
     def grids(self) -> tuple[Grid, ...]:
         """The table of each section."""
+        return tuple(self.grid(section) for section in self.sections)
+
+    def grid(self, section: Section) -> Grid:
+        """The table of a section, or of one of its parts."""
         if self.bounds_alone:
-            return tuple(certified_grid(of_place(self.certified, section)) for section in self.sections)
-        return tuple(grid(section, self.anchors, of_section(self.certified, section)) for section in self.sections)
+            return certified_grid(of_place(self.certified, section))
+        return grid(section, self.anchors, of_section(self.certified, section))
 
     def caption(self, section: Section) -> str:
         """What the numbers of a section's table are."""
@@ -108,10 +112,13 @@ class Report:
         return [folder / name for name in texts]
 
     def print(self, console: Console) -> None:
-        """The tables, on a terminal."""
+        """The tables, on a terminal; of several splits their mean alone."""
         for section, table in zip(self.sections, self.grids, strict=True):
             console.print(Text(section.title, style="bold"))
             terminal.show(table, console)
+            for title, bins in bin_grids(section):
+                console.print(Text(title))
+                terminal.show(bins, console)
             for text in (self.caption(section), *section.notes, *sources(table)):
                 console.print(Text(text, style="dim"))
             console.print()
@@ -125,8 +132,13 @@ class Report:
         parts = ["# Robustness benchmark", ""]
         for section, table in zip(self.sections, self.grids, strict=True):
             parts += [f"## {section.title}", "", self.caption(section), "", *text_tables.markdown(table), ""]
+            for title, bins in bin_grids(section):
+                parts += [f"{title}:", "", *text_tables.markdown(bins), ""]
             if notes := [*section.notes, *sources(table)]:
                 parts += [*(f"- {note}" for note in notes), ""]
+            for part in section.parts:
+                told = [*text_tables.markdown(self.grid(part)), "", *(f"- {note}" for note in part.notes)]
+                parts += ["<details>", f"<summary>{part.title}</summary>", "", *told, "", "</details>", ""]
         parts += ["## How it was made", ""]
         parts += [f"- {label}: {', '.join(f'`{value}`' for value in values)}" for label, values in self.origin]
         return "\n".join(parts) + "\n"
@@ -177,7 +189,8 @@ def _beside(
     Raises:
         ReportError: there are none.
     """
-    found = tuple(bound for section in sections for bound in of_section(bounds, section))
+    single = [part for section in sections for part in (section.parts or (section,))]
+    found = tuple(bound for section in single for bound in of_section(bounds, section))
     if not found:
         there = ", ".join(dict.fromkeys(f"{b.model} on {b.dataset} (split {b.split})" for b in bounds))
         here = ", ".join(f"{model} on {s.dataset} (split {s.split})" for s in sections for model in s.models)

@@ -35,8 +35,8 @@ EvaluatedOn = Literal["test", "targets"]
 Source = Literal["published", "live", "generated", "replayed"]
 #: what a budget counts: "none", "edges", "edges per target", "edges per node", "edges in all", "feature entries",
 #: "feature entries per target", "edges and feature entries", "edges and feature entries per target", "nodes", "new
-#: nodes, 20 edges each", "fraction of edges", "fraction of each degree", "fraction of each target's degree",
-#: "fraction of feature entries" or "fraction of nodes"
+#: nodes, 20 edges each", "fraction of edges", "fraction of edges at test nodes", "fraction of each degree", "fraction
+#: of each target's degree", "fraction of feature entries" or "fraction of nodes"
 BudgetUnit = str
 NEW_NODES = "new nodes"
 Key = tuple[str | int | float, ...]
@@ -54,7 +54,7 @@ _KINDS: Mapping[str, type | tuple[type, ...]] = {
     ),
     **dict.fromkeys(("split_seed", "seed", "n_evaluated", "flips"), int),
     **dict.fromkeys(("budget", "accuracy", "clean_accuracy", "train_s", "attack_s"), (int, float)),
-    **dict.fromkeys(("hyperparameters", "versions"), dict),
+    **dict.fromkeys(("hyperparameters", "versions", "bins"), dict),
     "unreliable": list,
 }
 
@@ -128,6 +128,8 @@ class Result(Cell):
         uncommitted_changes: whether the checkout's tracked files differed from that commit (False without a checkout).
         versions: of Python and of the packages that matter.
         device: where the model was trained and attacked; "cpu" in lines that do not say.
+        bins: where the targets come in bins, of each of them ``{"n": 10, "accuracy": 60.0, "clean_accuracy": 90.0}``;
+            empty elsewhere, and in lines that do not say.
     """
 
     accuracy: float
@@ -143,6 +145,7 @@ class Result(Cell):
     uncommitted_changes: bool
     versions: Mapping[str, str | None]
     device: str = dataclasses.field(default="cpu", kw_only=True)
+    bins: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict, kw_only=True)
 
     def __post_init__(self) -> None:
         for name in ("accuracy", "clean_accuracy"):
@@ -163,11 +166,12 @@ class Result(Cell):
         """
         record = json_object(line)
         fields = dataclasses.fields(cls)
-        missing = [f.name for f in fields if f.name not in record and f.default is dataclasses.MISSING]
+        wanted = (f for f in fields if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING)
+        missing = [f.name for f in wanted if f.name not in record]
         if missing:
             raise ResultsError(f"lacks the field(s) {', '.join(missing)}")
         for name, kinds in _KINDS.items():
-            if not isinstance(record[name], kinds):
+            if name in record and not isinstance(record[name], kinds):
                 raise ResultsError(f"{name} cannot be {record[name]!r} ({type(record[name]).__name__})")
         model = record["model"]
         record["model"] = current_model(model, warn=False)

@@ -1,15 +1,16 @@
 """Run a benchmark: train, attack, measure, and write each number down as soon as it is there.
 
-For each model and seed the model is trained once on the clean graph. An evasion attack is measured on that model,
-frozen; a poisoning attack by training a new model, of the same hyperparameters and seed, on the attacked graph with the
-same split; a symbiotic one by attacking such a new model. Graphs that do not depend on the model are made once for a
-threat, kept in ``OUT/graphs`` and given to all; those that do are made once for each model and seed, whether it is then
-frozen or trained anew.
+For each model and seed the model is trained once on the clean graph, of an inductive split without the test nodes. An
+evasion attack is measured on that model, frozen; a poisoning attack by training a new model, of the same
+hyperparameters and seed, on the attacked graph with the same split; a symbiotic one by attacking such a new model.
+Graphs that do not depend on the model are made once for a threat, kept in ``OUT/graphs`` and given to all; those that
+do are made once for each model and seed, whether it is then frozen or trained anew.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -33,7 +34,7 @@ from contractive_gnn.bench.protocol import (
     ProtocolError,
     check_device,
     check_names,
-    choose_targets,
+    counts_test_nodes,
     device_name,
     evaluation,
 )
@@ -52,7 +53,10 @@ from contractive_gnn.bench.results import (
 )
 from contractive_gnn.bench.spaces import TRAINING, model_hyperparameters
 from contractive_gnn.bench.spec import CLEAN, AttackSpec
+from contractive_gnn.bench.targets import Targets, choose_targets
 from contractive_gnn.bench.workers import Job, run_jobs, single_thread
+from contractive_gnn.datasets.protocol import INDUCTIVE
+from contractive_gnn.inputs import MASKS
 from contractive_gnn.names import unknown
 from contractive_gnn.nn import MODELS
 from contractive_gnn.nn.deeprobust import DeepRobustModel
@@ -177,7 +181,8 @@ class UnitJob:
         return Failure(str(self), reason, reason, cells=len(self.tasks))
 
     def __str__(self) -> str:
-        return f"{self.model}, seed {self.seed}"
+        split = f", split {self.protocol.split_seed}" if self.protocol.split_seed else ""
+        return f"{self.model}, seed {self.seed}{split}"
 
 
 @dataclass(frozen=True)
@@ -242,7 +247,34 @@ class _Unit:
             uncommitted_changes=stamp.uncommitted_changes,
             versions=stamp.versions,
             device=stamp.device,
+            bins=self._bins(task.spec, attacked.data, trained.model),
         )
+
+    @functools.cached_property
+    def targets(self) -> Targets:
+        """Of the live targeted attacks."""
+        return _targets(self.job.protocol, self.data)
+
+    def _bins(self, spec: AttackSpec, attacked: Data, model: nn.Module) -> dict[str, dict[str, float]]:
+        """Of each bin of the targets the number of nodes and the accuracies.
+
+        Raises:
+            RuntimeError: an attacked graph was made for other targets.
+        """
+        if not (spec.targeted and spec.source == "live" and self.targets.bins):
+            return {}
+        if not torch.equal(attacked.targets, self.targets.nodes):
+            raise RuntimeError("its attacked graph has other targets than are chosen here; delete it from graphs/")
+        found = {}
+        for name, nodes in self.targets.bins.items():
+            mask = torch.zeros_like(attacked.test_mask)
+            mask[nodes] = True
+            found[name] = {
+                "n": nodes.numel(),
+                "accuracy": accuracy(self.job.protocol, model, attacked, mask),
+                "clean_accuracy": accuracy(self.job.protocol, self.clean.model, self.data, _old(mask, self.data)),
+            }
+        return found
 
     def _symbiotic(self, spec: AttackSpec) -> tuple[AttackResult, Trained, int]:
         """The graph at test time, the model that was trained on what the poisoning steps left, and all the flips.
@@ -340,6 +372,29 @@ def plan(protocol: Protocol, *, out: Path, finished: Mapping[Key, Result]) -> Pl
     return Plan(tuple(graphs.values()), tuple(units), n_cells, n_finished, notes)
 
 
+def plan_splits(protocols: Sequence[Protocol], *, out: Path, finished: Mapping[Key, Result]) -> Plan:
+    """One plan for a benchmark on several splits, of :func:`~contractive_gnn.bench.protocol.over_splits`.
+
+    Raises:
+        ProtocolError: see :func:`plan`; or two splits are the same nodes.
+    """
+    if len(protocols) > 1:
+        first, second = (protocol.load() for protocol in protocols[:2])
+        if all(torch.equal(first[mask], second[mask]) for mask in MASKS):
+            raise ProtocolError(
+                f"{len(protocols)} splits: {protocols[0].dataset} has one split {first.split!r}, whatever its seed; "
+                "ask for no number of splits"
+            )
+    plans = [plan(protocol, out=out, finished=finished) for protocol in protocols]
+    return Plan(
+        tuple({graph.path: graph for each in plans for graph in each.graphs}.values()),
+        tuple(unit for each in plans for unit in each.units),
+        sum(each.n_cells for each in plans),
+        sum(each.n_finished for each in plans),
+        tuple(dict.fromkeys(note for each in plans for note in each.notes)),
+    )
+
+
 def _damage(graph: Path) -> str | None:
     """Why the file of an attacked graph cannot be read: empty where there is none, None where it can be."""
     try:
@@ -400,11 +455,22 @@ def make_steps(
 ) -> list[AttackResult]:
     """The graphs of attacks one after another, from ``start`` on; their budgets are shares of the clean graph."""
     made: list[AttackResult] = []
-    for step in steps:
+    for step in (replace(step, budget=budget_on(clean, step)) for step in steps):
         there = made[-1].data if made else start
         own = step if there is clean else _absolute(step, clean)
         made.append(_make_step(protocol, own, there, victim=victim))
     return made
+
+
+def budget_on(clean: Data, step: AttackSpec) -> Budget | None:
+    """The budget of one attack. Under an inductive split a share of the edges is a number: of those at the test nodes.
+
+    They are counted as half the sum of the degrees of the test nodes, as Gosch et al. count them.
+    """
+    if step.budget is None or step.budget.fraction is None or not counts_test_nodes(step, clean.get("split")):
+        return step.budget
+    # 0.29 * 100 is 28.999…996 in floating point, and is 29
+    return Budget(flips=math.floor(step.budget.fraction * int(clean.test_mask[clean.edge_index[0]].sum()) / 2 + 1e-9))
 
 
 def _joined(spec: AttackSpec, clean: Data, made: Sequence[AttackResult]) -> AttackResult:
@@ -435,7 +501,7 @@ def _make_step(protocol: Protocol, spec: AttackSpec, clean: Data, *, victim: nn.
             protocol.dataset, spec.name, spec.amount, root=protocol.root, download=protocol.download
         )
         return _given(clean, attacked, budget, {"attack": spec.name, "source": "published"})
-    targets = _targets(protocol, clean) if spec.targeted else clean.get("targets")
+    targets = _targets(protocol, clean).nodes if spec.targeted else clean.get("targets")
     if spec.attack.knowledge != "adaptive":
         return protocol.attack(spec).run(clean, budget, victim=victim, targets=targets)
     result = protocol.attack(spec).run(protocol.place(clean), budget, victim=victim, targets=targets)
@@ -508,7 +574,12 @@ def train(protocol: Protocol, name: str, data: Data, *, seed: int) -> Trained:
         FloatingPointError: the training diverges.
     """
     own_models.use(protocol.own_models)  # a worker process hears of them with its job
-    return _train(name, protocol.model_hyperparameters(name), protocol.place(data), seed)
+    return _train(name, protocol.model_hyperparameters(name), protocol.place(fitted_on(data)), seed)
+
+
+def fitted_on(data: Data) -> Data:
+    """The graph that a model is fitted on: under an inductive split without its test nodes."""
+    return datasets.without_test_nodes(data) if data.get("split") == INDUCTIVE else data
 
 
 def accuracy(protocol: Protocol, model: nn.Module, data: Data, mask: Tensor) -> float:
@@ -553,8 +624,8 @@ def _given(clean: Data, attacked: Data, budget: Budget, provenance: dict[str, An
     )
 
 
-def _targets(protocol: Protocol, data: Data) -> Tensor:
-    return choose_targets(data, count=protocol.n_targets, seed=protocol.attack_seed)
+def _targets(protocol: Protocol, data: Data) -> Targets:
+    return choose_targets(data, protocol.targets, seed=protocol.attack_seed)
 
 
 def _build(model: str, data: Data, hyperparameters: Mapping[str, Any]) -> nn.Module:
@@ -574,6 +645,11 @@ def check_protocol(protocol: Protocol, data: Data) -> tuple[str, ...]:
                 f"attack {spec}: the published graphs attack the split 'prognn', and this is {data.split!r}; "
                 f"drop --split, or attack it here with {spec.name}-live"
             )
+        if data.split == INDUCTIVE and spec.threat != "evasion":
+            raise ProtocolError(
+                f"attack {spec}: under the split 'inductive' models are fitted without the test nodes, and nobody "
+                f"poisons that; write {spec.without_threat}@evasion"
+            )
         if spec.replay is not None:
             spec.replay.load(data)
         if spec.targeted and spec.source == "live":
@@ -584,6 +660,9 @@ def check_protocol(protocol: Protocol, data: Data) -> tuple[str, ...]:
                     protocol.attack(step)
                 except (TypeError, ValueError) as error:
                     raise ProtocolError(f"attack {step}: {error}") from error
+    aimed = any(spec.targeted and spec.source == "live" for spec in protocol.attacks)
+    if protocol.targets.by is not None and not aimed:
+        raise ProtocolError(f"targets {protocol.targets.written}: no attack that is made here aims at single nodes")
     notes = []
     if data.get("notes"):
         notes.append(f"{protocol.dataset}: {data.notes}.")

@@ -1,14 +1,15 @@
 """Attack specifications: ``NAME[:BUDGET][+NAME:BUDGET…][@evasion|@poisoning|@symbiotic]``, as on the command line.
 
     clean  metattack:0.05  metattack:0.25@poisoning  nettack:5  random:1.0  pgd:50flips  whitebox-pgd:0.1
-    metattack:0.25+flip-features:0.1  tdgia:60x20  degree-deletion:30nodes  attacked.npz  attacked.npz@poisoning
+    metattack:0.25+flip-features:0.1  tdgia:60x20  tdgia  degree-deletion:30nodes  attacked.npz  attacked.npz@poisoning
     meta-pgd:0.025+whitebox-pgd:0.025@symbiotic
 
 BUDGET is a fraction with a decimal point (``0.05``, ``1.0``: of the clean graph's undirected edges, or of its non-zero
 feature entries) or a number of flips (``50flips``) for a global attack. For a targeted one it is a whole number of
 flips per target (``5``) or, on edges, a fraction of each target's degree (``0.5``). ``1`` and ``1.0`` are never taken
-for each other. An attack that adds nodes has ``60x20``: 60 new nodes with at most 20 edges each; one that deletes nodes
-``30nodes``, or a fraction of the nodes. What stands after ``+`` is global, and attacks the graph that those before it
+for each other. An attack that adds nodes has ``60x20``: 60 new nodes with at most 20 edges each; on Cora, Citeseer and
+Pubmed without a budget that of the literature (:data:`NEW_NODES_OF`). One that deletes nodes has ``30nodes``, or a
+fraction of the nodes. What stands after ``+`` is global, and attacks the graph that those before it
 left: edges and features at once. A file that ends in ``.npz`` is an attacked graph that was saved before; its budget is
 that of its attack. Of a file of perturbations, ``found.npz:gcn`` is the one that was found on ``gcn``.
 
@@ -19,6 +20,7 @@ attack what was trained: poisoning and evasion share one budget, the sum of thos
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import takewhile
@@ -35,7 +37,12 @@ CLEAN: Final = "clean"
 RANDOM: Final = "random"
 #: attacks whose graphs others published; their bare names mean those graphs where the dataset has them
 PUBLISHED: Final = ("metattack", "nettack")
-_LIVE: Final = "-live"
+LIVE: Final = "-live"
+#: the unit of a share of the edges
+EDGES: Final = "fraction of edges"
+
+#: how many new nodes, and edges of each, the literature adds (Chen et al., ICLR 2022, and others since)
+NEW_NODES_OF: Final[Mapping[str, tuple[int, int]]] = {"cora": (60, 20), "citeseer": (90, 10), "pubmed": (200, 100)}
 
 _STEP: Final = re.compile(r"(?P<name>[^:@+]+)(:(?P<budget>[^:@+]*))?", re.ASCII)
 _FORM: Final = (
@@ -98,7 +105,7 @@ class AttackSpec:
     @property
     def attack(self) -> type[Attack]:
         """The class of a live attack, or the one that the published graphs were made by."""
-        return ATTACKS[self.name.removesuffix(_LIVE)]
+        return ATTACKS[self.name.removesuffix(LIVE)]
 
     @property
     def targeted(self) -> bool:
@@ -132,7 +139,7 @@ class AttackSpec:
         if kind == "deletion":
             return "fraction of nodes"
         if self.budget.fraction is not None:
-            return "fraction of feature entries" if kind == "features" else "fraction of edges"
+            return "fraction of feature entries" if kind == "features" else EDGES
         each = " per target" if self.targeted and self.budget.per_target is None else ""
         counted = {"both": "edges and feature entries", "features": "feature entries", "structure": "edges"}[kind]
         return f"{counted}{each}"
@@ -177,7 +184,7 @@ def _new_nodes(budget: Budget) -> str:
 
 def attack_names() -> list[str]:
     """Every name that a specification can begin with."""
-    live = [name + _LIVE for name in PUBLISHED if name in ATTACKS]
+    live = [name + LIVE for name in PUBLISHED if name in ATTACKS]
     return [CLEAN, *sorted({RANDOM, *ATTACKS, *live})]
 
 
@@ -222,7 +229,7 @@ def parse_attack(text: str, *, dataset: str) -> AttackSpec:
         raise SpecError(f"attack {text!r}: clean is no attack and takes no budget and no threat; write clean")
     for step in others:
         if step.name == CLEAN or step.targeted or step.source == "published":
-            advice = f"; write {step.name}{_LIVE}" if step.source == "published" and not step.targeted else ""
+            advice = f"; write {step.name}{LIVE}" if step.source == "published" and not step.targeted else ""
             raise SpecError(
                 f"attack {text!r}: after + expected a global attack that is made here, on the graph that those before "
                 f"it left, got {step.name!r}{advice}"
@@ -266,7 +273,11 @@ def _parse_step(text: str, part: str, dataset: str) -> AttackSpec:
 def _parse_budget(text: str, budget: str | None, spec: AttackSpec, dataset: str) -> Budget:
     kind = "structure" if spec.name == RANDOM else spec.attack.kind
     if kind == "injection":
-        expected = f"new nodes and the edges of each, like {spec.name}:60x20"
+        if budget is None and dataset in NEW_NODES_OF:
+            nodes_added, edges = NEW_NODES_OF[dataset]
+            return Budget(nodes=nodes_added, edges=edges)
+        usual = ", ".join(f"{nodes}x{edges} on {name}" for name, (nodes, edges) in NEW_NODES_OF.items())
+        expected = f"new nodes and the edges of each, like {spec.name}:60x20; the literature takes {usual}"
     elif kind == "deletion":
         expected = f"a number of nodes, like {spec.name}:30nodes, or a fraction of them, like {spec.name}:0.05"
     elif spec.targeted:

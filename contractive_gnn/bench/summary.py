@@ -1,4 +1,4 @@
-"""Statistics over seeds: from results to the rows and columns of a table, and what its reader must be told."""
+"""Statistics over seeds and splits: from results to a table's rows and columns, and what its reader must be told."""
 
 from __future__ import annotations
 
@@ -7,13 +7,25 @@ import json
 import math
 import statistics
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from contractive_gnn.bench.results import NEW_NODES, BudgetUnit, EvaluatedOn, Result, Source, Threat, digest
+from contractive_gnn.bench.results import (
+    CERTIFICATE,
+    NEW_NODES,
+    BudgetUnit,
+    EvaluatedOn,
+    Result,
+    Source,
+    Threat,
+    digest,
+)
+from contractive_gnn.datasets.protocol import INDUCTIVE
 
 CLEAN = "clean"
+#: splits that are one, whatever their seed
+FIXED = ("prognn",)
 #: marks a number that the attack itself does not trust
 DOUBT = "†"
 
@@ -24,33 +36,33 @@ class AnchorError(ValueError):
 
 @dataclass(frozen=True)
 class Score:
-    """Accuracies (percent) of one model under one attack, over seeds.
+    """Accuracies (percent) of one model under one attack, over seeds, or over splits of the mean over seeds.
 
     Attributes:
-        values: attacked accuracy, a seed each.
-        clean: accuracy on the same nodes without the attack, a seed each.
+        values: attacked accuracy, a seed or a split each.
+        clean: accuracy on the same nodes without the attack, likewise.
         unreliable: what the attack said against its own strength, each reason once.
-        seeds: of the values, in the same order.
+        seeds: of the values, in the same order; of splits "split 0", "split 1", …
     """
 
     values: tuple[float, ...]
     clean: tuple[float, ...]
     unreliable: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = ()
+    seeds: tuple[int | str, ...] = ()
 
     @property
     def n(self) -> int:
-        """Number of seeds."""
+        """Number of seeds, or of splits."""
         return len(self.values)
 
     @property
     def mean(self) -> float:
-        """Mean over seeds."""
+        """Mean over seeds, or over splits."""
         return statistics.fmean(self.values)
 
     @property
     def std(self) -> float | None:
-        """Sample standard deviation over seeds (divisor n − 1); None for a single seed."""
+        """Sample standard deviation of the values (divisor n − 1); None for a single one."""
         return spread(self.values)
 
 
@@ -133,38 +145,53 @@ class Anchor:
 
 @dataclass(frozen=True)
 class Section:
-    """All that may stand in one table: one data set and one split.
+    """All that may stand in one table: one data set and one split, or the mean over several splits.
 
     Attributes:
+        split_seed: of the split; None for a mean over several.
         models: labels of the models: the columns.
         conditions: rows; clean first, then by attack, threat and budget.
         scores: by condition and model label; a missing pair was not measured.
         notes: what the reader must be told: what is missing, and what differs that should not.
+        parts: of a mean over several splits the section of each of them.
+        bins: where targets were chosen by bins, the scores on each of them, likewise.
     """
 
     dataset: str
     split: str
-    split_seed: int
+    split_seed: int | None
     models: tuple[str, ...]
     conditions: tuple[Condition, ...]
     scores: Mapping[tuple[Condition, str], Score]
     notes: tuple[str, ...]
+    parts: tuple[Section, ...] = ()
+    bins: Mapping[tuple[Condition, str], Mapping[str, Score]] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
         """Data set and split in words."""
-        seed = f", seed {self.split_seed}" if self.split in ("random", "public") else ""
+        if self.parts:
+            return f"{self.dataset} ({len(self.parts)} {self.split} splits)"
+        seed = f", seed {self.split_seed}" if self.split in ("random", "public", INDUCTIVE) else ""
         if self.split == "own" and self.split_seed:
             seed = f", number {self.split_seed}"
         return f"{self.dataset} (split {self.split}{seed})"
 
     @property
     def seeds_text(self) -> str:
-        """How many seeds the means are over."""
-        counts = sorted({score.n for score in self.scores.values()})
-        if len(counts) == 1:
-            return f"{counts[0]} seed{'s' if counts[0] > 1 else ''}"
-        return f"{counts[0]} to {counts[-1]} seeds"
+        """How many seeds, or splits, the means are over."""
+        return _counted({score.n for score in self.scores.values()}, "split" if self.parts else "seed")
+
+    @property
+    def over_text(self) -> str:
+        """What the numbers are: of one seed, or a mean over seeds, or over splits."""
+        if self.seeds_text == "1 seed":
+            return "of one seed"
+        each = ""
+        if self.parts:
+            seeds = _counted({score.n for part in self.parts for score in part.scores.values()}, "seed")
+            each = ", one seed each" if seeds == "1 seed" else f" of the mean over {seeds}"
+        return f"mean ± standard deviation over {self.seeds_text}{each}"
 
     def attacked(self, evaluated_on: EvaluatedOn) -> list[Condition]:
         """The conditions other than clean that are measured on these nodes."""
@@ -183,8 +210,18 @@ class Section:
 Identity = TypeVar("Identity", bound=Hashable)
 
 
+def _counted(counts: set[int], what: str) -> str:
+    """Such as "1 seed", "5 splits" or "2 to 3 seeds"."""
+    least, most = min(counts), max(counts)
+    return f"{least} {what}{'s' if least > 1 else ''}" if least == most else f"{least} to {most} {what}s"
+
+
 def summarise(results: Sequence[Result], *, order: Sequence[str] = ()) -> tuple[Section, ...]:
     """One section per data set and split. Results of different hyperparameters never share a mean.
+
+    Of several splits of one kind, told apart by their seed or number, there is one section: its scores are over the
+    splits, of the mean over seeds on each, and :attr:`Section.parts` has each split by itself. Certificates keep a
+    section a split.
 
     Where a model (or an attack) was run with several sets of hyperparameters, each set gets its own column (row),
     marked (a), (b), …, and a note says in what they differ.
@@ -193,14 +230,32 @@ def summarise(results: Sequence[Result], *, order: Sequence[str] = ()) -> tuple[
         results: finished cells, in any order.
         order: names of models in the order of the columns; those not named follow as they come.
     """
-    groups: dict[tuple[str, str, int], list[Result]] = {}
+    groups: dict[tuple[str, str], dict[int, list[Result]]] = {}
     for result in results:
-        groups.setdefault((result.dataset, result.split, result.split_seed), []).append(result)
+        of_kind = groups.setdefault((result.dataset, result.split), {})
+        of_kind.setdefault(result.split_seed, []).append(result)
     ranks = {model: rank for rank, model in reversed(list(enumerate(order)))}
-    return tuple(_section(*key, group, ranks) for key, group in groups.items())
+    sections: list[Section] = []
+    for (dataset, split), by_seed in groups.items():
+        parts = tuple(_section(dataset, split, seed, own, ranks) for seed, own in by_seed.items())
+        together = [result for own in by_seed.values() for result in own]
+        bounds = any(result.attack.startswith(CERTIFICATE) for result in together)
+        if len(parts) == 1 or bounds or split in FIXED:
+            sections.extend(parts)
+        else:
+            parts = tuple(sorted(parts, key=lambda part: part.split_seed or 0))
+            sections.append(_section(dataset, split, None, together, ranks, parts))
+    return tuple(sections)
 
 
-def _section(dataset: str, split: str, split_seed: int, results: Sequence[Result], ranks: Mapping[str, int]) -> Section:
+def _section(
+    dataset: str,
+    split: str,
+    split_seed: int | None,
+    results: Sequence[Result],
+    ranks: Mapping[str, int],
+    parts: tuple[Section, ...] = (),
+) -> Section:
     unique = {result.key: result for result in reversed(results)}
     repeated = len(results) - len(unique)
     results = [result for result in results if unique.pop(result.key, None) is not None]
@@ -227,23 +282,68 @@ def _section(dataset: str, split: str, split_seed: int, results: Sequence[Result
             result.attack_source,
         )
         cells.setdefault((condition, model), []).append(result)
+    if parts:
+        cells = _of_any_size(cells, notes)
     models = tuple(dict.fromkeys(model for _, model in cells))
     attacks = list(dict.fromkeys((c.attack, c.threat) for c, _ in cells))
     conditions = sorted(
         dict.fromkeys(condition for condition, _ in cells),
         key=lambda c: (c.attack != CLEAN, c.evaluated_on == "targets", attacks.index((c.attack, c.threat)), c.budget),
     )
-    scores = {
-        key: Score(
-            tuple(r.accuracy for r in cell),
-            tuple(r.clean_accuracy for r in cell),
-            tuple(dict.fromkeys(reason for r in cell for reason in r.unreliable)),
-            tuple(r.seed for r in cell),
-        )
-        for key, cell in cells.items()
-    }
+    scores = {key: _over_splits(cell) if parts else _over_seeds(cell) for key, cell in cells.items()}
     notes += _gaps(models, conditions, cells) + _doubts(scores) + _provenance(results)
-    return Section(dataset, split, split_seed, models, tuple(conditions), scores, tuple(notes))
+    bins = {key: found for key, cell in cells.items() if (found := _of_bins(cell, over_splits=bool(parts)))}
+    return Section(dataset, split, split_seed, models, tuple(conditions), scores, tuple(notes), parts, bins)
+
+
+def _of_bins(cell: Sequence[Result], *, over_splits: bool) -> dict[str, Score]:
+    """The scores on each bin that all results of a cell have."""
+    names = [name for name in cell[0].bins if all(name in result.bins for result in cell)]
+    score = _over_splits if over_splits else _over_seeds
+    return {
+        name: score(
+            [replace(r, accuracy=r.bins[name]["accuracy"], clean_accuracy=r.bins[name]["clean_accuracy"]) for r in cell]
+        )
+        for name in names
+    }
+
+
+def _over_seeds(cell: Sequence[Result]) -> Score:
+    return Score(
+        tuple(r.accuracy for r in cell),
+        tuple(r.clean_accuracy for r in cell),
+        tuple(dict.fromkeys(reason for r in cell for reason in r.unreliable)),
+        tuple(r.seed for r in cell),
+    )
+
+
+def _over_splits(cell: Sequence[Result]) -> Score:
+    """Of each split the mean over its seeds."""
+    splits = sorted({result.split_seed for result in cell})
+    scores = [_over_seeds([result for result in cell if result.split_seed == split]) for split in splits]
+    return Score(
+        tuple(score.mean for score in scores),
+        tuple(statistics.fmean(score.clean) for score in scores),
+        tuple(dict.fromkeys(reason for score in scores for reason in score.unreliable)),
+        tuple(f"split {split}" for split in splits),
+    )
+
+
+def _of_any_size(
+    cells: Mapping[tuple[Condition, str], list[Result]], notes: list[str]
+) -> dict[tuple[Condition, str], list[Result]]:
+    """The cells of several splits, each of which may have another number of evaluated nodes: their mean."""
+    sizes: dict[Condition, set[int]] = {}
+    for condition, _ in cells:
+        sizes.setdefault(replace(condition, n_evaluated=0), set()).add(condition.n_evaluated)
+    together: dict[tuple[Condition, str], list[Result]] = {}
+    for (condition, model), cell in cells.items():
+        own = sizes[replace(condition, n_evaluated=0)]
+        together.setdefault((replace(condition, n_evaluated=round(statistics.fmean(own))), model), []).extend(cell)
+    if told := {(min(own), max(own)) for own in sizes.values() if len(own) > 1}:
+        counts = ", ".join(f"{least} to {most}" for least, most in sorted(told))
+        notes.append(f"The splits differ in the number of evaluated nodes: {counts}.")
+    return together
 
 
 def _without_attack(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -297,15 +397,16 @@ def _gaps(
     notes = []
     missing = {model: [c.short for c in conditions if (c, model) not in cells] for model in models}
     notes += [f"{model} was not measured under {', '.join(gaps)}." for model, gaps in missing.items() if gaps]
-    seeds = {key: frozenset(result.seed for result in cell) for key, cell in cells.items()}
+    seeds = {key: frozenset((result.split_seed, result.seed) for result in cell) for key, cell in cells.items()}
     if len(set(seeds.values())) > 1:
         everything = frozenset().union(*seeds.values())
+        what = "training" if len({split for split, _ in everything}) > 1 else "seed"
         fewer = ", ".join(
             f"{model} under {condition.short} {len(own)}"
             for (condition, model), own in seeds.items()
             if own != everything
         )
-        notes.append(f"Not every number is a mean over the same {len(everything)} seed(s): {fewer}.")
+        notes.append(f"Not every number is a mean over the same {len(everything)} {what}(s): {fewer}.")
     return notes
 
 

@@ -27,6 +27,7 @@ CSV_COLUMNS: Final = (
     "accuracy",
     "std",
     "n_seeds",
+    "n_splits",
     "source",
 )
 _LATEX: Final = str.maketrans(
@@ -101,11 +102,14 @@ def _escaped(text: str) -> str:
 
 
 def as_csv(sections: Sequence[Section], anchors: Sequence[Anchor], certified: Sequence[CertifiedScore] = ()) -> str:
-    """One line for each model and condition: measured, published, or certified (a bound)."""
+    """One line for each model and condition: measured, published, or certified (a bound).
+
+    A mean over splits has no ``split_seed`` and says in ``n_splits`` how many; the lines of each split follow.
+    """
     file = io.StringIO()
     writer = csv.DictWriter(file, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()
-    for section in sections:
+    for section in (each for whole in sections for each in (whole, *whole.parts)):
         where = {"dataset": section.dataset, "split": section.split, "split_seed": section.split_seed}
         for condition in section.conditions:
             row: dict[str, object] = {
@@ -121,7 +125,8 @@ def as_csv(sections: Sequence[Section], anchors: Sequence[Anchor], certified: Se
             for model in section.models:
                 if score := section.scores.get((condition, model)):
                     std = "" if score.std is None else f"{score.std:.4f}"
-                    measured = {"accuracy": f"{score.mean:.4f}", "std": std, "n_seeds": score.n}
+                    counted = "n_splits" if section.parts else "n_seeds"
+                    measured = {"accuracy": f"{score.mean:.4f}", "std": std, counted: score.n}
                     writer.writerow({**row, "model": model, "origin": "measured", **measured})
             for anchor in anchors:
                 if anchor.matches(section.dataset, condition):

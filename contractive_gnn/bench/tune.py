@@ -36,7 +36,7 @@ from contractive_gnn.attacks import AttackResult
 from contractive_gnn.bench.presets import Preset
 from contractive_gnn.bench.protocol import Protocol, words
 from contractive_gnn.bench.results import make_folder, open_alone, replacing
-from contractive_gnn.bench.runner import GRAPHS, Failure, GraphJob, Message, Stamp, Task, plan, train
+from contractive_gnn.bench.runner import GRAPHS, Failure, GraphJob, Message, Stamp, Task, fitted_on, plan, train
 from contractive_gnn.bench.spaces import Space
 from contractive_gnn.bench.spec import CLEAN, AttackSpec
 from contractive_gnn.bench.workers import Job, run_jobs
@@ -272,7 +272,7 @@ def _graphs(protocol: Protocol, tasks: Sequence[Task]) -> dict[str, Data]:
     """The graphs by name, each without the labels that a search must not see."""
     return {
         str(task.spec): without_test_labels(
-            protocol.place(protocol.load() if task.graph is None else AttackResult.load(task.graph).data)
+            protocol.place(fitted_on(protocol.load() if task.graph is None else AttackResult.load(task.graph).data))
         )
         for task in tasks
     }

@@ -9,11 +9,18 @@ import numpy as np
 
 from contractive_gnn.datasets.errors import InvalidGraphError, UnknownSplitError, UnreadableFileError
 from contractive_gnn.datasets.files.contents import PARTS, Array
-from contractive_gnn.datasets.protocol import IntArray, random_split
+from contractive_gnn.datasets.protocol import (
+    INDUCTIVE,
+    IntArray,
+    check_split_seed,
+    inductive_split,
+    known_only,
+    random_split,
+)
 from contractive_gnn.names import unknown
 
 #: the splits of a file of one's own
-FILE_SPLITS: Final = ("own", "random", "public")
+FILE_SPLITS: Final = ("own", "random", "public", INDUCTIVE)
 #: of Planetoid's public splits: training nodes of each class, and validation and test nodes in all
 PER_CLASS, VALIDATION, TEST = 20, 500, 1000
 
@@ -81,7 +88,7 @@ def drawn_split(labels: IntArray, *, kind: str, seed: int, where: str) -> dict[s
     Args:
         labels: int ``[n]``, −1 where unknown.
         kind: "random": 10/10/80, stratified. "public": as Planetoid's, 20 training nodes of each class, 500 for
-            validation and 1000 for the test, at random.
+            validation and 1000 for the test, at random. "inductive": see :func:`.inductive_split`.
         seed: of the draw.
         where: the file, for messages.
 
@@ -90,14 +97,13 @@ def drawn_split(labels: IntArray, *, kind: str, seed: int, where: str) -> dict[s
     """
     if kind not in FILE_SPLITS[1:]:
         raise UnknownSplitError(unknown("split", [kind], FILE_SPLITS))
-    known = np.flatnonzero(labels >= 0)
-    if kind == "random":
+    if kind in ("random", INDUCTIVE):
         try:
-            return {key: known[nodes] for key, nodes in random_split(labels[known], seed=seed).items()}
+            return known_only(random_split if kind == "random" else inductive_split, labels, seed=seed)
         except UnknownSplitError as error:
             raise UnknownSplitError(f"{where}: {error}") from None
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
-        raise UnknownSplitError(f"split seed {seed!r} given; expected an integer from 0 to 2**32 - 1")
+    check_split_seed(seed)
+    known = np.flatnonzero(labels >= 0)
     order = np.random.default_rng(seed).permutation(known)
     classes = np.unique(labels[known])
     train = np.concatenate([order[labels[order] == c][:PER_CLASS] for c in classes]) if len(classes) else order

@@ -70,8 +70,9 @@ def read(
     Args:
         path: the file; ``~`` and ``$NAME`` are replaced.
         split: ``"own"``, the masks of the file; ``"random"``, 10/10/80 and stratified by class; ``"public"``, 20
-            training nodes of each class, 500 for validation and 1000 for the test; a number: that one of the file's own
-            splits. If None: ``"own"`` where the file has masks, else ``"random"``.
+            training nodes of each class, 500 for validation and 1000 for the test; ``"inductive"``, see
+            :func:`contractive_gnn.datasets.load`; a number: that one of the file's own splits. If None: ``"own"`` where
+            the file has masks, else ``"random"``.
         split_seed: of the draw; of several own splits, the number of the one to take.
         labels: for a file without them, ``[n]``, or a file: ``.npy``, or text with a label a line.
         features: for a file without them, ``[n, d]``, or a file: ``.npy``, or ``.npz`` of ``save_npz``.

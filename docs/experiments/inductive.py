@@ -17,7 +17,6 @@ from pathlib import Path
 import torch
 from appending import read, work_off
 from torch_geometric.data import Data
-from torch_geometric.utils import subgraph
 
 from contractive_gnn import attacks, datasets
 from contractive_gnn.attacks import Budget
@@ -49,11 +48,7 @@ def split(data: Data, *, seed: int) -> tuple[Data, Data]:
     hidden[test[order[: len(test) // 4]]] = True
     whole = copy.copy(data)
     whole.test_mask = hidden
-    edge_index, _ = subgraph(~hidden, data.edge_index, relabel_nodes=True, num_nodes=data.num_nodes)
-    known = Data(x=data.x[~hidden], edge_index=edge_index, y=data.y[~hidden])
-    for mask in ("train_mask", "val_mask", "test_mask"):
-        known[mask] = data[mask][~hidden]
-    return known, whole
+    return datasets.without_test_nodes(whole), whole
 
 
 def lines(dataset: str, name: str, budgets: tuple[float, ...], seed: int) -> list[dict[str, object]]:

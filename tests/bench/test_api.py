@@ -17,6 +17,7 @@ from torch_geometric.nn import GCNConv
 from contractive_gnn import training
 from contractive_gnn.bench import own_models
 from contractive_gnn.bench.api import benchmark
+from contractive_gnn.bench.protocol import ProtocolError
 from contractive_gnn.bench.report import Report
 from contractive_gnn.datasets import contextual_sbm
 
@@ -158,7 +159,7 @@ def test_what_fails_is_told_beside_what_does_not(graph: Data) -> None:
         ([Net, Net], {}, "two models are called 'Net'"),
         ({"mine": "gcn"}, {}, "the registered model 'gcn' keeps its name"),
         (nn.Linear(2, 2), {}, "or a class or function"),
-        ("gcn", {"split": "prognn"}, "no split is called 'prognn'. There are: own, random"),
+        ("gcn", {"split": "prognn"}, "no split is called 'prognn'. There are: inductive, own, random"),
         ("gcn", {"split": "own"}, "data has no masks"),
         ("gcn", {"attacks": "clean,random:1"}, "'1' is no budget of it"),
         ("gcn", {"settings": {"epochs": 3}}, "expected \\[MODEL.\\]training.KEY=VALUE"),
@@ -192,7 +193,7 @@ def test_a_graph_with_weights_or_half_a_split_is_refused(graph: Data) -> None:
         ({"seeds": ["a"]}, "a seed must be a whole number, got 'a'"),
         ({"seeds": [-3]}, "a seed must be at least 0, got -3"),
         ({"seeds": [2**70]}, "a seed must be below 4294967296"),
-        ({"targets": "5"}, "targets must be a whole number, got '5'"),
+        ({"targets": 5.5}, "targets 5.5: expected a number, like 20, or RULE:NUMBER, like degree:40"),
         ({"settings": ["training.epochs"]}, "settings must be Mapping, got"),
         ({"attacks": None}, "attacks must be str or Sequence, got None"),
         ({"data": None}, "data must be Data or str or PathLike, got None"),
@@ -203,3 +204,24 @@ def test_an_argument_of_another_kind_is_refused_in_a_sentence(
 ) -> None:
     with pytest.raises((TypeError, ValueError), match=re.escape(complaint)):
         benchmark("gcn", **{"data": graph, "attacks": "clean", **options})
+
+
+def test_several_splits_are_one_table_from_python() -> None:
+    report = benchmark("gcn", "csbm", attacks="clean,random:0.3", seeds=2, splits=2, settings=QUICK)
+    assert {(r.split, r.split_seed, r.seed) for r in report.results} == {
+        ("random", k, s) for k in (0, 1) for s in (0, 1)
+    }
+    assert "csbm (2 random splits)" in report.table
+    attacked = [r.accuracy for r in report.results if r.attack == "random"]
+    assert report.worst["gcn"].accuracy == pytest.approx(mean(attacked))
+    assert "Each of the 2 splits" in report._repr_html_()
+    with pytest.raises(ProtocolError, match="splits=2 and split_seed=0: give several splits, or one"):
+        benchmark("gcn", "csbm", splits=2, split_seed=0)
+
+
+def test_splits_that_are_the_same_nodes_are_refused(graph: Data) -> None:
+    for mask, (first, last) in {"train_mask": (0, 50), "val_mask": (50, 70), "test_mask": (70, 150)}.items():
+        graph[mask] = torch.zeros(150, dtype=torch.bool)
+        graph[mask][first:last] = True
+    with pytest.raises(ProtocolError, match=r"2 splits: data has one split 'own', whatever its seed"):
+        benchmark("gcn", graph, splits=2)

@@ -187,6 +187,7 @@ def test_attacks_do_not_break_it_but_break_a_wrong_bound(tmp_path: Path, monkeyp
         (("--samples", "0"), "--samples must be at least 1, got 0"),
         (("--labels", "y.npy"), "--labels y.npy: it belongs to a graph of your own; give --data, too"),
         (("--split", "fixed"), "no split is called 'fixed'"),
+        (("--split", "inductive"), "--split inductive: what is certified is fitted on the whole graph"),
     ],
 )
 def test_mistakes_are_answered_in_one_line(tmp_path: Path, arguments: tuple[str, ...], complaint: str) -> None:

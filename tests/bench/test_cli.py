@@ -104,6 +104,24 @@ def test_bench_writes_results_table_pictures_and_page(tmp_path: Path) -> None:
     assert len(read_results(out / "results.jsonl")) == 2
 
 
+def test_several_splits_are_one_table_and_go_on(tmp_path: Path) -> None:
+    arguments = ("bench", *QUICK, "--attacks", "clean,random:0.5", "--out", tmp_path)
+    Outcome(*arguments, "--split", "random", "--split-seed", "1")
+    outcome = Outcome(*arguments, "--splits", "3")
+    assert (outcome.code, outcome.err) == (0, f"2 of 6 numbers are in {tmp_path} already.\n")
+    assert "csbm (3 random splits)" in outcome.out
+    assert "over 3 splits, one seed each" in " ".join(outcome.out.split())
+    results = read_results(tmp_path / "results.jsonl")
+    assert sorted((r.split_seed, r.attack) for r in results) == [(k, a) for k in range(3) for a in ("clean", "random")]
+    table = (tmp_path / "table.md").read_text()
+    assert table.count("<details>") == table.count("</details>") == 3
+    assert "<summary>csbm (split random, seed 2)</summary>" in table
+    command = json.loads((tmp_path / "commands.jsonl").read_text().splitlines()[-1])["command"]
+    assert "--split random --splits 3" in command
+    again = Outcome(*command.removeprefix("contractive-gnn ").split())
+    assert again.err == f"6 of 6 numbers are in {tmp_path} already.\n"
+
+
 def test_a_former_name_is_told_once(tmp_path: Path) -> None:
     """Python shows no DeprecationWarning of a library, and a command has no other way to say it."""
     words = ("--set", "linf-diffusion.model.num_steps=2", "--set", "training.epochs=1")
@@ -205,6 +223,15 @@ def test_ctrl_c_says_how_to_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (("--seeds", "0"), "--seeds: expected at least 1, got 0"),
         (("--jobs", "-1"), "--jobs: expected at least 1, got -1"),
         (("--split-seed", "-1"), "split_seed must be at least 0, got -1"),
+        (("--split", "inductive", "--attacks", "random:0.1"), "nobody poisons that; write random:0.1@evasion"),
+        (("--split", "inductive", "--dataset", "cora", "--attacks", "nettack:1"), "and this is 'inductive'"),
+        (("--splits", "0"), "--splits: expected at least 1, got 0"),
+        (("--splits", "2", "--split-seed", "1"), "--splits 2 and --split-seed 1: several splits, or one"),
+        (("--splits", "2", "--split", "prognn"), "2 splits: 'prognn' is one published split; take the split random"),
+        (
+            ("--splits", "2", "--dataset", "cora", "--attacks", "metattack:0.05"),
+            "attack metattack:0.05@poisoning: its published graphs belong to one split, and 2 splits are asked for",
+        ),
         (("--plugin", ""), "expected a Python file or the name of a module, without ':', got ''"),
         (("--anchors", "nowhere.csv"), "cannot read the published numbers in nowhere.csv"),
         (("--attack-seed", "99999999999"), "attack_seed must be below 4294967296, got 99999999999"),
@@ -213,8 +240,9 @@ def test_ctrl_c_says_how_to_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             ("--out", __file__),
             "test_cli.py cannot be made a folder (File exists); choose another path (--out)",
         ),
-        (("--split", "fixed"), "no split is called 'fixed'. There are: prognn, random"),
-        (("--targets", "0", "--attacks", "rnd:3"), "--targets: expected at least 1, got 0"),
+        (("--split", "fixed"), "no split is called 'fixed'. There are: inductive, prognn, random"),
+        (("--targets", "0", "--attacks", "rnd:3"), "targets: expected at least 1, got 0"),
+        (("--targets", "degrees:8", "--attacks", "rnd:3"), "no rule is called 'degrees'"),
         (("--root", "nowhere", "--dataset", "cora"), "root is 'nowhere', which is not a folder"),
         (("--device", "gpu"), "--device gpu: Expected one of cpu, cuda"),
     ],

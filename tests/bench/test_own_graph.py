@@ -76,8 +76,34 @@ def test_every_split_is_another(here: Path) -> None:
     assert [(r.split, r.split_seed) for r in results("run")] == [("own", 1), ("random", 7), ("own", 0)]
     code, out, _ = run("report", "run")
     assert code == 0
-    for title in ("mine.npz (split own)", "mine.npz (split own, number 1)", "mine.npz (split random, seed 7)"):
+    for title in ("mine.npz (2 own splits)", "mine.npz (split random, seed 7)"):
         assert title in out
+    for title in ("mine.npz (split own)", "mine.npz (split own, number 1)"):
+        assert f"<summary>{title}</summary>" in Path("run/table.md").read_text("utf-8")
+
+
+def test_the_splits_of_a_file_are_measured_in_one_run(here: Path) -> None:
+    arguments = ("bench", "--data", "mine.npz", *QUICK, "--attacks", "clean", "--jobs", "1", "--out", "run")
+    assert run(*arguments, "--splits", "2")[0] == 0
+    assert [(r.split, r.split_seed) for r in results("run")] == [("own", 0), ("own", 1)]
+    code, _, err = run(*arguments, "--splits", "3")
+    assert code == 2
+    assert "split 2 given, and mine.npz has 2; expected 0 to 1" in err
+    code, _, err = run(*arguments, "--splits", "2", "--split", "1")
+    assert code == 2
+    assert "--splits 2 and --split 1: several splits, or one" in err
+
+
+def test_a_file_has_an_inductive_split_too(here: Path) -> None:
+    np.savez("larger.npz", **{**dict(np.load("mine.npz")), "y": np.repeat([0, 1, 2, -1], [70, 60, 50, 20])})
+    arguments = ("--split", "inductive", "--attacks", "clean,random:3flips@evasion", "--out", "run")
+    code, _, err = run("bench", "--data", "larger.npz", *QUICK, *arguments)
+    assert code == 0, err
+    assert [(r.split, r.n_evaluated) for r in results("run")] == [("inductive", 7 + 6 + 5)] * 2
+    np.savez("small.npz", **{**dict(np.load("mine.npz")), "y": np.repeat([0, 1, 2, -1], [100, 50, 30, 20])})
+    code, _, err = run("bench", "--data", "small.npz", *QUICK, *arguments)
+    assert code == 2
+    assert "small.npz: class 2 has 30 nodes; an inductive split wants 20 for the training" in err
 
 
 def test_edges_and_labels_from_two_files(here: Path) -> None:
@@ -125,11 +151,14 @@ def test_a_search_takes_a_file_and_a_model_of_ones_own(here: Path) -> None:
     [
         (("--data", "nowhere.npz"), "nowhere.npz does not exist; expected a file that ends in .npz"),
         (("--data", "mine.npz", "--dataset", "cora"), "--dataset cora and --data mine.npz are two graphs; give one"),
-        (("--data", "mine.npz", "--split", "prognn"), "no split is called 'prognn'. There are: own, public, random"),
+        (
+            ("--data", "mine.npz", "--split", "prognn"),
+            "no split is called 'prognn'. There are: inductive, own, public, random",
+        ),
         (("--data", "mine.npz", "--split", "2"), "split 2 given, and mine.npz has 2; expected 0 to 1"),
         (("--data", "mine.npz", "--split", "1", "--split-seed", "2"), "--split 1 and --split-seed 2 are two splits"),
         (("--data", "mine.npz", "--labels", "y.npy"), "y.npy does not exist"),
-        (("--dataset", "csbm", "--split", "3"), "no split is called '3'. There are: prognn, random"),
+        (("--dataset", "csbm", "--split", "3"), "no split is called '3'. There are: inductive, prognn, random"),
         (("--dataset", "csbm", "--features", "x.npy"), "--features x.npy: it belongs to a graph of your own"),
         (("--data", "$NOT_SET/mine.npz"), "the variable $NOT_SET is not set"),
     ],

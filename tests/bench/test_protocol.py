@@ -5,7 +5,6 @@ from importlib import metadata
 import pytest
 import torch
 from torch_geometric.data import Data
-from torch_geometric.utils import degree
 
 from contractive_gnn import datasets
 from contractive_gnn.bench.protocol import (
@@ -13,40 +12,16 @@ from contractive_gnn.bench.protocol import (
     Protocol,
     ProtocolError,
     check_names,
-    choose_targets,
     evaluation,
     missing_packages,
 )
 from contractive_gnn.bench.spec import parse_attack, parse_attacks
+from contractive_gnn.bench.targets import TargetRule
 
 
 @pytest.fixture(scope="module")
 def graph() -> Data:
     return datasets.contextual_sbm(200, average_degree=12.0, seed=0)
-
-
-def test_targets_are_test_nodes_of_high_degree_and_depend_on_the_seed_alone(graph: Data) -> None:
-    targets = choose_targets(graph, count=20, seed=3)
-    assert torch.equal(targets, choose_targets(graph.clone(), count=20, seed=3))
-    assert not torch.equal(targets, choose_targets(graph, count=20, seed=4))
-    assert targets.unique().numel() == 20
-    assert bool(graph.test_mask[targets].all())
-    assert int(degree(graph.edge_index[0], num_nodes=200)[targets].min()) > 10
-
-
-def test_targets_are_those_of_highest_degree_where_degrees_are_low() -> None:
-    sparse = datasets.contextual_sbm(200, average_degree=3.0, seed=0)
-    targets = choose_targets(sparse, count=20, seed=0)
-    degrees = degree(sparse.edge_index[0], num_nodes=200)
-    rest = sparse.test_mask.clone()
-    rest[targets] = False
-    assert int(degrees[targets].min()) >= int(degrees[rest].max())
-
-
-@pytest.mark.parametrize("count", [0, -1, 10_000])
-def test_an_impossible_number_of_targets_is_an_error(graph: Data, count: int) -> None:
-    with pytest.raises(ProtocolError, match=rf"expected 1 to \d+ targets .* got {count}"):
-        choose_targets(graph, count=count, seed=0)
 
 
 def test_accuracy_is_taken_over_the_targets_where_there_are_any(graph: Data) -> None:
@@ -95,7 +70,7 @@ def test_overrides_reach_the_cells_they_are_for() -> None:
             )
         ),
         attack_seed=5,
-        n_targets=6,
+        targets=TargetRule(6),
     )
     assert protocol.model_hyperparameters("gcn")["training"]["epochs"] == 3
     assert protocol.model_hyperparameters("gcn")["model"]["dropout"] == 0.1

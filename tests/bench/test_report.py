@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -352,3 +353,42 @@ def test_nothing_to_report_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "results.jsonl").touch()
     with pytest.raises(ReportError, match="no finished result"):
         Report.of(tmp_path)
+
+
+def test_the_caption_says_what_an_inductive_split_is(tmp_path: Path, make_result: Make) -> None:
+    with ResultsFile(tmp_path / "results.jsonl") as file:
+        file.append(make_result(split="inductive", threat="evasion", budget_unit="fraction of edges at test nodes"))
+    report = Report.of(tmp_path)
+    assert "cora (split inductive, seed 0)" in report.markdown()
+    told = "Models were fitted on the graph without the test nodes, and a share of the edges is of those at them."
+    assert told in report.caption(report.sections[0])
+
+
+def test_splits_are_folded_and_bins_have_a_table(tmp_path: Path, make_result: Make) -> None:
+    with ResultsFile(tmp_path / "results.jsonl") as file:
+        for split, (few, many) in enumerate([(10.0, 30.0), (20.0, 40.0)]):
+            bins = {
+                name: {"n": 5, "accuracy": value, "clean_accuracy": 90.0}
+                for name, value in (("degree quarter 1", few), ("degree quarter 4", many))
+            }
+            result = make_result(**TARGETS, split="random", split_seed=split, accuracy=(few + many) / 2)
+            file.append(dataclasses.replace(result, bins=bins))
+            file.append(make_result(split="random", split_seed=split, accuracy=70.0 + split))
+    report = Report.of(tmp_path)
+    report.write(tmp_path)
+    markdown, page = ((tmp_path / name).read_text(encoding="utf-8") for name in ("table.md", "report.html"))
+    whole, *folded = markdown.split("<details>")
+    assert "## cora (2 random splits)" in whole
+    assert "| gcn | 70.5 ± 0.7 | 25.0 ± 7.1 |" in whole
+    assert "nettack 5, poisoning, by bins of the targets, each with the clean accuracy:" in whole
+    assert "| gcn | 15.0 ± 7.1 (90.0) | 35.0 ± 7.1 (90.0) |" in whole
+    assert ["| gcn | 70.0 | 20.0 |" in folded[0], "| gcn | 71.0 | 30.0 |" in folded[1]] == [True, True]
+    assert "<details class='parts'><summary>Each of the 2 splits</summary>" in page
+    assert 'title="split 0: 20.0, split 1: 30.0"' in page
+    shown = Console(file=StringIO(), width=100)
+    report.print(shown)
+    assert isinstance(shown.file, StringIO)
+    assert "by bins of the targets" in shown.file.getvalue()
+    lines = [line.split(",") for line in report.csv().splitlines()]
+    seeds, splits = lines[0].index("split_seed"), lines[0].index("n_splits")
+    assert [(line[seeds], line[splits]) for line in lines[1:]] == [("", "2")] * 2 + [("0", "")] * 2 + [("1", "")] * 2

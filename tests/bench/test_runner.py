@@ -23,7 +23,8 @@ from contractive_gnn.bench.protocol import Override, Protocol, ProtocolError
 from contractive_gnn.bench.results import RESULTS, Result, ResultsFile, read_results
 from contractive_gnn.bench.runner import Failure, GraphMade, Message, attack_once, execute, make_graph, plan
 from contractive_gnn.bench.spec import AttackSpec, parse_attacks
-from contractive_gnn.datasets import add_random_edges
+from contractive_gnn.bench.targets import TargetError, TargetRule, choose_targets
+from contractive_gnn.datasets import add_random_edges, without_test_nodes
 from contractive_gnn.nn import build
 
 
@@ -125,6 +126,38 @@ def test_a_number_is_what_training_by_hand_gives(tmp_path: Path) -> None:
     assert poisoned.accuracy == training.evaluate(model, noisy, clean.test_mask)
 
 
+def test_under_an_inductive_split_a_model_is_fitted_without_the_test_nodes(tmp_path: Path) -> None:
+    specs = "clean,whitebox-pgd:0.1,random:0.3@evasion,degree-deletion:0.1,local-pgd:1"
+    quick = [Override.parse(f"{name}.attack.epochs=2") for name in ("whitebox-pgd", "local-pgd")]
+    benchmark = protocol(
+        specs, models=("gcn",), seeds=(0,), split="inductive", split_seed=2, targets=TargetRule(3),
+        overrides=(Override.parse("training.epochs=10"), *quick),
+    )  # fmt: skip
+    results = results_of(run(benchmark, tmp_path))
+    whole = benchmark.load()
+    model = build("gcn", 32, 4, **benchmark.model_hyperparameters("gcn")["model"])
+    training.fit(model, without_test_nodes(whole), seed=0, epochs=10)
+    clean = training.evaluate(model, whole, whole.test_mask)
+    assert {r.clean_accuracy for r in results if r.evaluated_on == "test"} == {clean}
+    assert {r.n_evaluated for r in results if r.evaluated_on == "test"} == {100}
+    degrees = torch.bincount(whole.edge_index[0], minlength=1000)[whole.test_mask]
+    half = int(degrees.sum()) / 2
+    _, pgd, random, deletion, local = results
+    assert pgd.flips == int(0.1 * half)
+    assert random.flips == int(0.3 * half)
+    assert pgd.budget_unit == random.budget_unit == "fraction of edges at test nodes"
+    assert deletion.budget_unit == "fraction of nodes"
+    assert local.flips == 3
+    noisy = AttackResult.load(next((tmp_path / "graphs").glob("*random*"))).data
+    assert random.accuracy == training.evaluate(model, noisy, whole.test_mask)
+
+
+@pytest.mark.parametrize("spec", ["dice:0.1", "whitebox-pgd:0.1@poisoning", "meta-pgd:0.1+whitebox-pgd:0.1@symbiotic"])
+def test_under_an_inductive_split_nothing_is_poisoned(tmp_path: Path, spec: str) -> None:
+    with pytest.raises(ProtocolError, match=r"nobody poisons that; write [\w:.+-]+@evasion"):
+        plan(protocol(spec, split="inductive"), out=tmp_path, finished={})
+
+
 def test_a_second_run_does_nothing_and_a_larger_one_does_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,7 +186,7 @@ def test_other_hyperparameters_are_other_cells(tmp_path: Path) -> None:
 
 
 def test_a_targeted_attack_is_measured_on_its_targets(tmp_path: Path) -> None:
-    (result,) = results_of(run(protocol("rnd:3", models=("gcn",), seeds=(0,), n_targets=5), tmp_path))
+    (result,) = results_of(run(protocol("rnd:3", models=("gcn",), seeds=(0,), targets=TargetRule(5)), tmp_path))
     assert (result.evaluated_on, result.n_evaluated, result.budget, result.attack_source) == ("targets", 5, 3, "live")
     assert 0 < result.flips <= 15
     graph = AttackResult.load(next((tmp_path / "graphs").iterdir()))
@@ -242,7 +275,7 @@ def test_new_nodes_are_measured_at_the_old_ones(tmp_path: Path) -> None:
 
 
 def test_new_nodes_beside_targets_leave_the_clean_accuracy_as_it_is() -> None:
-    benchmark = protocol("nettack:1+random-injection:2x3", models=("gcn",), n_targets=2)
+    benchmark = protocol("nettack:1+random-injection:2x3", models=("gcn",), targets=TargetRule(2))
     _, effect = attack_once(benchmark, seed=0)
     assert effect is not None
     assert effect.evaluated_on == "targets"
@@ -258,8 +291,23 @@ def test_deleted_nodes_have_no_edge(tmp_path: Path) -> None:
     assert made.provenance["steps"][1]["allowed_flips"] == int(0.1 * chained.load().num_nodes)
 
 
+def test_each_bin_of_the_targets_has_its_accuracies(tmp_path: Path) -> None:
+    benchmark = protocol("nettack:1@evasion,nettack:1", models=("gcn",), seeds=(0,), targets=TargetRule(8, "degree"))
+    results = results_of(run(benchmark, tmp_path))
+    bins = choose_targets(benchmark.load(), benchmark.targets, seed=0).bins
+    assert read_results(tmp_path / RESULTS) == results
+    for result in results:
+        assert result.hyperparameters["attack"]["targets"] == "degree:8"
+        assert {name: found["n"] for name, found in result.bins.items()} == dict.fromkeys(bins, 2)
+        for key in ("accuracy", "clean_accuracy"):  # bins of equal size
+            mean = sum(found[key] for found in result.bins.values()) / 4
+            assert mean == pytest.approx(getattr(result, key))
+    with pytest.raises(ProtocolError, match="targets degree:8: no attack that is made here aims at single nodes"):
+        plan(protocol("random:0.1", targets=TargetRule(8, "degree")), out=tmp_path, finished={})
+
+
 def test_targets_stay_targets_when_another_attack_follows() -> None:
-    benchmark = protocol("nettack:1+gaussian-features:5flips", n_targets=2)
+    benchmark = protocol("nettack:1+gaussian-features:5flips", targets=TargetRule(2))
     made = make_graph(benchmark, benchmark.attacks[0], benchmark.load())
     assert made.data.targets.numel() == 2
     assert [step["attack"] for step in made.provenance["steps"]] == ["nettack", "gaussian-features"]
@@ -387,14 +435,14 @@ def test_a_graph_that_cannot_be_made_costs_its_own_cells_only(tmp_path: Path, mo
         ({"overrides": (Override.parse("training.epoch=3"),)}, "no training hyperparameter is called 'epoch'"),
         ({"overrides": (Override.parse("gcn.model.widht=3"),)}, "no model hyperparameter is called 'widht'"),
         ({"overrides": (Override.parse("gat.model.x=3"),)}, "'gat' is not in this benchmark; it has clean, gcn, mlp"),
-        ({"attacks": parse_attacks("rnd:3", dataset="csbm"), "n_targets": 0}, "expected 1 to 800 targets"),
+        ({"attacks": parse_attacks("rnd:3", dataset="csbm"), "targets": TargetRule(0)}, "expected 1 to 800 targets"),
         ({"attacks": parse_attacks("metattack:0.05", dataset="cora")}, "split 'prognn', and this is 'random'"),
     ],
 )
 def test_what_cannot_work_is_found_before_anything_runs(
     tmp_path: Path, changes: dict[str, Any], complaint: str
 ) -> None:
-    with pytest.raises(ProtocolError, match=complaint):
+    with pytest.raises((ProtocolError, TargetError), match=complaint):
         plan(protocol("clean", **changes), out=tmp_path, finished={})
 
 

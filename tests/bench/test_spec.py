@@ -120,6 +120,9 @@ def test_one_and_one_point_zero_are_different_budgets() -> None:
         ("minmax:0.1", "cora", "evasion", "live", 0.1, "fraction of edges"),
         (" pgd:0.1@poisoning ", "cora", "poisoning", "live", 0.1, "fraction of edges"),
         ("tdgia:60x20", "cora", "evasion", "live", 60, "new nodes, 20 edges each"),
+        ("tdgia", "cora", "evasion", "live", 60, "new nodes, 20 edges each"),
+        ("agia", "citeseer", "evasion", "live", 90, "new nodes, 10 edges each"),
+        ("pgd-injection@poisoning", "pubmed", "poisoning", "live", 200, "new nodes, 100 edges each"),
         ("random-injection:60x20", "cora", "evasion", "live", 60, "new nodes, 20 edges each"),
         ("random-injection:60x20@poisoning", "cora", "poisoning", "live", 60, "new nodes, 20 edges each"),
         ("degree-deletion:30nodes", "cora", "evasion", "live", 30, "nodes"),
@@ -182,6 +185,11 @@ def test_errors_say_what_was_given_and_what_was_expected(text: str, complaint: s
         parse_attack(text, dataset="cora")
     assert complaint in str(error.value)
     assert repr(text) in str(error.value)
+
+
+def test_an_injection_without_a_budget_is_refused_where_the_literature_has_none() -> None:
+    with pytest.raises(SpecError, match=r"'tdgia' lacks a budget: .* 60x20 on cora, 90x10 on citeseer, 200x100 on pub"):
+        parse_attack("tdgia", dataset="digits")
 
 
 def test_an_unknown_name_lists_every_name() -> None:

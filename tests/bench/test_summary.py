@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,36 @@ def test_data_sets_and_splits_have_tables_of_their_own(make_result: Make) -> Non
         "citeseer (split prognn)",
         "cora (split random, seed 3)",
     ]
+
+
+def test_several_splits_give_the_mean_over_splits_of_the_mean_over_seeds(make_result: Make) -> None:
+    def split(number: int, accuracies: Sequence[float], **changes: Any) -> list[Result]:
+        return runs(make_result, accuracies, split="random", split_seed=number, **changes)
+
+    section = only([*split(1, [50.0, 54.0], n_evaluated=1990), *split(0, [60.0, 62.0]), *split(2, [40.0, 44.0])])
+    assert section.title == "cora (3 random splits)"
+    ((condition, _),) = section.scores
+    (score,) = section.scores.values()
+    assert score.values == (61.0, 52.0, 42.0)
+    assert score.std == pytest.approx(statistics.stdev((61.0, 52.0, 42.0)))
+    assert score.seeds == ("split 0", "split 1", "split 2")
+    assert section.over_text == "mean ± standard deviation over 3 splits of the mean over 2 seeds"
+    assert [part.title for part in section.parts] == [f"cora (split random, seed {number})" for number in range(3)]
+    assert next(iter(section.parts[1].scores.values())).values == (50.0, 54.0)
+    assert condition.n_evaluated == 1989
+    assert "The splits differ in the number of evaluated nodes: 1988 to 1990." in section.notes
+    assert not any("Not every number" in note for note in section.notes)
+
+
+def test_a_split_that_lacks_a_seed_is_told(make_result: Make) -> None:
+    lines = [make_result(split="own", split_seed=number, seed=seed) for number in (0, 1) for seed in (0, 1)]
+    told = "Not every number is a mean over the same 4 training(s): gat under metattack 25 % 3."
+    gat = [make_result(split="own", split_seed=k, seed=seed, model="gat") for k, seed in ((0, 0), (0, 1), (1, 0))]
+    assert told in only([*lines, *gat]).notes
+
+
+def test_a_published_split_is_one_whatever_its_seed(make_result: Make) -> None:
+    assert len(summarise([make_result(), make_result(split_seed=1)])) == 2
 
 
 def test_notes_tell_of_gaps_repeats_commits_and_versions(make_result: Make) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import pickle
@@ -439,3 +440,12 @@ def run_search(asked: Search, *, trials: int) -> Record:
     with Record(asked) as record:
         list(tune.execute(record, graphs, tasks, trials=trials, processes=1))
     return record
+
+
+def test_a_search_on_an_inductive_split_does_not_see_the_test_nodes(tmp_path: Path, space: Path) -> None:
+    asked = dataclasses.replace(searched(), split="inductive")
+    _, tasks = Search(asked, Space.read(space, "gcn"), tmp_path).prepare()
+    (graph,) = tune._graphs(asked, tasks).values()
+    whole = asked.load()
+    assert graph.num_nodes == whole.num_nodes - int(whole.test_mask.sum())
+    assert int(graph.val_mask.sum()) == int(whole.val_mask.sum())

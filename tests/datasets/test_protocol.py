@@ -6,8 +6,8 @@ import scipy.sparse as sp
 import torch
 from torch_geometric.data import Data
 
-from contractive_gnn.datasets import InvalidGraphError, UnknownSplitError, random_split, validate
-from contractive_gnn.datasets.protocol import edge_index, largest_component, simple_graph
+from contractive_gnn.datasets import InvalidGraphError, UnknownSplitError, random_split, validate, without_test_nodes
+from contractive_gnn.datasets.protocol import edge_index, inductive_split, largest_component, simple_graph
 
 
 def graph(edges: list[tuple[int, int]], n: int = 4, **fields: torch.Tensor) -> Data:
@@ -62,6 +62,34 @@ def test_random_split_refuses_a_seed_out_of_range(seed: int) -> None:
 def test_random_split_refuses_a_class_too_small_to_stratify() -> None:
     with pytest.raises(UnknownSplitError, match=r"counts \{0: 99, 1: 1\}.*at least 20 nodes"):
         random_split(np.array([0] * 99 + [1]), seed=0)
+
+
+def test_an_inductive_split_has_twenty_and_twenty_of_each_class_and_a_tenth() -> None:
+    labels = np.random.default_rng(1).permutation(np.repeat([0, 1, 2], [100, 54, 300]))
+    split = inductive_split(labels, seed=3)
+    counts = {key: np.bincount(labels[nodes]).tolist() for key, nodes in split.items()}
+    assert counts == {"train_mask": [20, 20, 20], "val_mask": [20, 20, 20], "test_mask": [10, 5, 30]}
+    assert len(np.unique(np.concatenate([*split.values()]))) == 165
+    assert all(np.array_equal(nodes, inductive_split(labels, seed=3)[key]) for key, nodes in split.items())
+    assert not np.array_equal(split["test_mask"], inductive_split(labels, seed=4)["test_mask"])
+
+
+def test_an_inductive_split_refuses_a_small_class_and_a_seed_out_of_range() -> None:
+    with pytest.raises(UnknownSplitError, match=r"class 1 has 43 nodes; an inductive split wants 20 .*, 44 in all"):
+        inductive_split(np.repeat([0, 1], [60, 43]), seed=0)
+    with pytest.raises(UnknownSplitError, match="split seed -1 given"):
+        inductive_split(np.repeat([0, 1], 60), seed=-1)
+
+
+def test_a_graph_without_its_test_nodes_keeps_the_others_in_order() -> None:
+    masks = {key: torch.tensor(values) for key, values in (("train_mask", [1, 0, 0, 0]), ("test_mask", [0, 1, 0, 0]))}
+    whole = graph([(0, 1), (1, 0), (1, 3), (3, 1), (2, 3), (3, 2)], y=torch.arange(4), **masks)
+    whole.train_mask, whole.test_mask, whole.name = whole.train_mask.bool(), whole.test_mask.bool(), "four"
+    known = without_test_nodes(whole)
+    assert known.edge_index.tolist() == [[1, 2], [2, 1]]
+    assert known.y.tolist() == [0, 2, 3]
+    assert known.train_mask.tolist() == [True, False, False]
+    assert (int(known.test_mask.sum()), known.name, whole.num_nodes) == (0, "four", 4)
 
 
 def test_validate_accepts_a_proper_graph_and_one_without_edges() -> None:

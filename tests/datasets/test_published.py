@@ -131,7 +131,7 @@ def test_a_wrong_name_lists_the_right_ones() -> None:
 
 
 def test_a_wrong_split_lists_the_right_ones() -> None:
-    with pytest.raises(UnknownSplitError, match=r"no split is called 'public'\. There are: prognn, random"):
+    with pytest.raises(UnknownSplitError, match=r"no split is called 'public'\. There are: inductive, prognn, random"):
         load("digits", split="public")  # type: ignore[arg-type]
     with pytest.raises(UnknownSplitError, match="split seed -1 given"):
         load("digits", split_seed=-1)

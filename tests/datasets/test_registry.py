@@ -60,6 +60,16 @@ def test_a_registered_loader_is_loaded_by_name_and_shown() -> None:
     assert (shown.description, shown.state, shown.files) == ("Sixty nodes in a ring.", "registered", ())
 
 
+@pytest.mark.parametrize("name", ["csbm", "digits"])
+def test_an_inductive_split_is_of_the_same_graph(name: str) -> None:
+    whole, other = (datasets.load(name, split=split, split_seed=3) for split in ("inductive", "random"))
+    assert (whole.split, whole.name) == ("inductive", name)
+    assert torch.equal(whole.edge_index, other.edge_index)
+    classes = int(whole.y.max()) + 1
+    assert int(whole.train_mask.sum()) == int(whole.val_mask.sum()) == 20 * classes
+    assert not torch.equal(whole.test_mask, datasets.load(name, split="inductive", split_seed=4).test_mask)
+
+
 def test_the_random_split_is_that_of_the_seed() -> None:
     datasets.register("ring", description="A ring.")(lambda **_: ring())
     first, again, other = (datasets.load("ring", split_seed=seed) for seed in (0, 0, 1))

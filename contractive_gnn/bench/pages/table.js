@@ -92,7 +92,8 @@ function redrawWorst(row, section, state, on) {
   cell.textContent = `${shown(score.values)}${count}${score.doubt.length ? "†" : ""}`;
   cell.append(document.createElement("br"), why);
   cell.dataset.mean = mean(score.values);
-  cell.title = score.seeds.map((seed, i) => `seed ${seed}: ${score.values[i].toFixed(1)}`).join(", ");
+  const named = (seed) => (typeof seed === "number" ? `seed ${seed}` : seed);
+  cell.title = score.seeds.map((seed, i) => `${named(seed)}: ${score.values[i].toFixed(1)}`).join(", ");
 }
 
 function markBest(rows, column) {
