@@ -48,7 +48,9 @@ class Member:
         attack = get(self.attack, seed=seed, **self.options)
         if not self.surrogate:
             return attack.run(data, budget, victim=model, targets=targets)
-        found = _of_graph([value for value in data.to_dict().values() if isinstance(value, Tensor)], dict)
+        found: dict[Hashable, Any] = _of_graph(
+            [value for value in data.to_dict().values() if isinstance(value, Tensor)], dict
+        )
         if (self.surrogate, seed) not in found:
             found[self.surrogate, seed] = trained_surrogate(self.surrogate, data, seed=seed)
         victim = found[self.surrogate, seed]
@@ -57,7 +59,8 @@ class Member:
         key = self.surrogate, self.attack, seed, budget, None if targets is None else tuple(targets.tolist())
         if key not in found:
             found[key] = attack.run(data, budget, victim=victim, targets=targets)
-        return copy.copy(found[key])
+        result: AttackResult = copy.copy(found[key])
+        return result
 
 
 def ensemble(*, population: int = 64, generations: int = 100) -> tuple[Member, ...]:
