@@ -1,0 +1,229 @@
+"""Fit one model in several processes, each of which holds a part of the graph."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch_geometric.data import Data
+
+from contractive_gnn.dynamics import Diffusion, Dynamics, GraphGradientFlow
+from contractive_gnn.nn.flow import FlowConv, FlowGNN
+from contractive_gnn.partition import partition
+from contractive_gnn.seeding import seeded
+from contractive_gnn.training.fitting import FitResult, check_options, judged
+from contractive_gnn.training.halo import Halo, OnPart
+from contractive_gnn.training.lessons import check_classes
+from contractive_gnn.training.loop import Judgement, train
+from contractive_gnn.training.options import FitOptions, GivenOptions, options_of
+from contractive_gnn.training.prediction import check_reads, class_scores, compressed
+from contractive_gnn.training.split import trainable
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+_ONE_BUCKET_MB: Final = 1 << 20
+"""Gradients are summed once, after the last exchange of a backward pass: two at a time could meet in another order."""
+
+
+def fit_distributed(
+    model: nn.Module,
+    data: Data,
+    options: FitOptions | None = None,
+    *,
+    seed: int = 0,
+    part: Tensor | None = None,
+    on_epoch: Callable[[int, float, float], None] | None = None,
+    **given: Unpack[GivenOptions],
+) -> FitResult:
+    r"""Fit a model as :func:`~contractive_gnn.training.fit` does, in all processes of ``torch.distributed`` together.
+
+    Process p holds the rows of the nodes of part p. At each evaluation of the vector field it fetches the states of
+    their neighbours elsewhere, and the gradients go back the same way:
+
+    .. math::
+        \nabla L = \sum_p \nabla L_p, \qquad L_p = \frac{1}{|T|} \sum_{i \in T \cap V_p} \mathrm{CE}_i
+
+    over the training nodes T. So the losses are those of one process up to rounding, without dropout; with dropout each
+    process draws its own, and process 0 what one process would. Every process chooses the same epoch, on all validation
+    nodes, and its model has the same parameters at the end: ``predict`` takes it with the whole graph.
+
+    The activations are divided among the processes; ``data`` is the whole graph in each. Call it in each of them, with
+    the same arguments::
+
+        torch.distributed.init_process_group("gloo")  # "nccl", with model and data on the process's own GPU
+        fit_distributed(model, data)
+
+    and start the script with ``torchrun --nproc_per_node 2 script.py``.
+
+    Args:
+        model: a :class:`~contractive_gnn.nn.FlowGNN` of the ℓ∞ diffusion or a gradient flow of the graph, such as
+            ``build("linf-diffusion", …)``.
+        data: see :func:`~contractive_gnn.training.fit`.
+        options: see :class:`FitOptions`; without ``self_training`` and ``teacher``.
+        seed: of the parameters, and of dropout.
+        part: of every node, ``[n]`` int64, the process that holds it, each at least one; by default those of
+            :func:`contractive_gnn.partition.partition`, by METIS where pymetis is installed.
+        on_epoch: called in every process with the epoch, its validation accuracy in percent and its validation loss.
+        **given: options by name.
+
+    Returns:
+        the same in every process, but for ``seconds``.
+
+    Raises:
+        RuntimeError: no process group.
+        TypeError: for another model, or an option of another type.
+        ValueError: for an option out of its range or one that needs one process, parts that are not what is said
+            above, or processes with other arguments.
+        InputError: see :func:`~contractive_gnn.training.fit`.
+        FloatingPointError: if the training loss is not finite.
+    """
+    if not dist.is_available() or not dist.is_initialized():
+        raise RuntimeError(
+            "fit_distributed needs a process group: start the script with torchrun, and call "
+            "torch.distributed.init_process_group('gloo') first"
+        )
+    start, rank, parts = time.perf_counter(), dist.get_rank(), dist.get_world_size()
+    data = trainable(data)
+    options = options_of(FitOptions, options, given)
+    check_options(model, options, seed=seed)
+    check_reads(model, data)
+    convolution = _convolution(model, options)
+    if data.get("batch") is not None:
+        raise ValueError("fit_distributed takes one graph, without batch: fit several in one process, with fit")
+    part = _parts(data, part, parts)
+    _check_same(model, data, part, options, seed)
+    weight = data.edge_weight if data.get("edge_weight") is not None else data.x.new_ones(data.num_edges)
+    halo = Halo(data.edge_index, weight, part, rank=rank, parts=parts)
+    own = _own(data, halo.own)
+    with seeded(seed), torch.enable_grad(), _on_part(convolution, halo):
+        shared = _Shared(model, seed=seed, rank=rank)
+        learned, seen = (own[mask].nonzero().squeeze(1) for mask in ("train_mask", "val_mask"))
+        n_learned, n_seen = int(data.train_mask.sum()), int(data.val_mask.sum())
+
+        def objective(scores: Tensor, epoch: int) -> Tensor:
+            if epoch == 0:
+                check_classes(data.y[data.train_mask | data.val_mask], scores)
+            loss = nn.functional.cross_entropy(scores[learned], own.y[learned], reduction="sum") / n_learned
+            total = loss.detach().clone()
+            dist.all_reduce(total)
+            # the value of all processes, the gradient of this one: DistributedDataParallel divides their sum by parts
+            return parts * loss + (total - parts * loss).detach()
+
+        def judge(loss: Tensor) -> Judgement:
+            scores = class_scores(shared, own)[seen]
+            right = (scores.argmax(dim=-1) == own.y[seen]) & scores.isfinite().all(dim=-1)
+            entropy = nn.functional.cross_entropy(scores.double(), own.y[seen], reduction="sum")
+            sums = torch.stack([right.sum().double(), entropy])
+            dist.all_reduce(sums)
+            return judged(100.0 * float(sums[0]) / n_seen, float(sums[1]) / n_seen, options)
+
+        kept = train(shared, own, options, seed=seed, objective=objective, judge=judge, on_epoch=on_epoch)
+    return FitResult(*kept.judgement.figures, kept.epoch, kept.epochs, time.perf_counter() - start)
+
+
+class _Shared(nn.Module):
+    """A model whose gradients are averaged over the processes, as the training loop takes it."""
+
+    def __init__(self, model: nn.Module, *, seed: int, rank: int) -> None:
+        super().__init__()
+        self.parallel = DistributedDataParallel(model, broadcast_buffers=False, bucket_cap_mb=_ONE_BUCKET_MB)
+        self.seed, self.rank = seed, rank
+
+    def reset_parameters(self) -> None:
+        """Draw the parameters of the seed in every process, and then what each drops by itself."""
+        self.parallel.module.reset_parameters()
+        if self.rank:
+            torch.manual_seed(int(np.random.SeedSequence([self.seed, self.rank]).generate_state(1)[0]))
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """Class scores of the own nodes."""
+        called = self.parallel if self.training else self.parallel.module
+        scores: Tensor = called(x, edge_index)
+        return scores
+
+
+def _convolution(model: nn.Module, options: FitOptions) -> FlowConv:
+    """The one layer of the model in which nodes meet.
+
+    Raises:
+        TypeError: a model whose layers are not known to be exact on a part.
+        ValueError: what needs one process.
+    """
+    if type(model) is not FlowGNN or type(model.conv) is not FlowConv:
+        raise TypeError(
+            f"fit_distributed takes a FlowGNN with a FlowConv, like build('linf-diffusion', …), got "
+            f"{type(model).__name__}: fit it in one process, with fit"
+        )
+    dynamics: Dynamics = model.conv.dynamics
+    if type(dynamics) not in (Diffusion, GraphGradientFlow):
+        raise TypeError(
+            f"fit_distributed takes a FlowConv of Diffusion or GraphGradientFlow, got {type(dynamics).__name__}: fit "
+            "it in one process, with fit"
+        )
+    if not dynamics.uniform and any(parameter.requires_grad for parameter in dynamics.parameters()):
+        raise ValueError(
+            "the step of an unnormalised gradient flow follows the learned weights and the largest degree at once: "
+            "take normalization='degree' or 'sym', or learn_weight=False"
+        )
+    for name in ("self_training", "teacher"):
+        if getattr(options, name) is not None:
+            raise ValueError(f"fit_distributed has no {name}: leave it out, or fit in one process, with fit")
+    return model.conv
+
+
+def _parts(data: Data, part: Tensor | None, parts: int) -> Tensor:
+    """The part of every node, checked."""
+    n = data.num_nodes
+    if part is None:
+        method = "metis" if find_spec("pymetis") is not None else "rcm"
+        part = partition(data.edge_index.cpu(), n, parts, method=method)
+    if part.dtype != torch.int64 or part.shape != (n,):
+        raise ValueError(f"part must be int64 [{n}], got {part.dtype} {list(part.shape)}")
+    if part.unique().tolist() != list(range(parts)):
+        raise ValueError(
+            f"part must give each of the {parts} processes at least one node, got the parts {part.unique().tolist()}"
+        )
+    return part.to(data.edge_index.device)
+
+
+def _check_same(model: nn.Module, data: Data, part: Tensor, options: FitOptions, seed: int) -> None:
+    """Raise ValueError unless every process has the same graph, parts, parameters and options."""
+    state = hashlib.sha256(f"{model} {options} {seed} {tuple(data.x.shape)} {data.x.dtype}".encode())
+    for tensor in (data.edge_index, data.get("edge_weight"), data.y, data.train_mask, data.val_mask, part):
+        if tensor is not None:
+            state.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    digests: list[str | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(digests, state.hexdigest())
+    if len(set(digests)) > 1:
+        raise ValueError(
+            "the processes were given different graphs, parts, models, options or seeds; make them from the same files "
+            "and seeds in each"
+        )
+
+
+def _own(data: Data, own: Tensor) -> Data:
+    """The rows of these nodes, without the edges: the halo has them."""
+    x = data.x if data.x.layout == torch.strided else data.x.to_dense()
+    rows = {name: data[name][own] for name in ("y", "train_mask", "val_mask")}
+    return compressed(Data(x=x[own], edge_index=data.edge_index[:, :0], **rows))
+
+
+@contextlib.contextmanager
+def _on_part(convolution: FlowConv, halo: Halo) -> Iterator[None]:
+    """The layer acts on a part within this."""
+    whole = convolution.dynamics
+    convolution.dynamics = OnPart(whole, halo)
+    try:
+        yield
+    finally:
+        convolution.dynamics = whole
