@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
@@ -13,17 +12,18 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn import Parameter
 from torch.nn.parallel import DistributedDataParallel
 from torch_geometric.data import Data
 
-from contractive_gnn.dynamics import Diffusion, Dynamics, GraphGradientFlow
-from contractive_gnn.nn.flow import FlowConv, FlowGNN
 from contractive_gnn.partition import partition
 from contractive_gnn.seeding import seeded
+from contractive_gnn.trainable import HasRoles, declared
 from contractive_gnn.training.fitting import FitResult, check_options, judged
-from contractive_gnn.training.halo import Halo, OnPart
+from contractive_gnn.training.halo import Halo
 from contractive_gnn.training.lessons import check_classes
 from contractive_gnn.training.loop import Judgement, train
+from contractive_gnn.training.on_part import check_on_parts, on_part
 from contractive_gnn.training.options import FitOptions, GivenOptions, options_of
 from contractive_gnn.training.prediction import check_reads, class_scores, compressed
 from contractive_gnn.training.split import trainable
@@ -67,7 +67,7 @@ def fit_distributed(
 
     Args:
         model: a :class:`~contractive_gnn.nn.FlowGNN` of the ℓ∞ diffusion or a gradient flow of the graph, such as
-            ``build("linf-diffusion", …)``.
+            ``build("linf-diffusion", …)``, or a :class:`~contractive_gnn.nn.CSGNN`.
         data: see :func:`~contractive_gnn.training.fit`.
         options: see :class:`FitOptions`; without ``self_training`` and ``teacher``.
         seed: of the parameters, and of dropout.
@@ -97,7 +97,10 @@ def fit_distributed(
     options = options_of(FitOptions, options, given)
     check_options(model, options, seed=seed)
     check_reads(model, data)
-    convolution = _convolution(model, options)
+    check_on_parts(model)
+    for name in ("self_training", "teacher"):
+        if getattr(options, name) is not None:
+            raise ValueError(f"fit_distributed has no {name}: leave it out, or fit in one process, with fit")
     if data.get("batch") is not None:
         raise ValueError("fit_distributed takes one graph, without batch: fit several in one process, with fit")
     part = _parts(data, part, parts)
@@ -105,8 +108,9 @@ def fit_distributed(
     weight = data.edge_weight if data.get("edge_weight") is not None else data.x.new_ones(data.num_edges)
     halo = Halo(data.edge_index, weight, part, rank=rank, parts=parts)
     own = _own(data, halo.own)
-    with seeded(seed), torch.enable_grad(), _on_part(convolution, halo):
-        shared = _Shared(model, seed=seed, rank=rank)
+    with seeded(seed), torch.enable_grad(), on_part(model, halo):
+        kind = _Shared if declared(model, HasRoles) is None else _SharedWithRoles
+        shared = kind(model, seed=seed, rank=rank)
         learned, seen = (own[mask].nonzero().squeeze(1) for mask in ("train_mask", "val_mask"))
         n_learned, n_seen = int(data.train_mask.sum()), int(data.val_mask.sum())
 
@@ -136,7 +140,7 @@ class _Shared(nn.Module):
 
     def __init__(self, model: nn.Module, *, seed: int, rank: int) -> None:
         super().__init__()
-        self.parallel = DistributedDataParallel(model, broadcast_buffers=False, bucket_cap_mb=_ONE_BUCKET_MB)
+        self.parallel = DistributedDataParallel(model, bucket_cap_mb=_ONE_BUCKET_MB)
         self.seed, self.rank = seed, rank
 
     def reset_parameters(self) -> None:
@@ -152,33 +156,13 @@ class _Shared(nn.Module):
         return scores
 
 
-def _convolution(model: nn.Module, options: FitOptions) -> FlowConv:
-    """The one layer of the model in which nodes meet.
+class _SharedWithRoles(_Shared, HasRoles):
+    """One of a model whose parameters have roles."""
 
-    Raises:
-        TypeError: a model whose layers are not known to be exact on a part.
-        ValueError: what needs one process.
-    """
-    if type(model) is not FlowGNN or type(model.conv) is not FlowConv:
-        raise TypeError(
-            f"fit_distributed takes a FlowGNN with a FlowConv, like build('linf-diffusion', …), got "
-            f"{type(model).__name__}: fit it in one process, with fit"
-        )
-    dynamics: Dynamics = model.conv.dynamics
-    if type(dynamics) not in (Diffusion, GraphGradientFlow):
-        raise TypeError(
-            f"fit_distributed takes a FlowConv of Diffusion or GraphGradientFlow, got {type(dynamics).__name__}: fit "
-            "it in one process, with fit"
-        )
-    if not dynamics.uniform and any(parameter.requires_grad for parameter in dynamics.parameters()):
-        raise ValueError(
-            "the step of an unnormalised gradient flow follows the learned weights and the largest degree at once: "
-            "take normalization='degree' or 'sym', or learn_weight=False"
-        )
-    for name in ("self_training", "teacher"):
-        if getattr(options, name) is not None:
-            raise ValueError(f"fit_distributed has no {name}: leave it out, or fit in one process, with fit")
-    return model.conv
+    def parameter_groups(self) -> Mapping[str, Sequence[Parameter]]:
+        """Those of the model."""
+        groups: Mapping[str, Sequence[Parameter]] = self.parallel.module.parameter_groups()
+        return groups
 
 
 def _parts(data: Data, part: Tensor | None, parts: int) -> Tensor:
@@ -216,14 +200,3 @@ def _own(data: Data, own: Tensor) -> Data:
     x = data.x if data.x.layout == torch.strided else data.x.to_dense()
     rows = {name: data[name][own] for name in ("y", "train_mask", "val_mask")}
     return compressed(Data(x=x[own], edge_index=data.edge_index[:, :0], **rows))
-
-
-@contextlib.contextmanager
-def _on_part(convolution: FlowConv, halo: Halo) -> Iterator[None]:
-    """The layer acts on a part within this."""
-    whole = convolution.dynamics
-    convolution.dynamics = OnPart(whole, halo)
-    try:
-        yield
-    finally:
-        convolution.dynamics = whole

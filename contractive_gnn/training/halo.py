@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from contractive_gnn.dynamics import Dynamics
+from contractive_gnn.dynamics import Adjacency
 from contractive_gnn.graph import Graph
 
 
@@ -27,11 +27,13 @@ class Halo:
         parts: how many there are.
 
     Attributes:
+        num_nodes: of the whole graph.
         own: numbers of the own nodes in the whole graph, ``[m]``.
         graph: the edges that touch the part, on own nodes and halo, with the degrees of the whole graph.
     """
 
     def __init__(self, edge_index: Tensor, edge_weight: Tensor, part: Tensor, *, rank: int, parts: int) -> None:
+        self.num_nodes = part.numel()
         self.own = (part == rank).nonzero().squeeze(1)
         source, target = part[edge_index[0]], part[edge_index[1]]
         outside = torch.unique(edge_index[0, (target == rank) & (source != rank)])
@@ -58,6 +60,10 @@ class Halo:
         """
         out: Tensor = _Exchange.apply(x, self)
         return out
+
+    def padded(self, x: Tensor) -> Tensor:
+        """The rows of the own nodes with zeros below, where nobody reads the rows of the halo."""
+        return torch.nn.functional.pad(x, (0, 0, 0, self.graph.num_nodes - x.size(0)))
 
     def fetch(self, x: Tensor) -> Tensor:
         """Rows of the halo, given those of the own nodes."""
@@ -102,42 +108,56 @@ class PartGraph(Graph):
         return self.halo.filled(super()._row_sum(edge_weight)[: self.halo.own.numel()])
 
 
-class OnPart(Dynamics):
-    """A dynamics on the own nodes of a part: the states of the halo are fetched for each evaluation of the field.
+@dataclass(frozen=True, eq=False)
+class PartAdjacency(Adjacency):
+    """The adjacency on the edges that touch a part; its sums are those over the whole graph.
 
-    A node's row of the field must depend on the states of its neighbours and on row sums alone. The rate and the
-    largest step must be the same on every graph, or the least of those on the parts, and then without a gradient.
-
-    Args:
-        dynamics: on the whole graph.
-        halo: of this process.
+    Attributes:
+        halo: whose it is.
     """
 
-    def __init__(self, dynamics: Dynamics, halo: Halo) -> None:
-        super().__init__()
-        self.dynamics = dynamics
-        self.norm = dynamics.norm
-        self.halo = halo
+    halo: Halo | None = None
 
-    def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: Tensor | float = 0.0) -> Tensor:
-        """The rows of the own nodes ``[m, c]``; ``graph`` is not read."""
-        state = self.halo.filled(x)
-        if anchor is not None:  # what pulls at the copies is not read
-            anchor = torch.nn.functional.pad(anchor, (0, 0, 0, state.size(0) - anchor.size(0)))
-        return self.dynamics.field(state, self.halo.graph, anchor=anchor, t=t)[: x.size(0)]
+    @classmethod
+    def on(cls, halo: Halo) -> PartAdjacency:
+        """That of the graph of the part."""
+        plain = Adjacency.of(halo.graph)
+        return cls(**{field.name: getattr(plain, field.name) for field in fields(plain)}, halo=halo)
 
-    def rate(self, graph: Graph) -> Tensor | float:
-        """That on the whole graph."""
-        return self._least(self.dynamics.rate(self.halo.graph))
+    @property
+    def num_nodes(self) -> int:
+        """Of the whole graph."""
+        assert self.halo is not None
+        return self.halo.num_nodes
 
-    def max_step(self, graph: Graph) -> Tensor | float:
-        """That on the whole graph."""
-        return self._least(self.dynamics.max_step(self.halo.graph))
+    def graph(self) -> Graph:
+        """The graph of the entries on the edges of the part."""
+        return PartGraph(self.edge_index, self.edge_weight(), self.diagonal.size(0), loop_free=True, halo=self.halo)
 
-    def _least(self, value: Tensor | float) -> Tensor | float:
-        """The least of the values of all processes."""
-        if self.dynamics.uniform:
-            return value
-        least = torch.as_tensor(value, dtype=torch.float64, device=self.halo.own.device).clone()
-        dist.all_reduce(least, dist.ReduceOp.MIN)
-        return least.to(value) if isinstance(value, Tensor) else float(least)
+    def total(self, values: Tensor) -> Tensor:
+        """The sum over the nodes of the whole graph, of those of the part with its halo, ``[]``."""
+        assert self.halo is not None
+        total: Tensor = _Total.apply(values[: self.halo.own.numel()].sum())
+        return total
+
+    def row_sums(self) -> Tensor:
+        """``A1`` of the part's nodes and of the halo."""
+        assert self.halo is not None
+        return self.halo.filled(super().row_sums()[: self.halo.own.numel()])
+
+
+class _Total(torch.autograd.Function):
+    """The sum over the processes; each of them may read it, so its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        total = g.clone()
+        dist.all_reduce(total)
+        return total

@@ -26,6 +26,7 @@ from contractive_gnn.training.prediction import accuracy_and_loss, class_scores,
 MODELS: dict[str, dict[str, Any]] = {
     "linf-diffusion": {"dropout": 0.0, "hidden_channels": 8},
     "gradient-flow": {"dropout": 0.0, "hidden_channels": 8, "learn_weight": True, "normalization": "sym"},
+    "csgnn": {"dropout": 0.0, "hidden_channels": 8, "num_layers": 3, "learn_weight": True, "adjacency_step": 0.5},
 }
 
 SCRIPT = """
@@ -150,7 +151,8 @@ def test_without_a_process_group_the_error_says_how_to_start(data: Data) -> None
     ("name", "options", "complaint"),
     [
         ("gcn", {}, "takes a FlowGNN"),
-        ("csgnn", {}, "takes a FlowGNN"),
+        ("robust", {}, "or a CSGNN"),
+        ("csgnn", {"normalization": "none"}, "take normalization="),
         ("gradient-flow", {"learn_weight": True, "normalization": "none"}, "take normalization="),
     ],
 )
