@@ -16,7 +16,7 @@ from torch.nn import Parameter
 from torch.nn.parallel import DistributedDataParallel
 from torch_geometric.data import Data
 
-from contractive_gnn.partition import partition
+from contractive_gnn.partition import Method, partition
 from contractive_gnn.seeding import seeded
 from contractive_gnn.trainable import HasRoles, declared
 from contractive_gnn.training.fitting import FitResult, check_options, judged
@@ -169,13 +169,15 @@ def _parts(data: Data, part: Tensor | None, parts: int) -> Tensor:
     """The part of every node, checked."""
     n = data.num_nodes
     if part is None:
-        method = "metis" if find_spec("pymetis") is not None else "rcm"
+        method: Method = "metis" if find_spec("pymetis") is not None else "rcm"
         part = partition(data.edge_index.cpu(), n, parts, method=method)
     if part.dtype != torch.int64 or part.shape != (n,):
         raise ValueError(f"part must be int64 [{n}], got {part.dtype} {list(part.shape)}")
-    if part.unique().tolist() != list(range(parts)):
+    sizes = part.clamp(min=-1).add(1).bincount(minlength=parts + 1).tolist()  # first of the negative ones
+    if sizes[0] or len(sizes) > parts + 1 or 0 in sizes[1:]:
         raise ValueError(
-            f"part must give each of the {parts} processes at least one node, got the parts {part.unique().tolist()}"
+            f"part must give each of the processes 0 to {parts - 1} at least one node, and name no other, got "
+            f"{int(part.min())} to {int(part.max())} with {sizes[1:]} nodes"
         )
     return part.to(data.edge_index.device)
 

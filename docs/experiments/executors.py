@@ -32,16 +32,15 @@ from contractive_gnn.bench.spec import parse_attacks
 
 MODELS = ("gcn", "csgnn", "linf-diffusion", "robust")
 ATTACKS = "clean,random:0.2"
-SEEDS = 5
 
 
-def protocol(epochs: int) -> Protocol:
-    """20 trainings on the clean graph of digits and 20 on an attacked one, a job for each model and seed."""
+def protocol(epochs: int, seeds: int) -> Protocol:
+    """Trainings on the clean graph of digits and on an attacked one, a job for each model and seed."""
     return Protocol(
         dataset="digits",
         models=MODELS,
         attacks=parse_attacks(ATTACKS, dataset="digits"),
-        seeds=tuple(range(SEEDS)),
+        seeds=tuple(range(seeds)),
         overrides=(Override.parse(f"training.epochs={epochs}"),),
     )
 
@@ -120,10 +119,11 @@ def main() -> None:
     """Measure, and write a line for each run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=300)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    asked = protocol(options.epochs)
-    total = len(MODELS) * SEEDS * len(asked.attacks)
+    asked = protocol(options.epochs, options.seeds)
+    total = len(MODELS) * options.seeds * len(asked.attacks)
     lines: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

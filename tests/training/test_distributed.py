@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch_geometric.data import Data
 from contractive_gnn.datasets import contextual_sbm
 from contractive_gnn.nn import build
 from contractive_gnn.seeding import seeded
-from contractive_gnn.training import FitOptions, evaluate, fit_distributed, predict
+from contractive_gnn.training import FitOptions, evaluate, fit, fit_distributed, predict
 from contractive_gnn.training.fitting import judged
 from contractive_gnn.training.halo import Halo
 from contractive_gnn.training.lessons import CrossEntropy, Lesson
@@ -147,6 +148,15 @@ def test_without_a_process_group_the_error_says_how_to_start(data: Data) -> None
         fit_distributed(build("linf-diffusion", data.num_features, 4), data)
 
 
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[None]:
+    """A process group of this process."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'meet'}", rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize(
     ("name", "options", "complaint"),
     [
@@ -157,11 +167,24 @@ def test_without_a_process_group_the_error_says_how_to_start(data: Data) -> None
     ],
 )
 def test_a_model_that_is_not_exact_on_a_part_is_refused(
-    data: Data, tmp_path: Path, name: str, options: dict[str, Any], complaint: str
+    data: Data, name: str, options: dict[str, Any], complaint: str
 ) -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'meet'}", rank=0, world_size=1)
-    try:
-        with pytest.raises((TypeError, ValueError), match=complaint):
-            fit_distributed(build(name, data.num_features, 4, **options), data)
-    finally:
-        torch.distributed.destroy_process_group()
+    with pytest.raises((TypeError, ValueError), match=complaint):
+        fit_distributed(build(name, data.num_features, 4, **options), data)
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("part", [torch.full((200,), -1), torch.ones(200).long(), torch.arange(200), torch.zeros(200)])
+def test_parts_that_are_no_parts_are_refused(data: Data, part: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="part must"):
+        fit_distributed(build("linf-diffusion", data.num_features, 4), data, part=part)
+
+
+@pytest.mark.usefixtures("alone")
+def test_one_process_is_fit_with_its_dropout(data: Data) -> None:
+    found = []
+    for train_in in (fit, fit_distributed):
+        model = build("gradient-flow", data.num_features, 4, hidden_channels=8, normalization="none")
+        train_in(model, data, epochs=5, seed=1)
+        found.append(predict(model, data))
+    assert torch.allclose(found[0], found[1], rtol=0, atol=1e-5)
