@@ -98,19 +98,16 @@ def workers(node: Any) -> list[int]:
     return found
 
 
-def disturbance(cluster: Any, total: int) -> Callable[[int], None]:
+def disturbance(cluster: Any, total: int, done: list[str]) -> Callable[[int], None]:
     """Kill a worker of the first node after a quarter of the numbers, and the whole second node after a half."""
-    left = [(total // 4, "worker"), (total // 2, "node")]
 
     def disturb(measured: int) -> None:
-        if not left or measured < left[0][0]:
-            return
-        if left[0][1] == "node":
-            cluster.remove_node(cluster.other, allow_graceful=False)
-            left.pop(0)
-        elif busy := workers(cluster.head_node):
+        if not done and measured >= total // 4 and (busy := workers(cluster.head_node)):
             os.kill(busy[0], signal.SIGKILL)
-            left.pop(0)
+            done.append("worker killed")
+        elif len(done) == 1 and measured >= total // 2:
+            cluster.remove_node(cluster.other, allow_graceful=False)
+            done.append("node removed")
 
     return disturb
 
@@ -128,7 +125,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
 
-        def tell(what: str, out: Path, seconds: float, failed: list[str]) -> None:
+        def tell(what: str, out: Path, seconds: float, failed: list[str], disturbed: list[str] | None = None) -> None:
             found, first = numbers(out), numbers(folder / "serial")
             line = {
                 "run": what,
@@ -138,21 +135,23 @@ def main() -> None:
                 "once_each": len({key for key, _ in found}) == len(found),
                 "equal": found == first,
                 "failed": failed,
+                "disturbed": disturbed or [],
                 "epochs": options.epochs,
                 "cores": os.cpu_count(),
                 "commit": current_commit()[0],
                 "versions": current_versions(),
             }
             lines.append(line)
-            print(json.dumps({key: line[key] for key in ("run", "seconds", "of_serial", "cells", "equal", "failed")}))
+            print(json.dumps({key: line[key] for key in tuple(line)[:7]}))
 
         tell("serial", folder / "serial", *run(asked, folder / "serial", None))
         with two_nodes() as cluster:
             out = folder / "two nodes"
             tell("two nodes", out, *run(asked, out, RayTasks(out, cluster.address)))
         with two_nodes() as cluster:
-            out, after = folder / "disturbed", disturbance(cluster, total)
-            tell("disturbed", out, *run(asked, out, RayTasks(out, cluster.address), after=after))
+            out, done = folder / "disturbed", list[str]()
+            after = disturbance(cluster, total, done)
+            tell("disturbed", out, *run(asked, out, RayTasks(out, cluster.address), after=after), done)
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
