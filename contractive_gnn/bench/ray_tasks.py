@@ -218,6 +218,7 @@ def _seen_by_all(folder: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def _cluster(address: str | None, at_once: int | None) -> Iterator[Any]:
     """Ray, connected; to a cluster of its own, which ends with this, where no address is given."""
+    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")  # of 40 s each, where something else than Ray answers
     with needs("ray", "--executor ray"):
         import ray
     if ray.is_initialized():

@@ -188,3 +188,17 @@ def test_one_process_is_fit_with_its_dropout(data: Data) -> None:
         train_in(model, data, epochs=5, seed=1)
         found.append(predict(model, data))
     assert torch.allclose(found[0], found[1], rtol=0, atol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here: nccl is not tried")
+def test_on_a_gpu_it_is_fit_there(data: Data, tmp_path: Path) -> None:
+    torch.distributed.init_process_group("nccl", init_method=f"file://{tmp_path / 'meet'}", rank=0, world_size=1)
+    try:
+        found, graph = [], data.clone().to("cuda")
+        for train_in in (fit, fit_distributed):
+            model = build("csgnn", data.num_features, 4, hidden_channels=8, dropout=0.0).to("cuda")
+            train_in(model, graph, epochs=5, seed=1)
+            found.append(predict(model, graph))
+    finally:
+        torch.distributed.destroy_process_group()
+    assert torch.allclose(found[0], found[1], rtol=0, atol=1e-4)
