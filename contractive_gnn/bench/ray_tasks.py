@@ -25,13 +25,13 @@ import torch
 
 from contractive_gnn import plugins
 from contractive_gnn.bench import quiet_dependencies
-from contractive_gnn.bench.results import current_versions
+from contractive_gnn.bench.results import current_commit, current_versions
 from contractive_gnn.bench.workers import THREADS, Job
 from contractive_gnn.extras import needs
 
 Message = TypeVar("Message")
 
-#: how often a job is begun, if the process that runs it is killed or its machine goes away, before it is given up
+#: how often the process that runs a job may be killed, or its machine go away, at one message before the job is given up
 ATTEMPTS: Final = 4
 #: seconds without any CPU in the cluster after which the run ends
 PATIENCE: Final = 300.0
@@ -48,8 +48,8 @@ class ClusterError(RuntimeError):
 class RayTasks:
     """Runs jobs as tasks of Ray; one of :class:`~contractive_gnn.bench.workers.Executor`.
 
-    A job whose worker process is killed, or whose machine goes away, is begun again with what is left of it, up to
-    :data:`ATTEMPTS` times in all.
+    A job whose worker process is killed, or whose machine goes away, is begun again with what is left of it. It is given
+    up when that has happened :data:`ATTEMPTS` times at the same message.
 
     Attributes:
         folder: of the results. Every machine of the cluster must see it and the current folder under the same paths.
@@ -72,7 +72,7 @@ class RayTasks:
         if not any(stages):
             return
         with _cluster(self.address, self.at_once) as ray, _seen_by_all(self.folder) as token:
-            origin = _Origin(Path.cwd(), token, current_versions(), plugins.loaded())
+            origin = _Origin(Path.cwd(), token, _software(), plugins.loaded())
             tasks: _Tasks[Message] = _Tasks(ray, origin, self.at_once)
             try:
                 for stage in stages:
@@ -88,13 +88,13 @@ class _Origin:
     Attributes:
         folder: its current one.
         token: a file beside the results.
-        versions: of its packages.
+        software: see :func:`_software`.
         plugins: see :func:`contractive_gnn.plugins.loaded`.
     """
 
     folder: Path
     token: Path
-    versions: Mapping[str, str | None]
+    software: Mapping[str, str | None]
     plugins: Mapping[str, str]
 
     def enter(self) -> None:
@@ -112,14 +112,19 @@ class _Origin:
             plugins.load_plugins(self.plugins)
         except plugins.PluginError as error:
             raise ClusterError(f"{here}: {error}") from None
-        there = current_versions()
-        differing = [name for name in self.versions if self.versions[name] != there.get(name)]
+        there = _software()
+        differing = [name for name in self.software if self.software[name] != there.get(name)]
         if differing:
             name = differing[0]
             raise ClusterError(
-                f"{here} has {name} {there.get(name)}, and {self.versions[name]} is installed where the run was "
+                f"{here} has {name} {there.get(name)}, and {self.software[name]} was there where and when the run was "
                 "started; the numbers of one run need the same versions everywhere"
             )
+
+
+def _software() -> dict[str, str | None]:
+    """What every machine must have: the commit of a checkout, and the versions that the results name."""
+    return {"commit": current_commit()[0], **current_versions()}
 
 
 def _work(job: bytes, origin: _Origin) -> Iterator[Any]:
@@ -132,10 +137,10 @@ def _work(job: bytes, origin: _Origin) -> Iterator[Any]:
 
 @dataclass
 class _Begun(Generic[Message]):
-    """A job, or what is left of it, and how often it was begun."""
+    """A job, or what is left of it, and how often its process has ended since its last message."""
 
     job: Job[Message]
-    attempts: int = 0
+    deaths: int = 0
 
 
 class _Tasks(Generic[Message]):
@@ -183,16 +188,16 @@ class _Tasks(Generic[Message]):
                     ) from error
                 except self.ray.exceptions.RayError as error:
                     del self.running[stream]
-                    if begun.attempts < ATTEMPTS:
+                    begun.deaths += 1
+                    if begun.deaths < ATTEMPTS:
                         waiting.appendleft(begun)
                     else:
                         yield begun.job.died(f"its process ended {ATTEMPTS} times, at last with {_words(error)}")
                 else:
-                    begun.job = begun.job.rest()
+                    begun.job, begun.deaths = begun.job.rest(), 0
                     yield message
 
     def _begin(self, begun: _Begun[Message]) -> None:
-        begun.attempts += 1
         job = self.ray.cloudpickle.dumps(begun.job)
         self.running[self.task.remote(job, self.origin)] = begun
 
@@ -233,7 +238,9 @@ def _cluster(address: str | None, at_once: int | None) -> Iterator[Any]:
         else:
             _check_answers(address)
             ray.init(address=address, **quiet)
-    except (RuntimeError, ConnectionError, ValueError, TimeoutError) as error:
+    except ClusterError:
+        raise
+    except Exception as error:
         raise ClusterError(f"no Ray cluster at {address or 'this machine'}: {' '.join(str(error).split())}") from error
     finally:
         if threading.current_thread() is threading.main_thread():

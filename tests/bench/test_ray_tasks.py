@@ -184,7 +184,7 @@ def test_a_machine_that_does_not_see_the_folder_ends_the_run_with_a_word(
 
 def test_other_versions_are_refused(tmp_path: Path) -> None:
     (tmp_path / "token").touch()
-    with pytest.raises(ClusterError, match=r"has torch .*, and 0\.1 is installed where the run was started"):
+    with pytest.raises(ClusterError, match=r"has torch .*, and 0\.1 was there where and when the run"):
         ray_tasks._Origin(Path.cwd(), tmp_path / "token", {"torch": "0.1"}, {}).enter()
 
 
