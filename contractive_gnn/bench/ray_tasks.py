@@ -31,7 +31,7 @@ from contractive_gnn.extras import needs
 
 Message = TypeVar("Message")
 
-#: how often the process that runs a job may be killed, or its machine go away, at one message before the job is given up
+#: a job is given up when its process has been killed, or its machine gone away, so often at the same message
 ATTEMPTS: Final = 4
 #: seconds without any CPU in the cluster after which the run ends
 PATIENCE: Final = 300.0
@@ -48,8 +48,8 @@ class ClusterError(RuntimeError):
 class RayTasks:
     """Runs jobs as tasks of Ray; one of :class:`~contractive_gnn.bench.workers.Executor`.
 
-    A job whose worker process is killed, or whose machine goes away, is begun again with what is left of it. It is given
-    up when that has happened :data:`ATTEMPTS` times at the same message.
+    A job whose worker process is killed, or whose machine goes away, is begun again with what is left of it, until that
+    has happened :data:`ATTEMPTS` times at the same message.
 
     Attributes:
         folder: of the results. Every machine of the cluster must see it and the current folder under the same paths.
@@ -223,6 +223,8 @@ def _seen_by_all(folder: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def _cluster(address: str | None, at_once: int | None) -> Iterator[Any]:
     """Ray, connected; to a cluster of its own, which ends with this, where no address is given."""
+    if address is not None:
+        _check_answers(address)
     os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")  # of 40 s each, where something else than Ray answers
     with needs("ray", "--executor ray"):
         import ray
@@ -236,10 +238,7 @@ def _cluster(address: str | None, at_once: int | None) -> Iterator[Any]:
             own = {"num_cpus": at_once, "object_store_memory": _STORE_BYTES, "include_dashboard": False}
             ray.init(address="local", **own, **quiet)
         else:
-            _check_answers(address)
             ray.init(address=address, **quiet)
-    except ClusterError:
-        raise
     except Exception as error:
         raise ClusterError(f"no Ray cluster at {address or 'this machine'}: {' '.join(str(error).split())}") from error
     finally:
