@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import platform
 import signal
 import socket
@@ -129,10 +130,8 @@ def _software() -> dict[str, str | None]:
 
 def _work(job: bytes, origin: _Origin) -> Iterator[Any]:
     """A task. The job is unpacked here and not by Ray, since a plug-in may define what it is made of."""
-    from ray import cloudpickle
-
     origin.enter()
-    yield from cloudpickle.loads(job).run()
+    yield from pickle.loads(job).run()
 
 
 @dataclass
