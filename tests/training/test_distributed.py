@@ -143,6 +143,19 @@ def test_each_edge_that_ends_in_a_part_is_there_and_the_halo_is_what_it_begins_i
     assert seen == data.num_edges
 
 
+def test_of_three_processes_each_sends_the_rows_that_the_others_expect(data: Data) -> None:
+    part = torch.arange(200) % 3
+    halos = [Halo(data.edge_index, torch.ones(data.num_edges), part, rank=rank, parts=3) for rank in range(3)]
+    source, target = data.edge_index
+    for here, sender in enumerate(halos):
+        sent = sender._rows.split(sender._sent)
+        for there, receiver in enumerate(halos):
+            between = (part[source] == here) & (part[target] == there) & (here != there)
+            expected = source[between].unique()
+            assert torch.equal(sender.own[sent[there]], expected)
+            assert receiver._received[here] == expected.numel()
+
+
 def test_without_a_process_group_the_error_says_how_to_start(data: Data) -> None:
     with pytest.raises(RuntimeError, match=r"torchrun.*init_process_group"):
         fit_distributed(build("linf-diffusion", data.num_features, 4), data)
