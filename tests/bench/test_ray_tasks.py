@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from contractive_gnn.bench import ray_tasks, tune
+from contractive_gnn.bench import own_models, ray_tasks, tune
 from contractive_gnn.bench.own_models import OwnModel
 from contractive_gnn.bench.protocol import Override, Protocol
 from contractive_gnn.bench.ray_tasks import ClusterError, RayTasks
@@ -78,6 +78,12 @@ class Placed(Fragile):
                 time.sleep(0.05)
         return super().forward(x, edge_index, edge_weight)
 """
+
+
+@pytest.fixture(autouse=True)
+def no_own_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process forgets them again."""
+    monkeypatch.setattr(own_models, "_own", {})
 
 
 @pytest.fixture(scope="module")
