@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from contractive_gnn.bench.own_models import OwnModel
     from contractive_gnn.bench.presets import Preset
     from contractive_gnn.bench.protocol import Protocol
+    from contractive_gnn.bench.ray_tasks import RayTasks
     from contractive_gnn.bench.runner import Failure, GraphJob
     from contractive_gnn.bench.verify import Died
     from contractive_gnn.testing import Verdict
@@ -138,6 +139,23 @@ Plugins = Annotated[
         help="Code of yours that registers dynamics, models, attacks or datasets; may be given again and again.",
     ),
 ]
+ExecutorName = Annotated[
+    str,
+    typer.Option(
+        "--executor",
+        help="What runs the jobs: processes of this machine, or ray: tasks of a Ray cluster whose machines share the "
+        "folder of the results.",
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="A Ray cluster that runs, or auto for the one of this machine; $RAY_ADDRESS if not given. Without either, "
+        "one is started here, and ends with the run.",
+        show_default=False,
+    ),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")]
 SpecHelp = (
     r"NAME[:BUDGET]\[@evasion|@poisoning|@symbiotic]. BUDGET: a fraction with a decimal point (0.05) or 50flips for a "
@@ -181,10 +199,16 @@ def bench(
         typer.Option(help=f"Comma-separated attacks, each {SpecHelp} Default: what suits the data set."),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Number of seeds: 0, 1, …")] = 2,
+    first_seed: Annotated[int, typer.Option(help="The first of them, for one seed a command in a batch queue.")] = 0,
     jobs: Annotated[
         int | None,
-        typer.Option(help=f"Processes; one a core, at most {MOST_JOBS}, if not given."),
+        typer.Option(
+            help=f"Processes; one a core, at most {MOST_JOBS}, if not given. With --address, tasks at the same time; "
+            "one a CPU of the cluster, if not given."
+        ),
     ] = None,
+    executor: ExecutorName = "processes",
+    address: Address = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder of the results, where a stopped run resumes; runs/DATASET if not given."),
@@ -222,6 +246,7 @@ def bench(
     with _errors_in_one_line(debug):
         _use(plugins)
         _at_least(1, seeds=seeds, jobs=jobs, splits=splits)
+        check_whole("--first-seed", first_seed, least=0, below=2**32)
         if splits is not None:
             _no_other_split(splits, split, split_seed)
             split = split or (None if data is not None else "random")
@@ -233,15 +258,17 @@ def bench(
         protocol = _protocol(
             dataset=dataset, data=data, labels=labels, features=features,
             models=",".join([*names, *(own_models or ())]) if names or own_models else MODELS,
-            attacks=attacks, seeds=seeds, split=split, split_seed=split_seed or 0,
+            attacks=attacks, seeds=seeds, first_seed=first_seed, split=split, split_seed=split_seed or 0,
             attack_seed=attack_seed, targets=targets, presets=presets, overrides=overrides, root=root,
             device=device,
         )  # fmt: skip
         out = out if out is not None else Path("runs") / protocol.dataset
+        ray = _ray(executor, address, jobs=jobs, out=out, device=device)
         command = _command(
-            protocol, presets=presets, plugins=plugins, jobs=jobs, anchors=anchors, out=out, splits=splits
-        )
-        n_results, failures = _bench(protocol, out=out, jobs=jobs, command=command, splits=splits)
+            protocol, presets=presets, plugins=plugins, jobs=jobs, executor=executor, address=address, anchors=anchors,
+            out=out, splits=splits,
+        )  # fmt: skip
+        n_results, failures = _bench(protocol, out=out, jobs=jobs, ray=ray, command=command, splits=splits)
         if n_results:
             _report(out, anchors)
         if failures:
@@ -285,8 +312,10 @@ def tune(
         bool, typer.Option("--prune", help="Give a setting up that is below the median after some of its trainings.")
     ] = False,
     jobs: Annotated[
-        int, typer.Option(help="Processes. With more than one, the draws depend on which trial ends first.")
+        int, typer.Option(help="Trials at the same time. With more than one, the draws depend on which ends first.")
     ] = 1,
+    executor: ExecutorName = "processes",
+    address: Address = None,
     split: Split = None,
     split_seed: SplitSeed = 0,
     attack_seed: Annotated[int, typer.Option(help="Seed of the attacks that are made here.")] = 0,
@@ -309,6 +338,7 @@ def tune(
         from contractive_gnn.bench.tune import PRESET, STUDY, TRIALS, Record, Search, table
         from contractive_gnn.bench.tune import execute as search_for
 
+        ray = _ray(executor, address, jobs=jobs, out=out, device=device)
         search = Search(protocol, Space.read(space, model), out, sampler_seed=sampler_seed, prune=prune)
         graphs, tasks = search.prepare()
         _say_what_is_damaged(graphs)
@@ -321,7 +351,9 @@ def tune(
                 with (
                     _sigterm_is_ctrl_c(),
                     _bar("searching", total=left) as step,
-                    contextlib.closing(search_for(record, graphs, tasks, trials=trials, processes=jobs)) as messages,
+                    contextlib.closing(
+                        search_for(record, graphs, tasks, trials=trials, processes=jobs, executor=ray)
+                    ) as messages,
                 ):
                     for message in messages:
                         step(1)
@@ -761,6 +793,7 @@ def _protocol(
     targets: str | None = None,
     presets: list[str] | None = None,
     overrides: list[str] | None = None,
+    first_seed: int = 0,
 ) -> Protocol:
     """The protocol that the options describe."""
     from contractive_gnn.bench.presets import parse_preset
@@ -804,7 +837,7 @@ def _protocol(
         dataset=dataset,
         models=chosen,
         attacks=specs,
-        seeds=tuple(range(seeds)),
+        seeds=tuple(range(first_seed, first_seed + seeds)),
         split=split,
         split_seed=split_seed,
         attack_seed=attack_seed,
@@ -896,6 +929,8 @@ def _command(
     anchors: Path | None,
     out: Path,
     splits: int | None = None,
+    executor: str = "processes",
+    address: str | None = None,
 ) -> str:
     """The command line that repeats a benchmark: its defaults spelled out, since they may change."""
     own = {model.name: model for model in protocol.own_models if model.path is not None}
@@ -908,6 +943,7 @@ def _command(
         ("--models", ",".join(files.get(name, name) for name in protocol.models)),
         ("--attacks", ",".join(map(str, protocol.attacks))),
         ("--seeds", len(protocol.seeds)),
+        ("--first-seed", protocol.seeds[0] or None),
         ("--split", protocol.split),
         ("--split-seed", protocol.split_seed if splits is None else None),
         ("--splits", splits),
@@ -918,6 +954,8 @@ def _command(
         *(("--plugin", plugin) for plugin in plugins or ()),
         ("--device", None if protocol.device == "cpu" else protocol.device),
         ("--jobs", jobs),
+        ("--executor", None if executor == "processes" else executor),
+        ("--address", address),
         ("--anchors", anchors),
         ("--root", protocol.root),
         ("--out", out),
@@ -926,8 +964,24 @@ def _command(
     return shlex.join(["contractive-gnn", "bench", *words])
 
 
+def _ray(name: str, address: str | None, *, jobs: int | None, out: Path, device: str) -> RayTasks | None:
+    """What --executor ray means; None where processes of this machine run the jobs."""
+    if name not in ("processes", "ray"):
+        raise ValueError(f"--executor {name}: expected processes or ray")
+    if name == "processes":
+        if address is not None:
+            raise ValueError(f"--address {address}: it belongs to --executor ray")
+        return None
+    if device != "cpu":
+        raise ValueError(f"--device {device}: --executor ray measures on CPUs; drop one of the two options")
+    from contractive_gnn.bench.ray_tasks import RayTasks
+
+    address = address or os.environ.get("RAY_ADDRESS") or None
+    return RayTasks(out, address, at_once=jobs if jobs or address else _default_jobs())
+
+
 def _bench(
-    protocol: Protocol, *, out: Path, jobs: int | None, command: str, splits: int | None
+    protocol: Protocol, *, out: Path, jobs: int | None, ray: RayTasks | None, command: str, splits: int | None
 ) -> tuple[int, list[Failure]]:
     from contractive_gnn.bench.invocations import Invocation
     from contractive_gnn.bench.protocol import over_splits
@@ -949,7 +1003,7 @@ def _bench(
             with (
                 _sigterm_is_ctrl_c(),
                 _bar("attacking and training", total=todo.n_steps) as step,
-                contextlib.closing(execute(todo, results, processes=processes)) as messages,
+                contextlib.closing(execute(todo, results, processes=processes, executor=ray)) as messages,
             ):
                 for message in messages:
                     step(message.cells if isinstance(message, Failure) else 1)

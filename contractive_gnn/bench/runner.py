@@ -54,7 +54,7 @@ from contractive_gnn.bench.results import (
 from contractive_gnn.bench.spaces import TRAINING, model_hyperparameters
 from contractive_gnn.bench.spec import CLEAN, AttackSpec
 from contractive_gnn.bench.targets import Targets, choose_targets
-from contractive_gnn.bench.workers import Job, run_jobs, single_thread
+from contractive_gnn.bench.workers import Executor, Job, run_jobs, single_thread
 from contractive_gnn.datasets.protocol import INDUCTIVE
 from contractive_gnn.inputs import MASKS
 from contractive_gnn.names import unknown
@@ -143,6 +143,10 @@ class GraphJob:
         else:
             yield GraphMade(self.path)
 
+    def rest(self) -> GraphJob:
+        """See :class:`~contractive_gnn.bench.workers.Job`."""
+        return self
+
     def died(self, reason: str) -> Message:
         """See :class:`~contractive_gnn.bench.workers.Job`."""
         return Failure(f"attack {self.spec}", reason, reason, cells=0)
@@ -175,6 +179,10 @@ class UnitJob:
                 yield unit.measure(task)
             except Exception as error:
                 yield _failure(f"{self}, {task.spec}", error, cells=1)
+
+    def rest(self) -> UnitJob:
+        """See :class:`~contractive_gnn.bench.workers.Job`."""
+        return replace(self, tasks=self.tasks[1:])
 
     def died(self, reason: str) -> Message:
         """See :class:`~contractive_gnn.bench.workers.Job`."""
@@ -406,7 +414,9 @@ def _damage(graph: Path) -> str | None:
     return None
 
 
-def execute(todo: Plan, results: ResultsFile, *, processes: int) -> Generator[Message, None, None]:
+def execute(
+    todo: Plan, results: ResultsFile, *, processes: int = 1, executor: Executor | None = None
+) -> Generator[Message, None, None]:
     """Do what is left, write it down, and tell.
 
     Results go to ``results``, failures with their tracebacks to ``errors.log`` beside it. Stopping the iteration at any
@@ -416,11 +426,12 @@ def execute(todo: Plan, results: ResultsFile, *, processes: int) -> Generator[Me
         todo: of :func:`plan`.
         results: open results file.
         processes: number of processes over the models and seeds.
+        executor: see :func:`~contractive_gnn.bench.workers.run_jobs`. Results are written here, and nowhere else.
     """
     out = results.path.parent
     make_folder(out / GRAPHS)
     stages: list[Sequence[Job[Message]]] = [todo.graphs, todo.units]
-    with closing(run_jobs(stages, processes=processes)) as messages:
+    with closing(run_jobs(stages, processes=processes, executor=executor)) as messages:
         for message in messages:
             if isinstance(message, Result):
                 results.append(message)

@@ -39,7 +39,7 @@ from contractive_gnn.bench.results import make_folder, open_alone, replacing
 from contractive_gnn.bench.runner import GRAPHS, Failure, GraphJob, Message, Stamp, Task, fitted_on, plan, train
 from contractive_gnn.bench.spaces import Space
 from contractive_gnn.bench.spec import CLEAN, AttackSpec
-from contractive_gnn.bench.workers import Job, run_jobs
+from contractive_gnn.bench.workers import Executor, Job, run_jobs
 from contractive_gnn.former import current_hyperparameters, current_model
 
 try:
@@ -208,13 +208,24 @@ class TrialJob:
     stamp: Stamp
 
     def run(self) -> Iterator[Trial | Message]:
-        """Yields the trial, once it is in the study."""
+        """Yields the trial, once it is in the study: at once where an earlier process wrote it there before it died."""
         study = self.search.study(number=self.number)
+        for earlier in study.get_trials(deepcopy=False):
+            if earlier.user_attrs.get("trial", {}).get("number") == self.number:
+                done = Trial(**earlier.user_attrs["trial"])
+                if not earlier.state.is_finished():
+                    _tell(study, earlier.number, done)
+                yield done
+                return
         drawn = study.ask()
         done = self._measure(drawn)
         drawn.set_user_attr("trial", dataclasses.asdict(done))
         _tell(study, drawn.number, done)
         yield done
+
+    def rest(self) -> TrialJob:
+        """See :class:`~contractive_gnn.bench.workers.Job`."""
+        return self
 
     def died(self, reason: str) -> Trial | Message:
         """See :class:`~contractive_gnn.bench.workers.Job`."""
@@ -381,7 +392,13 @@ class Record:
 
 
 def execute(
-    record: Record, graphs: Sequence[GraphJob], tasks: Sequence[Task], *, trials: int, processes: int
+    record: Record,
+    graphs: Sequence[GraphJob],
+    tasks: Sequence[Task],
+    *,
+    trials: int,
+    processes: int = 1,
+    executor: Executor | None = None,
 ) -> Generator[Trial | Failure, None, None]:
     """Make the graphs, then draw and train until the record has ``trials`` of them. Stopping at any point is safe.
 
@@ -391,6 +408,7 @@ def execute(
         tasks: likewise.
         trials: how many in all; those of earlier runs count.
         processes: trials at the same time.
+        executor: see :func:`~contractive_gnn.bench.workers.run_jobs`.
 
     Raises:
         TuneError: a graph could not be made.
@@ -400,7 +418,7 @@ def execute(
     missing = sorted(set(range(trials)) - {trial.number for trial in record.trials})
     jobs = [TrialJob(record.search, number, tasks, stamp) for number in missing]
     stages: list[Sequence[Job[Trial | Message]]] = [graphs, jobs]
-    with closing(run_jobs(stages, processes=processes)) as messages:
+    with closing(run_jobs(stages, processes=processes, executor=executor)) as messages:
         for message in messages:
             if isinstance(message, Failure) and message.cells == 0:
                 raise TuneError(f"{message.what} could not be made: {message.reason}")

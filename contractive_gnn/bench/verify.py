@@ -46,6 +46,10 @@ class VerifyJob:
         except Exception as error:  # of other people's code: the others are tried all the same
             yield Died(self.name, f"{type(error).__name__}: {error}")
 
+    def rest(self) -> VerifyJob:
+        """See :class:`~contractive_gnn.bench.workers.Job`."""
+        return self
+
     def died(self, reason: str) -> Verdict | Died:
         """See :class:`~contractive_gnn.bench.workers.Job`."""
         return Died(self.name, reason)

@@ -29,15 +29,28 @@ class Job(Protocol[MessageOut]):
     def run(self) -> Iterator[MessageOut]:
         """Do the work and yield a message for each part of it."""
 
+    def rest(self) -> Job[MessageOut]:
+        """What is left of it once its first message has come; itself where it has one message only."""
+
     def died(self, reason: str) -> MessageOut:
         """The message for the case that the process which ran this job ended before the job did."""
 
 
+class Executor(Protocol):
+    """Somewhere else to run jobs, such as :class:`~contractive_gnn.bench.ray_tasks.RayTasks`."""
+
+    def run(self, stages: Sequence[Sequence[Job[Message]]]) -> Generator[Message, None, None]:
+        """Messages of all jobs, in the order in which they come. Closing the iterator stops what runs."""
+
+
 _FINISHED = "finished"
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+#: how many threads a process takes, for the numerical libraries that read them when they are loaded
+THREADS = ("OMP_NUMTHREADS", "OPENBLAS_NUMTHREADS", "MKL_NUMTHREADS")
 
 
-def run_jobs(stages: Sequence[Sequence[Job[Message]]], *, processes: int) -> Generator[Message, None, None]:
+def run_jobs(
+    stages: Sequence[Sequence[Job[Message]]], *, processes: int = 1, executor: Executor | None = None
+) -> Generator[Message, None, None]:
     """Messages of all jobs, in the order in which they come.
 
     Each job runs on one thread, so that its numbers do not depend on how many run beside it. With one process, or one
@@ -45,8 +58,13 @@ def run_jobs(stages: Sequence[Sequence[Job[Message]]], *, processes: int) -> Gen
 
     Args:
         stages: what to do, begun in this order; a stage begins when the one before it is done.
-        processes: number of processes, at least 1.
+        processes: number of processes on this machine, at least 1.
+        executor: what runs the jobs in place of them.
     """
+    if executor is not None:
+        with contextlib.closing(executor.run(stages)) as elsewhere:
+            yield from elsewhere
+        return
     if processes < 1:
         raise ValueError(f"processes must be at least 1, got {processes}")
     processes = min(processes, max(map(len, stages), default=0))
@@ -108,6 +126,7 @@ class _Workers(Generic[Message]):
                     del self.running[ready]
                     self.idle.append((ready, process))
                 else:
+                    self.running[ready] = process, job.rest()
                     yield message
 
     def _hand_out(self) -> None:
@@ -123,9 +142,9 @@ class _Workers(Generic[Message]):
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_work, args=(theirs, plugins.loaded()), daemon=True)
-        before = {name: os.environ.get(name) for name in _THREADS}
+        before = {name: os.environ.get(name) for name in THREADS}
         # Read by the numerical libraries when the worker loads them, which is before any line of ours runs there.
-        os.environ.update(dict.fromkeys(_THREADS, "1"))
+        os.environ.update(dict.fromkeys(THREADS, "1"))
         try:
             process.start()
         finally:

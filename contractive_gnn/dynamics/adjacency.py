@@ -64,6 +64,16 @@ class Adjacency:
         """N."""
         return self.diagonal.size(0)
 
+    def total(self, values: Tensor) -> Tensor:
+        """The sum over the nodes of ``values`` ``[n]``, ``[]``."""
+        return values.sum()
+
+    def row_sums(self) -> Tensor:
+        """``A1``, ``[n]``."""
+        n = self.num_nodes
+        row = self.diagonal + n * self.offset + (self.total(self.offset) + n * self.constant)
+        return row.index_add(0, self.edge_index[1], self.on_edges)
+
     def background(self) -> Tensor:
         """``u_i + u_j + c`` on the edges, ``[E]``: what S adds to."""
         source, target = self.edge_index
@@ -340,9 +350,8 @@ class AdjacencyFlow(Dynamics):
         n = a.num_nodes
         k1, k2, k3, k4, k5, k6, k7, k8, k9 = self._scaled(n)
         own = a.diagonal + 2 * a.offset + a.constant  # diag A
-        row = a.diagonal + n * a.offset + (a.offset.sum() + n * a.constant)  # A1
-        row = row.index_add(0, a.edge_index[1], a.on_edges)
-        total, trace = row.sum(), own.sum()
+        row = a.row_sums()
+        total, trace = a.total(row), a.total(own)
         return dataclasses.replace(
             a,
             on_edges=k1 * a.on_edges,

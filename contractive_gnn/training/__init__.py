@@ -1,5 +1,6 @@
 """Training: fit a model on one graph, and ask it."""
 
+from contractive_gnn.training.distributed import fit_distributed
 from contractive_gnn.training.fitting import FitResult, check_options, fit
 from contractive_gnn.training.lessons import check_classes, check_lesson
 from contractive_gnn.training.maps import MapError, MapFit, MapFitOptions, fit_map, map_error
@@ -20,6 +21,7 @@ __all__ = [
     "check_options",
     "evaluate",
     "fit",
+    "fit_distributed",
     "fit_map",
     "map_error",
     "predict",

@@ -254,7 +254,7 @@ def _fit_in_each_mode(
         several.use(mode)
         fitted = _fit_once(model, data, options, lessons, seed=seed, on_epoch=on_epoch)
         epochs += fitted.epochs
-        key = _judged(fitted.val_accuracy, fitted.val_loss, options).key
+        key = judged(fitted.val_accuracy, fitted.val_loss, options).key
         if best is None or key > best[0]:
             best = key, fitted, copy.deepcopy(model.state_dict())
     assert best is not None
@@ -276,7 +276,7 @@ def _fit_once(
     start, chosen_on = time.perf_counter(), data.val_mask.nonzero().squeeze(1)
 
     def judge(loss: Tensor) -> Judgement:
-        return _judged(*accuracy_and_loss(class_scores(model, data), data.y, chosen_on), options)
+        return judged(*accuracy_and_loss(class_scores(model, data), data.y, chosen_on), options)
 
     kept = train(
         model,
@@ -290,6 +290,7 @@ def _fit_once(
     return FitResult(*kept.judgement.figures, kept.epoch, kept.epochs, time.perf_counter() - start)
 
 
-def _judged(accuracy: float, loss: float, options: FitOptions) -> Judgement:
+def judged(accuracy: float, loss: float, options: FitOptions) -> Judgement:
+    """What an epoch of that accuracy and loss on the validation nodes is worth under the option ``select``."""
     key = (accuracy, -loss) if options.select == "accuracy" else (-loss, accuracy)
     return Judgement.of(*key, figures=(accuracy, loss))

@@ -15,6 +15,7 @@ ORDER = (
     "deep_network.py",
     "plane_flow.py",
     "two_halves.py",
+    "several_processes.py",
     "digits_classifier.py",
     "plug_and_play.py",
     "learned_pendulum.py",

@@ -245,6 +245,10 @@ def test_ctrl_c_says_how_to_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (("--targets", "degrees:8", "--attacks", "rnd:3"), "no rule is called 'degrees'"),
         (("--root", "nowhere", "--dataset", "cora"), "root is 'nowhere', which is not a folder"),
         (("--device", "gpu"), "--device gpu: Expected one of cpu, cuda"),
+        (("--executor", "slurm"), "--executor slurm: expected processes or ray"),
+        (("--address", "auto"), "--address auto: it belongs to --executor ray"),
+        (("--executor", "ray", "--device", "cuda"), "--executor ray measures on CPUs"),
+        (("--first-seed", "-1"), "--first-seed must be at least 0, got -1"),
     ],
 )
 def test_mistakes_are_answered_in_one_line(tmp_path: Path, arguments: tuple[str, ...], complaint: str) -> None:

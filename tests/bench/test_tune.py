@@ -225,6 +225,7 @@ def test_trials_can_run_side_by_side_in_other_processes(tmp_path: Path, space: P
         running = asked.study().ask()  # another process is at it
         job = pickle.loads(pickle.dumps(TrialJob(asked, 1, tasks, Stamp.now())))
         (done,) = job.run()
+        assert list(job.run()) == [done]  # begun again, after its process died before it told
         record.write()
         assert record.trials == [done]
         assert running.number != done.number

@@ -30,6 +30,9 @@ class Job:
         time.sleep(self.seconds)
         yield [self.name, "ended", time.time(), os.getpid()]
 
+    def rest(self):
+        return dataclasses.replace(self, name=f"rest of {self.name}")
+
     def died(self, reason):
         return [self.name, reason, time.time(), 0]
 
@@ -52,6 +55,9 @@ class Counting:
     def run(self) -> Iterator[int]:
         yield from range(self.last)
 
+    def rest(self) -> Counting:
+        return self
+
     def died(self, reason: str) -> int:
         return -1
 
@@ -66,16 +72,17 @@ def test_no_process_is_an_error() -> None:
         list(run_jobs([[Counting(1)]], processes=0))
 
 
-def test_a_stage_waits_for_the_one_before_and_a_dead_process_costs_its_job_only(tmp_path: Path) -> None:
+def test_a_stage_waits_for_the_one_before_and_a_dead_process_costs_what_its_job_had_left(tmp_path: Path) -> None:
     script = tmp_path / "jobs.py"
     script.write_text(SCRIPT)
     done = subprocess.run([sys.executable, script, "all"], capture_output=True, text=True, check=True, timeout=600)
     messages = [json.loads(line) for line in done.stdout.splitlines()]
-    assert sorted((name, what) for name, what, *_ in messages if name != "dies") == [
+    assert sorted((name, what) for name, what, *_ in messages if name in "abc") == [
         (name, what) for name in "abc" for what in ("began", "ended")
     ]
-    began, reason = [what for name, what, *_ in messages if name == "dies"]
+    (began,) = [what for name, what, *_ in messages if name == "dies"]
     assert began == "began"
+    (reason,) = [what for name, what, *_ in messages if name == "rest of dies"]
     assert "exit code 3" in reason
     when = {(name, what): moment for name, what, moment, _ in messages}
     assert min(when["b", "began"], when["c", "began"]) >= when["a", "ended"]

@@ -11,7 +11,7 @@ SCRIPTS = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
 
 
 def test_there_is_a_gallery() -> None:
-    assert 10 <= len(SCRIPTS) <= 15
+    assert 10 <= len(SCRIPTS) <= 16
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)

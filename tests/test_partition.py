@@ -1,0 +1,80 @@
+"""Orders of nodes and parts of a graph."""
+
+import pytest
+import torch
+from torch_geometric.utils import to_undirected
+
+from contractive_gnn.partition import node_order, partition
+
+
+def shuffled_path(n):
+    place = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+    return to_undirected(torch.stack([place[:-1], place[1:]])), place
+
+
+def cliques(number, size):
+    """Cliques in a ring, joined by one edge each."""
+    pair = torch.combinations(torch.arange(size)).t()
+    inside = torch.cat([pair + k * size for k in range(number)], dim=1)
+    first = torch.arange(number) * size
+    return to_undirected(torch.cat([inside, torch.stack([first, first.roll(-1) + 1])], dim=1))
+
+
+def metis():
+    pytest.importorskip("pymetis")
+    return "metis"
+
+
+def test_rcm_finds_a_path():
+    edge_index, place = shuffled_path(50)
+    order = node_order(edge_index, 50)
+    assert torch.equal(order, place) or torch.equal(order.flip(0), place)
+
+
+@pytest.mark.parametrize("method", ["rcm", "metis"])
+def test_an_order_is_a_permutation(method):
+    if method == "metis":
+        metis()
+    edge_index = cliques(300, 15)
+    order = node_order(edge_index, 4501, method=method)  # the last node is isolated
+    assert torch.equal(order.sort().values, torch.arange(4501))
+    assert torch.equal(order, node_order(edge_index, 4501, method=method))
+
+
+def test_metis_cuts_between_cliques():
+    part = partition(cliques(8, 30), 240, 4, method=metis())
+    assert part.bincount(minlength=4).tolist() == [60] * 4
+    assert all((part[k * 30 : (k + 1) * 30] == part[k * 30]).all() for k in range(8))
+
+
+@pytest.mark.parametrize(("n", "parts"), [(10, 10), (100, 50), (100, 1), (60, 20)])
+@pytest.mark.parametrize("method", ["rcm", "metis"])
+def test_no_part_is_empty(n, parts, method):
+    if method == "metis":
+        metis()
+    edge_index, _ = shuffled_path(n)
+    part = partition(edge_index, n, parts, method=method)
+    assert part.shape == (n,)
+    assert (part.bincount(minlength=parts) > 0).all()
+
+
+@pytest.mark.parametrize("method", ["rcm", "metis"])
+def test_directions_and_loops_and_double_edges_make_no_difference(method):
+    if method == "metis":
+        metis()
+    edge_index = cliques(6, 10)
+    one_way = edge_index[:, edge_index[0] < edge_index[1]]
+    untidy = torch.cat([one_way] * 300 + [torch.arange(60).repeat(2, 1)], dim=1)
+    assert torch.equal(partition(untidy, 60, 3, method=method), partition(edge_index, 60, 3, method=method))
+
+
+def test_what_is_refused():
+    edge_index = cliques(2, 3)
+    with pytest.raises(ValueError, match="at most the number of nodes, got 7 parts for 6"):
+        partition(edge_index, 6, 7)
+    with pytest.raises(ValueError, match="'rcm' or 'metis', got 'spectral'"):
+        node_order(edge_index, 6, method="spectral")
+    with pytest.raises(ValueError, match="nodes from 0 to 4"):
+        node_order(edge_index, 5)
+    with pytest.raises(ValueError, match="int64"):
+        node_order(edge_index.float(), 6)
