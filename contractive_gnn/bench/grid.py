@@ -114,27 +114,25 @@ def grid(section: Section, anchors: Sequence[Anchor] = (), certified: Sequence[C
     return Grid(columns, (*rows, *_published_rows(section, anchors, columns)))
 
 
-def bin_grids(section: Section) -> tuple[tuple[str, Grid], ...]:
-    """For each attack whose targets come in bins a title and a table, a column a bin."""
-    return tuple((_bins_title(condition), _bin_grid(section, condition)) for condition in _binned(section))
+def breakdown_grids(section: Section) -> tuple[tuple[str, Grid], ...]:
+    """For each attack whose numbers are broken down a title and a table, a column a part."""
+    asked = [c for c in section.conditions if any((c, model) in section.breakdowns for model in section.models)]
+    return tuple((_breakdown_title(condition), _breakdown_grid(section, condition)) for condition in asked)
 
 
-def _binned(section: Section) -> list[Condition]:
-    return [c for c in section.conditions if any((c, model) in section.bins for model in section.models)]
+def _breakdown_title(condition: Condition) -> str:
+    by = "by bins of the targets" if condition.evaluated_on == "targets" else "under each of its attacks"
+    return f"{condition.short}, {condition.threat}, {by}, each with the clean accuracy"
 
 
-def _bins_title(condition: Condition) -> str:
-    return f"{condition.short}, {condition.threat}, by bins of the targets, each with the clean accuracy"
-
-
-def _bin_grid(section: Section, condition: Condition) -> Grid:
-    own = {model: bins for model in section.models if (bins := section.bins.get((condition, model)))}
-    names = list(dict.fromkeys(name for bins in own.values() for name in bins))
-    bests = {name: _best(bins[name] for bins in own.values() if name in bins) for name in names}
-    several = len({score.n for bins in own.values() for score in bins.values()}) > 1
+def _breakdown_grid(section: Section, condition: Condition) -> Grid:
+    own = {model: parts for model in section.models if (parts := section.breakdowns.get((condition, model)))}
+    names = list(dict.fromkeys(name for parts in own.values() for name in parts))
+    bests = {name: _best(parts[name] for parts in own.values() if name in parts) for name in names}
+    several = len({score.n for parts in own.values() for score in parts.values()}) > 1
     rows = []
-    for model, bins in own.items():
-        plain = [_plain(bins.get(name), bests[name], several) for name in names]
+    for model, parts in own.items():
+        plain = [_plain(parts.get(name), bests[name], several) for name in names]
         cells = [replace(cell, why=_clean_text(cell.score)) for cell in plain]
         rows.append(Row(model, tuple(cells)))
     return Grid(tuple(Column(name, "", name) for name in names), tuple(rows))

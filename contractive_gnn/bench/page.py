@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from contractive_gnn.bench.assets import asset, embedded, fill
 from contractive_gnn.bench.bundle import library
 from contractive_gnn.bench.certified_scores import CertifiedScore, of_place, of_section
-from contractive_gnn.bench.grid import KINDS, Column, Grid, Row, bin_grids, sources
+from contractive_gnn.bench.grid import KINDS, Column, Grid, Row, breakdown_grids, sources
 from contractive_gnn.bench.plots import Picture
 from contractive_gnn.bench.results import CERTIFICATE, Result
 from contractive_gnn.bench.summary import CLEAN, Anchor, Condition, Score, Section, number
@@ -105,7 +105,7 @@ def tables(report: Reported) -> str:
         parts.append(f"<p>{_text(report.caption(section))}</p>")
         if section.notes:
             parts.append("<ul>" + "".join(f"<li>{_text(note)}</li>" for note in section.notes) + "</ul>")
-        parts += [_bins(section), _parts(report, section)]
+        parts += [_breakdowns(section), _parts(report, section)]
     return "\n".join(parts)
 
 
@@ -138,16 +138,16 @@ def _section(report: Reported, index: int, *, interactive: bool) -> str:
         sources=f'<p class="caption">{_text(told)}</p>' if told else "",
         transfer="\n".join(_matrix(matrix) for matrix in _matrices(report, section)),
         figures=figures,
-        bins=_bins(section),
+        breakdowns=_breakdowns(section),
         parts=_parts(report, section),
     )
 
 
-def _bins(section: Section) -> str:
-    """The tables by bins of the targets."""
+def _breakdowns(section: Section) -> str:
+    """The tables of what is broken down."""
     return "\n".join(
         f'<h3>{_text(title)}</h3><div class="table" tabindex="0">{_table(grid)}</div>'
-        for title, grid in bin_grids(section)
+        for title, grid in breakdown_grids(section)
     )
 
 
@@ -159,7 +159,7 @@ def _parts(report: Reported, section: Section) -> str:
     for part in section.parts:
         table = _table(report.grid(part))
         told += [f"<h3>{_text(part.title)}</h3>", f'<div class="table" tabindex="0">{table}</div>']
-        told += [_bins(part), _warnings(part), *map(_matrix, _matrices(report, part))]
+        told += [_breakdowns(part), _warnings(part), *map(_matrix, _matrices(report, part))]
     return f"<details class='parts'><summary>{_each(section)}</summary>{''.join(told)}</details>"
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from contractive_gnn.bench import page, terminal, text_tables
 from contractive_gnn.bench.certified_scores import CertifiedScore, of_place, of_section, read_certificates
-from contractive_gnn.bench.grid import Grid, bin_grids, caption, certified_caption, certified_grid, grid, sources
+from contractive_gnn.bench.grid import Grid, breakdown_grids, caption, certified_caption, certified_grid, grid, sources
 from contractive_gnn.bench.invocations import read_invocations
 from contractive_gnn.bench.plots import pictures
 from contractive_gnn.bench.results import CERTIFICATE, RESULTS, Result, read_results, replacing
@@ -116,9 +116,9 @@ class Report:
         for section, table in zip(self.sections, self.grids, strict=True):
             console.print(Text(section.title, style="bold"))
             terminal.show(table, console)
-            for title, bins in bin_grids(section):
+            for title, parted in breakdown_grids(section):
                 console.print(Text(title))
-                terminal.show(bins, console)
+                terminal.show(parted, console)
             for text in (self.caption(section), *section.notes, *sources(table)):
                 console.print(Text(text, style="dim"))
             console.print()
@@ -132,8 +132,8 @@ class Report:
         parts = ["# Robustness benchmark", ""]
         for section, table in zip(self.sections, self.grids, strict=True):
             parts += [f"## {section.title}", "", self.caption(section), "", *text_tables.markdown(table), ""]
-            for title, bins in bin_grids(section):
-                parts += [f"{title}:", "", *text_tables.markdown(bins), ""]
+            for title, parted in breakdown_grids(section):
+                parts += [f"{title}:", "", *text_tables.markdown(parted), ""]
             if notes := [*section.notes, *sources(table)]:
                 parts += [*(f"- {note}" for note in notes), ""]
             for part in section.parts:

@@ -54,7 +54,7 @@ _KINDS: Mapping[str, type | tuple[type, ...]] = {
     ),
     **dict.fromkeys(("split_seed", "seed", "n_evaluated", "flips"), int),
     **dict.fromkeys(("budget", "accuracy", "clean_accuracy", "train_s", "attack_s"), (int, float)),
-    **dict.fromkeys(("hyperparameters", "versions", "bins"), dict),
+    **dict.fromkeys(("hyperparameters", "versions", "breakdown"), dict),
     "unreliable": list,
 }
 
@@ -128,8 +128,8 @@ class Result(Cell):
         uncommitted_changes: whether the checkout's tracked files differed from that commit (False without a checkout).
         versions: of Python and of the packages that matter.
         device: where the model was trained and attacked; "cpu" in lines that do not say.
-        bins: where the targets come in bins, of each of them ``{"n": 10, "accuracy": 60.0, "clean_accuracy": 90.0}``;
-            empty elsewhere, and in lines that do not say.
+        breakdown: of each bin of the targets, or of each attack of an ensemble and of the worst node by node,
+            ``{"n": 10, "accuracy": 60.0, "clean_accuracy": 90.0}``; empty elsewhere, and in lines that do not say.
     """
 
     accuracy: float
@@ -145,7 +145,7 @@ class Result(Cell):
     uncommitted_changes: bool
     versions: Mapping[str, str | None]
     device: str = dataclasses.field(default="cpu", kw_only=True)
-    bins: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict, kw_only=True)
+    breakdown: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict, kw_only=True)
 
     def __post_init__(self) -> None:
         for name in ("accuracy", "clean_accuracy"):

@@ -255,7 +255,7 @@ class _Unit:
             uncommitted_changes=stamp.uncommitted_changes,
             versions=stamp.versions,
             device=stamp.device,
-            bins=self._bins(task.spec, attacked.data, trained.model),
+            breakdown=self._breakdown(task.spec, attacked, trained.model, clean_accuracy),
         )
 
     @functools.cached_property
@@ -263,12 +263,20 @@ class _Unit:
         """Of the live targeted attacks."""
         return _targets(self.job.protocol, self.data)
 
-    def _bins(self, spec: AttackSpec, attacked: Data, model: nn.Module) -> dict[str, dict[str, float]]:
-        """Of each bin of the targets the number of nodes and the accuracies.
+    def _breakdown(
+        self, spec: AttackSpec, result: AttackResult, model: nn.Module, clean_accuracy: float
+    ) -> dict[str, dict[str, float]]:
+        """Of each bin of the targets, or of each attack of an ensemble, the number of nodes and the accuracies.
 
         Raises:
             RuntimeError: an attacked graph was made for other targets.
         """
+        attacked = result.data
+        told = result.provenance.get("params", {}).get("diagnosis", {})
+        if spec.threat == "evasion" and "worst_per_node" in told:
+            left = {**told["accuracies"], "per node": told["worst_per_node"]}
+            own = {"n": told["nodes"], "clean_accuracy": clean_accuracy}
+            return {name: {**own, "accuracy": accuracy} for name, accuracy in left.items()}
         if not (spec.targeted and spec.source == "live" and self.targets.bins):
             return {}
         if not torch.equal(attacked.targets, self.targets.nodes):

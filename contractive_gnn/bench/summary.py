@@ -154,7 +154,7 @@ class Section:
         scores: by condition and model label; a missing pair was not measured.
         notes: what the reader must be told: what is missing, and what differs that should not.
         parts: of a mean over several splits the section of each of them.
-        bins: where targets were chosen by bins, the scores on each of them, likewise.
+        breakdowns: of targets in bins the scores on each of them, of an ensemble those under each attack, likewise.
     """
 
     dataset: str
@@ -165,7 +165,7 @@ class Section:
     scores: Mapping[tuple[Condition, str], Score]
     notes: tuple[str, ...]
     parts: tuple[Section, ...] = ()
-    bins: Mapping[tuple[Condition, str], Mapping[str, Score]] = field(default_factory=dict)
+    breakdowns: Mapping[tuple[Condition, str], Mapping[str, Score]] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -292,17 +292,17 @@ def _section(
     )
     scores = {key: _over_splits(cell) if parts else _over_seeds(cell) for key, cell in cells.items()}
     notes += _gaps(models, conditions, cells) + _doubts(scores) + _provenance(results)
-    bins = {key: found for key, cell in cells.items() if (found := _of_bins(cell, over_splits=bool(parts)))}
-    return Section(dataset, split, split_seed, models, tuple(conditions), scores, tuple(notes), parts, bins)
+    broken_down = {key: found for key, cell in cells.items() if (found := _breakdown(cell, over_splits=bool(parts)))}
+    return Section(dataset, split, split_seed, models, tuple(conditions), scores, tuple(notes), parts, broken_down)
 
 
-def _of_bins(cell: Sequence[Result], *, over_splits: bool) -> dict[str, Score]:
-    """The scores on each bin that all results of a cell have."""
-    names = [name for name in cell[0].bins if all(name in result.bins for result in cell)]
+def _breakdown(cell: Sequence[Result], *, over_splits: bool) -> dict[str, Score]:
+    """The scores of each part that all results of a cell have."""
+    names = [name for name in cell[0].breakdown if all(name in result.breakdown for result in cell)]
     score = _over_splits if over_splits else _over_seeds
     return {
         name: score(
-            [replace(r, accuracy=r.bins[name]["accuracy"], clean_accuracy=r.bins[name]["clean_accuracy"]) for r in cell]
+            [replace(r, **{key: r.breakdown[name][key] for key in ("accuracy", "clean_accuracy")}) for r in cell]
         )
         for name in names
     }

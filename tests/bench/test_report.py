@@ -372,7 +372,7 @@ def test_splits_are_folded_and_bins_have_a_table(tmp_path: Path, make_result: Ma
                 for name, value in (("degree quarter 1", few), ("degree quarter 4", many))
             }
             result = make_result(**TARGETS, split="random", split_seed=split, accuracy=(few + many) / 2)
-            file.append(dataclasses.replace(result, bins=bins))
+            file.append(dataclasses.replace(result, breakdown=bins))
             file.append(make_result(split="random", split_seed=split, accuracy=70.0 + split))
     report = Report.of(tmp_path)
     report.write(tmp_path)

@@ -252,12 +252,12 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "folder" / "table.csv").read_text() == "first"
 
 
-def test_a_line_without_bins_is_read(make_result: Make) -> None:
+def test_a_line_without_a_breakdown_is_read(make_result: Make) -> None:
     bins = {"class 0": {"n": 2, "accuracy": 50.0, "clean_accuracy": 100.0}}
-    result = dataclasses.replace(make_result(), bins=bins)
+    result = dataclasses.replace(make_result(), breakdown=bins)
     assert Result.from_line(result.to_line()) == result
     record = json.loads(result.to_line())
-    del record["bins"]
+    del record["breakdown"]
     assert Result.from_line(json.dumps(record)) == make_result()
-    with pytest.raises(ResultsError, match=r"bins cannot be \[\] \(list\)"):
-        Result.from_line(json.dumps({**record, "bins": []}))
+    with pytest.raises(ResultsError, match=r"breakdown cannot be \[\] \(list\)"):
+        Result.from_line(json.dumps({**record, "breakdown": []}))

@@ -291,6 +291,18 @@ def test_deleted_nodes_have_no_edge(tmp_path: Path) -> None:
     assert made.provenance["steps"][1]["allowed_flips"] == int(0.1 * chained.load().num_nodes)
 
 
+def test_an_ensemble_has_the_accuracy_under_each_of_its_attacks(tmp_path: Path) -> None:
+    quick = tuple(map(Override.parse, ("auto.attack.population=4", "auto.attack.generations=2")))
+    frozen, retrained = results_of(
+        run(protocol("auto:0.1,auto:0.1@poisoning", models=("gcn",), seeds=(0,), overrides=quick), tmp_path)
+    )
+    left = {name: part["accuracy"] for name, part in frozen.breakdown.items()}
+    assert {"random", "from-gcn", "eva", "pgd-tanh", "per node"} <= set(left)
+    assert left.pop("per node") <= min(left.values()) == pytest.approx(frozen.accuracy)
+    assert {part["clean_accuracy"] for part in frozen.breakdown.values()} == {frozen.clean_accuracy}
+    assert not retrained.breakdown  # what the attacks left of the frozen model says nothing of this one
+
+
 def test_each_bin_of_the_targets_has_its_accuracies(tmp_path: Path) -> None:
     benchmark = protocol("nettack:1@evasion,nettack:1", models=("gcn",), seeds=(0,), targets=TargetRule(8, "degree"))
     results = results_of(run(benchmark, tmp_path))
@@ -298,9 +310,9 @@ def test_each_bin_of_the_targets_has_its_accuracies(tmp_path: Path) -> None:
     assert read_results(tmp_path / RESULTS) == results
     for result in results:
         assert result.hyperparameters["attack"]["targets"] == "degree:8"
-        assert {name: found["n"] for name, found in result.bins.items()} == dict.fromkeys(bins, 2)
+        assert {name: found["n"] for name, found in result.breakdown.items()} == dict.fromkeys(bins, 2)
         for key in ("accuracy", "clean_accuracy"):  # bins of equal size
-            mean = sum(found[key] for found in result.bins.values()) / 4
+            mean = sum(found[key] for found in result.breakdown.values()) / 4
             assert mean == pytest.approx(getattr(result, key))
     with pytest.raises(ProtocolError, match="targets degree:8: no attack that is made here aims at single nodes"):
         plan(protocol("random:0.1", targets=TargetRule(8, "degree")), out=tmp_path, finished={})
