@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from contractive_gnn.checks import check_whole
+from contractive_gnn.partition import Method, reorder
 from contractive_gnn.seeding import seeded
 from contractive_gnn.trainable import (
     Calibrated,
@@ -115,8 +116,9 @@ def fit(
             nodes without a label, or a graph that does not fit the model.
         TypeError: see :func:`check_options`.
         ValueError: for an option out of its range, if a role of ``lr`` is not one of the model's, ``self_training`` and
-            ``teacher`` are both given, or either for a model that trains itself, or if the teacher's scores are not
-            finite, or for a ``teacher`` beside the model's own.
+            ``teacher`` are both given, or either or an ``order`` for a model that trains itself, or an ``order`` for a
+            model with a row for each node, or if the teacher's scores are not finite, or for a ``teacher`` beside the
+            model's own.
         FloatingPointError: if the training loss is not finite.
     """
     if torch.is_inference_mode_enabled():
@@ -127,6 +129,8 @@ def fit(
     options = options_of(FitOptions, options, given)
     _check_model(model, options)
     check_reads(model, data)
+    if options.order is not None:
+        data, options = _reordered(model, data, options.order), replace(options, order=None)
     if parts := _parts(model, options):
         epochs = _fit_parts(parts, data, seed=seed, on_epoch=on_epoch)
         model.eval()
@@ -173,9 +177,20 @@ def _check_model(model: nn.Module, options: FitOptions) -> None:
     elif declared(model, TrainsItself) is None:
         drawn(model)
         parameter_groups(model, options.lr, options.weight_decay)
-    elif options.self_training is not None or options.teacher is not None:
-        what = "self_training" if options.teacher is None else "teacher"
-        raise ValueError(f"{what} is for models that fit trains; {type(model).__name__} trains itself")
+    elif given := [name for name in ("self_training", "teacher", "order") if getattr(options, name) is not None]:
+        raise ValueError(f"{given[0]} is for models that fit trains; {type(model).__name__} trains itself")
+
+
+def _reordered(model: nn.Module, data: Data, order: Method) -> Data:
+    """The graph with its nodes in another order, of which the model must know nothing."""
+    n = data.x.shape[0]
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.dim() and tensor.shape[0] == n:
+            raise ValueError(
+                f"{type(model).__name__}.{name} has a row for each of the {n} nodes, and order={order!r} moves them; "
+                "leave order out"
+            )
+    return reorder(data, order)
 
 
 def _parts(model: nn.Module, options: FitOptions) -> list[tuple[nn.Module, FitOptions]]:

@@ -146,3 +146,16 @@ def test_gradients_are_on_for_a_fit_and_wrappers_are_named(data: Data) -> None:
         training.fit(torch.nn.DataParallel(nn.build("robust", data.num_features, 3)), data, epochs=1)
     with pytest.raises(ValueError, match="the teacher has 3 classes, the model scores 4"):
         training.fit(nn.build("mlp", data.num_features, 4), data, epochs=1, teacher=models[0])
+
+
+def test_a_fit_in_another_order_learns_the_same_without_dropout() -> None:
+    data = datasets.contextual_sbm(300, classes=3, seed=0)
+    scores = []
+    for order in (None, "rcm"):
+        model = nn.build("robust", data.num_features, 3, dropout=0.0).double()
+        given = data.clone()
+        given.x = given.x.double()
+        result = training.fit(model, given, epochs=8, self_training=0.6, order=order)
+        assert result.epochs == 24
+        scores.append(training.predict(model, given))
+    torch.testing.assert_close(*scores, rtol=1e-6, atol=1e-8)
