@@ -7,6 +7,7 @@ if __name__ != "contractive_gnn.datasets":
         "`datasets`, run Python from another folder."
     )
 
+from contractive_gnn.datasets.degree_corrected import degree_corrected_sbm
 from contractive_gnn.datasets.digits import digits
 from contractive_gnn.datasets.errors import (
     AlteredFileError,
@@ -52,6 +53,7 @@ __all__ = [
     "UnreadableFileError",
     "add_random_edges",
     "contextual_sbm",
+    "degree_corrected_sbm",
     "digits",
     "has_published",
     "load",
