@@ -131,7 +131,7 @@ def reorder(data: Data, method: Method = "rcm") -> Data:
     new = copy.copy(data)
     for key, value in fields.items():
         if data.is_node_attr(key) and isinstance(value, Tensor):
-            new[key] = _rows(value, order)
+            new[key] = rows_of(value, order)
     new.edge_index = torch.stack([source[sorting], target[sorting]])
     if data.get("edge_weight") is not None:
         new.edge_weight = data.edge_weight[sorting]
@@ -139,15 +139,20 @@ def reorder(data: Data, method: Method = "rcm") -> Data:
     return new
 
 
-def _rows(value: Tensor, order: Tensor) -> Tensor:
-    """``value[order]``, which torch has not for ``sparse_csr``."""
+def rows_of(value: Tensor, nodes: Tensor) -> Tensor:
+    """``value[nodes]``, which torch has not for ``sparse_csr``.
+
+    Args:
+        value: a tensor with a row for each node.
+        nodes: int64 ``[m]``.
+    """
     if value.layout != torch.sparse_csr:
-        return value[order.to(value.device)]
+        return value[nodes.to(value.device)]
     parts = (part.cpu().numpy() for part in (value.values(), value.col_indices(), value.crow_indices()))
-    rows = sp.csr_array(tuple(parts), shape=tuple(value.shape))[order.numpy()]
+    rows = sp.csr_array(tuple(parts), shape=tuple(value.shape))[nodes.cpu().numpy()]
     arrays = (torch.from_numpy(part).to(value.device) for part in (rows.indptr, rows.indices, rows.data))
     pointer, column, values = arrays
-    return torch.sparse_csr_tensor(pointer.long(), column.long(), values, value.shape, check_invariants=False)
+    return torch.sparse_csr_tensor(pointer.long(), column.long(), values, rows.shape, check_invariants=False)
 
 
 def _method(method: str) -> str:

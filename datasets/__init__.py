@@ -27,6 +27,7 @@ from contractive_gnn.datasets.fetch import FileStatus
 from contractive_gnn.datasets.files import read
 from contractive_gnn.datasets.maps import MAPS, BallMap
 from contractive_gnn.datasets.noise import add_random_edges
+from contractive_gnn.datasets.ogb import read_ogb
 from contractive_gnn.datasets.protocol import random_split, validate, without_test_nodes
 from contractive_gnn.datasets.published import has_published
 from contractive_gnn.datasets.registry import DATASETS, Dataset, DatasetStatus, load, load_attacked, register, status
@@ -60,6 +61,7 @@ __all__ = [
     "load_attacked",
     "random_split",
     "read",
+    "read_ogb",
     "register",
     "status",
     "validate",

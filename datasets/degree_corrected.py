@@ -6,12 +6,15 @@ import math
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 from torch_geometric.data import Data
 
 from contractive_gnn.datasets.errors import InvalidGraphError
 from contractive_gnn.datasets.protocol import IntArray, assemble, simple_graph
+
+FloatArray = npt.NDArray[np.float64]
 
 _ROUNDS: Final = 50
 """Draws that make up for pairs drawn twice; a graph that is not dense takes about ten."""
@@ -29,6 +32,7 @@ def degree_corrected_sbm(
     feature_signal: float = 1.2,
     split: tuple[float, float] = (0.54, 0.18),
     seed: int = 0,
+    split_seed: int | None = None,
 ) -> Data:
     """A random graph with planted communities and hubs; by default of ogbn-arxiv's shape, and as informative.
 
@@ -51,7 +55,8 @@ def degree_corrected_sbm(
         exponent: γ above 2, of the power law of the degrees.
         feature_signal: s ≥ 0; 0 leaves nothing but noise in the features.
         split: fractions of the training and of the validation nodes, drawn at random; the others are for the test.
-        seed: of the graph and of its split.
+        seed: of the graph.
+        split_seed: of the split; ``seed`` where it is not given.
 
     Returns:
         ``x`` float32 ``[n, d]``, masks, and ``split`` ``"random"``. Nodes may be isolated; all are kept.
@@ -71,6 +76,7 @@ def degree_corrected_sbm(
         ("communities", communities, classes),
         ("features", features, 1),
         ("seed", seed, 0),
+        ("split_seed", seed if split_seed is None else split_seed, 0),
     ):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise InvalidGraphError(f"{label} = {value!r} given; expected an integer of at least {least}")
@@ -100,7 +106,7 @@ def degree_corrected_sbm(
     means *= feature_signal / np.linalg.norm(means, axis=1, keepdims=True)
     x = rng.standard_normal((n, features), dtype=np.float32)
     x += means[labels]
-    order = rng.permutation(n)
+    order = np.random.default_rng([seed if split_seed is None else split_seed, 1]).permutation(n)
     ends = round(train * n), round((train + val) * n)
     row, col = key // n, key % n
     return assemble(
@@ -113,7 +119,7 @@ def degree_corrected_sbm(
     )
 
 
-def _edges(rng: np.random.Generator, weight: np.ndarray, cut: IntArray, number: int, inside: float) -> IntArray:
+def _edges(rng: np.random.Generator, weight: FloatArray, cut: IntArray, number: int, inside: float) -> IntArray:
     """So many different pairs u < v, as ``u n + v``, ascending."""
     n = len(weight)
     summed = np.concatenate([[0.0], np.cumsum(weight)])
