@@ -28,10 +28,8 @@ FILES = {
 
 
 def written(folder: Path, **other: str) -> Path:
-    for name, text in {
-        **FILES,
-        **{name.replace("__", "/").replace("_", "-"): text for name, text in other.items()},
-    }.items():
+    changed = {name.replace("__", "/").replace("_", "-"): text for name, text in other.items()}
+    for name, text in {**FILES, **changed}.items():
         path = folder / f"{name}.csv.gz"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(gzip.compress(text.encode()))
@@ -52,7 +50,7 @@ def test_the_files_become_a_graph_of_the_protocol(tmp_path: Path) -> None:
 def test_it_is_loaded_by_its_name_from_a_folder(tmp_path: Path) -> None:
     written(tmp_path / "ogbn_arxiv")
     assert load("ogbn-arxiv", root=tmp_path).split == "time"
-    with pytest.raises(MissingFileError, match="ogbn_arxiv with raw/edge.csv.gz is in none of root .*dc-sbm"):
+    with pytest.raises(MissingFileError, match=r"ogbn_arxiv with raw/edge.csv.gz is in none of root .*dc-sbm"):
         load("ogbn-arxiv", root=tmp_path / "ogbn_arxiv")
 
 
