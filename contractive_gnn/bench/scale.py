@@ -33,7 +33,8 @@ _TITLES: Final = {
     "certificate": "certificate of {side} at one flip, all nodes",
 }
 _NAMES: Final = {
-    "gcn": "PyG's GCN, two layers, CSR",
+    "gcn": "PyG's GCN, two layers, edge_index",
+    "gcn-csr": "PyG's GCN, two layers, CSR",
     "appnp": "PyG's APPNP, CSR, ten steps",
     "pyg-prbcd on gcn": "PyG's PRBCDAttack on its GCN",
 }
@@ -101,7 +102,7 @@ def scale(
 
     Raises:
         ValueError: an unknown size.
-        RuntimeError: a run failed.
+        RuntimeError: a run of ours failed. One of PyG's that fails is a figure without its time.
     """
     plans = {
         size: planned(size, tasks=tasks, threads=threads, epochs=epochs, growth=growth) for size in dict.fromkeys(sizes)
@@ -138,6 +139,9 @@ def _in_process(run: Run) -> dict[str, Any]:
     environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     command = [sys.executable, "-W", "ignore", "-m", "contractive_gnn.bench.scale_runs", json.dumps(run)]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode and run["side"] in _NAMES:
+        failed = f"it needs more memory than there is, or failed otherwise ({done.returncode})"
+        return {"seconds": None, "processor_seconds": None, "megabytes": None, "note": failed}
     if done.returncode:
         raise RuntimeError(
             f"{_title(run)}, {run['nodes']:,} nodes: the process ended with {done.returncode}, see above"
@@ -164,7 +168,9 @@ def _beside(lines: Sequence[dict[str, Any]]) -> Iterator[Figure]:
 def _figure(line: dict[str, Any], other: dict[str, Any] | None) -> Figure:
     graph = "" if line["graph"] == "dc-sbm" else ", uniform random graph"
     name = f"{_title(line)}, {line['nodes']:,} nodes, {line['edges']:,} edges{graph}"
-    note = f"peak of the whole process; {line['note']}"
+    note = f"processor time {line['processor_seconds']:.4g} s; peak of the whole process; {line['note']}"
+    if other is not None and other["seconds"] is None:
+        note, other = f"{note}; {_NAMES[other['side']]}: {other['note']}", None
     if other is None:
         return comparison("scale", name, Cost(line["seconds"], line["megabytes"]), note=note, threads=line["threads"])
     return comparison(
@@ -173,7 +179,7 @@ def _figure(line: dict[str, Any], other: dict[str, Any] | None) -> Figure:
         Cost(line["seconds"], line["megabytes"]),
         _NAMES[other["side"]],
         Cost(other["seconds"], other["megabytes"]),
-        note=f"{note}; the other's: {other['note']}",
+        note=f"{note}; the other's: processor time {other['processor_seconds']:.4g} s; {other['note']}",
         threads=line["threads"],
     )
 
@@ -184,13 +190,13 @@ def _growth(lines: Sequence[dict[str, Any]]) -> Iterator[Figure]:
         ours, theirs = ([x for x in lines if (x["graph"], x["side"]) == (graph, side)] for side in ("robust", "appnp"))
         for line, other in zip(ours, theirs, strict=True):
             yield _figure(line, other)
-        if len(ours) < 2:
+        if len(ours) < 2 or any(line["seconds"] is None for line in theirs):
             continue
         last = _figure(ours[-1], theirs[-1])
         grown = []
         for side in (ours, theirs):
-            points = [(line["nodes"], line["seconds"]) for line in side]
-            text = f"time grows with exponent {exponent(points):.2f}"
+            points = [(line["nodes"], line["processor_seconds"]) for line in side]
+            text = f"processor time grows with exponent {exponent(points):.2f}"
             if all(line["megabytes"] for line in side):
                 text += f", peak memory with {exponent([(line['nodes'], line['megabytes']) for line in side]):.2f}"
             grown.append(text)

@@ -25,7 +25,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     def in_process(run: Any) -> dict[str, Any]:
         found.append(run)
         double = 1 if run["side"] in scale_runs.OURS else 2
-        return {"seconds": 1.0 * double * run["nodes"], "megabytes": 100.0 + run["nodes"], "note": "so", "edges": 7}
+        seconds = 1.0 * double * run["nodes"]
+        memory = 100.0 + run["nodes"]
+        return {"seconds": seconds, "processor_seconds": seconds, "megabytes": memory, "note": "so", "edges": 7}
 
     monkeypatch.setattr(module, "_in_process", in_process)
     return found
@@ -41,10 +43,14 @@ def test_sizes_have_names_or_nodes() -> None:
 
 def test_ours_stand_beside_each_of_the_peers(tmp_path: Path, asked: Asked) -> None:
     figures = list(scale(folder=tmp_path, sizes=["1000"], threads=1, epochs=3))
-    assert len(asked) == len(planned("1000", tasks=list(scale_runs.TASKS), threads=1, epochs=3)) == 14
+    assert len(asked) == len(planned("1000", tasks=list(scale_runs.TASKS), threads=1, epochs=3)) == 16
     steps = [figure for figure in figures if figure.name.startswith("one training step")]
-    assert len(steps) == 8
-    assert {figure.peer for figure in steps} == {"PyG's GCN, two layers, CSR", "PyG's APPNP, CSR, ten steps"}
+    assert len(steps) == 12
+    assert {figure.peer for figure in steps} == {
+        "PyG's GCN, two layers, edge_index",
+        "PyG's GCN, two layers, CSR",
+        "PyG's APPNP, CSR, ten steps",
+    }
     assert all(figure.ratio == 2.0 and figure.threads == 1 for figure in steps)
     attacks = {figure.name.split(",")[0]: figure.peer for figure in figures if "% of the edges" in figure.name}
     assert attacks == {
@@ -61,9 +67,9 @@ def test_what_is_there_is_not_run_again(tmp_path: Path, asked: Asked) -> None:
         file.write('{"task": "st')  # a run that was killed while it wrote
     again = list(scale(folder=tmp_path, sizes=["1000"], tasks=["step", "certificate"], threads=1))
     assert again[: len(first)] == first
-    assert [run["task"] for run in asked] == ["step"] * 6 + ["certificate"]
+    assert [run["task"] for run in asked] == ["step"] * 7 + ["certificate"]
     list(scale(folder=tmp_path, sizes=["1000"], tasks=["step"], threads=2))
-    assert len(asked) == 13
+    assert len(asked) == 15
 
 
 def test_the_growth_has_an_exponent_for_either_graph(tmp_path: Path, asked: Asked) -> None:
@@ -74,7 +80,7 @@ def test_the_growth_has_an_exponent_for_either_graph(tmp_path: Path, asked: Aske
         "growth from 1,000 to 4,000 nodes, dc-sbm",
         "growth from 1,000 to 4,000 nodes, uniform",
     ]
-    assert figures[2].note.startswith("time grows with exponent 1.00, peak memory with")
+    assert figures[2].note.startswith("processor time grows with exponent 1.00, peak memory with")
     assert said[0] == "1 of 8: one training step of robust, 1,000 nodes"
     assert "min left" in said[1]
 
@@ -85,7 +91,25 @@ def test_a_run_that_fails_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         list(scale(folder=tmp_path, sizes=["1000"], tasks=["step"], threads=1))
 
 
-@pytest.mark.parametrize("side", ["robust", "appnp", "gcn"])
+def test_a_peer_that_fails_leaves_a_figure_of_ours_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asked: Asked
+) -> None:
+    stubbed = module._in_process
+
+    def in_process(run: Any) -> dict[str, Any]:
+        if run["side"] != "gcn":
+            return stubbed(run)
+        failed = {"seconds": None, "processor_seconds": None, "megabytes": None}
+        return {**failed, "note": "it needs more memory than there is"}
+
+    monkeypatch.setattr(module, "_in_process", in_process)
+    figures = list(scale(folder=tmp_path, sizes=["1000"], tasks=["step"], threads=1))
+    alone = [figure for figure in figures if figure.peer is None]
+    assert len(alone) == 4
+    assert all("edge_index: it needs more memory than there is" in figure.note for figure in alone)
+
+
+@pytest.mark.parametrize("side", ["robust", "appnp", "gcn", "gcn-csr"])
 def test_a_step_runs(side: str, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("numba")
     run = {"task": "step", "side": side, "graph": "uniform", "nodes": 1000, "degree": 6.0, "threads": 1, "epochs": 0}
