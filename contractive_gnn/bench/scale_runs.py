@@ -73,7 +73,7 @@ def large_graph(run: Run) -> Data:
         edges = random_graph(run["nodes"], round(run["nodes"] * run["degree"] / 2))
         there = torch.ones(edges.size(1), dtype=torch.bool)
         there[1:] = (edges[:, 1:] != edges[:, :-1]).any(dim=0)  # sorted: a pair that was drawn twice is next to itself
-        data.edge_index = edges[:, there]
+        data.edge_index = edges[:, there].flip(0)  # by source and target, as in a graph of the library
     return data
 
 
@@ -242,7 +242,8 @@ def ours(name: str, data: Data) -> nn.Module:
 def peer(name: str, data: Data) -> tuple[nn.Module, Tensor]:
     """A model of PyG of the same width that normalises its adjacency once, and the adjacency that it takes."""
     torch.manual_seed(0)
-    adjacency = data.edge_index if name == "gcn" else adjacency_csr(data.edge_index, int(data.num_nodes))
+    # sorted by target, as a matrix of rows needs them
+    adjacency = data.edge_index if name == "gcn" else adjacency_csr(data.edge_index.flip(0), int(data.num_nodes))
     if name == "appnp":
         return APPNPModel(data.num_features, CLASSES, hidden=HIDDEN, num_steps=10), adjacency
     return PyGGCN(data.num_features, HIDDEN, 2, CLASSES, dropout=0.5, cached=True), adjacency

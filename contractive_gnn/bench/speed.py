@@ -393,7 +393,9 @@ def random_graph(nodes: int, edges: int, *, seed: int = 0) -> Tensor:
 
 
 def adjacency_csr(edge_index: Tensor, nodes: int) -> Tensor:
-    """The adjacency of a sorted, undirected ``edge_index``, ``sparse_csr`` ``[nodes, nodes]``."""
+    """The adjacency of an undirected ``edge_index``, sorted by target, ``sparse_csr`` ``[nodes, nodes]``."""
+    if bool((edge_index[1, 1:] < edge_index[1, :-1]).any()):
+        raise ValueError("edge_index must be sorted by target: its sources become the columns of rows")
     pointer = torch.zeros(nodes + 1, dtype=torch.int64)
     pointer[1:] = torch.bincount(edge_index[1], minlength=nodes).cumsum(0)
     ones = torch.ones(edge_index.size(1))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from contractive_gnn.bench import scale as module
@@ -117,6 +118,16 @@ def test_a_step_runs(side: str, capsys: pytest.CaptureFixture[str]) -> None:
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert line["seconds"] > 0
     assert 2900 <= line["edges"] <= 3000  # a pair that was drawn twice is one edge
+
+
+@pytest.mark.parametrize("graph", ["dc-sbm", "uniform"])
+def test_the_peers_have_the_same_graph(graph: str) -> None:
+    run = scale_runs.Run(task="step", side="appnp", graph=graph, nodes=1000, degree=6.0, threads=1, epochs=0)
+    data = scale_runs.large_graph(run)
+    _, adjacency = scale_runs.peer("appnp", data)
+    dense = torch.zeros(1000, 1000)
+    dense[data.edge_index[0], data.edge_index[1]] = 1.0
+    assert torch.equal(adjacency.to_dense(), dense)
 
 
 def test_a_fit_and_a_certificate_run() -> None:
