@@ -29,7 +29,7 @@ def degree_corrected_sbm(
     average_degree: float = 13.7,
     inside: float = 0.65,
     exponent: float = 2.8,
-    feature_signal: float = 1.2,
+    feature_signal: float = 2.3,
     split: tuple[float, float] = (0.54, 0.18),
     seed: int = 0,
     split_seed: int | None = None,

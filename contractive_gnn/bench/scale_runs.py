@@ -130,18 +130,12 @@ def train(run: Run, data: Data) -> Result:
     preset = load_preset(run["side"], "default")["training"]
     options = {name: preset[name] for name in ("lr", "weight_decay") if name in preset}
     order = method()
-    several = declared(model, HasModes)
-    modes = 1 if several is None else len(several.modes)
-    bar = Progress(shown=True, steps=modes * run["epochs"], done=0)
-
-    def told(epoch: int, accuracy: float) -> None:
-        bar.step()
-
-    result = peak(lambda: fit(model, data, epochs=run["epochs"], order=order, on_epoch=told, **options))
-    bar.close()
+    result = peak(lambda: fit(model, data, epochs=run["epochs"], order=order, progress=True, **options))
     epochs = result.pop("value").epochs
     accuracy = evaluate(model, data, data.test_mask)
-    return {**result, "note": f"test accuracy {accuracy:.2f} %, {epochs} epochs in {modes} modes, order {order}"}
+    several = declared(model, HasModes)
+    modes = "" if several is None else f" in {len(several.modes)} modes"
+    return {**result, "note": f"test accuracy {accuracy:.2f} %, {epochs} epochs{modes}, order {order}"}
 
 
 def train_peer(run: Run, data: Data) -> float:
@@ -181,7 +175,8 @@ def attack(run: Run, data: Data) -> Result:
         result = peak(lambda: pyg_prbcd(model, data, flips))
         changed, edge_index = flips, result.pop("value")
     else:
-        attacker = get(name, seed=0, epochs=ATTACK_EPOCHS)
+        shown = {"progress": True} if name == "prbcd" else {}
+        attacker = get(name, seed=0, epochs=ATTACK_EPOCHS, **shown)
         result = peak(lambda: attacker.run(data, Budget(flips=flips), victim=model))
         found = result.pop("value")
         changed, edge_index = found.n_flips, found.data.edge_index

@@ -159,3 +159,18 @@ def test_a_fit_in_another_order_learns_the_same_without_dropout() -> None:
         assert result.epochs == 24
         scores.append(training.predict(model, given))
     torch.testing.assert_close(*scores, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(("name", "fits"), [("mlp", 2), ("robust", 3), ("robust-mixture", 4)])
+def test_a_bar_counts_the_epochs_of_all_fits(
+    data: Data, name: str, fits: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = nn.build(name, data.num_features, int(data.y.max()) + 1)
+    told: list[int] = []
+    result = training.fit(
+        model, data, epochs=2, self_training=0.8, progress=True, on_epoch=lambda epoch, accuracy: told.append(epoch)
+    )
+    assert result.epochs == len(told) == 2 * fits
+    shown = capsys.readouterr().err
+    assert f"{2 * fits}/{2 * fits}" in shown
+    assert "validation accuracy" in shown
