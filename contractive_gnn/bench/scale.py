@@ -159,9 +159,10 @@ def _beside(lines: Sequence[dict[str, Any]]) -> Iterator[Figure]:
         if line["side"] in _NAMES:
             continue
         peers = [other for other in lines if other["task"] == line["task"] and other["side"] in _NAMES]
-        if line["task"] == "attack" and not line["side"].endswith(" gcn"):
-            peers = []  # another victim
-        for other in peers or [None]:
+        if not peers or (line["task"] == "attack" and not line["side"].endswith(" gcn")):  # another victim
+            yield _figure(line, None)
+            continue
+        for other in peers:
             yield _figure(line, other)
 
 

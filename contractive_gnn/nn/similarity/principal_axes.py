@@ -69,7 +69,7 @@ def axes_of_squares(x: Tensor, rank: int) -> tuple[Tensor | None, Tensor]:
         rank: as there.
     """
     n, d = x.shape
-    blocks = x.detach().cpu().split(max(1, _BLOCK // max(1, d)))
+    blocks = torch.split(x.detach().cpu(), max(1, _BLOCK // max(1, d)))
     count = sum((torch.count_nonzero(block, dim=0).double() for block in blocks), torch.zeros(d, dtype=torch.float64))
     idf = 1.0 + torch.log((1.0 + n) / (1.0 + count))
     if d <= rank + 1:

@@ -283,7 +283,7 @@ class Similarity(nn.Module):
         axes, idf = self._axes(lambda: of_values(axes_of, x), x, settings=(self.rank,))
         if axes is not None and x.shape[0] > _ROWS and x.layout == torch.strided and not x.requires_grad:
             axes, idf = axes.to(x), idf.to(x)
-            projected = torch.cat([normalize_rows(block, idf) @ axes for block in x.split(_ROWS)])
+            projected = torch.cat([normalize_rows(block, idf) @ axes for block in torch.split(x, _ROWS)])
             return _centred(projected, occupied(x))
         rows = normalize_rows(x, idf.to(x.device, x.dtype))
         if axes is not None:
@@ -337,7 +337,7 @@ def _cosine(h: Tensor, graph: Graph) -> Tensor:
     h = unit_rows(h)
     if h.requires_grad or graph.source.numel() <= _ROWS:
         return (h[graph.source] * h[graph.target]).sum(dim=1)
-    ends = zip(graph.source.split(_ROWS), graph.target.split(_ROWS), strict=True)
+    ends = zip(torch.split(graph.source, _ROWS), torch.split(graph.target, _ROWS), strict=True)
     return torch.cat([(h[source] * h[target]).sum(dim=1) for source, target in ends])
 
 
