@@ -198,8 +198,10 @@ def _growth(lines: Sequence[dict[str, Any]]) -> Iterator[Figure]:
         for side in (ours, theirs):
             points = [(line["nodes"], line["processor_seconds"]) for line in side]
             text = f"processor time grows with exponent {exponent(points):.2f}"
-            if all(line["megabytes"] for line in side):
-                text += f", peak memory with {exponent([(line['nodes'], line['megabytes']) for line in side]):.2f}"
+            before, final = side[-2:]
+            if before["megabytes"] and final["megabytes"]:  # a power would be of what any process has, too
+                more = (final["megabytes"] - before["megabytes"]) / (final["nodes"] - before["nodes"])
+                text += f", peak memory by {1024 * more:.1f} kB a node"
             grown.append(text)
         name = f"growth from {ours[0]['nodes']:,} to {ours[-1]['nodes']:,} nodes, {graph}"
         yield comparison(

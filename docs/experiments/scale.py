@@ -3,8 +3,9 @@
     contractive-gnn speed --suite scale --size arxiv,million,growth --threads 2 --out docs/results/scale
     python docs/experiments/scale.py
 
-The estimate is on paper: the largest graph that was measured, and the exponents of the growth, with the number of edges
-for time and memory alike. It says nothing of a machine whose memory is slower than the one that was measured.
+The estimate is on paper: time from the largest graph that was measured and the exponent of its growth with the edges;
+memory from what the last two sizes differ by, for each node and for each edge. It says nothing of a machine whose
+memory is slower than the one that was measured.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pages import markdown, write_between
 
+from contractive_gnn.bench.scale import GROWTH
 from contractive_gnn.bench.speed import exponent
 
 #: Hu et al., Open Graph Benchmark (NeurIPS 2020), table 2
@@ -47,13 +50,14 @@ def measured(figures: Iterable[dict[str, Any]]) -> str:
     rows = []
     machines = set()
     for figure in figures:
-        if figure["name"].startswith("growth"):
-            continue
+        if figure["name"].startswith("growth") or any(f", {n:,} nodes" in figure["name"] for n in GROWTH[:-1]):
+            continue  # stands in the other table
         machines.add(f"{figure['machine']}, {figure['threads']} threads")
         own, other = [*re.findall(r"processor time ([\d.e+-]+) s", figure["note"]), None, None][:2]
         rows.append(
             (
-                figure["name"], seconds(figure["ours_s"]), seconds(own), size(figure["ours_mb"]),
+                figure["name"].replace("one training step", "step"),
+                seconds(figure["ours_s"]), seconds(own), size(figure["ours_mb"]),
                 figure["peer"] or "–", seconds(figure["peer_s"]), seconds(other), size(figure["peer_mb"]),
             )
         )  # fmt: skip
@@ -63,30 +67,36 @@ def measured(figures: Iterable[dict[str, Any]]) -> str:
 
 def growth(figures: Iterable[dict[str, Any]], runs: Iterable[dict[str, Any]]) -> str:
     """The exponents, and microseconds of processor time a node."""
-    texts = [f"- {figure['name']}: {figure['note']}." for figure in figures if figure["name"].startswith("growth")]
-    rows = [
-        (run["graph"], run["side"], f"{run['nodes']:,}", f"{1e6 * run['processor_seconds'] / run['nodes']:.1f}")
-        for run in steps(runs)
+    texts = [
+        textwrap.fill(f"- {figure['name']}: {figure['note']}.", 120, subsequent_indent="  ")
+        for figure in figures
+        if figure["name"].startswith("growth")
     ]
-    return "\n".join(texts) + "\n\n" + markdown(("graph", "model", "nodes", "processor µs a node"), rows)
+    rows = [
+        (
+            run["graph"], run["side"], f"{run['nodes']:,}", seconds(run["processor_seconds"]),
+            f"{1e6 * run['processor_seconds'] / run['nodes']:.1f}", size(run["megabytes"]),
+        )
+        for run in steps(runs)
+    ]  # fmt: skip
+    head = ("graph", "model", "nodes", "processor s a step", "µs a node", "MB")
+    return "\n".join(texts) + "\n\n" + markdown(head, rows)
 
 
 def papers(runs: Iterable[dict[str, Any]]) -> str:
     """A step of robust on ogbn-papers100M, from the exponents on the block model."""
     own = [run for run in steps(runs) if (run["graph"], run["side"]) == ("dc-sbm", "robust")]
-    last = own[-1]
-    times = factor(own, "processor_seconds") * last["processor_seconds"]
-    memory = factor(own, "megabytes") * last["megabytes"]
-    return (
-        f"{PAPERS['nodes']:,} nodes, {PAPERS['edges']:,} edges, from {last['nodes']:,} nodes and {last['edges']:,} "
-        f"edges: about {times / 60:,.0f} minutes of one thread and {memory / 1024:,.0f} GB for a training step."
+    before, last = own[-2:]
+    power = exponent([(run["edges"], run["processor_seconds"]) for run in own])
+    hours = last["processor_seconds"] * (PAPERS["edges"] / last["edges"]) ** power / 3600
+    each = {what: (last["megabytes"] - before["megabytes"]) / (last[what] - before[what]) for what in PAPERS}
+    by_nodes, by_edges = (each[what] * number / 1e6 for what, number in PAPERS.items())
+    return textwrap.fill(
+        f"{PAPERS['nodes']:,} nodes and {PAPERS['edges']:,} edges, from {last['nodes']:,} nodes and {last['edges']:,} "
+        f"edges: a training step takes about {hours:.1f} hours of one thread, and {by_nodes:.1f} TB if memory goes by "
+        f"nodes, {by_edges:.1f} TB if it goes by edges. Batches, or parts on several machines, are the way there.",
+        120,
     )
-
-
-def factor(own: list[dict[str, Any]], what: str) -> float:
-    """How many times as much the large graph takes as the last one that was measured."""
-    power = exponent([(run["edges"], run[what]) for run in own])
-    return float((PAPERS["edges"] / own[-1]["edges"]) ** power)
 
 
 def steps(runs: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:

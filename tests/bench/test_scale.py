@@ -81,7 +81,7 @@ def test_the_growth_has_an_exponent_for_either_graph(tmp_path: Path, asked: Aske
         "growth from 1,000 to 4,000 nodes, dc-sbm",
         "growth from 1,000 to 4,000 nodes, uniform",
     ]
-    assert figures[2].note.startswith("processor time grows with exponent 1.00, peak memory with")
+    assert figures[2].note.startswith("processor time grows with exponent 1.00, peak memory by 1024.0 kB a node")
     assert said[0] == "1 of 8: one training step of robust, 1,000 nodes"
     assert "min left" in said[1]
 
