@@ -30,6 +30,7 @@ def kept_memory() -> Iterator[None]:
     threads: the last one that ends gives the memory back. With another allocator than glibc's nothing is changed.
 
     Example:
+        >>> import torch
         >>> with kept_memory():
         ...     total = sum(float(torch.ones(1000).sum()) for _ in range(3))
         >>> total

@@ -168,8 +168,8 @@ def load(
         split: ``"prognn"``, the published fixed split; ``"random"``: 10/10/80, stratified, as DeepRobust draws it; or
             ``"inductive"``: 20 nodes of each class for the training, 20 for the validation, a tenth of each class for
             the test, and a model is fitted on :func:`without_test_nodes` (Gosch et al., NeurIPS 2023).
-            ``digits``, ``csbm`` and ``dc-sbm`` have no published split: they get a random one for it, and ``data.split``
-            says so. That of ``ogbn-arxiv`` is by time.
+            ``digits``, ``csbm`` and ``dc-sbm`` have no published split: they get a random one for it, and
+            ``data.split`` says so. That of ``ogbn-arxiv`` is by time.
         split_seed: of a split that is drawn; the published one has none.
         root: folder searched before ``$CONTRACTIVE_GNN_DATA``, the cache and the download.
         download: whether absent files may be downloaded into the cache.
