@@ -24,7 +24,7 @@ from contractive_gnn.attacks.base import (
     undirected_edges,
 )
 from contractive_gnn.attacks.whitebox import AdaptiveAttack, EdgeFlips, Found, Objective, check_victim, diagnose, weigh
-from contractive_gnn.checks import check_real
+from contractive_gnn.checks import check_flag, check_real
 from contractive_gnn.nn.surrogate import gradient_surrogate
 
 _LOSSES: Final = {
@@ -62,11 +62,18 @@ def _without_nan(slope: Tensor) -> Tensor:
 class _BlockCoordinateDescent(AdaptiveAttack):
     kind: ClassVar[Kind] = "structure"
 
-    def __init__(self, *, block_size: int, epochs: int, loss: str, seed: int) -> None:
+    def __init__(self, *, block_size: int, epochs: int, loss: str, seed: int, progress: bool) -> None:
         super().__init__(seed=seed)
+        check_flag("progress", progress)
+        self.progress = progress
         self.block_size = check_count("block_size", block_size)
         self.epochs = check_count("epochs", epochs)
         self.loss = check_choice("loss", loss, tuple(_LOSSES))
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Hyperparameters that decide what is found."""
+        return {name: value for name, value in super().params.items() if name != "progress"}
 
     @abstractmethod
     def _attack(self, contrib: Any, model: nn.Module, block_size: int) -> Any:
@@ -122,6 +129,7 @@ class PRBCD(_BlockCoordinateDescent):
         loss: "tanh-margin", "prob-margin", "margin" or "masked-cross-entropy".
         lr: PyG's learning rate, which it multiplies by budget / n.
         seed: see :class:`Attack`.
+        progress: whether PyG shows its bar over the steps.
 
     Raises:
         AttackError: (from ``run``) too few pairs of nodes for the budget; logits that are not finite.
@@ -137,8 +145,9 @@ class PRBCD(_BlockCoordinateDescent):
         loss: str = "prob-margin",
         lr: float = 1000.0,
         seed: int = 0,
+        progress: bool = False,
     ) -> None:
-        super().__init__(block_size=block_size, epochs=epochs, loss=loss, seed=seed)
+        super().__init__(block_size=block_size, epochs=epochs, loss=loss, seed=seed, progress=progress)
         check_real("lr", lr, above=0)
         self.lr = float(lr)
 
@@ -150,7 +159,7 @@ class PRBCD(_BlockCoordinateDescent):
             epochs_resampling=max(1, self.epochs * 4 // 5),
             loss=_LOSSES[self.loss],
             lr=self.lr,
-            log=False,
+            log=self.progress,
         )
 
 
@@ -163,6 +172,7 @@ class GRBCD(_BlockCoordinateDescent):
         epochs: steps among which the budget is divided.
         loss: "tanh-margin", "prob-margin", "margin" or "masked-cross-entropy".
         seed: see :class:`Attack`.
+        progress: whether PyG shows its bar over the steps.
 
     Raises:
         AttackError: (from ``run``) too few pairs of nodes for the budget; logits that are not finite.
@@ -171,9 +181,17 @@ class GRBCD(_BlockCoordinateDescent):
     name: ClassVar[str] = "grbcd"
 
     def __init__(
-        self, *, block_size: int = 20_000, epochs: int = 125, loss: str = "masked-cross-entropy", seed: int = 0
+        self,
+        *,
+        block_size: int = 20_000,
+        epochs: int = 125,
+        loss: str = "masked-cross-entropy",
+        seed: int = 0,
+        progress: bool = False,
     ) -> None:
-        super().__init__(block_size=block_size, epochs=epochs, loss=loss, seed=seed)
+        super().__init__(block_size=block_size, epochs=epochs, loss=loss, seed=seed, progress=progress)
 
     def _attack(self, contrib: Any, model: nn.Module, block_size: int) -> Any:
-        return contrib.GRBCDAttack(model, block_size=block_size, epochs=self.epochs, loss=_LOSSES[self.loss], log=False)
+        return contrib.GRBCDAttack(
+            model, block_size=block_size, epochs=self.epochs, loss=_LOSSES[self.loss], log=self.progress
+        )

@@ -7,6 +7,7 @@ if __name__ != "contractive_gnn.datasets":
         "`datasets`, run Python from another folder."
     )
 
+from contractive_gnn.datasets.degree_corrected import degree_corrected_sbm
 from contractive_gnn.datasets.digits import digits
 from contractive_gnn.datasets.errors import (
     AlteredFileError,
@@ -26,6 +27,7 @@ from contractive_gnn.datasets.fetch import FileStatus
 from contractive_gnn.datasets.files import read
 from contractive_gnn.datasets.maps import MAPS, BallMap
 from contractive_gnn.datasets.noise import add_random_edges
+from contractive_gnn.datasets.ogb import read_ogb
 from contractive_gnn.datasets.protocol import random_split, validate, without_test_nodes
 from contractive_gnn.datasets.published import has_published
 from contractive_gnn.datasets.registry import DATASETS, Dataset, DatasetStatus, load, load_attacked, register, status
@@ -52,12 +54,14 @@ __all__ = [
     "UnreadableFileError",
     "add_random_edges",
     "contextual_sbm",
+    "degree_corrected_sbm",
     "digits",
     "has_published",
     "load",
     "load_attacked",
     "random_split",
     "read",
+    "read_ogb",
     "register",
     "status",
     "validate",

@@ -11,9 +11,11 @@ from typing import Literal, Protocol, TypeVar
 from torch_geometric.data import Data
 
 from contractive_gnn.datasets import planetoid
+from contractive_gnn.datasets.degree_corrected import degree_corrected_sbm
 from contractive_gnn.datasets.digits import digits
 from contractive_gnn.datasets.errors import InvalidGraphError, UnknownDatasetError, UnknownSplitError
 from contractive_gnn.datasets.fetch import FileStatus, Folder, file_status, known
+from contractive_gnn.datasets.ogb import load_arxiv
 from contractive_gnn.datasets.protocol import (
     INDUCTIVE,
     assemble,
@@ -136,7 +138,7 @@ class DatasetStatus:
     def state(self) -> str:
         """``"embedded"``, ``"here"`` (all files), ``"partly"``, ``"absent"``, or ``"altered"`` (any file).
 
-        ``"registered"`` for one of a plug-in, of which only its loader knows where it is.
+        ``"registered"`` for one of a plug-in, or of files of your own, of which only its loader knows where it is.
         """
         states = {file.state for file in self.files}
         if not states:
@@ -166,7 +168,8 @@ def load(
         split: ``"prognn"``, the published fixed split; ``"random"``: 10/10/80, stratified, as DeepRobust draws it; or
             ``"inductive"``: 20 nodes of each class for the training, 20 for the validation, a tenth of each class for
             the test, and a model is fitted on :func:`without_test_nodes` (Gosch et al., NeurIPS 2023).
-            ``digits`` and ``csbm`` have no published split: they get a random one for it, and ``data.split`` says so.
+            ``digits``, ``csbm`` and ``dc-sbm`` have no published split: they get a random one for it, and
+            ``data.split`` says so. That of ``ogbn-arxiv`` is by time.
         split_seed: of a split that is drawn; the published one has none.
         root: folder searched before ``$CONTRACTIVE_GNN_DATA``, the cache and the download.
         download: whether absent files may be downloaded into the cache.
@@ -295,7 +298,7 @@ def _embedded(make: Callable[..., Data]) -> Loader:
 
 
 #: those that need no file and no network
-EMBEDDED = ("digits", "csbm")
+EMBEDDED = ("digits", "csbm", "dc-sbm")
 OURS: Mapping[str, Dataset] = MappingProxyType(
     {
         name: Dataset(_published(name), description)
@@ -317,6 +320,13 @@ OURS: Mapping[str, Dataset] = MappingProxyType(
         ),
         "csbm": Dataset(
             _embedded(contextual_sbm), "contextual stochastic block model, 4 classes (generated, no network needed)"
+        ),
+        "dc-sbm": Dataset(
+            _embedded(degree_corrected_sbm),
+            "degree-corrected block model, 20,000 nodes, 40 classes as ogbn-arxiv (generated, no network needed)",
+        ),
+        "ogbn-arxiv": Dataset(
+            load_arxiv, "citations between 169,343 papers of computer science, 40 topics (from files of your own)"
         ),
     }
 )

@@ -27,7 +27,7 @@ ROOMS: list[tuple[str, tuple[str, ...]]] = [
         "words and data",
         (
             *("deprecated", "extras", "names", "registry", "checks", "seeding", "graph", "inputs"),
-            *("lines", "palette", "partition", "provenance", "remembered"),
+            *("heap", "lines", "palette", "partition", "provenance", "remembered"),
             *("activations", "norms", "trainable", "former", "deeprobust"),
         ),
     ),

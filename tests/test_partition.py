@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from torch_geometric.data import Data
 from torch_geometric.utils import to_undirected
 
-from contractive_gnn.partition import node_order, partition
+from contractive_gnn.partition import node_order, partition, reorder
 
 
 def shuffled_path(n):
@@ -78,3 +79,36 @@ def test_what_is_refused():
         node_order(edge_index, 5)
     with pytest.raises(ValueError, match="int64"):
         node_order(edge_index.float(), 6)
+
+
+@pytest.mark.parametrize("layout", [torch.strided, torch.sparse_csr])
+def test_a_reordered_graph_is_the_same_graph(layout):
+    edge_index, _ = shuffled_path(30)
+    generator = torch.Generator().manual_seed(1)
+    x = (torch.rand(30, 7, generator=generator) < 0.3).float()
+    data = Data(
+        x=x if layout == torch.strided else x.to_sparse_csr(),
+        edge_index=edge_index,
+        edge_weight=(edge_index[0] + edge_index[1]).float(),
+        y=torch.arange(30),
+        train_mask=torch.arange(30) < 9,
+        name="path",
+    )
+    new = reorder(data)
+    assert (new.name, new.num_nodes, data.get("n_id")) == ("path", 30, None)
+    assert torch.equal(new.y, new.n_id)
+    assert torch.equal(new.train_mask, new.n_id < 9)
+    assert torch.equal(new.x.to_dense(), x[new.n_id])
+    back = new.n_id[new.edge_index]
+    assert torch.equal(new.edge_weight, back.sum(dim=0).float())
+    assert {tuple(pair) for pair in back.t().tolist()} == {tuple(pair) for pair in edge_index.t().tolist()}
+    assert int((new.edge_index[0] - new.edge_index[1]).abs().max()) == 1  # a path in its own order
+
+
+def test_what_belongs_to_the_edges_is_not_left_in_the_old_order():
+    edge_index, _ = shuffled_path(30)
+    with pytest.raises(ValueError, match=r"data.edge_attr belongs to the edges"):
+        reorder(Data(x=torch.ones(30, 1), edge_index=edge_index, edge_attr=torch.ones(58, 2)))
+    adjacency = torch.eye(30).to_sparse_csr()
+    with pytest.raises(ValueError, match="sparse matrix"):
+        reorder(Data(x=torch.ones(30, 1), edge_index=adjacency))

@@ -26,6 +26,7 @@ from contractive_gnn.attacks.base.perturbation import Perturbation
 from contractive_gnn.attacks.base.provenance import versions
 from contractive_gnn.attacks.base.random_state import forked_random_state
 from contractive_gnn.attacks.base.result import AttackResult
+from contractive_gnn.heap import kept_memory
 from contractive_gnn.nn.caches import cached_layers
 
 
@@ -106,6 +107,7 @@ class Attack(ABC):
         """
 
     @final
+    @kept_memory()
     def run(
         self, data: Data, budget: Budget, *, victim: nn.Module | None = None, targets: Tensor | None = None
     ) -> AttackResult:

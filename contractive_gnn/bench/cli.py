@@ -620,8 +620,14 @@ def speed(
     out: Annotated[Path, typer.Option(help="Folder for speed.jsonl and the plot.", show_default=False)],
     suite: Annotated[
         str | None,
-        typer.Option(help="metattack, nettack, layers or training, comma-separated; all of them if not given."),
+        typer.Option(help="metattack, nettack, layers, training or scale, comma-separated; all but scale by default."),
     ] = None,
+    size: Annotated[
+        str, typer.Option(help="Of scale: arxiv, million, growth or a number of nodes, comma-separated.")
+    ] = "arxiv",
+    task: Annotated[
+        str, typer.Option(help="Of scale: step, fit, attack and certificate, comma-separated.")
+    ] = "step,fit,attack,certificate",
     flips: Annotated[int, typer.Option(help="Flips of the two Metattacks on Cora; DeepRobust takes seconds each.")] = 3,
     fraction: Annotated[
         float | None, typer.Option(help="Also our Metattack alone on Cora with this share of the edges, as 0.25.")
@@ -632,17 +638,21 @@ def speed(
     targets: Annotated[int, typer.Option(help="Nodes that the two Nettacks attack, five flips each.")] = 20,
     epochs: Annotated[
         int | None,
-        typer.Option(help="Epochs of each fit on Cora, without early stopping; what the preset says if not given."),
+        typer.Option(
+            help="Epochs of each fit, without early stopping; not given what the preset says on Cora, and 200 in scale."
+        ),
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,
     debug: Debug = False,
 ) -> None:
-    """Measure time and memory beside PyG's and DeepRobust's, both in this process."""
+    """Measure time and memory beside PyG's and DeepRobust's, both in this process; of scale each run in its own."""
     with _errors_in_one_line(debug):
         import torch
 
         from contractive_gnn.bench.protocol import check_names
         from contractive_gnn.bench.results import check_folder
+        from contractive_gnn.bench.scale import scale, sized
+        from contractive_gnn.bench.scale_runs import TASKS
         from contractive_gnn.bench.speed import SUITES, Figure, read_lines, write
 
         _at_least(1, flips=flips, targets=targets, epochs=epochs, threads=threads)
@@ -651,17 +661,27 @@ def speed(
                 check_real(name, share, above=0, most=1)
         check_folder(out)
         names = list(SUITES) if suite is None else [name.strip() for name in suite.split(",")]
-        check_names("suite", names, SUITES)
+        suites = {**SUITES, "scale": scale}
+        check_names("suite", names, suites)
+        sizes, tasks = ([part.strip() for part in text.split(",")] for text in (size, task))
+        check_names("task", tasks, TASKS)
+        for name in sizes:
+            if name != "growth":
+                sized(name)
         read_lines(out)  # an alien file there is told before anything is measured
         torch.set_num_threads(threads)
         options: dict[str, dict[str, Any]] = {
             "metattack": {"flips": flips, "fraction": fraction, "large_fraction": large_fraction},
             "nettack": {"targets": targets},
             "training": {"epochs": epochs},
-        }
+            "scale": {
+                "folder": out, "sizes": sizes, "tasks": tasks, "threads": threads, "epochs": epochs or 200,
+                "say": lambda text: _say(text, markup=False),
+            },
+        }  # fmt: skip
         figures: list[Figure] = []
         for name in names:
-            for figure in SUITES[name](**options.get(name, {})):
+            for figure in suites[name](**options.get(name, {})):
                 figures.append(figure)
                 write(figures, out)
                 against = "" if figure.ratio is None else f", {figure.ratio:.3g} × as fast as {figure.peer}"

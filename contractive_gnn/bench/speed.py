@@ -98,11 +98,11 @@ class Figure:
 def measure(run: Callable[[], Any]) -> Cost:
     """Run once and say what it took."""
     gc.collect()
-    before = _reset_peak()
+    before = reset_peak()
     start = time.perf_counter()
     result = run()
     seconds = time.perf_counter() - start
-    peak = _status("VmHWM")
+    peak = status_line("VmHWM")
     return Cost(seconds, None if before is None or peak is None else max(0.0, peak - before), result)
 
 
@@ -139,7 +139,7 @@ def layers(*, nodes: int = 200_000, edges: int = 2_000_000, channels: int = 64, 
     edge_index = random_graph(nodes, edges // 2)
     x = torch.randn(nodes, channels, generator=torch.Generator().manual_seed(1), requires_grad=True)
     upstream = torch.randn(nodes, channels, generator=torch.Generator().manual_seed(2))
-    csr = _csr(edge_index, nodes)
+    csr = adjacency_csr(edge_index, nodes)
     gcn = GCNConv(channels, channels, cached=True)
 
     def both_ways(layer: nn.Module, adjacency: Tensor, times: int = 1) -> Callable[[], None]:
@@ -163,11 +163,11 @@ def layers(*, nodes: int = 200_000, edges: int = 2_000_000, channels: int = 64, 
         layer = FlowConv(dynamics, num_steps=1)
         name = f"one step of the {name}, both ways, {nodes:,} nodes, {edge_index.size(1):,} edges, {channels} channels"
         ours, theirs = race(both_ways(layer, edge_index), both_ways(gcn, csr), repeats=repeats)
-        yield _figure("layers", name, ours, "GCNConv, CSR, normalised once", theirs)
+        yield comparison("layers", name, ours, "GCNConv, CSR, normalised once", theirs)
 
         with kernels.disabled():
             (theirs,) = race(both_ways(layer, edge_index), repeats=1, warm=False)
-        yield _figure("layers", name, ours, "message passing (gather, σ, scatter)", theirs)
+        yield comparison("layers", name, ours, "message passing (gather, σ, scatter)", theirs)
 
     # The rows of x lie about √(2c) apart: within the reach of either force, where all of it is computed.
     for model, make, sigma, threshold in (
@@ -182,14 +182,14 @@ def layers(*, nodes: int = 200_000, edges: int = 2_000_000, channels: int = 64, 
             f"{nodes:,} nodes, {edge_index.size(1):,} edges, {channels} channels"
         )
         ours, theirs = race(both_ways(flow, edge_index), both_ways(gcn, csr, steps), repeats=repeats)
-        yield _figure("layers", name, ours, f"{steps} times GCNConv, CSR, normalised once", theirs)
+        yield comparison("layers", name, ours, f"{steps} times GCNConv, CSR, normalised once", theirs)
 
         flow.num_steps = 1
         with kernels.disabled():
             (one,) = race(both_ways(flow, edge_index), repeats=1, warm=False)
         note = f"time of one step by {steps}; memory of one step"
         peer = f"message passing (gather, σ, scatter), {steps} steps"
-        yield _figure("layers", name, ours, peer, Cost(one.seconds * steps, one.megabytes), note=note)
+        yield comparison("layers", name, ours, peer, Cost(one.seconds * steps, one.megabytes), note=note)
 
 
 def training(*, epochs: int | None = None, slow: bool = True, sizes: tuple[int, ...] = SIZES) -> Iterator[Figure]:
@@ -212,28 +212,28 @@ def training(*, epochs: int | None = None, slow: bool = True, sizes: tuple[int, 
     accuracy = evaluate(ours, data, data.test_mask)
     name = f"{DEFAULT_MODEL} on Cora, {total} epochs, width {width}"
     note = f"test accuracy {accuracy:.1f} % and {theirs.result:.1f} %"
-    yield _figure("training", name, mine, f"PyG's GCN, same epochs and width {width}", theirs, note=note)
+    yield comparison("training", name, mine, f"PyG's GCN, same epochs and width {width}", theirs, note=note)
     if slow:
         for peer in ("rgcn", "simp-gcn"):
             cost = measure(lambda peer=peer: fit(build(peer, *shape), data))  # type: ignore[misc]
-            yield _figure("training", name, mine, f"DeepRobust's {peer}, its own epochs", cost)
+            yield comparison("training", name, mine, f"DeepRobust's {peer}, its own epochs", cost)
         one, three = (
             measure(lambda k=k: fit(build("pro-gnn", *shape, epochs=k), data))  # type: ignore[misc]
             for k in (1, 3)
         )
         whole = one.seconds + (PRO_GNN_EPOCHS - 1) * (three.seconds - one.seconds) / 2
         note = f"extrapolated from 1 and 3 of {PRO_GNN_EPOCHS} epochs ({one.seconds:.1f} s and {three.seconds:.1f} s)"
-        yield _figure("training", name, mine, "DeepRobust's pro-gnn", Cost(whole, three.megabytes), note=note)
+        yield comparison("training", name, mine, "DeepRobust's pro-gnn", Cost(whole, three.megabytes), note=note)
     steps = []
     for nodes in sizes:
         mine, theirs, note = _training_steps(nodes)
         steps.append((mine, theirs))
         name = f"one training step of {DEFAULT_MODEL}, {nodes:,} nodes, average degree 10"
-        yield _figure("training", name, mine, _APPNP.name, theirs, note=note)
+        yield comparison("training", name, mine, APPNPModel.name, theirs, note=note)
     if len(steps) > 1:
         note = "; the other's ".join(_growth(sizes, costs) for costs in zip(*steps, strict=True))
         name = f"growth from {sizes[0]:,} to {sizes[-1]:,} nodes"
-        yield _figure("training", name, steps[-1][0], _APPNP.name, steps[-1][1], note=note)
+        yield comparison("training", name, steps[-1][0], APPNPModel.name, steps[-1][1], note=note)
 
 
 def metattack(
@@ -253,13 +253,13 @@ def metattack(
         data = load("cora")
         cost = measure(lambda: get("metattack", seed=0).run(data, Budget(fraction=fraction)))
         note = f"{cost.result.n_flips} flips"
-        yield _figure("metattack", f"Metattack on cora, {fraction:.0%} of the edges", cost, note=note)
+        yield comparison("metattack", f"Metattack on cora, {fraction:.0%} of the edges", cost, note=note)
     if nodes:
         data = citation_graph(nodes)
         cost = measure(lambda: get("metattack", seed=0, self_training_labels=data.y).run(data, Budget(flips=2)))
         each = Cost(cost.seconds / 2, cost.megabytes)
         note = "mean of two flips; DeepRobust's needs several n × n matrices for each of 100 steps"
-        yield _figure("metattack", f"Metattack, {nodes:,} nodes, one flip", each, note=note)
+        yield comparison("metattack", f"Metattack, {nodes:,} nodes, one flip", each, note=note)
         if large_fraction is not None:
             yield _large_metattack(data, large_fraction)
 
@@ -269,7 +269,7 @@ def _large_metattack(data: Data, fraction: float) -> Figure:
     cost = measure(lambda: attack.run(data, Budget(fraction=fraction)))
     edges = int(data.edge_index.size(1)) // 2
     name = f"Metattack, {int(data.num_nodes):,} nodes, {edges:,} edges, {100 * fraction:g}% of the edges"
-    return _figure("metattack", name, cost, note=f"{cost.result.n_flips} flips")
+    return comparison("metattack", name, cost, note=f"{cost.result.n_flips} flips")
 
 
 def _two_metattacks(dataset: str, flips: int) -> Iterator[Figure]:
@@ -285,13 +285,13 @@ def _two_metattacks(dataset: str, flips: int) -> Iterator[Figure]:
     agree = _pairs(ours.result) == _pairs(theirs.result)
     note = f"{'the same' if agree else 'DIFFERENT'} {flips} flips; {PATCHED}"
     name = f"Metattack on {dataset}"
-    yield _figure("metattack", f"{name}, {flips} flips with surrogate", ours, "DeepRobust", theirs, note=note)
+    yield comparison("metattack", f"{name}, {flips} flips with surrogate", ours, "DeepRobust", theirs, note=note)
     # a flip by itself: what the surrogate takes is in all runs, and is less than a flip of DeepRobust's
     flip = Cost((longer.seconds - ours.seconds) / (flips + 20), ours.megabytes)
     surrogate = max(0.0, ours.seconds - flips * flip.seconds)
     peer = Cost((theirs.seconds - surrogate) / flips, theirs.megabytes)
     note = f"whole runs less {surrogate:.2f} s for the surrogate; {note}"
-    yield _figure("metattack", f"{name}, one flip", flip, "DeepRobust", peer, note=note)
+    yield comparison("metattack", f"{name}, one flip", flip, "DeepRobust", peer, note=note)
 
 
 def nettack(*, targets: int = 20, flips: int = 5) -> Iterator[Figure]:
@@ -310,7 +310,7 @@ def nettack(*, targets: int = 20, flips: int = 5) -> Iterator[Figure]:
     agree = _pairs(mine.result[0]) == _pairs(theirs.result[0])
     note = f"{'the same' if agree else 'DIFFERENT'} flips; either trains its surrogate once"
     name = f"Nettack on {targets} nodes of Cora, {flips} flips each"
-    yield _figure("nettack", name, mine, "DeepRobust", theirs, note=note)
+    yield comparison("nettack", name, mine, "DeepRobust", theirs, note=note)
 
 
 SUITES: Final[dict[str, Callable[..., Iterator[Figure]]]] = {
@@ -392,8 +392,10 @@ def random_graph(nodes: int, edges: int, *, seed: int = 0) -> Tensor:
     return both[:, (both[1] * nodes + both[0]).argsort()]
 
 
-def _csr(edge_index: Tensor, nodes: int) -> Tensor:
-    """The adjacency of a sorted, undirected ``edge_index``, ``sparse_csr`` ``[nodes, nodes]``."""
+def adjacency_csr(edge_index: Tensor, nodes: int) -> Tensor:
+    """The adjacency of an undirected ``edge_index``, sorted by target, ``sparse_csr`` ``[nodes, nodes]``."""
+    if bool((edge_index[1, 1:] < edge_index[1, :-1]).any()):
+        raise ValueError("edge_index must be sorted by target: its sources become the columns of rows")
     pointer = torch.zeros(nodes + 1, dtype=torch.int64)
     pointer[1:] = torch.bincount(edge_index[1], minlength=nodes).cumsum(0)
     ones = torch.ones(edge_index.size(1))
@@ -431,9 +433,17 @@ def citation_graph(nodes: int, *, features: int = 500, classes: int = 3, density
     )
 
 
-def _figure(
-    suite: str, name: str, ours: Cost, peer: str | None = None, theirs: Cost | None = None, *, note: str = ""
+def comparison(
+    suite: str,
+    name: str,
+    ours: Cost,
+    peer: str | None = None,
+    theirs: Cost | None = None,
+    *,
+    note: str = "",
+    threads: int | None = None,
 ) -> Figure:
+    """A figure of this machine; ``threads`` are torch's where they are not given."""
     return Figure(
         suite=suite,
         name=name,
@@ -444,13 +454,13 @@ def _figure(
         ours_mb=ours.megabytes,
         peer_mb=None if theirs is None else theirs.megabytes,
         note=note,
-        threads=torch.get_num_threads(),
-        machine=f"{_processor()}, {os.cpu_count()} cores",
+        threads=torch.get_num_threads() if threads is None else threads,
+        machine=machine(),
         versions=current_versions(),
     )
 
 
-class _APPNP(nn.Module):
+class APPNPModel(nn.Module):
     """Linear propagation in the place of the flow: as many products with a CSR adjacency, normalised once."""
 
     name = "PyG's APPNP, CSR, as many steps"
@@ -473,7 +483,7 @@ def _training_steps(nodes: int, *, steps: int = 4, repeats: int = 3) -> tuple[Co
     y = torch.randint(7, (nodes,))
     options = load_preset(DEFAULT_MODEL, "default")["model"]
     model = robust(x.shape[1], 7, **options)
-    linear = _APPNP(x.shape[1], 7, hidden=options["hidden_channels"], num_steps=options["num_layers"])
+    linear = APPNPModel(x.shape[1], 7, hidden=options["hidden_channels"], num_steps=options["num_layers"])
     once = measure(lambda: model.adjacency(x, edge_index))
 
     def training(model: nn.Module, adjacency: Tensor) -> Callable[[], float]:
@@ -489,7 +499,9 @@ def _training_steps(nodes: int, *, steps: int = 4, repeats: int = 3) -> tuple[Co
 
         return run
 
-    mine, theirs = race(training(model, edge_index), training(linear, _csr(edge_index, nodes)), repeats=repeats)
+    mine, theirs = race(
+        training(model, edge_index), training(linear, adjacency_csr(edge_index, nodes)), repeats=repeats
+    )
     note = f"{mine.result / steps:.2f} s of it the system's, for fresh memory; A(0) once before, {once.seconds:.2f} s"
     note += "; the other without dropout, on the edges that A(0) drops, too"
     return Cost(mine.seconds / steps, mine.megabytes), Cost(theirs.seconds / steps, theirs.megabytes), note
@@ -521,16 +533,22 @@ def _pairs(result: AttackResult) -> set[tuple[int, int]]:
 
 
 def _growth(sizes: Sequence[int], costs: Sequence[Cost]) -> str:
-    text = f"time grows with exponent {_exponent([(n, c.seconds) for n, c in zip(sizes, costs, strict=True)]):.2f}"
+    text = f"time grows with exponent {exponent([(n, c.seconds) for n, c in zip(sizes, costs, strict=True)]):.2f}"
     if all(c.megabytes for c in costs):
-        memory = _exponent([(n, c.megabytes or 0.0) for n, c in zip(sizes, costs, strict=True)])
+        memory = exponent([(n, c.megabytes or 0.0) for n, c in zip(sizes, costs, strict=True)])
         text += f", peak memory with {memory:.2f}"
     return text
 
 
-def _exponent(points: list[tuple[int, float]]) -> float:
+def exponent(points: Sequence[tuple[int, float]]) -> float:
+    """That of the power law through ``(n, value)``, by least squares of the logarithms."""
     n, values = np.array(points, dtype=float).T
     return float(np.polyfit(np.log(n), np.log(values), 1)[0])
+
+
+def machine() -> str:
+    """Processor and cores."""
+    return f"{_processor()}, {os.cpu_count()} cores"
 
 
 def _processor() -> str:
@@ -541,7 +559,7 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def _status(name: str) -> float | None:
+def status_line(name: str) -> float | None:
     """A line of /proc/self/status in MB, None where there is no such file."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
@@ -550,11 +568,11 @@ def _status(name: str) -> float | None:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{name}:")), None)
 
 
-def _reset_peak() -> float | None:
+def reset_peak() -> float | None:
     """Hand free memory back, start the peak anew and return what is in use, in MB; None where that is impossible."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     except (OSError, AttributeError):
         return None
-    return _status("VmRSS")
+    return status_line("VmRSS")

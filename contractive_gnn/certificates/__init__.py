@@ -1,5 +1,6 @@
 """Certificates: how many edges and features anyone may flip, at every node at once, without changing a prediction."""
 
+from contractive_gnn.certificates.batches import BatchCertificate, certify_batch
 from contractive_gnn.certificates.bounds import Box, Neighbourhoods, diffusion_bounds, worst_step
 from contractive_gnn.certificates.budget import FeatureBudget, FlipBudget
 from contractive_gnn.certificates.certificate import Certificate, certify, radii
@@ -9,6 +10,7 @@ from contractive_gnn.certificates.smoothed import SmoothedCertificate, certify_s
 from contractive_gnn.certificates.smoothing import SparseNoise
 
 __all__ = [
+    "BatchCertificate",
     "Box",
     "Certificate",
     "Curve",
@@ -19,6 +21,7 @@ __all__ = [
     "SparseNoise",
     "certified_accuracy",
     "certify",
+    "certify_batch",
     "certify_smoothed",
     "diffusion_bounds",
     "lipschitz_radius",

@@ -15,6 +15,7 @@ has the proofs.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from torch import Tensor
 from contractive_gnn.activations import Activation
 from contractive_gnn.certificates.budget import FlipBudget
 from contractive_gnn.certificates.rounding import Unproved, dtype_of, gamma, in_range, positive
+from contractive_gnn.compiled import kernels, row_threads
 
 #: edges whose pulls are held at a time: few enough for a processor's cache
 _BLOCK = 16_384
@@ -172,6 +174,46 @@ def _block_worst(z: Tensor, own: Tensor, block: Block, partners: Partners, sigma
 
 
 @dataclass(frozen=True, eq=False)
+class _Compiled:
+    """:func:`_ordered_step` by a compiled loop, for states through which no gradient goes."""
+
+    graph: Neighbourhoods
+    arrays: tuple[Any, ...]  # where the entries of each node begin, the neighbours, which are deletable; flips allowed
+    kind: int
+    parameter: float
+
+    @classmethod
+    def serves(cls, z: Tensor, sigma: Activation) -> bool:
+        """Whether it can take the place of the tensor operations."""
+        differentiated = torch.is_grad_enabled() and z.requires_grad
+        return not differentiated and z.dtype == torch.float64 and kernels.available(sigma, z)
+
+    @classmethod
+    def of(cls, graph: Neighbourhoods, sigma: Activation) -> _Compiled:
+        """The edges by node, in the order of the blocks."""
+        named = kernels.code(sigma)
+        assert named is not None  # serves has asked
+        degree, budget = graph.degree[graph.order], graph.budget
+        allowed = budget.per_node if budget.total is None else budget.per_node.clamp(max=budget.total)
+        source = graph.source[_ranges(graph.start[graph.order], degree)]
+        deletable = (allowed[source] > 0) & budget.deletions
+        pointer = torch.cat([degree.new_zeros(1), degree.cumsum(0)])
+        tensors = pointer, graph.place[source], deletable, allowed[graph.order]
+        return cls(graph, tuple(tensor.numpy() for tensor in tensors), named[0], named[1])
+
+    def step(self, z: Tensor, *, anchor: Tensor, step: float, mu: float) -> Tensor:
+        """The largest next state, with all nodes in the order of the blocks."""
+        from contractive_gnn.compiled import worst_loops  # numba is imported where it is needed
+
+        partners = Partners.of(z, self.graph)
+        joined = (t.numpy() for t in (partners.best, partners.slot, partners.chosen, partners.exists))
+        arrays = z.numpy(), anchor.numpy(), *self.arrays, *joined, self.kind, self.parameter, float(step), float(mu)
+        out = torch.empty_like(z)
+        row_threads.by_rows(worst_loops.worst_rows, arrays, self.arrays[0], out.numpy())
+        return out
+
+
+@dataclass(frozen=True, eq=False)
 class Partners:
     """For every channel the nodes with the largest z, the best other ends of an insertion; in the blocks' order."""
 
@@ -315,10 +357,14 @@ def diffusion_bounds(
         raise ValueError(f"the bound needs mu ≥ 0 and 0 < step ≤ 1/(1 + mu), got mu={mu!r}, step={step!r}")
     z = anchor = torch.cat([start.upper[graph.order], -start.lower[graph.order]], dim=1)
     c = start.upper.shape[1]
+    compiled = _Compiled.of(graph, sigma) if _Compiled.serves(z, sigma) else None
     boxes = [start]
     for index in range(num_steps):
         before = z
-        z = _ordered_step(z, graph, sigma, anchor=anchor, step=step, mu=mu)
+        if compiled is None:
+            z = _ordered_step(z, graph, sigma, anchor=anchor, step=step, mu=mu)
+        else:
+            z = compiled.step(z, anchor=anchor, step=step, mu=mu)
         if dtype is not None:
             size = torch.stack([end.abs() for state in (before, anchor) for end in state.detach().aminmax()]).amax()
             z = z + step_rounding(size, graph, sigma, mu=mu, dtype=dtype)[graph.order]

@@ -18,6 +18,7 @@ from contractive_gnn.certificates.parts import Parts, take_apart
 from contractive_gnn.certificates.rounding import Unproved, affine_rounding
 from contractive_gnn.certificates.total import total_harm
 from contractive_gnn.checks import check_whole
+from contractive_gnn.heap import kept_memory
 from contractive_gnn.nn.evaluation import evaluating
 from contractive_gnn.training.prediction import check_reads, class_scores
 
@@ -137,6 +138,7 @@ def worst_margins(box: Box, classes: Tensor, decoder: nn.Linear | None = None) -
     return margins.scatter(1, classes[:, None], torch.inf)
 
 
+@kept_memory()
 def certify(
     model: nn.Module,
     x: Tensor,

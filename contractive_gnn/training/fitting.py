@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from contractive_gnn.checks import check_whole
+from contractive_gnn.checks import check_flag, check_whole
+from contractive_gnn.partition import Method, reorder
 from contractive_gnn.seeding import seeded
 from contractive_gnn.trainable import (
     Calibrated,
@@ -24,6 +25,7 @@ from contractive_gnn.trainable import (
     declared,
     drawn,
 )
+from contractive_gnn.training.batches.progress import Progress
 from contractive_gnn.training.lessons import CrossEntropy, Lesson
 from contractive_gnn.training.loop import Judgement, parameter_groups, train
 from contractive_gnn.training.options import FitOptions, GivenOptions, options_of
@@ -70,6 +72,7 @@ def fit(
     *,
     seed: int = 0,
     on_epoch: OnEpoch | None = None,
+    progress: bool = False,
     **given: Unpack[GivenOptions],
 ) -> FitResult:
     """Draw the parameters anew under ``seed`` and train them with Adam on ``data.train_mask``.
@@ -108,6 +111,7 @@ def fit(
             threads one fits at a time, so that each gets the numbers of its seed.
         on_epoch: called with the epoch and its validation accuracy in percent; from epoch 0 again for every fit,
             mode and member.
+        progress: whether a bar over all epochs is shown, with the time that is left if none ends early.
         **given: options by name.
 
     Raises:
@@ -115,8 +119,9 @@ def fit(
             nodes without a label, or a graph that does not fit the model.
         TypeError: see :func:`check_options`.
         ValueError: for an option out of its range, if a role of ``lr`` is not one of the model's, ``self_training`` and
-            ``teacher`` are both given, or either for a model that trains itself, or if the teacher's scores are not
-            finite, or for a ``teacher`` beside the model's own.
+            ``teacher`` are both given, or either or an ``order`` for a model that trains itself, or an ``order`` for a
+            model with a row for each node, or if the teacher's scores are not finite, or for a ``teacher`` beside the
+            model's own.
         FloatingPointError: if the training loss is not finite.
     """
     if torch.is_inference_mode_enabled():
@@ -127,6 +132,11 @@ def fit(
     options = options_of(FitOptions, options, given)
     _check_model(model, options)
     check_reads(model, data)
+    check_flag("progress", progress)
+    if progress:
+        return _fit_with_bar(model, data, options, seed=seed, on_epoch=on_epoch)
+    if options.order is not None:
+        data, options = _reordered(model, data, options.order), replace(options, order=None)
     if parts := _parts(model, options):
         epochs = _fit_parts(parts, data, seed=seed, on_epoch=on_epoch)
         model.eval()
@@ -173,9 +183,49 @@ def _check_model(model: nn.Module, options: FitOptions) -> None:
     elif declared(model, TrainsItself) is None:
         drawn(model)
         parameter_groups(model, options.lr, options.weight_decay)
-    elif options.self_training is not None or options.teacher is not None:
-        what = "self_training" if options.teacher is None else "teacher"
-        raise ValueError(f"{what} is for models that fit trains; {type(model).__name__} trains itself")
+    elif given := [name for name in ("self_training", "teacher", "order") if getattr(options, name) is not None]:
+        raise ValueError(f"{given[0]} is for models that fit trains; {type(model).__name__} trains itself")
+
+
+def _fit_with_bar(
+    model: nn.Module, data: Data, options: FitOptions, *, seed: int, on_epoch: OnEpoch | None
+) -> FitResult:
+    """:func:`fit` under a bar."""
+    bar = Progress(shown=True, steps=_most_epochs(model, options), done=0)
+
+    def told(epoch: int, accuracy: float) -> None:
+        bar.step()
+        bar.epoch({"validation accuracy": accuracy})
+        if on_epoch is not None:
+            on_epoch(epoch, accuracy)
+
+    try:
+        return fit(model, data, options, seed=seed, on_epoch=told)
+    finally:
+        bar.close()
+
+
+def _most_epochs(model: nn.Module, options: FitOptions) -> int:
+    """Of all fits, if none ends early."""
+    if parts := _parts(model, options):
+        return sum(_most_epochs(part, own) for part, own in parts)
+    if declared(model, TrainsItself) is not None:
+        return 0
+    several = declared(model, HasModes)
+    fits = max(1, 0 if several is None else len(several.modes)) + (options.self_training is not None)
+    return fits * options.epochs
+
+
+def _reordered(model: nn.Module, data: Data, order: Method) -> Data:
+    """The graph with its nodes in another order, of which the model must know nothing."""
+    n = data.x.shape[0]
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.dim() and tensor.shape[0] == n:
+            raise ValueError(
+                f"{type(model).__name__}.{name} has a row for each of the {n} nodes, and order={order!r} moves them; "
+                "leave order out"
+            )
+    return reorder(data, order)
 
 
 def _parts(model: nn.Module, options: FitOptions) -> list[tuple[nn.Module, FitOptions]]:

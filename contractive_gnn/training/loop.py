@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from contractive_gnn.heap import kept_memory
 from contractive_gnn.nn.caches import forget_graph
 from contractive_gnn.trainable import HasRoles, declared, reset
 from contractive_gnn.training.options import LoopOptions, Rate
@@ -49,6 +50,7 @@ class Kept(NamedTuple):
     epochs: int
 
 
+@kept_memory()
 def train(
     model: nn.Module,
     data: Data,

@@ -10,6 +10,7 @@ from torch import nn
 
 from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.names import unknown
+from contractive_gnn.partition import Method
 
 Rate = float | Mapping[str, float]
 """One number for all parameters, or one for each of the roles of ``model.parameter_groups()``."""
@@ -66,6 +67,9 @@ class FitOptions(LoopOptions):
             the one of the least validation loss.
         self_training: the least probability, in [0, 1), at which a prediction of the first fit is taken for a label by
             the second; None fits once.
+        order: the order in which the nodes are trained, ``"rcm"`` or ``"metis"`` of
+            :func:`contractive_gnn.partition.node_order`: on a large graph the rows of neighbours are then near to each
+            other. Dropout draws other numbers than in the given order, which None keeps.
 
     Raises:
         TypeError: one is of another type.
@@ -74,11 +78,14 @@ class FitOptions(LoopOptions):
 
     select: Select = "accuracy"
     self_training: float | None = None
+    order: Method | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.select not in ("accuracy", "loss"):
             raise ValueError(f"select must be 'accuracy' or 'loss', got {self.select!r}")
+        if self.order not in (None, "rcm", "metis"):
+            raise ValueError(f"order must be 'rcm', 'metis' or None, got {self.order!r}")
         if self.self_training is not None:
             check_real("self_training", self.self_training, least=0, below=1)
             if self.teacher is not None:
@@ -100,6 +107,7 @@ class GivenOptions(GivenLoopOptions, total=False):
 
     select: Select
     self_training: float | None
+    order: Method | None
 
 
 _Options = TypeVar("_Options", bound=LoopOptions)

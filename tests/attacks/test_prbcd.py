@@ -123,3 +123,14 @@ def test_nothing_of_a_run_stays_in_pyg(graph: Data) -> None:
 def test_bad_options_are_refused(attack: Any, options: dict[str, Any], error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         attack(**options)
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_the_bar_is_pygs_and_decides_nothing(attack: Any, graph: Data, capsys: pytest.CaptureFixture[str]) -> None:
+    victim, found = TinyGCN(graph), []
+    for progress in (False, True):
+        given = attack(epochs=4, block_size=1000, progress=progress)
+        assert "progress" not in given.params
+        found.append(given.run(graph, Budget(flips=5), victim=victim))
+        assert ("4/4" in capsys.readouterr().err) == progress
+    assert torch.equal(found[0].edge_flips, found[1].edge_flips)

@@ -64,7 +64,7 @@ def test_the_plot_needs_two_sizes(tmp_path: Path) -> None:
     def figure(nodes: int) -> speed.Figure:
         cost, peer = speed.Cost(nodes / 1000, None), speed.Cost(nodes / 500, None)
         name = f"one training step of robust, {nodes:,} nodes, average degree 10"
-        return speed._figure("training", name, cost, "APPNP", peer)
+        return speed.comparison("training", name, cost, "APPNP", peer)
 
     assert [path.name for path in speed.write([figure(1000)], tmp_path)] == ["speed.jsonl"]
     assert [path.name for path in speed.write([figure(1000), figure(2000)], tmp_path)] == ["speed.jsonl", "growth.png"]
@@ -92,7 +92,7 @@ def test_a_bag_of_words_has_different_words() -> None:
 
 
 def test_the_exponent_of_a_power_law() -> None:
-    assert math.isclose(speed._exponent([(n, 3.0 * n**1.5) for n in (10, 100, 1000)]), 1.5)
+    assert math.isclose(speed.exponent([(n, 3.0 * n**1.5) for n in (10, 100, 1000)]), 1.5)
 
 
 def test_the_graphs_are_undirected_and_sorted() -> None:

@@ -17,6 +17,7 @@ from contractive_gnn.certificates import Box, FlipBudget, Neighbourhoods, diffus
 from contractive_gnn.certificates import bounds as module
 from contractive_gnn.certificates import total as total_module
 from contractive_gnn.certificates.total import total_harm
+from contractive_gnn.compiled import kernels
 from contractive_gnn.dynamics import Diffusion
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn import FlowConv
@@ -143,6 +144,29 @@ def test_one_step_is_the_exact_worst_case_of_every_entry(sigma: str, allowed: st
         torch.testing.assert_close(worst[i], expected)
 
 
+@pytest.mark.parametrize("sigma", ["huber", "identity", "leaky-relu"])
+@pytest.mark.parametrize("allowed", ["both", "additions", "deletions"])
+@pytest.mark.parametrize("probability", [0.1, 0.5, 0.95])
+def test_the_compiled_steps_are_those_of_the_tensors(sigma: str, allowed: str, probability: float) -> None:
+    pytest.importorskip("numba")
+    n = 30
+    adjacency, x = random_graph(n, probability=probability, seed=5), random_state(n, 3, seed=5)
+    diffusion = Diffusion(activation=sigma, mu=0.2)
+    for per_node, total in ((torch.arange(n) % 4, None), (torch.arange(n) % 2, None), (torch.full((n,), 5), 2)):
+        budget = FlipBudget(per_node, total=total, additions=allowed != "deletions", deletions=allowed != "additions")
+        graph = Neighbourhoods.of(adjacency.nonzero().t(), budget)
+
+        def bounds(graph: Neighbourhoods = graph) -> Box:
+            how = {"mu": 0.2, "step": 0.7, "num_steps": 3, "dtype": torch.float32}
+            return diffusion_bounds(Box.exact(x), graph, diffusion.sigma, **how)[-1]  # type: ignore[arg-type]
+
+        compiled = bounds()
+        with kernels.disabled():
+            plain = bounds()
+        torch.testing.assert_close(compiled.upper, plain.upper, rtol=0, atol=1e-13)
+        torch.testing.assert_close(compiled.lower, plain.lower, rtol=0, atol=1e-13)
+
+
 @pytest.mark.parametrize("probability", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("flips", [1, 3])
 def test_one_step_is_exact_on_larger_graphs_too(probability: float, flips: int) -> None:
@@ -213,6 +237,7 @@ def test_a_bound_without_the_reweighting_is_broken(
             best = torch.maximum(best, g.sum(dim=1) - module.smallest_deleted(g, block)[:, 1])
         return best / (1 + block.degree[:, None])
 
+    monkeypatch.setattr(module._Compiled, "serves", lambda *given: False)  # the tensor operations
     monkeypatch.setattr(module, "_block_worst", without_reweighting)
     box = bound(x, adjacency, FlipBudget.uniform(1, 12), diffusion, **HOW)
     assert not holds(box, exact)
@@ -225,6 +250,7 @@ def test_a_bound_with_half_the_influence_of_an_edge_is_broken(
 ) -> None:
     adjacency, x, diffusion, exact = twelve
     correct = module.largest_added
+    monkeypatch.setattr(module._Compiled, "serves", lambda *given: False)  # the tensor operations
     monkeypatch.setattr(module, "largest_added", lambda *arguments: 0.5 * correct(*arguments))
     assert not holds(bound(x, adjacency, FlipBudget.uniform(1, 12), diffusion, **HOW), exact)
 

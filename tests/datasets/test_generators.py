@@ -48,7 +48,7 @@ def test_digits_refuses_k_out_of_range(k: int) -> None:
         digits(k=k)
 
 
-@pytest.mark.parametrize("name", ["digits", "csbm"])
+@pytest.mark.parametrize("name", ["digits", "csbm", "dc-sbm"])
 def test_embedded_graphs_are_the_same_each_time_but_for_the_split(name: str) -> None:
     one, again, other = load(name, split_seed=0), load(name, split_seed=0), load(name, split_seed=1)
     for key in ("x", "y", "edge_index"):

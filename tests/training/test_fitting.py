@@ -146,3 +146,31 @@ def test_gradients_are_on_for_a_fit_and_wrappers_are_named(data: Data) -> None:
         training.fit(torch.nn.DataParallel(nn.build("robust", data.num_features, 3)), data, epochs=1)
     with pytest.raises(ValueError, match="the teacher has 3 classes, the model scores 4"):
         training.fit(nn.build("mlp", data.num_features, 4), data, epochs=1, teacher=models[0])
+
+
+def test_a_fit_in_another_order_learns_the_same_without_dropout() -> None:
+    data = datasets.contextual_sbm(300, classes=3, seed=0)
+    scores = []
+    for order in (None, "rcm"):
+        model = nn.build("robust", data.num_features, 3, dropout=0.0).double()
+        given = data.clone()
+        given.x = given.x.double()
+        result = training.fit(model, given, epochs=8, self_training=0.6, order=order)
+        assert result.epochs == 24
+        scores.append(training.predict(model, given))
+    torch.testing.assert_close(*scores, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(("name", "fits"), [("mlp", 2), ("robust", 3), ("robust-mixture", 19)])
+def test_a_bar_counts_the_epochs_of_all_fits(
+    data: Data, name: str, fits: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = nn.build(name, data.num_features, int(data.y.max()) + 1)
+    told: list[int] = []
+    result = training.fit(
+        model, data, epochs=2, self_training=0.8, progress=True, on_epoch=lambda epoch, accuracy: told.append(epoch)
+    )
+    assert result.epochs == len(told) == 2 * fits
+    shown = capsys.readouterr().err
+    assert f"{2 * fits}/{2 * fits}" in shown
+    assert "validation accuracy" in shown

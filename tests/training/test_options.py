@@ -5,6 +5,8 @@ from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 from torch_geometric.data import Data
 
 from contractive_gnn import nn, training
@@ -73,3 +75,20 @@ def test_options_that_nobody_knows_or_that_come_twice_are_refused(data: Data) ->
 def test_every_option_can_be_given_by_its_name() -> None:
     for kind, given in ((training.FitOptions, GivenOptions), (CertifiedFitOptions, GivenCertifiedOptions)):
         assert set(kind.names()) == given.__required_keys__ | given.__optional_keys__  # type: ignore[attr-defined]
+
+
+def test_an_order_is_refused_where_a_model_knows_the_nodes(data: Data) -> None:
+    class Named(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = torch.nn.Embedding(data.num_nodes, 2)
+
+        def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+            return self.table.weight
+
+    with pytest.raises(ValueError, match=rf"table.weight has a row for each of the {data.num_nodes} nodes"):
+        training.fit(Named(), data, epochs=1, order="rcm")
+    with pytest.raises(ValueError, match="order is for models that fit trains"):
+        training.fit(nn.build("rgcn", data.num_features, 2), data, order="rcm")
+    with pytest.raises(ValueError, match="order must be 'rcm', 'metis' or None, got 'random'"):
+        training.fit(Named(), data, order="random")

@@ -17,7 +17,7 @@ from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.nn.calibration import Calibration
 from contractive_gnn.nn.similarity.latest import Latest
 from contractive_gnn.nn.similarity.matrices import adjacency_matrix, csr, occupied, one_hot
-from contractive_gnn.nn.similarity.principal_axes import principal_axes
+from contractive_gnn.nn.similarity.principal_axes import axes_of_squares, narrow, principal_axes
 from contractive_gnn.nn.similarity.shared import found_cosines
 from contractive_gnn.nn.similarity.values import of_values
 from contractive_gnn.nn.sparse import normalize_rows, unit_rows
@@ -33,6 +33,9 @@ _ROUNDING = 1e-3
 
 _STEEP = 1e-3
 """Up to about here a power below 1 of the cosine is a line: its slope at 0 stays finite."""
+
+_ROWS = 1 << 16
+"""So many nodes' features, or edges' states, are copied at a time where no gradient goes through them."""
 
 _IDENTITY = Identity()
 
@@ -274,9 +277,14 @@ class Similarity(nn.Module):
         return self._of_structure(x, graph)
 
     def _of_features(self, x: Tensor) -> Tensor:
-        axes, idf = self._axes(
-            lambda: of_values(lambda x: principal_axes(csr(x), self.rank), x), x, settings=(self.rank,)
-        )
+        def axes_of(x: Tensor) -> tuple[Tensor | None, Tensor]:
+            return axes_of_squares(x, self.rank) if narrow(x) else principal_axes(csr(x), self.rank)
+
+        axes, idf = self._axes(lambda: of_values(axes_of, x), x, settings=(self.rank,))
+        if axes is not None and x.shape[0] > _ROWS and x.layout == torch.strided and not x.requires_grad:
+            axes, idf = axes.to(x), idf.to(x)
+            projected = torch.cat([normalize_rows(block, idf) @ axes for block in torch.split(x, _ROWS)])
+            return _centred(projected, occupied(x))
         rows = normalize_rows(x, idf.to(x.device, x.dtype))
         if axes is not None:
             rows = rows @ axes.to(x.device, x.dtype)
@@ -327,7 +335,10 @@ def _refined(z: Tensor, graph: Graph, how: cosines.Diffusion) -> Tensor:
 def _cosine(h: Tensor, graph: Graph) -> Tensor:
     """``cos(h_i, h_j)`` on the edges, ``[E]``."""
     h = unit_rows(h)
-    return (h[graph.source] * h[graph.target]).sum(dim=1)
+    if h.requires_grad or graph.source.numel() <= _ROWS:
+        return (h[graph.source] * h[graph.target]).sum(dim=1)
+    ends = zip(torch.split(graph.source, _ROWS), torch.split(graph.target, _ROWS), strict=True)
+    return torch.cat([(h[source] * h[target]).sum(dim=1) for source, target in ends])
 
 
 def _power(likeness: Tensor, exponent: float) -> Tensor:

@@ -55,3 +55,28 @@ def test_a_rank_beyond_that_of_the_features_is_no_tie() -> None:
     axes, _ = principal_axes.principal_axes(sp.csr_matrix(x.numpy()), 5)
     assert axes is not None
     assert axes.shape == (18, 5)
+
+
+@pytest.mark.parametrize(("n", "d", "rank"), [(40, 40, 7), (300, 60, 20), (90, 8, 7), (50, 6, 9)])
+def test_the_squares_have_the_same_axes(n: int, d: int, rank: int) -> None:
+    x = torch.rand(n, d, generator=torch.Generator().manual_seed(0)) * torch.arange(1.0, d + 1)
+    x[x < 0.2] = 0.0
+    axes, idf = principal_axes.axes_of_squares(x, rank)
+    expected, expected_idf = principal_axes.principal_axes(sp.csr_matrix(x.double().numpy()), rank)
+    torch.testing.assert_close(idf, expected_idf)
+    assert (axes is None) == (expected is None)
+    if axes is not None and expected is not None:
+        assert axes.shape == (d, rank)
+        torch.testing.assert_close(axes @ axes.T, expected @ expected.T, atol=1e-7, rtol=0)
+
+
+def test_the_squares_are_cut_at_the_same_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(principal_axes, "_BLOCK", 100)  # several blocks
+    x = columns_of_one_value()
+    rows = sp.csr_matrix(x.numpy())
+    for rank in (3, 7, 12):
+        axes, _ = principal_axes.axes_of_squares(x, rank)
+        expected, _ = principal_axes.principal_axes(rows, rank)
+        assert (axes is None) == (expected is None)
+        if axes is not None and expected is not None:
+            torch.testing.assert_close(axes @ axes.T, expected @ expected.T, atol=1e-7, rtol=0)
