@@ -300,12 +300,12 @@ def _breakdown(cell: Sequence[Result], *, over_splits: bool) -> dict[str, Score]
     """The scores of each part that all results of a cell have."""
     names = [name for name in cell[0].breakdown if all(name in result.breakdown for result in cell)]
     score = _over_splits if over_splits else _over_seeds
-    return {
-        name: score(
-            [replace(r, **{key: r.breakdown[name][key] for key in ("accuracy", "clean_accuracy")}) for r in cell]
-        )
-        for name in names
-    }
+    return {name: score([_of_part(result, name) for result in cell]) for name in names}
+
+
+def _of_part(result: Result, name: str) -> Result:
+    part = result.breakdown[name]
+    return replace(result, accuracy=part["accuracy"], clean_accuracy=part["clean_accuracy"])
 
 
 def _over_seeds(cell: Sequence[Result]) -> Score:
