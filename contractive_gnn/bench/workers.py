@@ -45,7 +45,7 @@ class Executor(Protocol):
 
 _FINISHED = "finished"
 #: how many threads a process takes, for the numerical libraries that read them when they are loaded
-THREADS = ("OMP_NUMTHREADS", "OPENBLAS_NUMTHREADS", "MKL_NUMTHREADS")
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def run_jobs(

@@ -24,6 +24,9 @@ class Job:
     seconds: float = 0.0
 
     def run(self):
+        if self.name == "threads":
+            yield [os.environ.get(f"{library}_NUM_THREADS") for library in ("OMP", "OPENBLAS", "MKL")]
+            return
         yield [self.name, "began", time.time(), os.getpid()]
         if self.name == "dies":
             os._exit(3)
@@ -41,6 +44,8 @@ if __name__ == "__main__":
     stages = [[Job("a", 0.5), Job("dies")], [Job("b"), Job("c")]]
     if sys.argv[1] == "forever":
         stages = [[Job("slow", 600), Job("also slow", 600)]]
+    if sys.argv[1] == "threads":
+        stages = [[Job("threads"), Job("threads")]]
     for message in run_jobs(stages, processes=2):
         print(json.dumps(message), flush=True)
 """
@@ -87,6 +92,15 @@ def test_a_stage_waits_for_the_one_before_and_a_dead_process_costs_what_its_job_
     when = {(name, what): moment for name, what, moment, _ in messages}
     assert min(when["b", "began"], when["c", "began"]) >= when["a", "ended"]
     assert all(process != os.getpid() for *_, process in messages)
+
+
+def test_a_worker_has_one_thread_for_every_numerical_library(tmp_path: Path) -> None:
+    script = tmp_path / "jobs.py"
+    script.write_text(SCRIPT)
+    given = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    command = [sys.executable, script, "threads"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600, env=given)
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [["1", "1", "1"]] * 2
 
 
 def test_no_worker_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
