@@ -260,8 +260,8 @@ def _check_answers(address: str) -> None:
     host, _, port = address.rpartition(":")
     if not (host and port.isdigit()) or "/" in host:
         raise ClusterError(
-            f"--address {address}: expected HOST:PORT as `ray start --head` prints it, or auto; the command runs on a "
-            "machine of the cluster"
+            f"--address {address}: expected HOST:PORT as Ray prints it where its head starts, or auto; the command "
+            "runs on a machine of the cluster"
         )
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()

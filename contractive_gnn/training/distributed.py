@@ -19,7 +19,7 @@ from torch_geometric.data import Data
 from contractive_gnn.partition import Method, partition
 from contractive_gnn.seeding import seeded
 from contractive_gnn.trainable import HasRoles, declared
-from contractive_gnn.training.fitting import FitResult, check_options, judged
+from contractive_gnn.training.fitting import FitResult, check_options, fit_alone, judged
 from contractive_gnn.training.halo import Halo
 from contractive_gnn.training.lessons import check_classes
 from contractive_gnn.training.loop import Judgement, train
@@ -69,7 +69,7 @@ def fit_distributed(
         model: a :class:`~contractive_gnn.nn.FlowGNN` of the ℓ∞ diffusion or a gradient flow of the graph, such as
             ``build("linf-diffusion", …)``, or a :class:`~contractive_gnn.nn.CSGNN`.
         data: see :func:`~contractive_gnn.training.fit`.
-        options: see :class:`FitOptions`; without ``self_training`` and ``teacher``.
+        options: see :class:`FitOptions`; without ``self_training``, ``teacher`` and ``order``.
         seed: of the parameters, and of dropout.
         part: of every node, ``[n]`` int64, the process that holds it, each at least one; by default those of
             :func:`contractive_gnn.partition.partition`, by METIS where pymetis is installed.
@@ -98,8 +98,8 @@ def fit_distributed(
     check_options(model, options, seed=seed)
     check_reads(model, data)
     check_on_parts(model)
-    for name in ("self_training", "teacher"):
-        if getattr(options, name) is not None:
+    for name, value in fit_alone(options).items():
+        if value is not None:
             raise ValueError(f"fit_distributed has no {name}: leave it out, or fit in one process, with fit")
     if data.get("batch") is not None:
         raise ValueError("fit_distributed takes one graph, without batch: fit several in one process, with fit")

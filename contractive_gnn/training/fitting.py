@@ -183,8 +183,13 @@ def _check_model(model: nn.Module, options: FitOptions) -> None:
     elif declared(model, TrainsItself) is None:
         drawn(model)
         parameter_groups(model, options.lr, options.weight_decay)
-    elif given := [name for name in ("self_training", "teacher", "order") if getattr(options, name) is not None]:
+    elif given := [name for name, value in fit_alone(options).items() if value is not None]:
         raise ValueError(f"{given[0]} is for models that fit trains; {type(model).__name__} trains itself")
+
+
+def fit_alone(options: FitOptions) -> dict[str, object]:
+    """The options that neither a model that trains itself nor several processes read."""
+    return {"self_training": options.self_training, "teacher": options.teacher, "order": options.order}
 
 
 def _fit_with_bar(

@@ -122,7 +122,7 @@ class PartAdjacency(Adjacency):
     def on(cls, halo: Halo) -> PartAdjacency:
         """That of the graph of the part."""
         plain = Adjacency.of(halo.graph)
-        return cls(**{field.name: getattr(plain, field.name) for field in fields(plain)}, halo=halo)
+        return cls(**{field.name: vars(plain)[field.name] for field in fields(plain)}, halo=halo)
 
     @property
     def num_nodes(self) -> int:

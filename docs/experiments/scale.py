@@ -56,7 +56,7 @@ def measured(figures: Iterable[dict[str, Any]]) -> str:
         own, other = [*re.findall(r"processor time ([\d.e+-]+) s", figure["note"]), None, None][:2]
         rows.append(
             (
-                figure["name"].replace("one training step", "step"),
+                figure["name"].replace("one training step", "step").replace("at one flip, all nodes", "at one flip"),
                 seconds(figure["ours_s"]), seconds(own), size(figure["ours_mb"]),
                 figure["peer"] or "–", seconds(figure["peer_s"]), seconds(other), size(figure["peer_mb"]),
             )

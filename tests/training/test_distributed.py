@@ -55,7 +55,7 @@ for name, options in json.loads((folder / "models.json").read_text()).items():
     out[name] = {"curve": curve, "accuracy": evaluate(model, data, data.test_mask), "scores": scores.tolist()}
     out[name]["best"] = [fitted.best_epoch, fitted.val_accuracy]
 refused = []
-for options in ({"self_training": 0.5}, {"seed": rank}):
+for options in ({"self_training": 0.5}, {"order": "rcm"}, {"seed": rank}):
     try:
         fit_distributed(model, data, epochs=1, **options)
     except ValueError as error:
@@ -120,8 +120,9 @@ def test_two_processes_learn_as_one_does(found: list[dict[str, Any]], data: Data
 
 def test_what_needs_one_process_and_what_differs_is_refused(found: list[dict[str, Any]]) -> None:
     for one in found:
-        alone, different = one["refused"]
+        alone, ordered, different = one["refused"]
         assert "fit_distributed has no self_training" in alone
+        assert "fit_distributed has no order" in ordered
         assert "the processes were given different" in different
 
 
