@@ -13,6 +13,7 @@ from torch_geometric.data import Data
 
 from contractive_gnn.datasets.errors import InvalidGraphError
 from contractive_gnn.datasets.protocol import IntArray, assemble, simple_graph
+from contractive_gnn.distinct import distinct
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -138,9 +139,7 @@ def _edges(rng: np.random.Generator, weight: FloatArray, cut: IntArray, number: 
         v = np.minimum(v, n - 1)
         other = u != v
         u, v = u[other], v[other]
-        found = np.concatenate([found, np.minimum(u, v) * n + np.maximum(u, v)])
-        found.sort()
-        found = found[np.diff(found, prepend=-1) != 0]
+        found = distinct(np.concatenate([found, np.minimum(u, v) * n + np.maximum(u, v)]))
     raise InvalidGraphError(
         f"{number - len(found)} of {number} edges found no room: lower average_degree or inside, or take fewer "
         "communities"

@@ -27,7 +27,7 @@ ROOMS: list[tuple[str, tuple[str, ...]]] = [
         "words and data",
         (
             *("deprecated", "extras", "names", "registry", "checks", "seeding", "graph", "inputs"),
-            *("heap", "lines", "palette", "partition", "provenance", "remembered"),
+            *("distinct", "heap", "lines", "palette", "partition", "provenance", "remembered"),
             *("activations", "norms", "trainable", "former", "deeprobust"),
         ),
     ),

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from contractive_gnn.attacks.evolution.population import Codes
+from contractive_gnn.distinct import distinct
 
 
 class CleanEdges:
@@ -31,8 +32,7 @@ class CleanEdges:
         """
         n = self.num_nodes
         u, v = np.divmod(codes, n)
-        both = np.sort(np.concatenate([codes, v * n + u]))
-        both = both[np.diff(both, prepend=-1) > 0]  # faster than np.unique, which every call of the victim waits for
+        both = distinct(np.concatenate([codes, v * n + u]))
         places = np.searchsorted(self._codes, both)
         there = self._codes.take(places, mode="clip") == both if self._codes.size else np.zeros(both.size, dtype=bool)
         left = np.delete(self._codes, places[there])

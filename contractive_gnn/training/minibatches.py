@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from contractive_gnn.checks import check_whole
+from contractive_gnn.distinct import distinct
 from contractive_gnn.heap import kept_memory
 from contractive_gnn.inputs import InputError
 from contractive_gnn.nn.caches import forget_graph, reading_anew
@@ -145,8 +146,7 @@ class NeighbourBatches(Batches):
         for most in self.neighbours:
             entries, ends = _drawn(rows, frontier, most, generator)
             drawn.append(rows.data[entries])
-            frontier = np.sort(ends[~seen[ends]])
-            frontier = frontier[np.diff(frontier, prepend=-1) != 0]
+            frontier = distinct(ends[~seen[ends]])
             seen[frontier] = True
             known = np.concatenate([known, frontier])
         edges = torch.from_numpy(np.concatenate(drawn))

@@ -22,6 +22,7 @@ from contractive_gnn.datasets.files.contents import Array, Contents, from_arrays
 from contractive_gnn.datasets.files.masks import FILE_SPLITS, drawn_split, own_split
 from contractive_gnn.datasets.protocol import IntArray, simple_graph
 from contractive_gnn.datasets.protocol import assemble as assemble_graph
+from contractive_gnn.distinct import distinct
 from contractive_gnn.names import unknown
 
 _NAMED: Final[Mapping[str, Callable[[bytes, str], dict[str, Any]]]] = {
@@ -342,8 +343,7 @@ def _adjacency(contents: Contents, n: int, where: str, notes: list[str]) -> sp.c
     there = weights != 0
     row, col, weights = row[there], col[there], weights[there]
     loops = row == col
-    key = np.sort(row[~loops] * n + col[~loops])  # np.unique takes a hundred times as long
-    key = key[np.diff(key, prepend=-1) != 0]
+    key = distinct(row[~loops] * n + col[~loops])
     back = (key % n) * n + key // n
     lone = int((~np.isin(back, key, assume_unique=True)).sum())
     for count, text in (

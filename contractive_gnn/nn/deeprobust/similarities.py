@@ -8,6 +8,8 @@ import numpy as np
 import scipy.sparse as sp
 from torch import Tensor
 
+from contractive_gnn.distinct import distinct
+
 
 def cosine_similarities(x: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Cosines between the supports of the rows of x, float32 ``[n, n]``; 0 where a row is empty."""
@@ -38,6 +40,4 @@ def extreme_pairs(
     others = np.hstack([order[:, :k], order[:, -k - 1 :]])
     nodes = np.repeat(np.arange(n), others.shape[1])
     u, v = np.minimum(nodes, others.ravel()), np.maximum(nodes, others.ravel())
-    codes = np.sort(u[u < v] * n + v[u < v])  # np.unique takes a hundred times as long
-    codes = codes[np.diff(codes, prepend=-1) != 0]
-    return np.stack(np.divmod(codes, n))
+    return np.stack(np.divmod(distinct(u[u < v] * n + v[u < v]), n))
