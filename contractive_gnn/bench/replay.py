@@ -123,10 +123,11 @@ class Replay:
         return cls(text, _digest(path), saved.budget, kind, scope, made_by, victim)
 
     @property
-    def identity(self) -> dict[str, str]:
+    def identity(self) -> dict[str, str | int]:
         """What the results say of it; the attack and the model that it was made against, where there is one."""
         against = {"made_by": self.made_by, "victim": self.victim} if self.victim else {}
-        return {"file": self.name, "sha256": self.digest, **against}
+        which = {"flips": self.perturbation.flips} if self.perturbation else {}  # one of several in the file
+        return {"file": self.name, "sha256": self.digest, **against, **which}
 
     @property
     def name(self) -> str:

@@ -221,6 +221,16 @@ def test_which_perturbation_is_meant_must_be_clear(tmp_path: Path) -> None:
             parse_attack(asked, dataset="csbm")
 
 
+def test_perturbations_of_two_budgets_are_two_graphs(tmp_path: Path) -> None:
+    path, data = tmp_path / "found.npz", contextual_sbm()
+    few, many = (PerturbedGraph.of(data, {("evasion", "gcn"): random_flips(k, seed=0)}, name="csbm") for k in (3, 6))
+    save_perturbations(path, PerturbedGraph("csbm", few.data, few.splits, {**few.flips, **many.flips}))
+    code, _, err = run("bench", *QUICK, "--attacks", f"{path}:gcn:3,{path}:gcn:6", "--out", tmp_path / "run")
+    assert code == 0, err
+    found = read_results(tmp_path / "run" / "results.jsonl")
+    assert [(result.budget, result.flips) for result in found] == [(3, 3), (6, 6)]
+
+
 def test_a_perturbation_belongs_to_its_graph_and_split(tmp_path: Path) -> None:
     path = tmp_path / "found.npz"
     flips = {("evasion", "gcn"): random_flips(7, seed=0)}
