@@ -426,8 +426,8 @@ def by_neighbour(edge_weight, scale, order, *places, every):  # type: ignore[no-
     return *arranged, pointer, neighbour
 
 
-def flow(x, edge_weight, scale, anchor, order, constants, *, num_steps, remember):  # type: ignore[no-untyped-def]
-    """The last of K states and, to remember, those before it, ``[K − 1, n, c]``. No anchor stands for x.
+def flow(x, edge_weight, scale, anchor, order, constants, *, num_steps, every):  # type: ignore[no-untyped-def]
+    """The last of K states, and of those before it every so many-th, ``[⌈K/every⌉ − 1, n, c]``. No anchor stands for x.
 
     Args:
         x: ``[n, c]``.
@@ -437,7 +437,7 @@ def flow(x, edge_weight, scale, anchor, order, constants, *, num_steps, remember
         order: pointer, neighbour, edge and back of an ``EdgeOrder``.
         constants: kind of σ, its parameter, the slope of its fall, k and m.
         num_steps: K.
-        remember: for the gradient.
+        every: which states are kept for the gradient, from 1 to K, for none of them.
     """
     kind, parameter, fall, keep, pull = constants
     number = x.dtype.type
@@ -445,37 +445,51 @@ def flow(x, edge_weight, scale, anchor, order, constants, *, num_steps, remember
     arrays = by_neighbour(edge_weight, scale, order, order[2], every=False)  # type: ignore[no-untyped-call]
     pointer = arrays[-2]
     forward, _, _ = steps(kind)
-    between = empty((num_steps - 1 if remember else 0, *x.shape), x.dtype)
-    pages = between if remember else [empty(x.shape, x.dtype) for _ in range(min(2, num_steps - 1))]
+    between = empty((-(-num_steps // every) - 1, *x.shape), x.dtype)
+    pages = [empty(x.shape, x.dtype) for _ in range(min(2, every - 1))]
     end = empty(x.shape, x.dtype)
-    for step in range(num_steps):
-        new = end if step == num_steps - 1 else pages[step % len(pages)]
+    for step in range(1, num_steps + 1):
+        if step == num_steps:
+            new = end
+        elif step % every:
+            new = pages[step % every % len(pages)]
+        else:
+            new = between[step // every - 1]
         by_rows(forward, (x, anchored, *arrays, *map(number, (parameter, fall, keep, pull))), pointer, new)
         x = new
     return end, between
 
 
-def flow_backward(g, states, edge_weight, scale, order, constants, *, own_anchor, by_weights):  # type: ignore[no-untyped-def]
+def flow_backward(  # type: ignore[no-untyped-def]
+    g, x, between, edge_weight, scale, anchor, order, constants, *, num_steps, every, by_weights
+):
     """The gradients by x, x⁰, p and b; of size 0 where there is none. That by x holds that by x⁰ if it is x.
+
+    States that were not kept are found again from the last kept one before them.
 
     Args:
         g: the gradient by the last state, ``[n, c]``.
-        states: x and the states that were remembered.
-        edge_weight: as in :func:`flow`.
+        x: as in :func:`flow`.
+        between: the states that it kept.
+        edge_weight: as there.
         scale: as there.
+        anchor: as there.
         order: as there.
         constants: as there.
-        own_anchor: whether x⁰ is x.
+        num_steps: as there.
+        every: as there.
         by_weights: whether the gradients by p and b are wanted.
     """
     kind, parameter, fall, keep, pull = constants
     _, _, edge, back = order
-    gradient, number = g, g.dtype.type
+    gradient, number, own_anchor = g, g.dtype.type, anchor is None
     scaled = by_weights and scale is not None  # else the gradient by p has a loop of its own, over pairs
     arrays = by_neighbour(edge_weight, scale, order, edge, back, every=scaled)  # type: ignore[no-untyped-call]
-    pointer = arrays[-2]
-    _, backward, weigh = steps(kind)
-    summed = pull != 0 and (len(states) > 1 or not own_anchor)
+    here, _, scale_here, _, pointer, neighbour = arrays
+    forward, backward, weigh = steps(kind)
+    anchored = None if pull == 0 else x if own_anchor else anchor
+    again = anchored, here, scale_here, pointer, neighbour, *map(number, (parameter, fall, keep, pull))
+    summed = pull != 0 and (num_steps > 1 or not own_anchor)
     by_anchor = empty(g.shape, g.dtype) if summed else None
     if by_anchor is not None:
         by_anchor.fill(0)
@@ -483,18 +497,24 @@ def flow_backward(g, states, edge_weight, scale, order, constants, *, own_anchor
     by_scale = np.zeros(edge.size, number) if scaled else None
     by_pair = None if scaled or not by_weights else pairs(*order)
     pair_sums = None if by_pair is None else np.zeros((2, by_pair[0].size), number)
-    pages = [empty(g.shape, g.dtype) for _ in range(min(2, len(states)))]
-    for turn, state in enumerate(reversed(states)):
-        rates, sums = (keep, pull), by_anchor
-        if own_anchor and turn == len(states) - 1:
-            rates, sums = (keep + pull, 0.0), None
-        new = pages[turn % 2]
-        inputs = (gradient, state, *arrays, *map(number, (parameter, fall, *rates)))
-        by_rows(backward, inputs, pointer, new, sums, by_weight, by_scale)
-        if by_pair is not None and pair_sums is not None:
-            inputs = gradient, state, *by_pair[:2], number(parameter), number(fall)
-            by_items(weigh, inputs, by_pair[0].size, *pair_sums, channels=g.shape[1])
-        gradient = new
+    pages = [empty(g.shape, g.dtype) for _ in range(min(2, num_steps))]
+    lost = [empty(g.shape, g.dtype) for _ in range(every - 1)]
+    for start in reversed(range(0, num_steps, every)):
+        states = [between[start // every - 1] if start else x]
+        for page in lost[: num_steps - start - 1]:
+            by_rows(forward, (states[-1], *again), pointer, page)
+            states.append(page)
+        for step in reversed(range(len(states))):
+            rates, sums = (keep, pull), by_anchor
+            if own_anchor and start + step == 0:
+                rates, sums = (keep + pull, 0.0), None
+            new = pages[(start + step) % len(pages)]
+            inputs = (gradient, states[step], *arrays, *map(number, (parameter, fall, *rates)))
+            by_rows(backward, inputs, pointer, new, sums, by_weight, by_scale)
+            if by_pair is not None and pair_sums is not None:
+                inputs = gradient, states[step], *by_pair[:2], number(parameter), number(fall)
+                by_items(weigh, inputs, by_pair[0].size, *pair_sums, channels=g.shape[1])
+            gradient = new
     if own_anchor and by_anchor is not None:
         gradient += by_anchor
         by_anchor = None

@@ -150,12 +150,35 @@ def flow(
             "call the layer, which takes another way there, or plain_edge_sum"
         )
     order = EdgeOrder.of(edge_index, x.size(0))
-    remember = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)
+    learns = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)
+    every = kept_every(num_steps, x.numel() * x.element_size()) if learns else num_steps
     state: Tensor
     state, _ = torch.ops.contractive_gnn.flow(
-        x, edge_weight, scale, anchor, list(order.arrays), *named, float(keep), pull, num_steps, remember
+        x, edge_weight, scale, anchor, list(order.arrays), *named, float(keep), pull, num_steps, every
     )
     return state
+
+
+def kept_every(num_steps: int, size: int) -> int:
+    """Every so many-th state is kept for the gradient, which finds those between again; 1 where all take little memory.
+
+    Otherwise what is kept and what is found again at a time are together as few as possible, about 2√K.
+
+    Args:
+        num_steps: K.
+        size: of a state, in bytes.
+
+    Example:
+        >>> kept_every(10, 1 << 20), kept_every(10, 1 << 28)
+        (1, 2)
+    """
+    if (num_steps - 1) * size <= _KEPT:
+        return 1
+    return min(range(1, num_steps + 1), key=lambda every: -(-num_steps // every) + every)
+
+
+_KEPT: Final = 1 << 30
+"""So many bytes of states are kept without a thought."""
 
 
 def fixed(step: Tensor | float, mu: float) -> bool:
@@ -203,11 +226,12 @@ def _array(tensor: Tensor) -> Any:
 # written out, since older releases of PyTorch read no annotation that is a string or a list[Tensor]
 _FLOW = (
     "(Tensor x, Tensor edge_weight, Tensor? scale, Tensor? anchor, Tensor[] order, SymInt kind, float parameter, "
-    "float fall, float keep, float pull, SymInt num_steps, bool remember) -> (Tensor, Tensor)"
+    "float fall, float keep, float pull, SymInt num_steps, SymInt every) -> (Tensor, Tensor)"
 )
 _FLOW_BACKWARD = (
-    "(Tensor g, Tensor x, Tensor edge_weight, Tensor? scale, Tensor between, Tensor[] order, SymInt kind, "
-    "float parameter, float fall, float keep, float pull, bool own_anchor, bool by_weights) "
+    "(Tensor g, Tensor x, Tensor between, Tensor edge_weight, Tensor? scale, Tensor? anchor, Tensor[] order, "
+    "SymInt kind, float parameter, float fall, float keep, float pull, SymInt num_steps, SymInt every, "
+    "bool by_weights) "
     "-> (Tensor, Tensor, Tensor, Tensor)"
 )
 
@@ -225,9 +249,9 @@ def _flow(
     keep: float,
     pull: float,
     num_steps: int,
-    remember: bool,
+    every: int,
 ) -> tuple[Tensor, Tensor]:
-    """The last state and, to remember, those before it, ``[K − 1, n, c]``. No anchor stands for x."""
+    """The last state and of those before it every so many-th; no anchor stands for x."""
     end, between = _loops().flow(
         _array(x),
         _array(edge_weight),
@@ -236,7 +260,7 @@ def _flow(
         tuple(_array(t) for t in order),
         (kind, parameter, fall, keep, pull),
         num_steps=num_steps,
-        remember=remember,
+        every=every,
     )
     return torch.from_numpy(end), torch.from_numpy(between)
 
@@ -245,27 +269,32 @@ def _flow(
 def _flow_backward(
     g: Tensor,
     x: Tensor,
+    between: Tensor,
     edge_weight: Tensor,
     scale: Tensor | None,
-    between: Tensor,
+    anchor: Tensor | None,
     order: list[Tensor],
     kind: int,
     parameter: float,
     fall: float,
     keep: float,
     pull: float,
-    own_anchor: bool,
+    num_steps: int,
+    every: int,
     by_weights: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The gradients by x, x⁰, p and b; of size 0 where there is none. That by x holds that by x⁰ if it is x."""
     grads = _loops().flow_backward(
         _array(g),
-        [_array(x), *between.numpy()],
+        _array(x),
+        between.numpy(),
         _array(edge_weight),
         None if scale is None else _array(scale),
+        None if anchor is None else _array(anchor),
         tuple(_array(t) for t in order),
         (kind, parameter, fall, keep, pull),
-        own_anchor=own_anchor,
+        num_steps=num_steps,
+        every=every,
         by_weights=by_weights,
     )
     by_x, by_anchor, by_weight, by_scale = map(torch.from_numpy, grads)
@@ -285,28 +314,30 @@ def _(
     keep: float,
     pull: float,
     num_steps: int,
-    remember: bool,
+    every: int,
 ) -> tuple[Tensor, Tensor]:
-    return x.new_empty(x.shape), x.new_empty((num_steps - 1 if remember else 0, *x.shape))
+    return x.new_empty(x.shape), x.new_empty((-(-num_steps // every) - 1, *x.shape))
 
 
 @_flow_backward.register_fake
 def _(
     g: Tensor,
     x: Tensor,
+    between: Tensor,
     edge_weight: Tensor,
     scale: Tensor | None,
-    between: Tensor,
+    anchor: Tensor | None,
     order: list[Tensor],
     kind: int,
     parameter: float,
     fall: float,
     keep: float,
     pull: float,
-    own_anchor: bool,
+    num_steps: int,
+    every: int,
     by_weights: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    separate = pull != 0 and not own_anchor
+    separate = pull != 0 and anchor is not None
     return (
         x.new_empty(x.shape),
         x.new_empty(x.shape if separate else (0, x.size(1))),
@@ -316,7 +347,7 @@ def _(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    x, edge_weight, scale, anchor, order, *ctx.constants, ctx.num_steps, _ = inputs
+    x, edge_weight, scale, anchor, order, *ctx.constants, ctx.num_steps, ctx.every = inputs
     ctx.mark_non_differentiable(output[1])
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(x, edge_weight, scale, anchor, output[1], *order)
@@ -334,9 +365,9 @@ def _gradient(ctx: Any, g: Tensor | None, _: Tensor | None) -> tuple[Any, ...]:
 
     if (found := plain_gradients(plain, (x, edge_weight, scale, anchor), needed, g)) is not None:
         return *found, *rest
-    own, by_weights = anchor is None, needed[1] or needed[2]
+    steps, by_weights = (ctx.num_steps, ctx.every), needed[1] or needed[2]
     grads = torch.ops.contractive_gnn.flow_backward(
-        g, x, edge_weight, scale, between, order, *ctx.constants, own, by_weights
+        g, x, between, edge_weight, scale, anchor, order, *ctx.constants, *steps, by_weights
     )
     by_x, by_anchor, by_weight, by_scale = grads
     named = by_x, by_weight, by_scale, by_anchor if by_anchor.numel() else None

@@ -225,6 +225,34 @@ def test_nan_is_not_hidden_and_a_wrong_index_is_refused() -> None:
         kernels.flow(z, a, torch.tensor([[10**9], [0]]), activation("huber"))
 
 
+@pytest.mark.parametrize("sigma", SIGMAS)
+@pytest.mark.parametrize("anchored", ["none", "self", "other"])
+@pytest.mark.parametrize("inside", [True, False])
+def test_states_that_were_not_kept_are_found_again(
+    sigma: Activation, anchored: str, inside: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *tensors, edges = problem(torch.float32)
+    for num_steps in (1, 2, 5):
+        compiled, _ = compiled_and_plain(sigma, edges, Case(inside, anchored, num_steps))
+        all_kept = torch.autograd.grad(compiled(*tensors).square().sum(), tensors, allow_unused=True)
+        for every in range(2, num_steps + 1):
+            monkeypatch.setattr(kernels, "kept_every", lambda *_, every=every: every)
+            some_kept = torch.autograd.grad(compiled(*tensors).square().sum(), tensors, allow_unused=True)
+            monkeypatch.undo()
+            for ours, theirs in zip(some_kept, all_kept, strict=True):
+                assert (ours is None and theirs is None) or torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("num_steps", range(1, 40))
+def test_the_states_in_memory_are_the_fewest_where_they_are_large(num_steps: int) -> None:
+    def in_memory(every: int) -> int:
+        return len(range(every, num_steps, every)) + every - 1  # kept, and found again at a time
+
+    large = kernels.kept_every(num_steps, 1 << 40)
+    assert in_memory(large) == min(map(in_memory, range(1, num_steps + 1))) < 2 * num_steps**0.5
+    assert kernels.kept_every(num_steps, 1) == 1
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_the_operator_is_well_registered(case: Case) -> None:
     x, p, b, anchor, edges = problem(torch.float32)
@@ -243,9 +271,9 @@ def test_the_operator_is_well_registered(case: Case) -> None:
         0.9,
         pull,
         case.num_steps,
-        True,
     )
-    torch.library.opcheck(torch.ops.contractive_gnn.flow, arguments)
+    for every in {1, case.num_steps}:
+        torch.library.opcheck(torch.ops.contractive_gnn.flow, (*arguments, every))
 
 
 @pytest.mark.parametrize("sigma", [activation("huber"), activation("group-huber")], ids=str)
