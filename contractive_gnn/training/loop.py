@@ -1,4 +1,4 @@
-"""The one training loop: full-batch Adam, with the best epoch kept."""
+"""The one training loop: Adam, with the best epoch kept."""
 
 from __future__ import annotations
 
@@ -50,7 +50,6 @@ class Kept(NamedTuple):
     epochs: int
 
 
-@kept_memory()
 def train(
     model: nn.Module,
     data: Data,
@@ -62,23 +61,64 @@ def train(
     on_epoch: Callable[[int, float, float], None] | None = None,
     every: int = 1,
 ) -> Kept:
-    """Draw the parameters anew, train them, and leave the model in evaluation mode with those of the best epoch.
-
-    To be called within :func:`~contractive_gnn.seeding.seeded` and with gradients enabled.
+    """Draw the parameters anew and train them on the whole graph, one step an epoch: see :func:`train_by`.
 
     Args:
         model: the model.
         data: a checked graph with ``x`` compressed.
         options: of the loop.
-        seed: of the parameters and of dropout.
+        seed: see :func:`train_by`.
         objective: the loss, from the class scores ``[n, classes]`` in training mode and the epoch.
+        judge: see :func:`train_by`.
+        on_epoch: see :func:`train_by`.
+        every: see :func:`train_by`.
+
+    Raises:
+        InputError: a graph that does not fit the model.
+        FloatingPointError: a loss that is not finite, or a judgement that never is.
+        ValueError: there is nothing to train.
+    """
+
+    def learn(optimizer: torch.optim.Optimizer, epoch: int) -> Tensor:
+        optimizer.zero_grad()
+        loss = objective(class_scores(model, data), epoch)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"the training loss is {float(loss.detach())} at epoch {epoch}; {_remedy(data, epoch)}"
+            )
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return loss.detach()
+
+    return train_by(learn, model, options, seed=seed, judge=judge, on_epoch=on_epoch, every=every)
+
+
+@kept_memory()
+def train_by(
+    learn: Callable[[torch.optim.Optimizer, int], Tensor],
+    model: nn.Module,
+    options: LoopOptions,
+    *,
+    seed: int,
+    judge: Callable[[Tensor], Judgement],
+    on_epoch: Callable[[int, float, float], None] | None = None,
+    every: int = 1,
+) -> Kept:
+    """Draw the parameters anew, train them, and leave the model in evaluation mode with those of the best epoch.
+
+    To be called within :func:`~contractive_gnn.seeding.seeded` and with gradients enabled.
+
+    Args:
+        learn: the steps of an epoch, with this optimizer, of the model in training mode; its last loss.
+        model: the model.
+        options: of the loop.
+        seed: of the parameters and of dropout.
         judge: what the model is worth in evaluation mode, without a gradient; it is given the loss of the last step.
         on_epoch: called with an epoch that was judged and its two figures.
         every: judge after this many epochs, and after the last one.
 
     Raises:
-        InputError: a graph that does not fit the model.
-        FloatingPointError: a loss that is not finite, or a judgement that never is.
+        FloatingPointError: a judgement that never is finite.
         ValueError: there is nothing to train.
     """
     torch.manual_seed(seed)
@@ -100,17 +140,10 @@ def train(
 
     for epoch in range(options.epochs):
         model.train()
-        optimizer.zero_grad()
-        loss = objective(class_scores(model, data), epoch)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"the training loss is {float(loss.detach())} at epoch {epoch}; {_remedy(data, epoch)}"
-            )
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        loss = learn(optimizer, epoch)
         if epoch % every and epoch < options.epochs - 1:
             continue
-        judgement = judged(loss.detach())
+        judgement = judged(loss)
         if judgement.key > best.judgement.key:
             best, state = Kept(epoch, judgement, 0), copy.deepcopy(model.state_dict())
         if on_epoch is not None:

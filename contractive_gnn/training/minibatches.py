@@ -7,7 +7,7 @@ layers work their largest step out for the graph that they are given.
 
 from __future__ import annotations
 
-import copy
+import math
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -22,16 +22,15 @@ from torch_geometric.data import Data
 
 from contractive_gnn.checks import check_whole
 from contractive_gnn.distinct import distinct
-from contractive_gnn.heap import kept_memory
 from contractive_gnn.inputs import InputError
-from contractive_gnn.nn.caches import forget_graph, reading_anew
+from contractive_gnn.nn.caches import reading_anew
 from contractive_gnn.nn.similarity.latest import Latest
 from contractive_gnn.partition import Method, partition, rows_of
 from contractive_gnn.seeding import seeded
-from contractive_gnn.trainable import Calibrated, HasMembers, Taught, TrainsItself, declared, reset
+from contractive_gnn.trainable import Calibrated, HasMembers, Taught, TrainsItself, declared
 from contractive_gnn.training.fitting import FitResult
 from contractive_gnn.training.lessons import check_classes
-from contractive_gnn.training.loop import parameter_groups
+from contractive_gnn.training.loop import Judgement, train_by
 from contractive_gnn.training.options import GivenLoopOptions, LoopOptions, options_of
 from contractive_gnn.training.prediction import accuracy_and_loss, check_reads, class_scores, evaluated
 from contractive_gnn.training.split import trainable
@@ -185,7 +184,7 @@ def fit_batches(
     Raises:
         InputError: a graph that :func:`~contractive_gnn.training.fit` refuses, or graphs in a batch of PyG.
         TypeError: a model that trains itself or has parts to fit, and what is no :class:`Batches`.
-        ValueError: an option out of its range, or a ``teacher``.
+        ValueError: an option out of its range, or a ``teacher``, or nothing to train.
         FloatingPointError: a loss that is not finite.
 
     Example:
@@ -212,37 +211,31 @@ def fit_batches(
     calibrated = declared(model, Calibrated)
     if calibrated is not None:
         calibrated.calibrate(data, None)
-    with seeded(seed), torch.enable_grad(), kept_memory():
-        torch.manual_seed(seed)
-        reset(model)
-        forget_graph(model)
-        optimizer = torch.optim.Adam(parameter_groups(model, options.lr, options.weight_decay))
-        generator = np.random.default_rng(seed)
-        best, kept = (-1, -1.0, float("inf")), copy.deepcopy(model.state_dict())
-        epoch = -1
-        for epoch in range(options.epochs):
-            model.train()
-            for batch in batches(data, generator):
-                _step(model, batch, optimizer, epoch)
-            if epoch % every and epoch < options.epochs - 1:
-                continue
-            accuracy, loss = accuracy_and_loss(evaluated(model, data), data.y, data.val_mask)
-            if (accuracy, -loss) > (best[1], -best[2]):
-                best, kept = (epoch, accuracy, loss), copy.deepcopy(model.state_dict())
-            if on_epoch is not None:
-                on_epoch(epoch, accuracy)
-            if options.patience is not None and epoch - best[0] >= options.patience:
-                break
-        model.load_state_dict(kept)
-        model.eval()
-    return FitResult(best[1], best[2], best[0], epoch + 1, time.perf_counter() - start)
+    generator = np.random.default_rng(seed)
+
+    def learn(optimizer: torch.optim.Optimizer, epoch: int) -> Tensor:
+        loss = torch.tensor(math.nan)
+        for batch in batches(data, generator):
+            nodes = (batch.seed_mask & batch.train_mask).nonzero().flatten()
+            if len(nodes):
+                loss = _step(model, batch, nodes, optimizer, epoch)
+        return loss
+
+    def judge(_: Tensor) -> Judgement:
+        accuracy, loss = accuracy_and_loss(evaluated(model, data), data.y, data.val_mask)
+        return Judgement.of(accuracy, -loss, (accuracy, loss))
+
+    def say(epoch: int, accuracy: float, _: float) -> None:
+        if on_epoch is not None:
+            on_epoch(epoch, accuracy)
+
+    with seeded(seed), torch.enable_grad():
+        kept = train_by(learn, model, options, seed=seed, judge=judge, on_epoch=say, every=every)
+    return FitResult(*kept.judgement.figures, kept.epoch, kept.epochs, time.perf_counter() - start)
 
 
-def _step(model: nn.Module, batch: Data, optimizer: torch.optim.Optimizer, epoch: int) -> None:
-    """One step on the training nodes that the batch is for; none where it has none."""
-    nodes = (batch.seed_mask & batch.train_mask).nonzero().flatten()
-    if not len(nodes):
-        return
+def _step(model: nn.Module, batch: Data, nodes: Tensor, optimizer: torch.optim.Optimizer, epoch: int) -> Tensor:
+    """One step on these nodes of the batch, and its loss."""
     optimizer.zero_grad()
     with reading_anew(model):
         scores = class_scores(model, batch)
@@ -254,6 +247,7 @@ def _step(model: nn.Module, batch: Data, optimizer: torch.optim.Optimizer, epoch
         )
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
+    return loss.detach()
 
 
 def induced(data: Data, nodes: Tensor) -> Data:
