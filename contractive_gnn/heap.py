@@ -26,8 +26,10 @@ _inside = 0
 def kept_memory() -> Iterator[None]:
     """Inside the block memory that is freed stays with the process; at its end it goes back to the system.
 
-    The peak is that of the same code outside, up to gaps between arrays. Blocks may be nested, also in several
-    threads: the last one that ends gives the memory back. With another allocator than glibc's nothing is changed.
+    The peak is that of the same code outside and gaps: an array fits where one of its size was only if there is free
+    room beside, since glibc looks for more than it needs to align it. So a large copy that is dropped before the work
+    begins is better made outside. Blocks may be nested, also in several threads: the last one that ends gives the
+    memory back. With another allocator than glibc's nothing is changed.
 
     Example:
         >>> import torch

@@ -107,7 +107,6 @@ class Attack(ABC):
         """
 
     @final
-    @kept_memory()
     def run(
         self, data: Data, budget: Budget, *, victim: nn.Module | None = None, targets: Tensor | None = None
     ) -> AttackResult:
@@ -154,10 +153,11 @@ class Attack(ABC):
             with forked_random_state(self.seed), torch.inference_mode(False), torch.enable_grad():
                 worker._prepare(self._copied(data))
                 aims = [targets] if self.scope == "global" or targets is None else torch.split(targets, 1)
-                for aim, flips in zip(aims, allowed, strict=True):
-                    if flips:
-                        proposal = worker._perturb(self._copied(current), flips, victim=frozen, targets=aim)
-                        current = worker._apply(current, proposal, flips)
+                with kept_memory():  # from here on: what was prepared on goes back to the system first
+                    for aim, flips in zip(aims, allowed, strict=True):
+                        if flips:
+                            proposal = worker._perturb(self._copied(current), flips, victim=frozen, targets=aim)
+                            current = worker._apply(current, proposal, flips)
                 del worker
         feature_flips = feature_difference(data.x, current.x)
         current = current.clone()  # no tensor of the result is one of the caller's
