@@ -52,6 +52,7 @@ def _count(change: int) -> None:
     with _lock:
         before, _inside = _inside, _inside + change
         if not before:
+            allocator.malloc_trim(0)  # or what was freed before would lie in gaps until the end
             allocator.mallopt(_MMAP_MAX, 0)
             allocator.mallopt(_TRIM_THRESHOLD, -1)  # never
         elif not _inside:

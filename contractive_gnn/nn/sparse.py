@@ -151,7 +151,8 @@ def _dropout(x: Tensor, p: float) -> Tensor:
     draws = torch.empty(min(_DRAWS, x.numel()), dtype=torch.float64, device=x.device)
     for part in torch.split(factor.view(-1), _DRAWS):
         torch.lt(draws[: part.numel()].uniform_(), 1 - p, out=part)
-    return x * factor.div_(1 - p)
+    factor.div_(1 - p)
+    return x * factor if x.requires_grad else factor.mul_(x)
 
 
 _DRAWS: Final = 1 << 16

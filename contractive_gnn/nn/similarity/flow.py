@@ -21,7 +21,7 @@ from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.nn.bound import CoupledBound, doubt, unknown
 from contractive_gnn.nn.communities import seeded_communities
 from contractive_gnn.nn.flow import FlowConv, FlowGNN
-from contractive_gnn.nn.similarity.latest import Latest
+from contractive_gnn.nn.similarity.latest import CHEAP, Latest
 from contractive_gnn.nn.similarity.matrices import one_hot
 from contractive_gnn.nn.similarity.weights import Similarity
 from contractive_gnn.nn.sparse import Linear, normalize_rows
@@ -87,7 +87,7 @@ class SimilarityFlowGNN(FlowGNN, HasModes, Calibrated, HasCommunities):
         self.similarity = similarity
         self.calibrated = calibrated
         self.row_norm = float(row_norm)
-        self._latest = Latest()
+        self._latest = Latest(CHEAP)
         self._hidden = Latest()
         self.mode = self.modes[0]
 

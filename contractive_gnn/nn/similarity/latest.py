@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -11,11 +12,19 @@ from torch import Tensor
 from contractive_gnn.graph import transformed
 from contractive_gnn.remembered import alike
 
+CHEAP: Final = 1 << 27
+"""So many bytes of a result that one pass over the features gives again are kept, to save the pass."""
+
 
 class Latest:
-    """The latest result, for as long as it is asked for the same tensors with the same contents."""
+    """The latest result, for as long as it is asked for the same tensors with the same contents.
 
-    def __init__(self) -> None:
+    Args:
+        largest: bytes of a tensor that is kept; a larger one is computed whenever it is asked for.
+    """
+
+    def __init__(self, largest: float = math.inf) -> None:
+        self._largest = largest
         # in one piece, which several threads may read and replace: what was asked for, and what belongs to it
         self._kept: tuple[Any, tuple[Tensor | None, ...], Any, tuple[Tensor, ...], int] = (None, (), None, (), 0)
 
@@ -45,15 +54,23 @@ class Latest:
         known, _, value, copies, version = self._kept
         if key != known or not alike(copies, entries) or _version(value) != version:
             value = compute()
+            if isinstance(value, Tensor) and _size(value) > self._largest:
+                return value
             # the tensors, so that no id is given twice
             self._kept = key, tensors, value, tuple(t.detach().clone() for t in entries), _version(value)
         return value
 
     def __deepcopy__(self, memo: Any) -> Latest:
-        return Latest()
+        return Latest(self._largest)
 
     def __reduce__(self) -> Any:
-        return Latest, ()
+        return Latest, (self._largest,)
+
+
+def _size(value: Tensor) -> int:
+    """Bytes of what it stores."""
+    stored = value if value.layout == torch.strided else value.values()
+    return stored.numel() * stored.element_size()
 
 
 def _version(value: Any) -> int:

@@ -15,7 +15,7 @@ from contractive_gnn.graph import Graph
 from contractive_gnn.nn.arguments import check_features, edge_list, refuse_export, widened
 from contractive_gnn.nn.batch import graph_by_graph
 from contractive_gnn.nn.calibration import Calibration
-from contractive_gnn.nn.similarity.latest import Latest
+from contractive_gnn.nn.similarity.latest import CHEAP, Latest
 from contractive_gnn.nn.similarity.matrices import adjacency_matrix, csr, occupied, one_hot
 from contractive_gnn.nn.similarity.principal_axes import axes_of_squares, narrow, principal_axes
 from contractive_gnn.nn.similarity.shared import found_cosines
@@ -110,7 +110,7 @@ class Similarity(nn.Module):
         self.mixing, self.power, self.source = float(mixing), float(power), source
         self._axes = Latest()
         self._speechless = Latest()
-        self._embedded = Latest()
+        self._embedded = Latest(CHEAP)
         self._latest = Latest()
         self._calibration: Calibration | None = None
 
