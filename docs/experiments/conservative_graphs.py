@@ -246,7 +246,7 @@ def picture(curves: Mapping[str, Sequence[Sequence[float]]], folder: Path) -> No
         if lines:
             axes.plot([max(mean(values), 1e-16) for values in zip(*lines, strict=True)], label=name)
     axes.set(xlabel="layer", ylabel="Dirichlet energy, relative", yscale="log")
-    axes.legend(loc="lower right")
+    axes.legend(loc="upper right")
     figure.savefig(folder / "conservative_depth.png", dpi=120)
 
 
