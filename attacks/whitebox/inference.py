@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 
@@ -33,8 +33,7 @@ def conduct(victim: nn.Module, answer: Callable[[], object]) -> dict[str, bool]:
         gradient of an energy does so too, and hides nothing; this is a reason to look, and none to doubt. Of a module
         that ``torch.compile`` made it is not known, and False.
     """
-    state = [*victim.parameters(), *victim.buffers()]
-    before = [tensor._version for tensor in state]
+    before = _state(victim)
     compiled = any(hasattr(part, "_orig_mod") for part in victim.modules())
     with torch.no_grad():
         if compiled:
@@ -44,5 +43,13 @@ def conduct(victim: nn.Module, answer: Callable[[], object]) -> dict[str, bool]:
             with _GradientWatch() as watch:
                 answer()
             found = watch.found
-    changed = before != [tensor._version for tensor in state]
-    return {"changes_itself": changed, "computes_gradients": found}
+    after = _state(victim)
+    same = len(before) == len(after) and all(
+        own is now and version == latest for (own, version), (now, latest) in zip(before, after, strict=True)
+    )
+    return {"changes_itself": not same, "computes_gradients": found}
+
+
+def _state(victim: nn.Module) -> list[tuple[Tensor, int]]:
+    """The parameters and buffers, and how often each was written in place; one that is replaced is another."""
+    return [(tensor, tensor._version) for tensor in (*victim.parameters(), *victim.buffers())]
