@@ -8,19 +8,25 @@ import time
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from contractive_gnn.attacks.auto.members import Member, ensemble
-from contractive_gnn.attacks.base import AttackResult, Budget, flip_edges
+from contractive_gnn.attacks.base import ATTACKS, AttackResult, Budget, flip_edges
+from contractive_gnn.attacks.base.graphs import attackable
+from contractive_gnn.attacks.base.targets import checked_targets
+from contractive_gnn.attacks.base.victim import frozen_victim
 from contractive_gnn.attacks.perturbation_file import PerturbedGraph, save_perturbations
-from contractive_gnn.attacks.whitebox import check_victim
+from contractive_gnn.attacks.whitebox import Objective, check_victim
 from contractive_gnn.attacks.whitebox.adaptive import FLAGS
 from contractive_gnn.checks import check_flag
 from contractive_gnn.training.batches.progress import Progress
+
+#: of the edges, where no budget is given
+SHARE: Final = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +91,7 @@ def auto(
     data: Data,
     *,
     flips: int | None = None,
-    fraction: float = 0.05,
+    fraction: float | None = None,
     targets: Tensor | None = None,
     seed: int = 0,
     members: Iterable[Member] | None = None,
@@ -101,15 +107,16 @@ def auto(
         model: ``forward(x, edge_index, edge_weight=None) -> scores [n, classes]``; it is copied and not changed.
         data: as for :func:`contractive_gnn.attack`; surrogates are trained on its training nodes.
         flips: how many undirected edges may be flipped.
-        fraction: instead of ``flips``, as a share of the edges.
+        fraction: instead of ``flips``, as a share of the edges; 0.05 where neither is given.
         targets: int64 ``[t]``, the nodes that count; None for the test nodes.
         seed: 0 ≤ seed < 2³².
-        members: other attacks than those of :func:`ensemble`.
+        members: other attacks than those of :func:`ensemble`: global ones on edges, each with a name of its own.
         progress: whether a bar is shown.
 
     Raises:
         TypeError: an argument of the wrong type.
-        ValueError: no attack; not exactly one of flips and fraction; a graph that cannot be attacked.
+        ValueError: no attack, two of one name, or one on single nodes or on features; both flips and fraction; a graph
+            that cannot be attacked, or without a node that counts.
         AttackError: the model cannot be attacked.
 
     Example:
@@ -123,14 +130,19 @@ def auto(
         True
     """
     chosen = tuple(ensemble() if members is None else members)
-    if not chosen:
-        raise ValueError("members are no attack at all; give at least one, or None for the fixed ensemble")
+    _check_members(chosen)
     check_flag("progress", progress)
-    budget = Budget(flips=flips, fraction=None if flips is not None else fraction)
-    victim = copy.deepcopy(model).eval()
+    budget = Budget(flips=flips, fraction=SHARE if flips is None and fraction is None else fraction)
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model is a torch.nn.Module, given {type(model).__name__}")
+    data = attackable(data, "data")
+    targets = None if targets is None else checked_targets(data, targets)
+    victim = frozen_victim("auto", model)
     read = check_victim("auto", victim, data, kind="structure")
-    nodes = data.test_mask.nonzero().flatten() if targets is None else targets.to(data.y.device)
-    right_always = right = _right(victim, data, data.edge_index, nodes)
+    with torch.no_grad():
+        clean = victim(data.x, data.edge_index)
+    nodes = Objective.of(data, clean, targets, "tanh-margin").nodes  # scores that fit, and a node that counts
+    right_always = right = _right(clean, data, nodes)
     results: dict[str, AttackResult] = {}
     accuracies, seconds = {}, {}
     bar = Progress(shown=progress, steps=len(chosen), done=0)
@@ -141,7 +153,9 @@ def auto(
                 warnings.simplefilter("ignore")  # what is to be told of the model was told
                 results[member.name] = member.run(victim, data, budget, targets=targets, seed=seed)
             seconds[member.name] = time.perf_counter() - begun
-            right_now = _right(victim, data, results[member.name].data.edge_index, nodes)
+            with torch.no_grad():
+                scores = victim(data.x, results[member.name].data.edge_index)
+            right_now = _right(scores, data, nodes)
             accuracies[member.name] = _percent(right_now)
             right_always = right_always & right_now
             bar.step()
@@ -152,10 +166,28 @@ def auto(
     return Verdict(_percent(right), accuracies, _percent(right_always), tuple(reasons), results, seconds, read)
 
 
-@torch.no_grad()
-def _right(victim: nn.Module, data: Data, edge_index: Tensor, nodes: Tensor) -> Tensor:
+def _check_members(members: tuple[Member, ...]) -> None:
+    """Whether each is a global attack on the edges, with a name of its own: one budget and one graph for all nodes."""
+    if not members:
+        raise ValueError("members are no attack at all; give at least one, or None for the fixed ensemble")
+    names = []
+    for member in members:
+        if not isinstance(member, Member):
+            raise TypeError(f"members are of {Member.__name__}, given {member!r} ({type(member).__name__})")
+        attack = ATTACKS.get(member.attack)
+        if (attack.scope, attack.kind) != ("global", "structure"):
+            raise ValueError(
+                f"member {member.name!r}: attack {member.attack!r} is a {attack.scope} one on {attack.kind}; a verdict "
+                "is over global attacks on the structure, which share one budget of edges"
+            )
+        if member.name in names:
+            raise ValueError(f"two members are called {member.name!r}; give each a name of its own")
+        names.append(member.name)
+
+
+def _right(scores: Tensor, data: Data, nodes: Tensor) -> Tensor:
     """Which of the nodes are right, bool ``[k]``."""
-    found: Tensor = victim(data.x, edge_index)[nodes].argmax(dim=1) == data.y[nodes]
+    found: Tensor = scores[nodes].argmax(dim=1) == data.y[nodes]
     return found
 
 
@@ -182,7 +214,8 @@ def _of_the_search(
     """Reasons that lie in what the gradients found."""
     through = [member.name for member in members if member.adaptive]
     around = [member.name for member in members if not member.adaptive]
-    told = [reason for name in through for reason in results[name].provenance["params"]["diagnosis"]["unreliable"]]
+    diagnoses = [results[name].provenance["params"].get("diagnosis", {}) for name in through]  # none where no flip was
+    told = [reason for diagnosis in diagnoses for reason in diagnosis.get("unreliable", [])]
     of_the_model = {reason for _, _, reason in FLAGS}
     reasons = [f"masked_gradient: {reason}" for reason in dict.fromkeys(told) if reason not in of_the_model]
     if through and around:

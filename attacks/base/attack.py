@@ -26,8 +26,9 @@ from contractive_gnn.attacks.base.perturbation import Perturbation
 from contractive_gnn.attacks.base.provenance import versions
 from contractive_gnn.attacks.base.random_state import forked_random_state
 from contractive_gnn.attacks.base.result import AttackResult
+from contractive_gnn.attacks.base.targets import checked_targets
+from contractive_gnn.attacks.base.victim import frozen_victim
 from contractive_gnn.heap import kept_memory
-from contractive_gnn.nn.caches import cached_layers
 
 
 class Attack(ABC):
@@ -224,29 +225,7 @@ class Attack(ABC):
                     f"attack {self.name!r} is targeted: give the nodes to attack, targets=torch.tensor([…])"
                 )
             return None
-        if not isinstance(targets, Tensor):
-            raise TypeError(f"targets is an int64 tensor of node indices, given {type(targets).__name__}")
-        if targets.dtype == torch.bool:
-            raise TypeError(
-                "targets is an int64 tensor of node indices, given a bool mask; write mask.nonzero().flatten()"
-            )
-        if targets.dtype != torch.int64 or targets.dim() != 1:
-            raise TypeError(
-                f"targets is an int64 tensor of shape [t], given {targets.dtype} of shape {list(targets.shape)}"
-            )
-        n = int(data.num_nodes)
-        if targets.numel() == 0:
-            raise ValueError("targets is empty: give at least one node index")
-        if int(targets.min()) < 0 or int(targets.max()) >= n:
-            raise ValueError(f"targets must lie in 0…{n - 1}, given {int(targets.min())}…{int(targets.max())}")
-        if torch.unique(targets).numel() != targets.numel():
-            raise ValueError("targets must be distinct: a node listed twice would get the budget twice")
-        unknown = targets[(data.y < 0)[targets.to(data.y.device)].to(targets.device)].tolist()
-        if unknown:
-            raise ValueError(
-                f"targets {unknown} have no label (−1), and an attack aims away from the right class; leave them out"
-            )
-        return targets.clone()
+        return checked_targets(data, targets)
 
     def _freeze(self, victim: nn.Module | None) -> nn.Module | None:
         if victim is not None and not isinstance(victim, nn.Module):
@@ -258,27 +237,7 @@ class Attack(ABC):
                 f"attack {self.name!r} is adaptive: it needs the model that it attacks, victim=model "
                 "(forward(x, edge_index, edge_weight=None) -> logits)"
             )
-        cached = cached_layers(victim)
-        if cached:
-            name = next(iter(cached)) or "model"
-            raise AttackError(
-                f"attack {self.name!r}: the victim's {len(cached)} layers with cached=True (the first is {name!r}) "
-                "keep the graph that they saw first: no flip can reach them, and the accuracy on the attacked graph "
-                "would be that on the first one; build the model with cached=False (to set it later empties nothing)"
-            )
-        if isinstance(victim, torch.jit.ScriptModule):
-            raise AttackError(
-                f"attack {self.name!r}: the victim is a script of torch.jit, whose parameters cannot be frozen; give "
-                "the module that it was made of"
-            )
-        try:
-            frozen = copy.deepcopy(victim)
-        except Exception as error:
-            raise AttackError(
-                f"attack {self.name!r}: the victim {type(victim).__name__} cannot be copied ({error}); "
-                "a model must not keep tensors of an autograd graph on itself"
-            ) from error
-        return frozen.eval().requires_grad_(False)
+        return frozen_victim(self.name, victim)
 
     def _copied(self, data: Data) -> Data:
         """A graph of the attack's own."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +15,7 @@ from torch_geometric.data import Data
 from torch_geometric.nn import GCNConv
 
 import contractive_gnn as cg
+from contractive_gnn.attacks import AttackError
 from contractive_gnn.attacks.auto import Member, Verdict, auto, ensemble
 from contractive_gnn.attacks.perturbation_file import load_perturbations
 from contractive_gnn.training import evaluate, fit
@@ -64,6 +69,18 @@ class Keeping(Net):
         return super().forward(x, self.seen)
 
 
+class Counting(Net):
+    """A buffer that each answer replaces by another one."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__(features)
+        self.register_buffer("asked", torch.zeros(()))
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+        self.asked = self.asked + 1
+        return super().forward(x, edge_index, edge_weight)
+
+
 class Perceptron(nn.Module):
     """Reads no edges."""
 
@@ -115,6 +132,7 @@ def test_the_worst_is_that_of_the_graphs_that_were_found(data: Data, tmp_path: P
         (Masked, "masked_gradient"),
         (Noisy, "repeats"),
         (Keeping, "keeps_graph"),
+        (Counting, "changes_itself"),
         (Perceptron, "reads_edges"),
     ],
 )
@@ -131,9 +149,92 @@ def test_the_ensemble_is_one_attack_of_the_benchmark(data: Data) -> None:
     assert told["worst_per_node"] <= min(told["accuracies"].values())
 
 
+RANDOM = (Member("random", "random"),)
+
+
 def test_what_makes_no_sense_is_refused(data: Data) -> None:
     model = Net(data.num_features).eval()
     with pytest.raises(ValueError, match="no attack at all"):
         auto(model, data, members=())
     with pytest.raises(TypeError, match="progress"):
         auto(model, data, progress=1)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="flips=5, fraction=0.1"):
+        auto(model, data, flips=5, fraction=0.1, members=RANDOM, progress=False)
+    with pytest.raises(TypeError, match="given NoneType"):
+        auto(None, data, members=RANDOM, progress=False)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("members", "error", "match"),
+    [
+        (["random"], TypeError, "given 'random'"),
+        ([Member("a", "whitebox-pgd-features")], ValueError, "global one on features"),
+        ([Member("a", "joint-pgd")], ValueError, "global one on both"),
+        ([Member("a", "tdgia")], ValueError, "global one on injection"),
+        ([Member("a", "local-pgd")], ValueError, "targeted one on structure"),
+        ([Member("a", "random"), Member("a", "lrbcd")], ValueError, "two members are called 'a'"),
+    ],
+)
+def test_a_member_that_no_verdict_can_count_is_refused(
+    members: list[Any], error: type[Exception], match: str, data: Data
+) -> None:
+    with pytest.raises(error, match=match):
+        auto(Net(data.num_features).eval(), data, members=members, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("targets", "error", "match"),
+    [
+        ([1, 2], TypeError, "given list"),
+        (torch.tensor([1, 1]), ValueError, "distinct"),
+        (torch.tensor([500]), ValueError, "must lie in"),
+    ],
+)
+def test_targets_are_checked_whoever_the_members_are(
+    targets: Any, error: type[Exception], match: str, data: Data
+) -> None:
+    with pytest.raises(error, match=match):
+        auto(Net(data.num_features).eval(), data, targets=targets, members=RANDOM, progress=False)
+
+
+class Returns(nn.Module):
+    """A model that answers what it was built with."""
+
+    def __init__(self, answer: Callable[[int], Tensor]) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+        return self.answer(len(x))
+
+
+@pytest.mark.parametrize(
+    ("model", "match"),
+    [
+        (Returns(lambda n: torch.full((n, 3), math.nan)), "not finite"),
+        (Returns(lambda n: torch.zeros(5, 3)), r"\[5, 3\]"),
+        (Returns(lambda n: torch.zeros(n)), "shape"),
+        (GCNConv(32, 3, cached=True), "cached=True"),
+    ],
+)
+def test_a_model_without_usable_scores_is_refused_before_any_attack(model: nn.Module, match: str, data: Data) -> None:
+    with pytest.raises(AttackError, match=match):
+        auto(model, data, members=RANDOM, progress=False)
+
+
+def test_a_graph_is_read_as_the_attacks_read_it(data: Data) -> None:
+    model = fitted(Net(data.num_features), data)
+    other = copy.copy(data)
+    other.y, other.test_mask = data.y[:, None], data.test_mask.nonzero().flatten()
+    verdict = auto(model, other, members=RANDOM, progress=False)
+    assert verdict.clean == pytest.approx(evaluate(model, data, data.test_mask))
+    other.test_mask = torch.zeros(120, dtype=torch.bool)
+    with pytest.raises(ValueError, match="selects no node"):
+        auto(model, other, members=RANDOM, progress=False)
+
+
+def test_no_flip_changes_nothing(data: Data) -> None:
+    model = Net(data.num_features).eval()
+    verdict = auto(model, data, flips=0, members=[*RANDOM, Member("pgd", "whitebox-pgd", adaptive=True)], progress=False)
+    assert verdict.clean == verdict.worst == verdict.worst_per_node
+    assert verdict.unreliable == ()
