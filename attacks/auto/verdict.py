@@ -71,7 +71,7 @@ class Verdict:
 
         Args:
             path: an ``.npz``.
-            model: its name in the file, without a slash.
+            model: its name in the file, without ``/ : , @ +``.
             dataset: the graph's name there; None for its own.
         """
         clean = next(iter(self.results.values()))
@@ -139,9 +139,9 @@ def auto(
     targets = None if targets is None else checked_targets(data, targets)
     victim = frozen_victim("auto", model)
     read = check_victim("auto", victim, data, kind="structure")
-    with torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad():
         clean = victim(data.x, data.edge_index)
-    nodes = Objective.of(data, clean, targets, "tanh-margin").nodes  # scores that fit, and a node that counts
+        nodes = Objective.of(data, clean, targets, "tanh-margin").nodes  # scores that fit, and a node that counts
     right_always = right = _right(clean, data, nodes)
     results: dict[str, AttackResult] = {}
     accuracies, seconds = {}, {}

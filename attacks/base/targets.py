@@ -17,9 +17,7 @@ def checked_targets(data: Data, targets: Tensor) -> Tensor:
     if not isinstance(targets, Tensor):
         raise TypeError(f"targets is an int64 tensor of node indices, given {type(targets).__name__}")
     if targets.dtype == torch.bool:
-        raise TypeError(
-            "targets is an int64 tensor of node indices, given a bool mask; write mask.nonzero().flatten()"
-        )
+        raise TypeError("targets is an int64 tensor of node indices, given a bool mask; write mask.nonzero().flatten()")
     if targets.dtype != torch.int64 or targets.dim() != 1:
         raise TypeError(
             f"targets is an int64 tensor of shape [t], given {targets.dtype} of shape {list(targets.shape)}"

@@ -158,7 +158,7 @@ def test_what_makes_no_sense_is_refused(data: Data) -> None:
         auto(model, data, members=())
     with pytest.raises(TypeError, match="progress"):
         auto(model, data, progress=1)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="flips=5, fraction=0.1"):
+    with pytest.raises(ValueError, match=r"flips=5, fraction=0\.1"):
         auto(model, data, flips=5, fraction=0.1, members=RANDOM, progress=False)
     with pytest.raises(TypeError, match="given NoneType"):
         auto(None, data, members=RANDOM, progress=False)  # type: ignore[arg-type]
@@ -235,6 +235,8 @@ def test_a_graph_is_read_as_the_attacks_read_it(data: Data) -> None:
 
 def test_no_flip_changes_nothing(data: Data) -> None:
     model = Net(data.num_features).eval()
-    verdict = auto(model, data, flips=0, members=[*RANDOM, Member("pgd", "whitebox-pgd", adaptive=True)], progress=False)
+    verdict = auto(
+        model, data, flips=0, members=[*RANDOM, Member("pgd", "whitebox-pgd", adaptive=True)], progress=False
+    )
     assert verdict.clean == verdict.worst == verdict.worst_per_node
     assert verdict.unreliable == ()
