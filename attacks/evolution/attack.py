@@ -18,7 +18,7 @@ from torch_geometric.data import Data
 
 from contractive_gnn.attacks.base import AttackError, Kind, Perturbation, check_count, name_of, register
 from contractive_gnn.attacks.evolution.attacked_graph import CleanEdges
-from contractive_gnn.attacks.evolution.checkpoint import State
+from contractive_gnn.attacks.evolution.checkpoint import Answers, State
 from contractive_gnn.attacks.evolution.objectives import CertifiedErrors, GraphObjective
 from contractive_gnn.attacks.evolution.population import Codes, crossover, random_pairs, tournament
 from contractive_gnn.attacks.whitebox import LOSSES, AdaptiveAttack, Objective, check_victim
@@ -127,8 +127,8 @@ class EvA(AdaptiveAttack):
         fitness = _Fitness(victim, data, targets, self.objective)
         rng = np.random.default_rng([self.seed, 0])
         path = None if self.checkpoint is None else Path(self.checkpoint)
-        run = "" if path is None else self._run(data, fitness, budget)
-        state = None if path is None else State.load(path, run)
+        run, answers = ("", np.zeros(0)) if path is None else (self._run(data, fitness, budget), fitness.answers())
+        state = None if path is None else State.load(path, run, answers)
         start = fitness.of(np.empty(0, dtype=np.int64))
         if state is None:
             everyone = random_pairs(self.population * budget, fitness.nodes, n, rng).reshape(self.population, budget)
@@ -140,11 +140,13 @@ class EvA(AdaptiveAttack):
                     f"{path} has done {state.generation} generations, and {self.generations} are asked for; give "
                     "another path, or ask for more"
                 )
+            if callable(self.objective) and read["repeats"]:
+                self._check_objective(state, fitness, path)
         shown = Progress(shown=self.progress, steps=self.generations, done=state.generation)
         while state.generation < self.generations:
             state = self._next(state, fitness, n)
             if path is not None:
-                state.save(path, run)
+                state.save(path, run, answers)
             shown.step()
             shown.epoch({"objective": float(state.fitness[0]), "calls": float(state.calls)})
         shown.close()
@@ -177,6 +179,15 @@ class EvA(AdaptiveAttack):
     ) -> State:
         order = np.argsort(-fitness, kind="stable")[: self.population]
         return State(generation, everyone[order], fitness[order], calls, improved)
+
+    def _check_objective(self, state: State, fitness: _Fitness, path: Path | None) -> None:
+        """Whether an objective of one's own is that of the file: the digest has its name, which two may share."""
+        there, now = float(state.fitness[0]), fitness.of(state.population[0])
+        if not np.isclose(there, now, rtol=1e-3):
+            raise AttackError(
+                f"{path} is the checkpoint of another search: the objective {name_of(self.objective)} gives {now:g} "
+                f"for its best flips, where the file has {there:g}; delete it, or give another path"
+            )
 
     def _run(self, data: Data, fitness: _Fitness, budget: int) -> str:
         """A digest of all that decides the search, but for the number of generations."""
@@ -242,6 +253,11 @@ class _Fitness:
             return number
 
         return worth
+
+    def answers(self) -> Answers:
+        """A weighted sum over the nodes of the clean scores of each class, ``[c]``: other victims give others."""
+        weights = torch.arange(1, len(self.clean) + 1, device=self.clean.device).cos().double()
+        return (weights @ self.clean.double().nan_to_num()).numpy(force=True)  # type: ignore[no-any-return]
 
     def of(self, codes: Codes) -> float:
         """The objective with these flips."""

@@ -113,11 +113,28 @@ class TestCheckpoint:
             self.run(graph, victim, 3, path, seed=1)
         with pytest.raises(AttackError, match="checkpoint of another search"):
             self.run(graph, victim, 3, path, mutation=0.5)
+        with pytest.raises(AttackError, match="checkpoint of another search"):
+            self.run(graph, Colder(victim), 3, path)
         with pytest.raises(AttackError, match="has done 3 generations, and 2 are asked for"):
             self.run(graph, victim, 2, path)
+        path.unlink()
+        self.run(graph, victim, 3, path, objective=lambda model, data: float(data.num_edges))
+        with pytest.raises(AttackError, match=r"the objective .*lambda.* gives"):
+            self.run(graph, victim, 3, path, objective=lambda model, data: -float(data.num_edges))
         path.write_text("no checkpoint")
         with pytest.raises(AttackError, match="is no checkpoint"):
             self.run(graph, victim, 3, path)
+
+
+class Colder(nn.Module):
+    """Another model, with the same predictions on every graph."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        return 2 * self.model(x, edge_index)  # type: ignore[no-any-return]
 
 
 class TestObjectives:
