@@ -77,7 +77,7 @@ class Objective:
 
         Raises:
             AttackError: the logits do not fit the graph, are not finite, or have fewer than two classes; the loss does
-                not give a finite number, or one for each node.
+                not give a finite number, or one for each node, with a finite gradient in the logits.
             ValueError: neither targets nor test nodes; a goal and target labels that do not fit each other or the
                 graph.
         """
@@ -99,14 +99,27 @@ class Objective:
         if aims is not None:
             nodes, labels = aimed(data, nodes, aims, classes=clean.shape[1])
         objective = cls(nodes, labels, loss_of(loss), typical / _TYPICAL_MARGIN if typical > 0 else 1.0, goal)
-        with torch.enable_grad():
-            value = objective.value(clean.detach().requires_grad_())
-        if not value.requires_grad:
-            raise AttackError(f"the loss {name_of(loss)} has no gradient in the scores: a gradient cannot raise it")
-        if not bool(torch.isfinite(value)):
-            found = float(value.detach())
-            raise AttackError(f"the loss {name_of(loss)} is {found} on the clean graph; expected a finite number")
+        objective._check_loss(clean)
         return objective
+
+    def _check_loss(self, clean: Tensor) -> None:
+        """Raise AttackError unless the loss has a finite value and a finite gradient on the clean graph."""
+        name = name_of(self.loss)
+        with torch.enable_grad():
+            scores = clean.detach().requires_grad_()
+            value = self.value(scores)
+            slope = torch.autograd.grad(value, scores, allow_unused=True)[0] if value.requires_grad else None
+        if slope is None:
+            raise AttackError(f"the loss {name} has no gradient in the scores: a gradient cannot raise it")
+        if not bool(torch.isfinite(value)):
+            raise AttackError(
+                f"the loss {name} is {float(value.detach())} on the clean graph; expected a finite number"
+            )
+        if not bool(torch.isfinite(slope).all()):
+            raise AttackError(
+                f"the loss {name} has a gradient that is not finite on the clean graph, as a root or a logarithm has "
+                "at 0: a gradient cannot raise it; keep its argument away from there"
+            )
 
     def value(self, logits: Tensor) -> Tensor:
         """What is raised, of these logits ``[n, classes]``: one number.
@@ -116,11 +129,14 @@ class Objective:
         """
         k = self.nodes.numel()
         loss: object = self.loss(logits[self.nodes] / self.temperature, self.labels)
-        if not isinstance(loss, Tensor) or loss.numel() not in (1, k) or loss.dim() > 1:
-            given = f"a tensor of shape {list(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        fits = isinstance(loss, Tensor) and loss.numel() in (1, k) and loss.dim() <= 1
+        if not isinstance(loss, Tensor) or not fits or not loss.is_floating_point():
+            given = type(loss).__name__
+            if isinstance(loss, Tensor):
+                given = f"a tensor of shape {list(loss.shape)}" if not fits else f"a tensor of {loss.dtype}"
             raise AttackError(
-                f"the loss {name_of(self.loss)} returned {given} for the scores of {k} nodes; expected a tensor of one "
-                f"number, or of one for each node, [{k}]"
+                f"the loss {name_of(self.loss)} returned {given} for the scores of {k} nodes; expected a floating "
+                f"point tensor of one number, or of one for each node, [{k}]"
             )
         mean = loss.mean()
         return mean if self.goal == "untargeted" else -mean

@@ -59,6 +59,9 @@ def test_the_function_behind_a_name_gives_what_the_name_gives(graph: Data, victi
         (lambda z, y: z, r"returned a tensor of shape \[45, 3\]"),
         (lambda z, y: z.sum() / 0, "is inf on the clean graph"),
         (lambda z, y: (z.argmax(dim=1) != y).float(), "has no gradient"),
+        (lambda z, y: torch.ones((), requires_grad=True), "has no gradient"),
+        (lambda z, y: (z.argmax(dim=1) != y).sum(), "returned a tensor of torch.int64"),
+        (lambda z, y: (z - z.detach())[:, 0].sqrt(), "a gradient that is not finite"),
     ],
 )
 def test_a_loss_that_is_none_is_refused(graph: Data, victim: nn.Module, loss: Any, says: str) -> None:
