@@ -82,7 +82,11 @@ def candidates_of(given: Given, data: Data) -> Candidates | None:
         if given.shape[0] != n:
             raise ValueError(f"candidates is a mask over {given.shape[0]} nodes; this graph has {n}")
         mask = given.cpu()
-        nodes, pairs = (mask, None) if mask.dim() == 1 else (mask.fill_diagonal_(False).any(dim=1), mask)
+        if mask.dim() == 1:
+            nodes, pairs = mask, None
+        else:
+            pairs = mask.clone().fill_diagonal_(False)  # what was given stays as it is
+            nodes = pairs.any(dim=1)
     if int(nodes.sum()) < 2:
         raise ValueError("candidates leaves no pair of nodes that may be flipped; allow at least two nodes")
     return Candidates(nodes.numpy(), None if pairs is None else pairs.numpy())

@@ -106,3 +106,11 @@ def test_the_provenance_keeps_the_digest_of_a_mask(graph, tmp_path):
     assert kept["shape"] == [90]
     assert kept["allowed"] == int((~graph.train_mask).sum())
     assert json.dumps(get("grad").params["candidates"]) == '"all"'
+
+
+def test_a_run_leaves_the_mask_over_pairs_as_it_was_given(graph):
+    attack = get("metattack", candidates=torch.ones(90, 90, dtype=torch.bool), train_iters=5)
+    before = attack.params
+    attack.run(graph, Budget(flips=1))
+    assert attack.params == before
+    assert before["candidates"]["allowed"] == 90 * 90
