@@ -10,7 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from contractive_gnn.attacks.base import Kind, Perturbation, check_choice, check_count, register, undirected_edges
+from contractive_gnn.attacks.base import (
+    AttackError,
+    Kind,
+    Perturbation,
+    check_choice,
+    check_count,
+    is_binary,
+    register,
+    undirected_edges,
+)
 from contractive_gnn.attacks.whitebox import (
     LOSSES,
     AdaptiveAttack,
@@ -174,6 +183,11 @@ class JointPGD(Searching, AdaptiveAttack):
 
     def _perturb(self, data: Data, n_flips: int, *, victim: nn.Module | None, targets: Tensor | None) -> Perturbation:
         assert victim is not None  # the base class has checked it
+        if not is_binary(data.x):
+            raise AttackError(
+                f"attack {self.name!r} flips binary features, but x has entries other than 0 and 1: binarise x first, "
+                "or attack the edges alone with 'whitebox-pgd'"
+            )
         read = check_victim(self.name, victim, data, kind=self.kind)
         candidates = max(self.candidates, 4 * n_flips)
         edges = EdgeFlips(victim, data.x, undirected_edges(data.edge_index), candidates=candidates)

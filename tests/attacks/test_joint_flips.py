@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from contractive_gnn.attacks import AttackResult, Budget, get
+from contractive_gnn.attacks import AttackError, AttackResult, Budget, get
 from contractive_gnn.attacks.base import undirected_edges
 from contractive_gnn.attacks.joint_flips import JointFlips
 from contractive_gnn.attacks.whitebox import EdgeFlips, FeatureFlips
@@ -82,3 +82,9 @@ def test_both_together_are_no_weaker_than_either(graph: Data, victim: GCNClassif
 def test_a_price_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="words_per_edge must be at least 1"):
         get("joint-pgd", words_per_edge=0)
+
+
+def test_features_that_are_not_binary_are_refused_before_the_search(graph: Data, victim: GCNClassifier) -> None:
+    graph.x = graph.x + 0.5
+    with pytest.raises(AttackError, match="flips binary features"):
+        get("joint-pgd", **QUICK).run(graph, Budget(flips=3), victim=victim)
