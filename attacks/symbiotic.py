@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from contractive_gnn.attacks.base import Attack, AttackError, AttackResult, Budget, check_count, get
+from contractive_gnn.attacks.base.graphs import attackable
+from contractive_gnn.attacks.base.targets import checked_targets
 from contractive_gnn.checks import check_real
 
 
@@ -103,12 +105,17 @@ def poison_and_evade(
             f"poisoning: attack {poisoning!r} needs a trained model, and there is none before the training"
         )
     second = _attack("evasion", evasion, evasion_options, seed)
+    if not callable(fit):
+        raise TypeError(f"fit is a function that trains a model on a graph and returns it, given {fit!r}")
+    if not isinstance(shares, Sequence) or isinstance(shares, str):
+        raise TypeError(f"shares are several numbers from 0 to 1, like (0.0, 0.5, 1.0), given {shares!r}")
     if not shares:
         raise ValueError("shares is empty: give at least one share of the budget, such as 0.5")
     for share in shares:
         check_real("each of shares", share, least=0, most=1)
+    data = attackable(data, "data")
     whole = check_count("the budget", Budget(flips=flips, fraction=fraction).resolve(data, "structure"))
-    nodes = data.test_mask.nonzero().flatten() if targets is None else targets
+    nodes = data.test_mask.nonzero().flatten() if targets is None else checked_targets(data, targets)
     if nodes.numel() == 0:
         raise ValueError("data.test_mask selects no node: give targets, or a graph with test nodes")
 

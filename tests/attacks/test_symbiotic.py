@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -67,6 +69,9 @@ def test_other_attacks_and_targets(graph):
         ({"evasion": "nettack", "evasion_options": None}, ValueError, "expected a global one on structure"),
         ({"evasion": "whitebox-pgd-features"}, ValueError, "expected a global one on structure"),
         ({"fit": lambda data: None, "shares": (0.0,)}, TypeError, "fit returns the trained torch.nn.Module"),
+        ({"fit": "gcn"}, TypeError, "fit is a function"),
+        ({"shares": 0.5}, TypeError, "shares are several numbers"),
+        ({"targets": [1, 2]}, TypeError, "targets is an int64 tensor of node indices, given list"),
         ({"flips": None}, ValueError, "exactly one of flips, fraction"),
         ({"poisoning_options": {"epoch": 3}}, TypeError, "takes no epoch"),
     ],
@@ -80,3 +85,12 @@ def test_refuses_a_graph_without_nodes_that_count(graph):
     graph.test_mask[:] = False
     with pytest.raises(ValueError, match="selects no node"):
         symbiotic(graph)
+
+
+def test_a_graph_is_read_as_the_attacks_read_it(graph):
+    expected = symbiotic(graph, shares=(0.5,))
+    other = copy.copy(graph)
+    other.test_mask = graph.test_mask.nonzero().flatten()
+    found = symbiotic(other, shares=(0.5,))
+    assert torch.equal(found.evasion.data.edge_index, expected.evasion.data.edge_index)
+    assert found.accuracies == expected.accuracies
