@@ -106,7 +106,8 @@ class MetaPGD(Searching, MetaGradientAttack):
     edges and p at a random block of other pairs, by the search of :class:`~contractive_gnn.attacks.whitebox
     .WhiteboxPGD`. The logits are those of a linear two-layer GCN, S²XWV, trained by gradient descent with momentum, and
     the gradient goes exactly through that training. L is taken over the nodes of ``val_mask`` and ``test_mask`` (or
-    ``targets``), and reads self-training labels there: the attacker knows no label but those of ``train_mask``.
+    ``targets``), and reads self-training labels there: the attacker learns from the labels of ``train_mask``, and from
+    those of ``val_mask`` when to stop the surrogate that gives these labels.
 
     Args:
         seed: of the surrogate, its initial weights and the blocks.
@@ -124,8 +125,8 @@ class MetaPGD(Searching, MetaGradientAttack):
         self_training_labels: int64 ``[n]``; None trains the surrogate on the clean graph and takes its predictions.
 
     Raises:
-        ValueError: an argument outside its range; from ``run`` also a graph without training nodes, or without nodes
-            to attack.
+        ValueError: an argument outside its range; from ``run`` also a graph without training nodes, without nodes to
+            attack, or of one class.
         AttackError: (from ``run``) the inner training diverged.
 
     Example:
@@ -169,6 +170,8 @@ class MetaPGD(Searching, MetaGradientAttack):
         self._set_search(epochs=epochs, fine_epochs=fine_epochs, step=step, samples=samples, swaps=swaps)
 
     def _perturb(self, data: Data, n_flips: int, *, victim: nn.Module | None, targets: Tensor | None) -> Perturbation:
+        if self._classes < 2:
+            raise ValueError(f"attack {self.name!r}: every label of the graph is 0; expected at least two classes")
         X = compact(data.x.numpy(force=True))
         flips = TrainedFlips(
             self._problem(normalise(adjacency_of(data))[0], X),

@@ -165,3 +165,9 @@ def test_refuses_hyperparameters(hyperparameters, text):
 def test_says_so_where_the_inner_training_diverges(graph):
     with pytest.raises(AttackError, match="the inner training diverged; lower lr"):
         get("meta-pgd", lr=1e300).run(graph, Budget(flips=1))
+
+
+def test_a_graph_of_one_class_is_refused(graph):
+    graph.y = torch.zeros_like(graph.y)
+    with pytest.raises(ValueError, match="at least two classes"):
+        get("meta-pgd", **QUICK).run(graph, Budget(flips=1))
