@@ -27,6 +27,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from contractive_gnn.attacks.base import flip_edges, undirected_edges
+from contractive_gnn.inputs import node_mask
 from contractive_gnn.lines import replacing
 
 Arrays = dict[str, "np.ndarray[Any, Any]"]
@@ -70,7 +71,8 @@ class PerturbedGraph:
     @classmethod
     def of(cls, data: Data, flips: Mapping[tuple[str, str], Tensor], *, name: str, split: int = 0) -> PerturbedGraph:
         """Perturbations ``{(threat, model): edge flips}`` of a graph with one split, its masks."""
-        nodes = {part: data[f"{part}_mask"].nonzero().flatten().cpu() for part in PARTS}
+        masks = {part: node_mask(data.get(f"{part}_mask"), int(data.num_nodes), name=f"{part}_mask") for part in PARTS}
+        nodes = {part: mask.nonzero().flatten().cpu() for part, mask in masks.items()}
         keys = {
             PerturbationKey(threat, model, split, edges.shape[1]): edges for (threat, model), edges in flips.items()
         }
@@ -106,11 +108,12 @@ def save_perturbations(path: str | os.PathLike[str], *graphs: PerturbedGraph) ->
         *graphs: of different names.
 
     Raises:
-        ValueError: two graphs of one name; or a name or a model with a slash in it.
+        ValueError: two graphs of one name; a name with a slash in it; or that of a model with one of ``/ : , @ +``,
+            with which an attack on the command line (``FILE.npz:NAME@evasion``) could not name it.
     """
     arrays: Arrays = {}
     for graph in graphs:
-        _check_name("dataset", graph.name)
+        _check_name("dataset", graph.name, "/")
         if f"{graph.name}/dataset/labels" in arrays:
             raise ValueError(f"two graphs are called {graph.name!r}; give each a name of its own")
         arrays |= {f"{graph.name}/{key}": array for key, array in _arrays(graph).items()}
@@ -148,9 +151,10 @@ def load_perturbations(path: str | os.PathLike[str]) -> dict[str, PerturbedGraph
     return found
 
 
-def _check_name(what: str, name: str) -> None:
-    if not name or "/" in name:
-        raise ValueError(f"the {what}'s name must have no '/' and not be empty, got {name!r}")
+def _check_name(what: str, name: str, without: str) -> None:
+    if not name or any(sign in name for sign in without):
+        signs = " or ".join(map(repr, without))
+        raise ValueError(f"the {what}'s name must have no {signs} and not be empty, got {name!r}")
 
 
 def _arrays(graph: PerturbedGraph) -> Arrays:
@@ -168,7 +172,7 @@ def _arrays(graph: PerturbedGraph) -> Arrays:
     for number, nodes in graph.splits.items():
         found |= {f"splits/{number}/{part}": nodes[part].cpu().numpy() for part in PARTS}
     for key, flips in graph.flips.items():
-        _check_name("model", key.model)
+        _check_name("model", key.model, "/:,@+")
         place = f"perturbations/{key.threat}/{key.model}/split_{key.split}/budget_{key.budget:05d}"
         found[place] = flips.cpu().T.numpy()
     return found
@@ -178,21 +182,36 @@ def _graph(name: str, arrays: Arrays) -> PerturbedGraph:
     labels = torch.from_numpy(arrays["dataset/labels"]).long()
     n = labels.numel()
     edges = _pairs(arrays["dataset/adjacency"], n, "the adjacency")
-    ones = torch.from_numpy(arrays["dataset/features"]).long()
+    ones = torch.from_numpy(arrays["dataset/features"]).long().reshape(-1, 2)
     values = arrays.get("dataset/feature_values")
     shape = arrays.get("dataset/feature_shape")
-    columns = int(ones[:, 1].max()) + 1 if shape is None else int(shape[1])
+    columns = int(shape[1]) if shape is not None else int(ones[:, 1].max()) + 1 if ones.numel() else 0
+    if ones.numel() and (int(ones.min()) < 0 or bool((ones.amax(dim=0) >= torch.tensor([n, columns])).any())):
+        raise ValueError(f"the features have an entry outside of {n} nodes and {columns} columns")
     x = torch.zeros(n, columns, dtype=torch.float32 if values is None else torch.from_numpy(values).dtype)
     x[ones[:, 0], ones[:, 1]] = torch.ones(len(ones)) if values is None else torch.from_numpy(values)
     data = Data(x=x, y=labels, edge_index=torch.cat([edges, edges.flip(0)], dim=1), name=name)
     numbers = sorted({int(key.split("/")[1]) for key in arrays if key.startswith("splits/")})
-    splits = {k: {part: torch.from_numpy(arrays[f"splits/{k}/{part}"]).long() for part in PARTS} for k in numbers}
+    splits = {
+        k: {part: _nodes(arrays[f"splits/{k}/{part}"], n, f"splits/{k}/{part}") for part in PARTS} for k in numbers
+    }
     flips = {}
     for key, array in arrays.items():
         if found := _PERTURBATION.fullmatch(key):
             threat, model, split, budget = found.groups()
-            flips[PerturbationKey(threat, model, int(split), int(budget))] = _pairs(array, n, key)
+            pairs = _pairs(array, n, key)
+            if pairs.shape[1] > int(budget):
+                raise ValueError(f"{key} flips {pairs.shape[1]} edges, more than its budget")
+            flips[PerturbationKey(threat, model, int(split), int(budget))] = pairs
     return PerturbedGraph(name, data, splits, flips)
+
+
+def _nodes(array: np.ndarray[Any, Any], n: int, what: str) -> Tensor:
+    """int64 ``[k]``, nodes of the graph."""
+    nodes = torch.from_numpy(np.asarray(array, dtype=np.int64)).flatten()
+    if nodes.numel() and (int(nodes.min()) < 0 or int(nodes.max()) >= n):
+        raise ValueError(f"{what} has a node outside of 0 … {n - 1}")
+    return nodes
 
 
 def _pairs(array: np.ndarray[Any, Any], n: int, what: str) -> Tensor:

@@ -74,6 +74,10 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         save_perturbations(path, graph, graph)
     with pytest.raises(ValueError, match="no '/'"):
         save_perturbations(path, PerturbedGraph.of(data, {("evasion", "a/b"): torch.tensor([[0], [5]])}, name="mine"))
+    with pytest.raises(ValueError, match=r"got 'mine\.py:Net'"):  # FILE.npz:mine.py:Net would mean another one
+        save_perturbations(
+            path, PerturbedGraph.of(data, {("evasion", "mine.py:Net"): torch.tensor([[0], [5]])}, name="a")
+        )
     assert not path.exists()
     with pytest.raises(FileNotFoundError):
         load_perturbations(path)
@@ -90,3 +94,30 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         save_perturbations(path, PerturbedGraph.of(data, {("evasion", "gcn"): flips}, name="mine"))
         with pytest.raises(ValueError, match=reason):
             load_perturbations(path)
+    good = {
+        "mine/dataset/adjacency": [[0, 1]],
+        "mine/dataset/features": [[0, 0], [2, 2]],
+        "mine/dataset/labels": [0, 1, 0],
+        **{f"mine/splits/0/{part}": [node] for node, part in enumerate(("train", "val", "test"))},
+        "mine/perturbations/evasion/gcn/split_0/budget_00001": [[1, 2]],
+    }
+    for key, value, reason in (
+        ("dataset/features", [[0, -1], [2, 2]], "features have an entry outside"),
+        ("splits/0/test", [-1], "splits/0/test has a node outside"),
+        ("splits/0/test", [3], "splits/0/test has a node outside"),
+        ("perturbations/evasion/gcn/split_0/budget_00001", [[1, 2], [0, 2]], "more than its budget"),
+    ):
+        arrays = {name: np.array(array) for name, array in {**good, f"mine/{key}": value}.items()}
+        np.savez(path, **arrays)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=reason):
+            load_perturbations(path)
+    np.savez(path, **{name: np.array(array) for name, array in {**good, "mine/dataset/features": []}.items()})  # type: ignore[arg-type]
+    assert load_perturbations(path)["mine"].data.x.shape == (3, 0)
+
+
+def test_a_split_is_read_from_any_form_of_a_mask() -> None:
+    data = cg.contextual_sbm(60, seed=0)
+    flips = {("evasion", "gcn"): torch.tensor([[0], [5]])}
+    expected = PerturbedGraph.of(data, flips, name="mine").splits[0]["test"]
+    data.test_mask = data.test_mask.nonzero().flatten()
+    assert torch.equal(PerturbedGraph.of(data, flips, name="mine").splits[0]["test"], expected)
