@@ -100,6 +100,12 @@ class InjectionAttack(Attack):
         if edges > n:
             raise ValueError(f"attack {self.name!r}: a new node cannot have {edges} edges in a graph of {n} nodes")
         allowed = FeatureRange.of(data.x, self.features)
+        for key in sorted(set(data.keys()) - {"x", "y", "edge_index", "num_nodes", "targets", *MASKS}):
+            if data.is_node_attr(key):
+                raise ValueError(
+                    f"attack {self.name!r}: data.{key} has a value for each node, and a new node has none; leave it "
+                    f"out (del data.{key})"
+                )
         found = self._inject(data, nodes, edges, allowed, victim=victim, targets=targets)
         if not isinstance(found, Injection):
             raise self._broken(f"returned {type(found).__name__}, not an Injection")
@@ -126,12 +132,6 @@ class InjectionAttack(Attack):
         attacked.edge_index = flip_edges(data.edge_index, flips, num_nodes=n + k)
         if "num_nodes" in data.keys():  # noqa: SIM118  (of the graph, and not the property)
             attacked.num_nodes = n + k
-        for key in sorted(set(data.keys()) - {"x", "y", "edge_index", "num_nodes", "targets", *MASKS}):
-            if data.is_node_attr(key):
-                raise ValueError(
-                    f"attack {self.name!r}: data.{key} has a value for each node, and a new node has none; leave it "
-                    f"out (del data.{key})"
-                )
         try:
             check_injection(data, attacked, nodes=nodes, edges=edges, features=self.features)
         except AttackError as error:

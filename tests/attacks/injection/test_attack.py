@@ -171,3 +171,18 @@ class TestCheck:
         both = torch.tensor([[90, 91], [91, 90]])
         attacked.edge_index = torch.cat([attacked.edge_index, both], dim=1)
         self.check(graph, attacked, "gave new node 0 4 edges")
+
+
+class NeverAsked(Given):
+    """Fails where a search would begin."""
+
+    name = "never-asked"
+
+    def _inject(self, *given: Any, **more: Any) -> Injection:
+        raise AssertionError("the search began")
+
+
+def test_a_field_that_new_nodes_lack_is_refused_before_the_search(graph: Data) -> None:
+    graph.n_id = torch.arange(90)
+    with pytest.raises(ValueError, match=r"del data\.n_id"):
+        NeverAsked(graph.x[:1], [(0, 1)]).run(graph, BUDGET)
