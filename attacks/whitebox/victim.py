@@ -59,7 +59,7 @@ def check_victim(name: str, victim: nn.Module, data: Data, *, kind: Kind, weight
                 f"attack {name!r}: y holds class {int(data.y.max())}, and the victim {type(victim).__name__} scores "
                 f"{logits.shape[1]} classes"
             )
-        return logits
+        return logits.nan_to_num(0.0, 0.0, 0.0)  # a NaN differs from itself; who needs numbers looks for them
 
     with torch.no_grad(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         edge_index = data.edge_index

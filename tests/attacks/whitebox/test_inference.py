@@ -92,3 +92,18 @@ def test_a_victim_that_keeps_a_graph_is_told_from_one_that_reads_none(graph: Dat
         told, text = reasons(graph, MLPClassifier(40, 3))
     assert told["keeps_graph"] is False
     assert "keeps a graph" not in text
+
+
+class WithoutNumbers(Layer):
+    """Divides by the number of neighbours, of which node 0 has none."""
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+        count = edge_index[1].bincount(minlength=len(x)).clamp(max=1)
+        return super().forward(x, edge_index, edge_weight) / count[:, None] * count[:, None]
+
+
+def test_a_score_that_is_no_number_is_not_taken_for_a_random_one(graph: Data) -> None:
+    graph.edge_index = graph.edge_index[:, (graph.edge_index != 0).all(dim=0)]
+    assert not bool(graph.test_mask[0])
+    result = get("whitebox-pgd", **QUICK).run(graph, Budget(flips=2), victim=WithoutNumbers().eval())
+    assert result.provenance["params"]["diagnosis"]["repeats"] is True
