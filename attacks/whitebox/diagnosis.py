@@ -15,6 +15,9 @@ from contractive_gnn.attacks.whitebox.objective import Objective, gradient
 # a rectified unit that is off can give a handful of flips a zero gradient without any masking
 _MANY: Final = 0.05
 
+# at least so many flips are tried at once, whatever the budget: one alone is likely to lie where it changes nothing
+_TRIED: Final = 64
+
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
@@ -40,18 +43,20 @@ def diagnose(flips: Flips, objective: Objective, clean: Tensor, budget: int) -> 
     The gradient is that of a weighted mean of the margins, which does not saturate whatever the victim's confidence.
     The weights differ, so that what one end of an edge gains and the other loses is no gradient of 0. Besides NaN and a
     gradient that vanishes everywhere: where it is exactly 0 for a twentieth of the flips or more, as many of these as
-    the budget allows are done at once, and if the logits of the objective's nodes change, the gradient hides something.
+    the budget allows, and at least 64, are done at once, and if the logits of the objective's nodes change, the
+    gradient hides something.
 
     Args:
         flips: what is considered.
         objective: its nodes count.
         clean: the victim's logits on the clean graph.
-        budget: how many flips to try at once.
+        budget: how many flips to try at once, where it is more than 64.
     """
     weights = torch.linspace(0.7, 1.3, objective.nodes.numel(), device=clean.device).square()
     unsaturated = replace(objective, loss=lambda logits, labels: (weights * margin(logits, labels)).mean())
     _, slope = gradient(flips, unsaturated, flips.none())
-    draws = [flips.done(flips.draw(budget)) for _ in range(2)]
+    tried = max(budget, _TRIED)
+    draws = [flips.done(flips.draw(tried)) for _ in range(2)]
     reacts = any(_differ(objective, clean, logits) for logits in draws)
     if slope is None:
         return Diagnosis(gradient="zero", zero_fraction=1.0, reacts=reacts, unreliable=_no_gradient(reacts))
@@ -65,7 +70,7 @@ def diagnose(flips: Flips, objective: Objective, clean: Tensor, budget: int) -> 
         return Diagnosis(gradient="zero", zero_fraction=1.0, reacts=reacts, unreliable=_no_gradient(reacts))
     chosen = torch.zeros_like(zero)
     hidden = zero.nonzero().flatten()
-    chosen[hidden[torch.randperm(hidden.numel(), device=hidden.device)[:budget]]] = True
+    chosen[hidden[torch.randperm(hidden.numel(), device=hidden.device)[:tried]]] = True
     masked = share >= _MANY and _differ(objective, clean, flips.done(chosen))
     reason = f"flips whose gradient is exactly 0 ({share:.1%} of those considered) change the logits: masked gradient"
     return Diagnosis(gradient="ok", zero_fraction=share, reacts=reacts, unreliable=(reason,) if masked else ())

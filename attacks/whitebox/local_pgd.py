@@ -26,7 +26,8 @@ class LocalPGD(WhiteboxAttack):
     A budget may be relative to the degree of each target: ``degree=0.5`` in Python, ``local-pgd:0.5`` on the command
     line. Geisler et al., *Robustness of Graph Neural Networks at Scale* (NeurIPS 2021), attack single nodes so.
 
-    The provenance adds up the errors over the targets, and says of each how its flips were found.
+    The provenance adds up the errors over the targets that have a budget, and says of each of them, in their order, how
+    its flips were found.
 
     Args:
         candidates: random pairs without the target per block (at least four per flip).

@@ -100,3 +100,26 @@ def test_a_global_attack_has_no_budget_for_each_target(graph: Data, victim: nn.M
     for budget in (Budget(degree=0.5), Budget(per_target=[1, 1, 1, 1])):
         with pytest.raises(ValueError, match="is global and Budget"):
             get("whitebox-pgd").run(graph, budget, victim=victim, targets=targets)
+
+
+class Masked(nn.Module):
+    """Weights squared: a missing edge has a gradient of exactly 0."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+        return self.model(x, edge_index, None if edge_weight is None else edge_weight**2)  # type: ignore[no-any-return]
+
+
+def test_a_masked_gradient_is_seen_with_a_budget_of_one_flip() -> None:
+    data = cg.contextual_sbm(300, classes=3, seed=0)  # of whose pairs one at random is far from a target
+    victim = cg.build("gcn", data.num_features, 3).eval()
+    nodes = data.test_mask.nonzero().flatten()
+    for seed in range(6):
+        attack = LocalPGD(epochs=1, fine_epochs=0, samples=0, swaps=0, seed=seed)
+        for model, masked in ((victim, False), (Masked(victim), True)):
+            result = attack.run(data, Budget(flips=1), victim=model, targets=nodes[20 * seed :][:1])
+            reasons = result.provenance["params"]["diagnosis"]["unreliable"]
+            assert any("masked gradient" in reason for reason in reasons) is masked
