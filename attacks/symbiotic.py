@@ -107,7 +107,8 @@ def poison_and_evade(
     second = _attack("evasion", evasion, evasion_options, seed)
     if not callable(fit):
         raise TypeError(f"fit is a function that trains a model on a graph and returns it, given {fit!r}")
-    if not isinstance(shares, Sequence) or isinstance(shares, str):
+    given: object = shares  # what was passed may be of any type
+    if not isinstance(given, Sequence) or isinstance(given, str):
         raise TypeError(f"shares are several numbers from 0 to 1, like (0.0, 0.5, 1.0), given {shares!r}")
     if not shares:
         raise ValueError("shares is empty: give at least one share of the budget, such as 0.5")

@@ -257,7 +257,7 @@ class _Fitness:
     def answers(self) -> Answers:
         """A weighted sum over the nodes of the clean scores of each class, ``[c]``: other victims give others."""
         weights = torch.arange(1, len(self.clean) + 1, device=self.clean.device).cos().double()
-        return (weights @ self.clean.double().nan_to_num()).numpy(force=True)  # type: ignore[no-any-return]
+        return (weights @ self.clean.double().nan_to_num()).numpy(force=True)
 
     def of(self, codes: Codes) -> float:
         """The objective with these flips."""
