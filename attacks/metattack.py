@@ -144,9 +144,10 @@ class MetaGradientAttack(Attack):
             surrogate = train_surrogate(data, hidden=self.hidden, with_relu=self.with_relu, with_bias=self.with_bias)
             guessed = surrogate.labels
         elif given.shape[0] != n or int(given.min()) < 0 or int(given.max()) >= self._classes:
+            values = f" in {int(given.min())}…{int(given.max())}" if given.numel() else ""
             raise ValueError(
-                f"self_training_labels has {given.shape[0]} entries in {int(given.min())}…{int(given.max())}; "
-                f"this graph has {n} nodes and the classes 0…{self._classes - 1}"
+                f"self_training_labels has {given.shape[0]} entries{values}; this graph has {n} nodes and the classes "
+                f"0…{self._classes - 1}: give one class for every node"
             )
         else:
             guessed = given.cpu()

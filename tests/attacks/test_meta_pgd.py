@@ -171,3 +171,8 @@ def test_a_graph_of_one_class_is_refused(graph):
     graph.y = torch.zeros_like(graph.y)
     with pytest.raises(ValueError, match="at least two classes"):
         get("meta-pgd", **QUICK).run(graph, Budget(flips=1))
+
+
+def test_no_labels_at_all_are_refused(graph):
+    with pytest.raises(ValueError, match="has 0 entries; this graph has 90 nodes"):
+        get("meta-pgd", self_training_labels=torch.empty(0, dtype=torch.int64)).run(graph, Budget(flips=1))
