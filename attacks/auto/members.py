@@ -59,7 +59,7 @@ class Member:
         key = self.surrogate, self.attack, seed, budget, None if targets is None else tuple(targets.tolist())
         if key not in found:
             found[key] = attack.run(data, budget, victim=victim, targets=targets)
-        result: AttackResult = copy.copy(found[key])
+        result: AttackResult = copy.deepcopy(found[key])  # what the caller does to it is not remembered
         return result
 
 

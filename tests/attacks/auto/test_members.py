@@ -59,3 +59,15 @@ def test_what_is_remembered_is_what_would_be_made(trained: list[int]) -> None:
     torch.manual_seed(4)
     assert torch.equal(first, flips(member, data))
     assert trained == [0, 0]
+
+
+def test_what_the_caller_does_to_a_result_is_not_remembered(trained: list[int]) -> None:
+    data, member = cg.contextual_sbm(80, seed=0), Member("from-gcn", "whitebox-pgd", surrogate="gcn")
+    first = run(member, data)
+    edges = first.data.edge_index.clone()
+    first.data.edge_index.zero_()
+    first.provenance.clear()
+    again = run(member, data)
+    assert torch.equal(again.data.edge_index, edges)
+    assert again.provenance["attack"] == "whitebox-pgd"
+    assert trained == [0]
