@@ -135,11 +135,11 @@ def auto(
     budget = Budget(flips=flips, fraction=SHARE if flips is None and fraction is None else fraction)
     if not isinstance(model, nn.Module):
         raise TypeError(f"model is a torch.nn.Module, given {type(model).__name__}")
-    data = attackable(data, "data")
+    data = attackable(data, "data").clone()  # a model that writes into its features writes into these
     targets = None if targets is None else checked_targets(data, targets)
-    victim = frozen_victim("auto", model)
-    read = check_victim("auto", victim, data, kind="structure")
     with torch.inference_mode(False), torch.no_grad():
+        victim = frozen_victim("auto", model)
+        read = check_victim("auto", victim, data, kind="structure")
         clean = victim(data.x, data.edge_index)
         nodes = Objective.of(data, clean, targets, "tanh-margin").nodes  # scores that fit, and a node that counts
     right_always = right = _right(clean, data, nodes)

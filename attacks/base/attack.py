@@ -143,7 +143,8 @@ class Attack(ABC):
         self._check_budget(budget)
         targets = self._check_targets(data, targets)
         allowed = self._resolve(data, budget, targets)
-        frozen = self._freeze(victim)
+        with torch.inference_mode(False):  # a copy that is made in inference mode has no gradient
+            frozen = self._freeze(victim)
 
         start = time.perf_counter()
         current = data

@@ -240,3 +240,26 @@ def test_no_flip_changes_nothing(data: Data) -> None:
     )
     assert verdict.clean == verdict.worst == verdict.worst_per_node
     assert verdict.unreliable == ()
+
+
+class Writes(Net):
+    """Scales the features where they lie."""
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+        return super().forward(x.mul_(0.5), edge_index, edge_weight)
+
+
+def test_the_callers_features_stay_as_they_are(data: Data) -> None:
+    before = data.x.clone()
+    auto(Writes(data.num_features), data, members=RANDOM, progress=False)
+    assert torch.equal(data.x, before)
+
+
+def test_it_works_in_inference_mode(data: Data) -> None:
+    model = Net(data.num_features).eval()
+    members = [Member("pgd", "whitebox-pgd", {"epochs": 2, "fine_epochs": 0, "swaps": 1}, adaptive=True)]
+    expected = auto(model, data, flips=5, members=members, progress=False)
+    with torch.inference_mode():
+        found = auto(model, data, flips=5, members=members, progress=False)
+    assert found.accuracies == expected.accuracies
+    assert torch.equal(found.results["pgd"].edge_flips, expected.results["pgd"].edge_flips)
