@@ -8,6 +8,8 @@ first suits meshes and roads; where any node is a few steps from any other, only
 from __future__ import annotations
 
 import copy
+import warnings
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +20,7 @@ from torch_geometric.data import Data
 
 from contractive_gnn.checks import check_whole
 from contractive_gnn.extras import needs
+from contractive_gnn.inputs import MASKS, node_mask
 
 Method = Literal["rcm", "metis"]
 
@@ -46,7 +49,7 @@ def node_order(edge_index: Tensor, num_nodes: int, *, method: Method = "rcm") ->
         True
     """
     adjacency = _adjacency(edge_index, num_nodes)
-    if _method(method) == "rcm":
+    if check_method(method) == "rcm":
         return _cuthill_mckee(adjacency)
     parts = -(-num_nodes // _NEAR)
     # bisections: parts with near numbers are near
@@ -80,7 +83,7 @@ def partition(edge_index: Tensor, num_nodes: int, parts: int, *, method: Method 
     check_whole("parts", parts, least=1)
     if parts > num_nodes:
         raise ValueError(f"parts must be at most the number of nodes, got {parts} parts for {num_nodes} nodes")
-    if _method(method) == "rcm":
+    if check_method(method) == "rcm":
         found = torch.empty(num_nodes, dtype=torch.int64)
         found[_cuthill_mckee(adjacency)] = torch.arange(num_nodes) * parts // num_nodes
         return found
@@ -102,11 +105,15 @@ def reorder(data: Data, method: Method = "rcm") -> Data:
         method: see :func:`node_order`.
 
     Returns:
-        a shallow copy. Fields of nodes are in the new order, edges are sorted by target and source with their weights,
-        and ``n_id`` ``[n]`` are the old numbers of the nodes. Other fields are shared.
+        a shallow copy. Fields of nodes (tensors, arrays and lists with an entry for each, and masks in any form) are in
+        the new order, edges are sorted by target and source with their weights, and ``n_id`` ``[n]`` are the old
+        numbers of the nodes. Other fields are shared.
 
     Raises:
-        ValueError: see :func:`node_order`; ``edge_index`` as a sparse matrix, and fields of edges other than weights.
+        TypeError: something else than a ``Data``.
+        InputError: a mask that cannot be read.
+        ValueError: see :func:`node_order`; ``edge_index`` as a sparse matrix, weights that are not one for each edge,
+            and fields of edges other than weights.
 
     Example:
         >>> ring = torch.tensor([[0, 2, 1, 3], [2, 1, 3, 0]])
@@ -114,40 +121,67 @@ def reorder(data: Data, method: Method = "rcm") -> Data:
         >>> bool((new.x[:, 0] == new.n_id).all()), new.num_edges
         (True, 8)
     """
-    n = int(data.num_nodes)
-    if not isinstance(data.edge_index, Tensor) or data.edge_index.layout != torch.strided:
-        raise ValueError(
-            "edge_index must be int64 [2, E], got a sparse matrix; take torch_geometric.utils.to_edge_index"
-        )
+    if not isinstance(data, Data):
+        raise TypeError(f"data must be a torch_geometric.data.Data, got a {type(data).__name__}")
+    n, weight = int(data.num_nodes or 0), data.get("edge_weight")
+    order = node_order(data.edge_index, n, method=method)
+    if weight is not None and list(weight.shape) != [data.num_edges]:
+        raise ValueError(f"edge_weight must be [{data.num_edges}], one for each edge, got {list(weight.shape)}")
     fields = data.to_dict()
     if strange := [key for key in fields if data.is_edge_attr(key) and key not in ("edge_index", "edge_weight")]:
         raise ValueError(f"data.{strange[0]} belongs to the edges, and would be left in the old order; drop it")
-    order = node_order(data.edge_index, n, method=method)
     place = torch.empty_like(order)
     place[order] = torch.arange(n)
     device = data.edge_index.device
     source, target = place.to(device)[data.edge_index]
     sorting = torch.argsort(target * n + source)
     new = copy.copy(data)
-    for key, value in fields.items():
-        if data.is_node_attr(key) and isinstance(value, Tensor):
-            new[key] = rows_of(value, order)
+    for key, value in node_fields(data, order):
+        new[key] = value
     new.edge_index = torch.stack([source[sorting], target[sorting]])
-    if data.get("edge_weight") is not None:
-        new.edge_weight = data.edge_weight[sorting]
+    if weight is not None:
+        new.edge_weight = weight[sorting]
     new.n_id = order.to(device)
     return new
 
 
+def node_fields(data: Data, nodes: Tensor) -> Iterator[tuple[str, Any]]:
+    """What a graph says of these nodes, field by field.
+
+    Args:
+        data: a graph. What has an entry for each node, as PyG tells it, is a field of nodes, and so is a mask in any
+            form that :func:`~contractive_gnn.inputs.node_mask` takes.
+        nodes: int64 ``[m]``.
+
+    Raises:
+        InputError: a mask that cannot be read.
+    """
+    n = int(data.num_nodes)
+    for key, value in data.to_dict().items():
+        if key in MASKS and value is not None:
+            value = node_mask(value, n, name=key)  # indices would name other nodes
+        elif not data.is_node_attr(key):
+            continue
+        if isinstance(value, Tensor):
+            yield key, rows_of(value, nodes)
+        elif isinstance(value, np.ndarray):
+            yield key, value[nodes.cpu().numpy()]
+        else:
+            yield key, [value[node] for node in nodes.tolist()]
+
+
 def rows_of(value: Tensor, nodes: Tensor) -> Tensor:
-    """``value[nodes]``, which torch has not for ``sparse_csr``.
+    """``value[nodes]``, which torch has not for sparse matrices; those come back as ``sparse_csr``.
 
     Args:
         value: a tensor with a row for each node.
         nodes: int64 ``[m]``.
     """
-    if value.layout != torch.sparse_csr:
+    if value.layout == torch.strided:
         return value[nodes.to(value.device)]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        value = value.to_sparse_csr()
     parts = (part.cpu().numpy() for part in (value.values(), value.col_indices(), value.crow_indices()))
     rows = sp.csr_array(tuple(parts), shape=tuple(value.shape))[nodes.cpu().numpy()]
     arrays = (torch.from_numpy(part).to(value.device) for part in (rows.indptr, rows.indices, rows.data))
@@ -155,7 +189,12 @@ def rows_of(value: Tensor, nodes: Tensor) -> Tensor:
     return torch.sparse_csr_tensor(pointer.long(), column.long(), values, rows.shape, check_invariants=False)
 
 
-def _method(method: str) -> str:
+def check_method(method: str) -> str:
+    """The method, if there is one of this name.
+
+    Raises:
+        ValueError: there is none.
+    """
     if method not in ("rcm", "metis"):
         raise ValueError(f"method must be 'rcm' or 'metis', got {method!r}")
     return method
@@ -164,6 +203,12 @@ def _method(method: str) -> str:
 def _adjacency(edge_index: Tensor, num_nodes: int) -> sp.csr_array:
     """Symmetric, without self-loops, each edge once in a row."""
     check_whole("num_nodes", num_nodes, least=1)
+    if not isinstance(edge_index, Tensor):
+        raise ValueError(f"edge_index must be an int64 tensor [2, E], got a {type(edge_index).__name__}")
+    if edge_index.layout != torch.strided:
+        raise ValueError(
+            "edge_index must be int64 [2, E], got a sparse matrix; take torch_geometric.utils.to_edge_index"
+        )
     if edge_index.dim() != 2 or edge_index.size(0) != 2 or edge_index.dtype != torch.int64:
         raise ValueError(f"edge_index must be int64 [2, E], got {edge_index.dtype} {list(edge_index.shape)}")
     source, target = edge_index.detach().cpu().numpy()

@@ -1,5 +1,8 @@
 """Orders of nodes and parts of a graph."""
 
+import re
+
+import numpy as np
 import pytest
 import torch
 from torch_geometric.data import Data
@@ -112,3 +115,40 @@ def test_what_belongs_to_the_edges_is_not_left_in_the_old_order():
     adjacency = torch.eye(30).to_sparse_csr()
     with pytest.raises(ValueError, match="sparse matrix"):
         reorder(Data(x=torch.ones(30, 1), edge_index=adjacency))
+
+
+def test_whatever_has_an_entry_for_each_node_is_in_the_new_order():
+    edge_index, _ = shuffled_path(30)
+    data = Data(x=torch.ones(30, 1), edge_index=edge_index)
+    data.names, data.places, data.train_mask = [f"node {k}" for k in range(30)], np.arange(30), torch.tensor([4, 17])
+    new = reorder(data)
+    assert new.names == [f"node {k}" for k in new.n_id.tolist()]
+    assert new.places.tolist() == new.n_id.tolist()
+    assert sorted(new.n_id[new.train_mask].tolist()) == [4, 17]
+
+
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csc])
+def test_sparse_features_of_any_layout_are_reordered(layout):
+    edge_index, _ = shuffled_path(30)
+    x = torch.eye(30).to_sparse(layout=layout)
+    new = reorder(Data(x=x, edge_index=edge_index))
+    assert torch.equal(new.x.to_dense(), torch.eye(30)[new.n_id])
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        ({"edge_index": None}, ValueError, "edge_index must be an int64 tensor [2, E], got a NoneType"),
+        ({"edge_weight": torch.ones(3)}, ValueError, "edge_weight must be [58], one for each edge, got [3]"),
+        ({"train_mask": torch.tensor([4, 4])}, ValueError, "train_mask"),
+    ],
+)
+def test_a_graph_that_cannot_be_reordered_is_told(fields, error, message):
+    data = Data(x=torch.ones(30, 1), edge_index=shuffled_path(30)[0])
+    data.update(fields)
+    with pytest.raises(error, match=re.escape(message)):
+        reorder(data)
+    with pytest.raises(TypeError, match="got a int"):
+        reorder(3)
+    with pytest.raises(ValueError, match="got a list"):
+        partition([[0, 1], [1, 0]], 2, 2)

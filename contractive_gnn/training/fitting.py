@@ -27,7 +27,7 @@ from contractive_gnn.trainable import (
 )
 from contractive_gnn.training.batches.progress import Progress
 from contractive_gnn.training.lessons import CrossEntropy, Lesson
-from contractive_gnn.training.loop import Judgement, parameter_groups, train
+from contractive_gnn.training.loop import Judgement, check_differentiates, parameter_groups, train
 from contractive_gnn.training.options import FitOptions, GivenOptions, options_of
 from contractive_gnn.training.prediction import (
     accuracy_and_loss,
@@ -120,12 +120,12 @@ def fit(
         TypeError: see :func:`check_options`.
         ValueError: for an option out of its range, if a role of ``lr`` is not one of the model's, ``self_training`` and
             ``teacher`` are both given, or either or an ``order`` for a model that trains itself, or an ``order`` for a
-            model with a row for each node, or if the teacher's scores are not finite, or for a ``teacher`` beside the
-            model's own.
+            model or a teacher with a row for each node, or if the teacher's scores are not finite, or for a
+            ``teacher`` beside the model's own.
         FloatingPointError: if the training loss is not finite.
+        RuntimeError: within ``torch.inference_mode()``.
     """
-    if torch.is_inference_mode_enabled():
-        raise RuntimeError("fit needs gradients: call it outside of torch.inference_mode()")
+    check_differentiates("fit")
     data = trainable(data)
     start = time.perf_counter()
     check_whole("seed", seed, least=0, below=2**63)
@@ -136,7 +136,7 @@ def fit(
     if progress:
         return _fit_with_bar(model, data, options, seed=seed, on_epoch=on_epoch)
     if options.order is not None:
-        data, options = _reordered(model, data, options.order), replace(options, order=None)
+        data, options = _reordered((model, options.teacher), data, options.order), replace(options, order=None)
     if parts := _parts(model, options):
         epochs = _fit_parts(parts, data, seed=seed, on_epoch=on_epoch)
         model.eval()
@@ -221,15 +221,18 @@ def _most_epochs(model: nn.Module, options: FitOptions) -> int:
     return fits * options.epochs
 
 
-def _reordered(model: nn.Module, data: Data, order: Method) -> Data:
-    """The graph with its nodes in another order, of which the model must know nothing."""
+def _reordered(models: Sequence[nn.Module | None], data: Data, order: Method) -> Data:
+    """The graph with its nodes in another order, of which no model may know: neither who learns nor who teaches."""
     n = data.x.shape[0]
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if tensor.dim() and tensor.shape[0] == n:
-            raise ValueError(
-                f"{type(model).__name__}.{name} has a row for each of the {n} nodes, and order={order!r} moves them; "
-                "leave order out"
-            )
+    for model in models:
+        if model is None:
+            continue
+        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+            if tensor.dim() and tensor.shape[0] == n:
+                raise ValueError(
+                    f"{type(model).__name__}.{name} has a row for each of the {n} nodes, and order={order!r} moves "
+                    "them; leave order out"
+                )
     return reorder(data, order)
 
 

@@ -161,6 +161,12 @@ def train_by(
     return best._replace(epochs=epoch + 1)
 
 
+def check_differentiates(function: str) -> None:
+    """Raise RuntimeError where no gradient can be had; the text names the ``function`` that was called."""
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError(f"{function} needs gradients: call it outside of torch.inference_mode()")
+
+
 def _remedy(data: Data, epoch: int) -> str:
     """What to do about a loss that is not finite."""
     if epoch:

@@ -22,15 +22,15 @@ from torch_geometric.data import Data
 
 from contractive_gnn.checks import check_whole
 from contractive_gnn.distinct import distinct
-from contractive_gnn.inputs import InputError
+from contractive_gnn.inputs import InputError, node_mask
 from contractive_gnn.nn.caches import reading_anew
 from contractive_gnn.nn.similarity.latest import Latest
-from contractive_gnn.partition import Method, partition, rows_of
+from contractive_gnn.partition import Method, check_method, node_fields, partition
 from contractive_gnn.seeding import seeded
 from contractive_gnn.trainable import Calibrated, HasMembers, Taught, TrainsItself, declared
 from contractive_gnn.training.fitting import FitResult
 from contractive_gnn.training.lessons import check_classes
-from contractive_gnn.training.loop import Judgement, train_by
+from contractive_gnn.training.loop import Judgement, check_differentiates, train_by
 from contractive_gnn.training.options import GivenLoopOptions, LoopOptions, options_of
 from contractive_gnn.training.prediction import accuracy_and_loss, check_reads, class_scores, evaluated
 from contractive_gnn.training.split import trainable
@@ -49,7 +49,8 @@ class Batches:
         """The batches of an epoch: graphs with ``n_id``, the numbers that their nodes have in ``data``.
 
         ``seed_mask`` are the nodes that the batch is for; every node of ``data.train_mask`` is one in exactly one
-        batch. ``whole_nodes`` is the number of nodes of ``data``.
+        batch. ``whole_nodes`` is the number of nodes of ``data``. Fields of nodes are those of ``data``, and other
+        fields are left out.
         """
 
 
@@ -65,7 +66,8 @@ class ClusterBatches(Batches):
         method: of :func:`~contractive_gnn.partition.partition`.
 
     Raises:
-        ValueError: a number out of its range.
+        TypeError: a number that is not whole.
+        ValueError: a number out of its range, or another method.
 
     Example:
         >>> from contractive_gnn.datasets import contextual_sbm
@@ -83,6 +85,7 @@ class ClusterBatches(Batches):
     def __post_init__(self) -> None:
         check_whole("parts", self.parts, least=1)
         check_whole("at_once", self.at_once, least=1)
+        check_method(self.method)
 
     def __call__(self, data: Data, generator: np.random.Generator) -> Iterator[Data]:
         """See :class:`Batches`."""
@@ -111,6 +114,7 @@ class NeighbourBatches(Batches):
         neighbours: how many of each node, hop by hop.
 
     Raises:
+        TypeError: a number that is not whole, or ``neighbours`` that are no sequence.
         ValueError: a number out of its range.
 
     Example:
@@ -126,13 +130,16 @@ class NeighbourBatches(Batches):
 
     def __post_init__(self) -> None:
         check_whole("size", self.size, least=1)
+        if not isinstance(self.neighbours, Sequence):
+            raise TypeError(f"neighbours must be one number for each hop, like (10, 10), got {self.neighbours!r}")
         for number in self.neighbours:
             check_whole("neighbours", number, least=1)
 
     def __call__(self, data: Data, generator: np.random.Generator) -> Iterator[Data]:
         """See :class:`Batches`."""
         rows = _rows(data)
-        nodes = generator.permutation(data.train_mask.nonzero().flatten().cpu().numpy())
+        learned = node_mask(data.train_mask, int(data.num_nodes), name="train_mask")
+        nodes = generator.permutation(learned.nonzero().flatten().cpu().numpy())
         for first in range(0, len(nodes), self.size):
             yield self.around(data, nodes[first : first + self.size], generator, rows)
 
@@ -183,8 +190,11 @@ def fit_batches(
 
     Raises:
         InputError: a graph that :func:`~contractive_gnn.training.fit` refuses, or graphs in a batch of PyG.
-        TypeError: a model that trains itself or has parts to fit, and what is no :class:`Batches`.
-        ValueError: an option out of its range, or a ``teacher``, or nothing to train.
+        TypeError: a model that trains itself or has parts to fit, what is no :class:`Batches` or yields no batches,
+            and options of another training.
+        ValueError: an option out of its range, or a ``teacher``, nothing to train, or an epoch whose batches do not
+            have every training node once.
+        RuntimeError: within ``torch.inference_mode()``.
         FloatingPointError: a loss that is not finite.
 
     Example:
@@ -194,6 +204,7 @@ def fit_batches(
         >>> fit_batches(model, data, ClusterBatches(4), epochs=3).epochs
         3
     """
+    check_differentiates("fit_batches")
     data, start = trainable(data), time.perf_counter()
     check_whole("seed", seed, least=0, below=2**63)
     check_whole("every", every, least=1)
@@ -214,11 +225,17 @@ def fit_batches(
     generator = np.random.default_rng(seed)
 
     def learn(optimizer: torch.optim.Optimizer, epoch: int) -> Tensor:
-        loss = torch.tensor(math.nan)
+        loss, served = torch.tensor(math.nan), torch.zeros_like(data.y)
         for batch in batches(data, generator):
-            nodes = (batch.seed_mask & batch.train_mask).nonzero().flatten()
+            nodes = _learned(batch, data)
+            served[batch.n_id[nodes]] += 1
             if len(nodes):
                 loss = _step(model, batch, nodes, optimizer, epoch)
+        if wrong := int((served[data.train_mask] != 1).sum()):
+            raise ValueError(
+                f"{wrong} of {int(data.train_mask.sum())} training nodes were not in the seed_mask of exactly one "
+                f"batch of epoch {epoch}; {type(batches).__name__} must give each of them to one"
+            )
         return loss
 
     def judge(_: Tensor) -> Judgement:
@@ -232,6 +249,19 @@ def fit_batches(
     with seeded(seed), torch.enable_grad():
         kept = train_by(learn, model, options, seed=seed, judge=judge, on_epoch=say, every=every)
     return FitResult(*kept.judgement.figures, kept.epoch, kept.epochs, time.perf_counter() - start)
+
+
+def _learned(batch: object, data: Data) -> Tensor:
+    """The training nodes that a batch is for, by their rows in it.
+
+    Raises:
+        TypeError: it is no batch of :class:`Batches`.
+    """
+    if not isinstance(batch, Data) or (absent := [key for key in ("n_id", "seed_mask") if batch.get(key) is None]):
+        given = f"one without {absent[0]}" if isinstance(batch, Data) else f"a {type(batch).__name__}"
+        raise TypeError(f"a batch must be a graph with n_id and seed_mask, as induced(data, nodes) is, got {given}")
+    nodes: Tensor = (batch.seed_mask & data.train_mask[batch.n_id]).nonzero().flatten()
+    return nodes
 
 
 def _step(model: nn.Module, batch: Data, nodes: Tensor, optimizer: torch.optim.Optimizer, epoch: int) -> Tensor:
@@ -256,7 +286,17 @@ def induced(data: Data, nodes: Tensor) -> Data:
     Args:
         data: a graph.
         nodes: int64 ``[m]``, distinct.
+
+    Raises:
+        ValueError: what is no such tensor, or names nodes that do not exist or one twice.
     """
+    if not isinstance(nodes, Tensor) or nodes.dtype != torch.int64 or nodes.dim() != 1:
+        given = f"{nodes.dtype} {list(nodes.shape)}" if isinstance(nodes, Tensor) else f"a {type(nodes).__name__}"
+        raise ValueError(f"nodes must be int64 [m], got {given}; take mask.nonzero().flatten() of a mask")
+    if len(nodes) and (int(nodes.min()) < 0 or int(nodes.max()) >= int(data.num_nodes)):
+        raise ValueError(f"nodes must be from 0 to {data.num_nodes - 1}, got {int(nodes.min())} to {int(nodes.max())}")
+    if len(nodes.unique()) < len(nodes):
+        raise ValueError("nodes must be distinct, got some of them twice; take nodes.unique()")
     place = torch.full((int(data.num_nodes),), -1, dtype=torch.int64, device=data.edge_index.device)
     place[nodes.to(place.device)] = torch.arange(len(nodes), device=place.device)
     inside = (place[data.edge_index] >= 0).all(dim=0).nonzero().flatten()
@@ -286,9 +326,9 @@ def _batch(data: Data, nodes: Tensor, edges: Tensor, place: Tensor | None = None
     batch = Data(edge_index=edge_index, n_id=nodes, whole_nodes=whole)
     if weight is not None:
         batch.edge_weight = weight[chosen]
-    for key, value in data.to_dict().items():
-        if key in ("x", "y", "train_mask", "val_mask", "test_mask") and isinstance(value, Tensor):
-            batch[key] = rows_of(value, nodes)
+    for key, value in node_fields(data, nodes):
+        if key not in batch:  # of a batch of a batch the numbers are those in the latter
+            batch[key] = value
     return batch
 
 

@@ -124,7 +124,7 @@ def options_of(kind: type[_Options], options: _Options | None, given: Mapping[st
         if strange := [name for name in given if name not in kind.names()]:
             raise TypeError(unknown("option of the training", strange, kind.names()))
         return kind(**given)
-    if not isinstance(options, kind):
+    if type(options) is not kind:  # of a subclass with more options those would not be read
         raise TypeError(
             f"options must be {kind.__name__}, got {options!r}; give options by their names, like epochs=50"
         )

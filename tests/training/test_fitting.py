@@ -161,6 +161,19 @@ def test_a_fit_in_another_order_learns_the_same_without_dropout() -> None:
     torch.testing.assert_close(*scores, rtol=1e-6, atol=1e-8)
 
 
+def test_a_teacher_that_knows_the_nodes_by_their_numbers_teaches_no_fit_in_another_order(data: Data) -> None:
+    class Table(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scores = torch.nn.Parameter(torch.randn(data.num_nodes, 4))
+
+        def forward(self, x: torch.Tensor, edge_index: torch.Tensor) -> torch.Tensor:
+            return self.scores
+
+    with pytest.raises(ValueError, match=r"Table.scores has a row for each of the \d+ nodes"):
+        training.fit(nn.build("mlp", data.num_features, 4), data, epochs=1, teacher=Table(), order="rcm")
+
+
 @pytest.mark.parametrize(("name", "fits"), [("mlp", 2), ("robust", 3), ("robust-mixture", 19)])
 def test_a_bar_counts_the_epochs_of_all_fits(
     data: Data, name: str, fits: int, capsys: pytest.CaptureFixture[str]

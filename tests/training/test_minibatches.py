@@ -133,13 +133,14 @@ def test_one_batch_of_the_whole_graph_is_a_step_of_fit() -> None:
         ("robust-mixture", {}, TypeError, "is not trained by one loop"),
         ("mlp", {"batches": "clusters"}, TypeError, "batches must be ClusterBatches"),
         ("mlp", {"every": 0}, ValueError, "every must be at least 1"),
+        ("mlp", {"options": training.FitOptions(order="rcm")}, TypeError, "options must be LoopOptions"),
     ],
 )
 def test_what_is_not_used_is_refused(model: str, options: dict[str, Any], error: type[Exception], message: str) -> None:
     data = datasets.contextual_sbm(60, seed=0)
     options = {"batches": ClusterBatches(2), **options}
     with pytest.raises(error, match=message):
-        fit_batches(nn.build(model, data.num_features, 4), data, epochs=1, **options)
+        fit_batches(nn.build(model, data.num_features, 4), data, **options)
 
 
 def test_a_batch_of_graphs_is_refused() -> None:
@@ -156,3 +157,85 @@ def test_own_batches_serve() -> None:
 
     data = datasets.contextual_sbm(60, seed=0)
     assert fit_batches(nn.build("mlp", data.num_features, 4), data, Whole(), epochs=2).epochs == 2
+
+
+class Given(Batches):
+    """The same for each epoch, whatever they are."""
+
+    def __init__(self, *batches: Any) -> None:
+        self.batches = batches
+
+    def __call__(self, data: Data, generator: np.random.Generator) -> Iterator[Data]:
+        yield from self.batches
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "message"),
+    [
+        ("none", ValueError, "12 of 12 training nodes were not in the seed_mask of exactly one batch"),
+        ("twice", ValueError, "12 of 12 training nodes"),
+        ("half", ValueError, "of 12 training nodes"),
+        ("graph", TypeError, "got one without n_id"),
+        ("number", TypeError, "got a int"),
+    ],
+)
+def test_own_batches_that_are_none_are_told(kind: str, error: type[Exception], message: str) -> None:
+    data = datasets.contextual_sbm(60, seed=0)
+    data.train_mask = torch.arange(60) % 5 == 0
+    data.val_mask = data.test_mask = ~data.train_mask
+    whole, half = induced(data, torch.arange(60)), induced(data, torch.arange(30))
+    given = {"none": (), "twice": (whole, whole), "half": (half,), "graph": (data,), "number": (3,)}[kind]
+    with pytest.raises(error, match=message):
+        fit_batches(nn.build("mlp", data.num_features, 4), data, Given(*given), epochs=1)
+
+
+def test_a_batch_has_the_fields_of_its_nodes_and_no_others() -> None:
+    data = datasets.contextual_sbm(60, seed=0)
+    data.place, data.names, data.year = torch.arange(60), [str(k) for k in range(60)], 2026
+    seen = 0
+    for how in (ClusterBatches(3), NeighbourBatches(5)):
+        for batch in how(data, np.random.default_rng(0)):
+            assert torch.equal(batch.place, batch.n_id)
+            assert batch.names == [str(k) for k in batch.n_id.tolist()]
+            assert "year" not in batch
+            seen += 1
+    assert seen > 3
+
+
+def test_training_nodes_may_be_given_by_their_numbers() -> None:
+    data = datasets.contextual_sbm(60, seed=0)
+    known = data.train_mask.clone()
+    data.train_mask = known.nonzero().flatten()
+    batches = list(NeighbourBatches(5)(data, np.random.default_rng(0)))
+    assert torch.equal(
+        torch.cat([batch.n_id[batch.train_mask & batch.seed_mask] for batch in batches]).sort().values,
+        known.nonzero().flatten(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        (torch.tensor([1, 1]), "distinct"),
+        (torch.tensor([-1, 2]), "from 0 to 59, got -1 to 2"),
+        (torch.tensor([60]), "from 0 to 59, got 60 to 60"),
+        (torch.arange(60) < 3, "mask.nonzero"),
+        ([1, 2], "got a list"),
+    ],
+)
+def test_nodes_of_no_induced_graph_are_told(nodes: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        induced(datasets.contextual_sbm(60, seed=0), nodes)
+
+
+def test_a_setting_of_no_batches_is_told_where_it_is_given() -> None:
+    with pytest.raises(ValueError, match="'rcm' or 'metis'"):
+        ClusterBatches(3, method="spectral")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"like \(10, 10\), got 5"):
+        NeighbourBatches(3, neighbours=5)  # type: ignore[arg-type]
+
+
+def test_batches_are_not_trained_on_in_inference_mode() -> None:
+    data = datasets.contextual_sbm(60, seed=0)
+    with torch.inference_mode(), pytest.raises(RuntimeError, match="fit_batches needs gradients"):
+        fit_batches(nn.build("mlp", data.num_features, 4), data, ClusterBatches(2), epochs=1)
