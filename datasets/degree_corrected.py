@@ -83,17 +83,17 @@ def degree_corrected_sbm(
             raise InvalidGraphError(f"{label} = {value!r} given; expected an integer of at least {least}")
     if communities > n:
         raise InvalidGraphError(f"{communities} communities for {n} nodes given; expected at most one a node")
-    for label, number, low, high in (
-        ("inside", inside, 0.0, 1.0),
-        ("feature_signal", feature_signal, 0.0, math.inf),
-        ("average_degree", average_degree, 2 / n, n - 1.0),
-        ("exponent", exponent, math.nextafter(2.0, 3.0), math.inf),
+    for label, number, low, high, wanted in (
+        ("inside", inside, 0.0, 1.0, "from 0 to 1"),
+        ("feature_signal", feature_signal, 0.0, math.inf, "of at least 0"),
+        ("average_degree", average_degree, 2 / n, n - 1.0, f"from {2 / n:g} to {n - 1}"),
+        ("exponent", exponent, math.nextafter(2.0, 3.0), math.inf, "above 2"),
     ):
-        if not (math.isfinite(number) and low <= number <= high):
-            raise InvalidGraphError(f"{label} = {number!r} given; expected a finite number from {low:g} to {high:g}")
-    train, val = split
-    if not (train > 0 and val > 0 and train + val < 1):
-        raise InvalidGraphError(f"split = {split!r} given; expected two fractions above 0 that leave some for the test")
+        if isinstance(number, bool) or not (
+            isinstance(number, (int, float)) and math.isfinite(number) and low <= number <= high
+        ):
+            raise InvalidGraphError(f"{label} = {number!r} given; expected a finite number {wanted}")
+    ends = _ends(split, n)
 
     rng = np.random.default_rng(seed)
     weight = np.minimum((1 - rng.random(n)) ** (-1 / (exponent - 1)), math.sqrt(n))
@@ -108,7 +108,6 @@ def degree_corrected_sbm(
     x = rng.standard_normal((n, features), dtype=np.float32)
     x += means[labels]
     order = np.random.default_rng([seed if split_seed is None else split_seed, 1]).permutation(n)
-    ends = round(train * n), round((train + val) * n)
     row, col = key // n, key % n
     return assemble(
         name="dc-sbm",
@@ -118,6 +117,21 @@ def degree_corrected_sbm(
         y=labels,
         indices=dict(zip(("train_mask", "val_mask", "test_mask"), np.split(order, ends), strict=True)),
     )
+
+
+def _ends(split: tuple[float, float], n: int) -> tuple[int, int]:
+    """Where the training nodes end among n, and the validation nodes after them."""
+    wanted = f"split = {split!r} given; expected two fractions above 0 that leave some for the test"
+    try:
+        train, val = map(float, split)
+    except (TypeError, ValueError):
+        raise InvalidGraphError(wanted) from None
+    if not (train > 0 and val > 0 and train + val < 1):
+        raise InvalidGraphError(wanted)
+    ends = round(train * n), round((train + val) * n)
+    if not 0 < ends[0] < ends[1] < n:
+        raise InvalidGraphError(f"{wanted}: of {n} nodes one of the three parts has none")
+    return ends
 
 
 def _edges(rng: np.random.Generator, weight: FloatArray, cut: IntArray, number: int, inside: float) -> IntArray:

@@ -17,9 +17,10 @@ from torch_geometric.data import Data
 
 from contractive_gnn.datasets.errors import InvalidGraphError, MissingFileError, UnreadableFileError
 from contractive_gnn.datasets.fetch import Folder, places
-from contractive_gnn.datasets.protocol import assemble, random_split, simple_graph
+from contractive_gnn.datasets.protocol import IntArray, assemble, random_split, simple_graph
 
 FOLDER: Final = "ogbn_arxiv"
+_MOST_CLASSES: Final = 1 << 31
 _MASKS: Final = {"train_mask": "train", "val_mask": "valid", "test_mask": "test"}
 
 
@@ -60,7 +61,13 @@ def read_ogb(
             "row of features"
         )
     # a paper without a class, of which other graphs have some, is NaN
-    y = np.where(np.isnan(labels[:, 0]), -1, labels[:, 0]).astype(np.int64)
+    classes = np.where(np.isnan(labels[:, 0]), -1.0, labels[:, 0])
+    if strange := classes[(classes != np.floor(classes)) | (classes < -1) | (classes >= _MOST_CLASSES)].tolist():
+        raise UnreadableFileError(
+            f"{root}/raw/node-label.csv.gz: the label {strange[0]:g}; expected classes 0, 1, …, and nan or -1 where "
+            "there is none"
+        )
+    y = classes.astype(np.int64)
     ends = _table(root, "raw/edge.csv.gz", np.int64)
     n = len(x)
     if ends.shape[1] != 2 or (ends.size and not 0 <= ends.min() <= ends.max() < n):
@@ -70,9 +77,9 @@ def read_ogb(
     if split == "random":
         indices = random_split(y, seed=split_seed)
     else:
-        indices = {mask: _table(root, f"split/{split}/{part}.csv.gz", np.int64)[:, 0] for mask, part in _MASKS.items()}
-        if any(nodes.size and not 0 <= nodes.min() <= nodes.max() < n for nodes in indices.values()):
-            raise InvalidGraphError(f"{root}/split/{split}: expected nodes from 0 to {n - 1}")
+        indices = {mask: _part(root, f"split/{split}/{part}.csv.gz", n) for mask, part in _MASKS.items()}
+    for what, count in (("node", n), ("edge", len(ends))):
+        _check_count(root, f"raw/num-{what}-list.csv.gz", count, what)
     one_way = sp.coo_matrix((np.ones(len(ends), np.float32), (ends[:, 0], ends[:, 1])), shape=(n, n))
     return assemble(
         name=name, split=split, x=torch.from_numpy(x), adjacency=simple_graph(one_way), y=y, indices=indices
@@ -94,6 +101,25 @@ def load_arxiv(*, split: str, split_seed: int, root: Folder | None, download: bo
         f"the folder {FOLDER} with raw/edge.csv.gz is in none of {where}; unpack the arxiv.zip of ogb.stanford.edu "
         f"there under this name, or take 'dc-sbm', a generated graph of its kind"
     )
+
+
+def _part(root: Path, file: str, num_nodes: int) -> IntArray:
+    """The nodes of a part of the split, one a line."""
+    nodes = _table(root, file, np.int64)
+    if nodes.shape[1] != 1 or not nodes.size or not 0 <= nodes.min() <= nodes.max() < num_nodes:
+        raise InvalidGraphError(f"{root / file}: expected nodes from 0 to {num_nodes - 1}, one a line")
+    if len(np.unique(nodes)) < len(nodes):
+        raise InvalidGraphError(f"{root / file} has a node twice; expected each once")
+    return nodes[:, 0]
+
+
+def _check_count(root: Path, file: str, count: int, what: str) -> None:
+    """Raise where the folder says how many there are, and there are others."""
+    if (root / file).is_file() and (said := _table(root, file, np.int64)).tolist() != [[count]]:
+        raise UnreadableFileError(
+            f"{root / file} says {said.flatten().tolist()[:3]}, and there are {count} {what}s: a file was cut short, "
+            "or is of another graph"
+        )
 
 
 def _table(root: Path, file: str, dtype: Any) -> np.ndarray[Any, Any]:

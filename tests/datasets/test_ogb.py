@@ -62,6 +62,19 @@ def test_it_is_loaded_by_its_name_from_a_folder(tmp_path: Path) -> None:
         ({"raw__edge": "0,b\n"}, UnreadableFileError, "no table of numbers"),
         ({"raw__node_feat": "1\nnan\n1\n1\n1\n1\n1\n"}, UnreadableFileError, "a feature is not finite"),
         ({"raw__node_label": "0\n1\n"}, InvalidGraphError, "one label for each row of features"),
+        *(
+            (
+                {"raw__node_label": f"{label}\n1\n2\n0\n1\n2\n0\n"},
+                UnreadableFileError,
+                "label.csv.gz: the label .*; exp",
+            )
+            for label in ("0.5", "-3", "inf", "1e30")
+        ),
+        ({"raw__num_edge_list": "8\n"}, UnreadableFileError, r"says \[8\], and there are 7 edges"),
+        ({"raw__num_node_list": "3\n4\n"}, UnreadableFileError, r"says \[3, 4\], and there are 7 nodes"),
+        ({"split__time__train": "0,1\n2,4\n"}, InvalidGraphError, "one a line"),
+        ({"split__time__train": "0\n0\n"}, InvalidGraphError, "has a node twice"),
+        ({"split__time__train": ""}, InvalidGraphError, "expected nodes from 0 to 6"),
         ({"split__time__test": "9\n"}, InvalidGraphError, "nodes from 0 to 6"),
         ({"split__time__test": "0\n"}, InvalidGraphError, "disjoint masks"),
     ],
@@ -71,6 +84,14 @@ def test_files_that_make_no_graph_are_told(
 ) -> None:
     with pytest.raises(error, match=message):
         read_ogb(written(tmp_path, **other))
+
+
+def test_counts_that_are_right_and_nodes_without_a_class_are_read(tmp_path: Path) -> None:
+    labels = "nan\n-1\n2\n0\n1\n2\n0\n"
+    parts = {"split__time__train": "2\n4\n", "split__time__valid": "3\n"}
+    counts = {"raw__num_edge_list": "7\n", "raw__num_node_list": "7\n"}
+    data = read_ogb(written(tmp_path, raw__node_label=labels, **parts, **counts))
+    assert data.y.tolist() == [-1, -1, 2, 0, 1, 2, 0]
 
 
 def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
