@@ -136,10 +136,15 @@ def _work(job: bytes, origin: _Origin) -> Iterator[Any]:
 
 @dataclass
 class _Begun(Generic[Message]):
-    """A job, or what is left of it, and how often its process has ended since its last message."""
+    """A job, or what is left of it, and how often its process has ended since its last message.
+
+    Attributes:
+        told: whether it has one message only, and that has come: it is not begun again.
+    """
 
     job: Job[Message]
     deaths: int = 0
+    told: bool = False
 
 
 class _Tasks(Generic[Message]):
@@ -187,13 +192,16 @@ class _Tasks(Generic[Message]):
                     ) from error
                 except self.ray.exceptions.RayError as error:
                     del self.running[stream]
+                    if begun.told:
+                        continue
                     begun.deaths += 1
                     if begun.deaths < ATTEMPTS:
                         waiting.appendleft(begun)
                     else:
                         yield begun.job.died(f"its process ended {ATTEMPTS} times, at last with {_words(error)}")
                 else:
-                    begun.job, begun.deaths = begun.job.rest(), 0
+                    rest = begun.job.rest()
+                    begun.job, begun.deaths, begun.told = rest, 0, rest is begun.job
                     yield message
 
     def _begin(self, begun: _Begun[Message]) -> None:
@@ -258,7 +266,7 @@ def _check_answers(address: str) -> None:
     if address == "auto":
         return
     host, _, port = address.rpartition(":")
-    if not (host and port.isdigit()) or "/" in host:
+    if not (host and port.isdecimal() and 0 < int(port) < 1 << 16) or "/" in host:
         raise ClusterError(
             f"--address {address}: expected HOST:PORT as Ray prints it where its head starts, or auto; the command "
             "runs on a machine of the cluster"

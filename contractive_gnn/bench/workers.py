@@ -100,7 +100,8 @@ class _Workers(Generic[Message]):
         self.stages = deque(deque(stage) for stage in stages)
         self.processes = processes
         self.idle: list[tuple[Connection, SpawnProcess]] = []
-        self.running: dict[Connection, tuple[SpawnProcess, Job[Message]]] = {}
+        # no job where its one message has come
+        self.running: dict[Connection, tuple[SpawnProcess, Job[Message] | None]] = {}
 
     def __iter__(self) -> Iterator[Message]:
         while self.stages:
@@ -117,16 +118,18 @@ class _Workers(Generic[Message]):
                     del self.running[ready]
                     ready.close()
                     process.join()
-                    yield job.died(
-                        f"the process that ran it ended with exit code {process.exitcode} "
-                        "(a negative code is a signal; -9 is often the system, out of memory)"
-                    )
+                    if job is not None:
+                        yield job.died(
+                            f"the process that ran it ended with exit code {process.exitcode} "
+                            "(a negative code is a signal; -9 is often the system, out of memory)"
+                        )
                     continue
                 if isinstance(message, str) and message == _FINISHED:
                     del self.running[ready]
                     self.idle.append((ready, process))
                 else:
-                    self.running[ready] = process, job.rest()
+                    rest = None if job is None else job.rest()
+                    self.running[ready] = process, None if rest is job else rest
                     yield message
 
     def _hand_out(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -157,6 +158,23 @@ def test_a_job_whose_worker_is_killed_goes_on_where_it_was(
     assert not list(Path("ray").glob(".ray-*"))
 
 
+def test_a_job_of_one_message_whose_worker_is_killed_after_it_is_done(cluster: Any, tmp_path: Path) -> None:
+    class Once:
+        def run(self) -> Iterator[str]:
+            yield "told"
+            time.sleep(0.3)  # the message is out
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        def rest(self) -> Once:
+            return self
+
+        def died(self, reason: str) -> str:
+            return reason
+
+    jobs: list[Once] = [Once()]
+    assert list(itertools.islice(RayTasks(tmp_path, cluster.address).run([jobs]), 3)) == ["told"]
+
+
 def test_jobs_of_a_node_that_goes_away_are_done_by_the_other(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,7 +265,10 @@ def test_ctrl_c_on_the_command_line_leaves_what_was_measured(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("address", "complaint"),
-    [("ray://127.0.0.1:10001", "expected HOST:PORT"), ("here", "expected HOST:PORT"), (None, "nothing answers there")],
+    [
+        *((address, "expected HOST:PORT") for address in ("ray://127.0.0.1:10001", "here", "here:70000", "here:²")),
+        (None, "nothing answers there"),
+    ],
 )
 def test_an_address_without_a_cluster_is_told(tmp_path: Path, address: str | None, complaint: str) -> None:
     with socket.socket() as closed:  # bound, so that nobody else has the port, and not listening

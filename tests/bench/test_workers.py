@@ -28,12 +28,15 @@ class Job:
             yield [os.environ.get(f"{library}_NUM_THREADS") for library in ("OMP", "OPENBLAS", "MKL")]
             return
         yield [self.name, "began", time.time(), os.getpid()]
-        if self.name == "dies":
+        if self.name.startswith("dies"):
+            time.sleep(0.3)  # the message is out
             os._exit(3)
         time.sleep(self.seconds)
         yield [self.name, "ended", time.time(), os.getpid()]
 
     def rest(self):
+        if self.name == "dies after its one message":
+            return self
         return dataclasses.replace(self, name=f"rest of {self.name}")
 
     def died(self, reason):
@@ -42,6 +45,8 @@ class Job:
 if __name__ == "__main__":
     from contractive_gnn.bench.workers import run_jobs
     stages = [[Job("a", 0.5), Job("dies")], [Job("b"), Job("c")]]
+    if sys.argv[1] == "once":
+        stages = [[Job("dies after its one message"), Job("b")]]
     if sys.argv[1] == "forever":
         stages = [[Job("slow", 600), Job("also slow", 600)]]
     if sys.argv[1] == "threads":
@@ -92,6 +97,15 @@ def test_a_stage_waits_for_the_one_before_and_a_dead_process_costs_what_its_job_
     when = {(name, what): moment for name, what, moment, _ in messages}
     assert min(when["b", "began"], when["c", "began"]) >= when["a", "ended"]
     assert all(process != os.getpid() for *_, process in messages)
+
+
+def test_a_job_of_one_message_is_done_when_that_has_come(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, "script.py", "once"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    told = sorted(json.loads(line)[:2] for line in done.stdout.splitlines())
+    assert told == [["b", "began"], ["b", "ended"], ["dies after its one message", "began"]]
 
 
 def test_a_worker_has_one_thread_for_every_numerical_library(tmp_path: Path) -> None:
