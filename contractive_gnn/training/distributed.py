@@ -22,7 +22,7 @@ from contractive_gnn.trainable import HasRoles, declared
 from contractive_gnn.training.fitting import FitResult, check_options, fit_alone, judged
 from contractive_gnn.training.halo import Halo
 from contractive_gnn.training.lessons import check_classes
-from contractive_gnn.training.loop import Judgement, train
+from contractive_gnn.training.loop import Judgement, check_differentiates, check_learns, train
 from contractive_gnn.training.on_part import check_on_parts, on_part
 from contractive_gnn.training.options import FitOptions, GivenOptions, options_of
 from contractive_gnn.training.prediction import check_reads, class_scores, compressed
@@ -80,10 +80,10 @@ def fit_distributed(
         the same in every process, but for ``seconds``.
 
     Raises:
-        RuntimeError: no process group.
+        RuntimeError: no process group, and within ``torch.inference_mode()``.
         TypeError: for another model, or an option of another type.
-        ValueError: for an option out of its range or one that needs one process, parts that are not what is said
-            above, or processes with other arguments.
+        ValueError: for an option out of its range or one that needs one process, nothing to train, parts that are not
+            what is said above, or processes with other arguments.
         InputError: see :func:`~contractive_gnn.training.fit`.
         FloatingPointError: if the training loss is not finite.
     """
@@ -92,12 +92,14 @@ def fit_distributed(
             "fit_distributed needs a process group: start the script with torchrun, and call "
             "torch.distributed.init_process_group('gloo') first"
         )
+    check_differentiates("fit_distributed")
     start, rank, parts = time.perf_counter(), dist.get_rank(), dist.get_world_size()
     data = trainable(data)
     options = options_of(FitOptions, options, given)
     check_options(model, options, seed=seed)
     check_reads(model, data)
     check_on_parts(model)
+    check_learns(model)
     for name, value in fit_alone(options).items():
         if value is not None:
             raise ValueError(f"fit_distributed has no {name}: leave it out, or fit in one process, with fit")
@@ -105,7 +107,9 @@ def fit_distributed(
         raise ValueError("fit_distributed takes one graph, without batch: fit several in one process, with fit")
     part = _parts(data, part, parts)
     _check_same(model, data, part, options, seed)
-    weight = data.edge_weight if data.get("edge_weight") is not None else data.x.new_ones(data.num_edges)
+    weight = data.get("edge_weight")
+    if weight is None:
+        weight = torch.ones(data.num_edges, dtype=data.x.dtype, device=data.x.device)
     halo = Halo(data.edge_index, weight, part, rank=rank, parts=parts)
     own = _own(data, halo.own)
     with seeded(seed), torch.enable_grad(), on_part(model, halo):
@@ -171,8 +175,9 @@ def _parts(data: Data, part: Tensor | None, parts: int) -> Tensor:
     if part is None:
         method: Method = "metis" if find_spec("pymetis") is not None else "rcm"
         part = partition(data.edge_index.cpu(), n, parts, method=method)
-    if part.dtype != torch.int64 or part.shape != (n,):
-        raise ValueError(f"part must be int64 [{n}], got {part.dtype} {list(part.shape)}")
+    if not isinstance(part, Tensor) or part.dtype != torch.int64 or part.shape != (n,):
+        given = f"{part.dtype} {list(part.shape)}" if isinstance(part, Tensor) else f"a {type(part).__name__}"
+        raise ValueError(f"part must be int64 [{n}], got {given}")
     sizes = part.clamp(min=-1).add(1).bincount(minlength=parts + 1).tolist()  # first of the negative ones
     if sizes[0] or len(sizes) > parts + 1 or 0 in sizes[1:]:
         raise ValueError(
@@ -185,9 +190,11 @@ def _parts(data: Data, part: Tensor | None, parts: int) -> Tensor:
 def _check_same(model: nn.Module, data: Data, part: Tensor, options: FitOptions, seed: int) -> None:
     """Raise ValueError unless every process has the same graph, parts, parameters and options."""
     state = hashlib.sha256(f"{model} {options} {seed} {tuple(data.x.shape)} {data.x.dtype}".encode())
-    for tensor in (data.edge_index, data.get("edge_weight"), data.y, data.train_mask, data.val_mask, part):
+    x = data.x
+    values = (x,) if x.layout == torch.strided else (x.crow_indices(), x.col_indices(), x.values())
+    for tensor in (*values, data.edge_index, data.get("edge_weight"), data.y, data.train_mask, data.val_mask, part):
         if tensor is not None:
-            state.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+            state.update(tensor.detach().cpu().flatten().contiguous().view(torch.uint8).numpy())
     digests: list[str | None] = [None] * dist.get_world_size()
     dist.all_gather_object(digests, state.hexdigest())
     if len(set(digests)) > 1:

@@ -84,7 +84,7 @@ def train(
         loss = objective(class_scores(model, data), epoch)
         if not torch.isfinite(loss):
             raise FloatingPointError(
-                f"the training loss is {float(loss.detach())} at epoch {epoch}; {_remedy(data, epoch)}"
+                f"the training loss is {float(loss.detach())} at epoch {epoch}; {remedy(data, stepped=epoch > 0)}"
             )
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -124,11 +124,8 @@ def train_by(
     torch.manual_seed(seed)
     reset(model)
     forget_graph(model)
-    if options.epochs and not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ValueError(
-            f"{type(model).__name__} has no parameter that learns: all are frozen (requires_grad = False). Let some "
-            "learn, or use the model as it is, without fit"
-        )
+    if options.epochs:
+        check_learns(model)
     optimizer = torch.optim.Adam(parameter_groups(model, options.lr, options.weight_decay))
     best = Kept(-1, Judgement((-math.inf, -math.inf), (math.nan, math.nan)), 0)
     state, epoch = copy.deepcopy(model.state_dict()), -1
@@ -167,11 +164,21 @@ def check_differentiates(function: str) -> None:
         raise RuntimeError(f"{function} needs gradients: call it outside of torch.inference_mode()")
 
 
-def _remedy(data: Data, epoch: int) -> str:
-    """What to do about a loss that is not finite."""
-    if epoch:
+def check_learns(model: nn.Module) -> None:
+    """Raise ValueError where all parameters are frozen."""
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(
+            f"{type(model).__name__} has no parameter that learns: all are frozen (requires_grad = False). Let some "
+            "learn, or use the model as it is, without fit"
+        )
+
+
+def remedy(data: Data, *, stepped: bool) -> str:
+    """What to do about a loss on this graph that is not finite, before the first step or after one."""
+    if stepped and data.x.dtype == torch.float16:
+        return "float16 ends at 6e-8, and Adam's ε of 1e-8 is 0 in it: train in float32 or bfloat16"
+    if stepped:
         return "lower the learning rate or the step"
-    # no step was taken yet
     largest = float((data.x if data.x.layout == torch.strided else data.x.values()).abs().max())
     return f"the entries of x are as large as {largest:g}: scale the features"
 

@@ -60,6 +60,11 @@ for options in ({"self_training": 0.5}, {"order": "rcm"}, {"seed": rank}):
         fit_distributed(model, data, epochs=1, **options)
     except ValueError as error:
         refused.append(str(error))
+data.x = data.x + rank
+try:
+    fit_distributed(model, data, epochs=1)
+except ValueError as error:
+    refused.append(str(error))
 out["refused"] = refused
 (folder / f"{rank}.json").write_text(json.dumps(out))
 dist.destroy_process_group()
@@ -120,10 +125,11 @@ def test_two_processes_learn_as_one_does(found: list[dict[str, Any]], data: Data
 
 def test_what_needs_one_process_and_what_differs_is_refused(found: list[dict[str, Any]]) -> None:
     for one in found:
-        alone, ordered, different = one["refused"]
+        alone, ordered, different, featured = one["refused"]
         assert "fit_distributed has no self_training" in alone
         assert "fit_distributed has no order" in ordered
         assert "the processes were given different" in different
+        assert "the processes were given different" in featured
 
 
 def test_each_edge_that_ends_in_a_part_is_there_and_the_halo_is_what_it_begins_in(data: Data) -> None:
@@ -188,10 +194,33 @@ def test_a_model_that_is_not_exact_on_a_part_is_refused(
 
 
 @pytest.mark.usefixtures("alone")
-@pytest.mark.parametrize("part", [torch.full((200,), -1), torch.ones(200).long(), torch.arange(200), torch.zeros(200)])
-def test_parts_that_are_no_parts_are_refused(data: Data, part: torch.Tensor) -> None:
+@pytest.mark.parametrize(
+    "part", [torch.full((200,), -1), torch.ones(200).long(), torch.arange(200), torch.zeros(200), [0] * 200]
+)
+def test_parts_that_are_no_parts_are_refused(data: Data, part: Any) -> None:
     with pytest.raises(ValueError, match="part must"):
         fit_distributed(build("linf-diffusion", data.num_features, 4), data, part=part)
+
+
+@pytest.mark.usefixtures("alone")
+def test_what_cannot_learn_is_told_as_by_fit(data: Data) -> None:
+    model = build("linf-diffusion", data.num_features, 4)
+    with torch.inference_mode(), pytest.raises(RuntimeError, match="fit_distributed needs gradients"):
+        fit_distributed(model, data)
+    with pytest.raises(ValueError, match="all are frozen"):
+        fit_distributed(model.requires_grad_(False), data)
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("name", ["linf-diffusion", "csgnn"])
+def test_sparse_features_are_those_of_fit(data: Data, name: str) -> None:
+    sparse, found = data.clone(), []
+    sparse.x = data.x.relu().to_sparse_csr()
+    for train_in in (fit, fit_distributed):
+        model = build(name, data.num_features, 4, hidden_channels=8, dropout=0.0)
+        train_in(model, sparse, epochs=5, seed=1)
+        found.append(predict(model, sparse))
+    assert torch.allclose(found[0], found[1], rtol=0, atol=1e-5)
 
 
 @pytest.mark.usefixtures("alone")
