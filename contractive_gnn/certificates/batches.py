@@ -29,7 +29,7 @@ class BatchCertificate(Certificate):
 
     def __repr__(self) -> str:
         """One line that says of what graph."""
-        where = f" for the sampled graph of {len(self.n_id)} of {self.whole_nodes} nodes, not for the whole"
+        where = f" for the sampled graph of {len(self.n_id):,} of {self.whole_nodes:,} nodes, not for the whole"
         return f"{super().__repr__()[:-1]}{where})"
 
 
@@ -45,6 +45,7 @@ def certify_batch(
         features: see :func:`certify`.
 
     Raises:
+        TypeError: something else than a ``Data``.
         InputError: a graph that is no batch, and what :func:`certify` refuses.
         ValueError: see :func:`certify`.
 
@@ -58,6 +59,8 @@ def certify_batch(
         >>> print(str(proof)[-60:])
         for the sampled graph of 20 of 200 nodes, not for the whole)
     """
+    if not isinstance(batch, Data):
+        raise TypeError(f"batch must be a torch_geometric.data.Data, got a {type(batch).__name__}")
     if batch.get("n_id") is None or batch.get("whole_nodes") is None:
         raise InputError("batch has no n_id and whole_nodes; give one of ClusterBatches, NeighbourBatches or induced")
     if batch.get("edge_weight") is not None:
@@ -69,6 +72,6 @@ def certify_batch(
         certified=found.certified,
         reason=found.reason,
         seconds=found.seconds,
-        n_id=batch.n_id,
+        n_id=batch.n_id.cpu(),
         whole_nodes=int(batch.whole_nodes),
     )

@@ -30,7 +30,7 @@ from contractive_gnn.seeding import seeded
 from contractive_gnn.trainable import Calibrated, HasMembers, Taught, TrainsItself, declared
 from contractive_gnn.training.fitting import FitResult
 from contractive_gnn.training.lessons import check_classes
-from contractive_gnn.training.loop import Judgement, check_differentiates, train_by
+from contractive_gnn.training.loop import Judgement, check_differentiates, remedy, train_by
 from contractive_gnn.training.options import GivenLoopOptions, LoopOptions, options_of
 from contractive_gnn.training.prediction import accuracy_and_loss, check_reads, class_scores, evaluated
 from contractive_gnn.training.split import trainable
@@ -272,9 +272,8 @@ def _step(model: nn.Module, batch: Data, nodes: Tensor, optimizer: torch.optim.O
     check_classes(batch.y[nodes], scores)
     loss = nn.functional.cross_entropy(scores[nodes], batch.y[nodes])
     if not torch.isfinite(loss):
-        raise FloatingPointError(
-            f"the loss of a batch is {float(loss.detach())} at epoch {epoch}; lower the learning rate or the step"
-        )
+        todo = remedy(batch, stepped=bool(optimizer.state))
+        raise FloatingPointError(f"the loss of a batch is {float(loss.detach())} at epoch {epoch}; {todo}")
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return loss.detach()

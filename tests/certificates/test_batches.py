@@ -32,6 +32,14 @@ def test_what_is_no_batch_is_refused() -> None:
     model = nn.build("linf-diffusion", data.num_features, 2)
     with pytest.raises(InputError, match="no n_id and whole_nodes"):
         certify_batch(model, data)
+    with pytest.raises(TypeError, match="got a Tensor"):
+        certify_batch(model, data.x)  # type: ignore[arg-type]
     data.edge_weight = torch.ones(data.num_edges)
     with pytest.raises(InputError, match="edge weights"):
         certify_batch(model, induced(data, torch.arange(30)))
+
+
+def test_large_numbers_are_read_at_a_glance() -> None:
+    data = datasets.contextual_sbm(2000, classes=2, seed=0)
+    found = certify_batch(nn.build("linf-diffusion", data.num_features, 2), induced(data, torch.arange(1000)))
+    assert repr(found).endswith("for the sampled graph of 1,000 of 2,000 nodes, not for the whole)")

@@ -52,6 +52,15 @@ def test_roles_have_their_own_rates(data: Data) -> None:
         training.fit(nn.build("gcn", data.num_features, 3), data, lr={"encoder": 0.1})
 
 
+@pytest.mark.parametrize("batched", [False, True])
+def test_float16_is_named_where_it_is_the_cause(data: Data, batched: bool) -> None:
+    half, model = data.clone(), nn.build("linf-diffusion", data.num_features, 3).half()
+    half.x = data.x.half()
+    given = (training.ClusterBatches(1),) if batched else ()
+    with pytest.raises(FloatingPointError, match="train in float32 or bfloat16"):
+        (training.fit_batches if batched else training.fit)(model, half, *given, epochs=10)
+
+
 def test_a_diverging_fit_says_so(data: Data) -> None:
     model = nn.build("gcn", data.num_features, 3)
     with pytest.raises(FloatingPointError, match="lower the learning rate"):
