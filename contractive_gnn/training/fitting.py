@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from contractive_gnn.checks import check_flag, check_whole
+from contractive_gnn.nn.caches import forget_graph
 from contractive_gnn.partition import Method, reorder
 from contractive_gnn.seeding import seeded
 from contractive_gnn.trainable import (
@@ -135,8 +136,19 @@ def fit(
     check_flag("progress", progress)
     if progress:
         return _fit_with_bar(model, data, options, seed=seed, on_epoch=on_epoch)
-    if options.order is not None:
-        data, options = _reordered((model, options.teacher), data, options.order), replace(options, order=None)
+    if options.order is None:
+        return _fit_as_it_is(model, data, options, seed=seed, on_epoch=on_epoch, start=start)
+    data, options = _reordered((model, options.teacher), data, options.order), replace(options, order=None)
+    try:
+        return _fit_as_it_is(model, data, options, seed=seed, on_epoch=on_epoch, start=start)
+    finally:
+        forget_graph(model)  # a layer with cached=True has seen the nodes in another order than its caller knows
+
+
+def _fit_as_it_is(
+    model: nn.Module, data: Data, options: FitOptions, *, seed: int, on_epoch: OnEpoch | None, start: float
+) -> FitResult:
+    """:func:`fit` on a checked graph in its own order."""
     if parts := _parts(model, options):
         epochs = _fit_parts(parts, data, seed=seed, on_epoch=on_epoch)
         model.eval()

@@ -294,7 +294,7 @@ def induced(data: Data, nodes: Tensor) -> Data:
         raise ValueError(f"nodes must be int64 [m], got {given}; take mask.nonzero().flatten() of a mask")
     if len(nodes) and (int(nodes.min()) < 0 or int(nodes.max()) >= int(data.num_nodes)):
         raise ValueError(f"nodes must be from 0 to {data.num_nodes - 1}, got {int(nodes.min())} to {int(nodes.max())}")
-    if len(nodes.unique()) < len(nodes):
+    if len(torch.unique(nodes)) < len(nodes):
         raise ValueError("nodes must be distinct, got some of them twice; take nodes.unique()")
     place = torch.full((int(data.num_nodes),), -1, dtype=torch.int64, device=data.edge_index.device)
     place[nodes.to(place.device)] = torch.arange(len(nodes), device=place.device)
@@ -325,9 +325,9 @@ def _batch(data: Data, nodes: Tensor, edges: Tensor, place: Tensor | None = None
     batch = Data(edge_index=edge_index, n_id=nodes, whole_nodes=whole)
     if weight is not None:
         batch.edge_weight = weight[chosen]
-    for key, value in node_fields(data, nodes):
-        if key not in batch:  # of a batch of a batch the numbers are those in the latter
-            batch[key] = value
+    for name, value in node_fields(data, nodes):
+        if name not in batch:  # of a batch of a batch the numbers are those in the latter
+            batch[name] = value
     return batch
 
 

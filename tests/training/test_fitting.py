@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch_geometric.data import Data
+from torch_geometric.nn import GCNConv
 
 from contractive_gnn import datasets, nn, training
 from contractive_gnn.trainable import HasCommunities
@@ -159,6 +160,20 @@ def test_a_fit_in_another_order_learns_the_same_without_dropout() -> None:
         assert result.epochs == 24
         scores.append(training.predict(model, given))
     torch.testing.assert_close(*scores, rtol=1e-6, atol=1e-8)
+
+
+def test_a_layer_that_keeps_its_graph_keeps_none_of_another_order(data: Data) -> None:
+    class Kept(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = GCNConv(data.num_features, 3, cached=True)
+
+        def forward(self, x: torch.Tensor, edge_index: torch.Tensor) -> torch.Tensor:
+            return self.conv(x, edge_index)
+
+    model = Kept()
+    training.fit(model, data, epochs=3, order="rcm")
+    torch.testing.assert_close(model(data.x, data.edge_index), training.predict(model, data))
 
 
 def test_a_teacher_that_knows_the_nodes_by_their_numbers_teaches_no_fit_in_another_order(data: Data) -> None:
