@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch_geometric.data import Data
 
 from contractive_gnn.checks import check_flag, check_whole
@@ -240,7 +241,7 @@ def _reordered(models: Sequence[nn.Module | None], data: Data, order: Method) ->
         if model is None:
             continue
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-            if tensor.dim() and tensor.shape[0] == n:
+            if not is_lazy(tensor) and tensor.dim() and tensor.shape[0] == n:
                 raise ValueError(
                     f"{type(model).__name__}.{name} has a row for each of the {n} nodes, and order={order!r} moves "
                     "them; leave order out"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from contractive_gnn.dynamics import Adjacency, AdjacencyFlow, Diffusion, Dynamics, GraphGradientFlow
 from contractive_gnn.graph import Graph
@@ -21,7 +22,7 @@ def check_on_parts(model: nn.Module) -> None:
 
     Raises:
         TypeError: another model than a FlowGNN of the dynamics that are known, or a CSGNN.
-        ValueError: a learned step that follows the largest degree.
+        ValueError: a learned step that follows the largest degree, or parameters whose shapes are not known yet.
     """
     if type(model) is FlowGNN and type(model.conv) is FlowConv:
         meeting = [model.conv.dynamics]
@@ -31,6 +32,11 @@ def check_on_parts(model: nn.Module) -> None:
         raise TypeError(
             "fit_distributed takes a FlowGNN with a FlowConv, like build('linf-diffusion', …), or a CSGNN, got "
             f"{type(model).__name__}: fit it in one process, with fit"
+        )
+    if lazy := [name for name, parameter in model.named_parameters() if is_lazy(parameter)]:
+        raise ValueError(
+            f"{lazy[0]} of {type(model).__name__} has no shape before the first call: build the model with "
+            "data.num_features in the place of -1, and each process draws the same parameters"
         )
     for part in meeting:
         if type(part) not in (Diffusion, GraphGradientFlow, CoupledConv, AdjacencyFlow):

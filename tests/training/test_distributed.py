@@ -207,6 +207,8 @@ def test_what_cannot_learn_is_told_as_by_fit(data: Data) -> None:
     model = build("linf-diffusion", data.num_features, 4)
     with torch.inference_mode(), pytest.raises(RuntimeError, match="fit_distributed needs gradients"):
         fit_distributed(model, data)
+    with pytest.raises(ValueError, match=r"build the model with data\.num_features in the place of -1"):
+        fit_distributed(build("linf-diffusion", -1, 4), data)
     with pytest.raises(ValueError, match="all are frozen"):
         fit_distributed(model.requires_grad_(False), data)
 

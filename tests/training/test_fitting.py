@@ -162,6 +162,10 @@ def test_a_fit_in_another_order_learns_the_same_without_dropout() -> None:
     torch.testing.assert_close(*scores, rtol=1e-6, atol=1e-8)
 
 
+def test_a_model_that_learns_its_width_from_the_graph_is_fitted_in_another_order(data: Data) -> None:
+    assert training.fit(nn.build("linf-diffusion", -1, 3), data, epochs=2, order="rcm").epochs == 2
+
+
 def test_a_layer_that_keeps_its_graph_keeps_none_of_another_order(data: Data) -> None:
     class Kept(torch.nn.Module):
         def __init__(self) -> None:

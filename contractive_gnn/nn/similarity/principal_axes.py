@@ -41,6 +41,8 @@ def principal_axes(rows: sp.csr_matrix, rank: int) -> tuple[Tensor | None, Tenso
     idf = 1.0 + np.log((1.0 + n) / (1.0 + np.asarray((rows != 0).sum(axis=0)).ravel()))
     if min(n, d) <= rank + 1:
         return None, torch.from_numpy(idf)
+    if not rows.count_nonzero():  # Lanczos' method has nothing to begin with, and any axes will do
+        return torch.eye(d, rank, dtype=torch.float64), torch.from_numpy(idf)
     rows = rows @ sp.diags(idf)
     length = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
     rows = sp.diags(1.0 / np.maximum(length, np.finfo(np.float64).tiny)) @ rows

@@ -7,7 +7,7 @@ import torch
 from scipy.sparse.linalg import svds
 from torch import Tensor
 
-from contractive_gnn.nn.similarity import principal_axes
+from contractive_gnn.nn.similarity import Similarity, principal_axes
 
 
 def columns_of_one_value(*, classes: int = 4, columns: int = 20, nodes: int = 120) -> Tensor:
@@ -80,3 +80,12 @@ def test_the_squares_are_cut_at_the_same_gap(monkeypatch: pytest.MonkeyPatch) ->
         assert (axes is None) == (expected is None)
         if axes is not None and expected is not None:
             torch.testing.assert_close(axes @ axes.T, expected @ expected.T, atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize(("n", "d"), [(30, 60), (60, 30)])
+@pytest.mark.parametrize("layout", [torch.strided, torch.sparse_csr])
+def test_features_of_nothing_but_zeros_tell_nothing(n: int, d: int, layout: torch.layout) -> None:
+    x = torch.zeros(n, d) if layout == torch.strided else torch.zeros(n, d).to_sparse_csr()
+    ring = torch.stack([torch.arange(n), torch.arange(n).roll(1)])
+    weights = Similarity(rank=8)(x, torch.cat([ring, ring.flip(0)], dim=1))
+    assert weights.tolist() == [0.0] * (2 * n)
