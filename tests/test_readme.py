@@ -53,8 +53,9 @@ def test_the_readme_has_todays_names(repository: Path) -> None:
                 assert own or name in {*model_names(), *preset_names()}, f"{page.name}: {name}"
 
 
-def test_the_python_blocks_of_the_docs_run(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_blocks_of_the_docs_run(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of the pages in FILES are files, which test_extend.py and test_own.py run."""
+    monkeypatch.chdir(tmp_path)  # a block may write a file, and go on with one that is there
     monkeypatch.setattr(training, "fit", partial(training.fit, epochs=3))
     pages = [page for page in (repository / "docs").rglob("*.md") if page.name not in FILES and blocks(page)]
     assert {"certificates.md", "robust.md", "start.md"} <= {page.name for page in pages}
