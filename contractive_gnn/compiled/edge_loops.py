@@ -409,10 +409,10 @@ def over_degrees_backward(g, weight, source, target, degree):  # type: ignore[no
     return found
 
 
-def by_neighbour(edge_weight, scale, order, *places, every):  # type: ignore[no-untyped-def]
+def by_neighbour(edge_weight, scale, order, *places, absent):  # type: ignore[no-untyped-def]
     """Weights p and b by neighbour, once for each of ``places``, and the pointer and the neighbours they belong to.
 
-    Entries at which no edge pulls, p = 0, are left out unless ``every`` one is asked for: no row is fetched for them.
+    Entries at which no edge pulls, p = 0, are left out unless they are asked for (``absent``): no row is fetched.
     """
     pointer, neighbour = order[:2]
     arranged = [
@@ -420,7 +420,7 @@ def by_neighbour(edge_weight, scale, order, *places, every):  # type: ignore[no-
         for given in (edge_weight, scale)
         for place in places
     ]
-    if not every:
+    if not absent:
         entries, pointer = present(arranged[0], arranged[len(places) - 1], pointer, neighbour)
         *arranged, neighbour = (None if array is None else array[entries] for array in (*arranged, neighbour))
     return *arranged, pointer, neighbour
@@ -442,7 +442,7 @@ def flow(x, edge_weight, scale, anchor, order, constants, *, num_steps, every): 
     kind, parameter, fall, keep, pull = constants
     number = x.dtype.type
     anchored = None if pull == 0 else x if anchor is None else anchor
-    arrays = by_neighbour(edge_weight, scale, order, order[2], every=False)  # type: ignore[no-untyped-call]
+    arrays = by_neighbour(edge_weight, scale, order, order[2], absent=False)  # type: ignore[no-untyped-call]
     pointer = arrays[-2]
     forward, _, _ = steps(kind)
     between = empty((-(-num_steps // every) - 1, *x.shape), x.dtype)
@@ -484,7 +484,7 @@ def flow_backward(  # type: ignore[no-untyped-def]
     _, _, edge, back = order
     gradient, number, own_anchor = g, g.dtype.type, anchor is None
     scaled = by_weights and scale is not None  # else the gradient by p has a loop of its own, over pairs
-    arrays = by_neighbour(edge_weight, scale, order, edge, back, every=scaled)  # type: ignore[no-untyped-call]
+    arrays = by_neighbour(edge_weight, scale, order, edge, back, absent=scaled)  # type: ignore[no-untyped-call]
     here, _, scale_here, _, pointer, neighbour = arrays
     forward, backward, weigh = steps(kind)
     anchored = None if pull == 0 else x if own_anchor else anchor
