@@ -3,9 +3,9 @@
     python docs/experiments/pdes.py exact                        # a network is the finite-difference method
     python docs/experiments/pdes.py orders                       # the errors in space and time, and their orders
     python docs/experiments/pdes.py train heat --scratch ~/pdes  # and so on, for each row of NETWORKS
-    python docs/experiments/pdes.py split --scratch ~/pdes       # of each trained network: space, time, optimisation
+    python docs/experiments/pdes.py split                        # of each trained network: space, time, optimisation
     python docs/experiments/pdes.py table                        # writes into docs/pdes.md
-    python docs/experiments/pdes.py picture --scratch ~/pdes     # errors over time, and solutions side by side
+    python docs/experiments/pdes.py picture                      # errors over time, and solutions side by side
 
 The networks, the data and the steps are those of Celledoni, Jackaman, Murari and Owren (2023): 100 × 100 periodic
 pixels, two convolutions of 5 × 5, three substeps of Euler with shared weights, 3, 4 and then 5 steps ahead. Their data
@@ -15,8 +15,8 @@ of zeros: the networks of a hundred weights by Levenberg's and Marquardt's metho
 in δt: a network's weights are those of ``δt X``.
 
 ``train`` begins with ``--starts`` random networks, a short training of one step ahead each, and goes on with the one
-whose loss is the lowest. It goes on where it was stopped: checkpoints lie in ``--scratch``, a line for each training in
-``--results``.
+whose loss is the lowest. It goes on where it was stopped: checkpoints lie in ``--scratch``, a line for each training
+and its weights in ``--results``.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from typing import Any
 import torch
 from appending import append, read
 from pages import markdown, write_between
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from contractive_gnn.bench.results import current_commit, current_versions
@@ -291,7 +292,8 @@ def train(name: str, given: argparse.Namespace) -> None:
     """Train one network, and measure it on solutions that it has not seen."""
     network = NETWORKS[name]
     key = {"network": name, "size": given.size, "count": given.count, "starts": given.starts}
-    if any(all(line[k] == value for k, value in key.items()) for line in read(given.out)):
+    weights = weights_of(name, given)
+    if weights.exists() and any(all(line[k] == value for k, value in key.items()) for line in read(given.out)):
         print(f"{name}: trained already")
         return
     common = {"size": given.size, "dtype": DOUBLE}
@@ -312,7 +314,7 @@ def train(name: str, given: argparse.Namespace) -> None:
     model = build(network, best, given.size)
     results = []
     for options in stages:
-        path = checkpoint_of(name, options.horizons[-1], given)
+        path = given.scratch / f"{name}-{given.size}-ahead-{options.horizons[-1]}.pt"
         results.append(fit_pixels(model, data, options, val=val, checkpoint=path, progress=given.progress))
     line = key | {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -327,6 +329,7 @@ def train(name: str, given: argparse.Namespace) -> None:
         "cpu_seconds": round(sum(result.cpu_seconds for result in results), 1),
         **tested(model, network, given.size, given.test),
     }
+    save_file(model.state_dict(), weights)
     append(given.out, [line | about()])
     print(f"{name}: {summary(line)}", flush=True)
 
@@ -340,19 +343,19 @@ def seed_of_all_waves(count: int) -> int:
     raise ValueError(f"--count {count} solutions hardly ever have all 16 pairs of wave numbers: take more")
 
 
-def checkpoint_of(name: str, horizon: int, given: argparse.Namespace) -> Path:
-    """Where a network's weights lie after the stage that looks so far ahead."""
-    path: Path = given.scratch / f"{name}-{given.size}-ahead-{horizon}.pt"
+def weights_of(name: str, given: argparse.Namespace) -> Path:
+    """Where a trained network's weights lie."""
+    path: Path = given.results / f"{name}-{given.size}.safetensors"
     return path
 
 
 def trained(name: str, given: argparse.Namespace) -> Flow | None:
-    """The network with the weights of its checkpoint; None where there is none."""
-    path = checkpoint_of(name, HORIZONS[-1], given)
+    """The trained network; None where it is not there yet."""
+    path = weights_of(name, given)
     if not path.exists():
         return None
     model = build(NETWORKS[name], 0, given.size)
-    model.load_state_dict(torch.load(path, weights_only=True)["state"]["model"])
+    model.load_state_dict(load_file(path))
     return model.eval()
 
 
@@ -512,8 +515,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given.results.mkdir(parents=True, exist_ok=True)
     if (given.stage == "train") != (given.network is not None):
         parser.error("train needs the name of a network, and no other stage takes one")
-    if given.stage in ("train", "split", "picture") and given.scratch is None:
-        parser.error(f"{given.stage} needs --scratch")
+    if given.stage == "train" and given.scratch is None:
+        parser.error("train needs --scratch")
     if given.stage == "table":
         table(given.results, given.page)
         return
