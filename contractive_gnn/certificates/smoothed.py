@@ -10,6 +10,7 @@ flips in the whole graph: noise that hides one flip at each of n nodes would hid
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +19,7 @@ from torch_geometric.data import Data
 
 from contractive_gnn import inputs
 from contractive_gnn.certificates.smoothing import SparseNoise, certified_within, lower_confidence
-from contractive_gnn.checks import check_real, check_whole
+from contractive_gnn.checks import check_flag, check_real, check_whole
 from contractive_gnn.nn.caches import reading_anew
 from contractive_gnn.nn.evaluation import evaluating
 from contractive_gnn.trainable import (
@@ -32,6 +33,7 @@ from contractive_gnn.trainable import (
     declared,
     reset,
 )
+from contractive_gnn.training.batches.progress import Progress
 from contractive_gnn.training.prediction import compressed
 
 #: p₊ and p₋: few pairs of a sparse graph are joined, and more than half of its edges go, without which no added edge
@@ -182,6 +184,7 @@ def certify_smoothed(
     samples: int = SAMPLES,
     alpha: float = ALPHA,
     seed: int = 0,
+    progress: bool = False,
 ) -> SmoothedCertificate:
     r"""The certificate of randomised smoothing for any model.
 
@@ -198,6 +201,7 @@ def certify_smoothed(
             asks for: with 1000 samples and alpha = 0.01 the bound reaches 0.995.
         alpha: in (0, 1).
         seed: of the noise.
+        progress: whether a bar over the noisy graphs is shown, with the time that is left.
 
     Raises:
         InputError: a graph that :mod:`contractive_gnn.inputs` refuses, or scores of another shape.
@@ -216,19 +220,23 @@ def certify_smoothed(
     check_whole("samples", samples, least=1)
     check_whole("seed", seed, least=0, below=2**63)
     check_real("alpha", alpha, above=0, below=1)
+    check_flag("progress", progress)
     start = time.perf_counter()
     data = compressed(inputs.checked(data, labels=False, weighted=False))
     generator = torch.Generator().manual_seed(seed)
     # noise of the model's own belongs to the smoothing, too
     with torch.no_grad(), evaluating(model), reading_anew(model), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        prediction = _votes(model, data, noise, choose, generator).argmax(dim=1)
-        hits = _votes(model, data, noise, samples, generator).gather(1, prediction[:, None]).squeeze(1)
+        with closing(Progress(shown=progress, steps=choose + samples, done=0)) as bar:
+            prediction = _votes(model, data, noise, choose, generator, bar).argmax(dim=1)
+            hits = _votes(model, data, noise, samples, generator, bar).gather(1, prediction[:, None]).squeeze(1)
     probability = lower_confidence(hits, samples, alpha=alpha)
     return SmoothedCertificate(prediction, probability, noise, alpha, samples, time.perf_counter() - start)
 
 
-def _votes(model: nn.Module, data: Data, noise: SparseNoise, samples: int, generator: torch.Generator) -> Tensor:
+def _votes(
+    model: nn.Module, data: Data, noise: SparseNoise, samples: int, generator: torch.Generator, bar: Progress
+) -> Tensor:
     """How often the model says each class on noisy graphs, int64 ``[n, classes]``."""
     count = torch.zeros(0, 0, dtype=torch.long)
     n, edges = int(data.x.shape[0]), data.edge_index.cpu()
@@ -242,4 +250,5 @@ def _votes(model: nn.Module, data: Data, noise: SparseNoise, samples: int, gener
         if not count.numel():
             count = torch.zeros(scores.shape, dtype=torch.long)
         count[torch.arange(n), scores.argmax(dim=1).cpu()] += 1
+        bar.step()
     return count

@@ -168,3 +168,14 @@ def test_scores_that_are_none() -> None:
         certify_smoothed(Lost(1), as_graph((1,) * 6))
     with pytest.raises(ValueError, match=r"Flat returned \[4\]; expected class scores \[4, classes\]"):
         certify_smoothed(Flat(1), as_graph((1,) * 6))
+
+
+def test_a_bar_counts_the_noisy_graphs(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("tqdm")
+    plain = certify_smoothed(Threshold(1), as_graph((1,) * 6), choose=3, samples=4)
+    assert not capsys.readouterr().err
+    shown = certify_smoothed(Threshold(1), as_graph((1,) * 6), choose=3, samples=4, progress=True)
+    assert "7/7" in capsys.readouterr().err
+    assert torch.equal(shown.probability, plain.probability)
+    with pytest.raises(TypeError, match="progress"):
+        certify_smoothed(Threshold(1), as_graph((1,) * 6), progress=1)  # type: ignore[arg-type]
