@@ -5,6 +5,10 @@ torch's convolutions computes many output channels side by side, and so runs at 
 time to five times slower than the loop here, which computes neighbouring pixels side by side. The same map is the
 gradient of the convolution by its input. Both are taken where :func:`available` says so; everywhere else, and for all
 other gradients, these are torch's own functions.
+
+In double precision torch spreads the windows of all input channels out in memory, or for a transposed convolution
+those of the output's. So there a convolution into half as many channels, or fewer, is written as a transposed one, with
+the kernel turned by a half, and the other way round: of 10 channels into one it is several times as fast.
 """
 
 from __future__ import annotations
@@ -65,6 +69,8 @@ def convolve(x: Tensor, weight: Tensor, padding: Pair) -> Tensor:
         if available(x, weight, spread, padding):
             found: Tensor = _Convolution.apply(x, weight, padding)
             return found
+    if 2 * weight.size(0) <= weight.size(1) and (turned := _turned(weight, padding)) is not None:
+        return conv_transpose2d(x, *turned)
     return conv2d(x, weight, padding=padding)
 
 
@@ -76,7 +82,20 @@ def transpose(y: Tensor, weight: Tensor, padding: Pair) -> Tensor:
     if available(y, weight, y.numel(), padding):
         found: Tensor = _Transpose.apply(y, weight, padding)
         return found
+    if 2 * weight.size(0) <= weight.size(1) and (turned := _turned(weight, padding)) is not None:
+        return conv2d(y, *turned)
     return conv_transpose2d(y, weight, padding=padding)
+
+
+def _turned(weight: Tensor, padding: Pair) -> tuple[Tensor, None, int, Pair] | None:
+    """Kernel, bias, stride and padding with which the other one of the two functions is the same map.
+
+    None where it is not faster, and where the padding is wider than the kernel.
+    """
+    rest = weight.size(2) - 1 - padding[0], weight.size(3) - 1 - padding[1]
+    if weight.dtype != torch.float64 or weight.device.type != "cpu" or min(rest) < 0:
+        return None
+    return weight.flip(2, 3).transpose(0, 1), None, 1, rest
 
 
 def _by_weight(x: Tensor, g: Tensor, weight: Tensor, padding: Pair) -> Tensor:

@@ -146,3 +146,39 @@ def test_traces_and_transformations_take_torchs_way() -> None:
     torch.testing.assert_close(
         batched.view(out.numel(), -1), torch.autograd.functional.jacobian(operator, x.detach()).view(out.numel(), -1)
     )
+
+
+FEWER = [
+    # out, in, kernel, padding, height, width
+    pytest.param(1, 10, (5, 5), (0, 0), 9, 11, id="one"),
+    pytest.param(2, 4, (3, 5), (2, 1), 6, 7, id="full-and-part"),
+    pytest.param(1, 2, (1, 1), (0, 0), 3, 2, id="pointwise"),
+    pytest.param(1, 4, (2, 3), (3, 4), 5, 6, id="wider-than-the-kernel"),
+]
+
+
+@pytest.mark.parametrize(("filters", "channels", "kernel", "padding", "height", "width"), FEWER)
+def test_into_fewer_channels_in_double_precision(
+    filters: int, channels: int, kernel: tuple[int, int], padding: tuple[int, int], height: int, width: int
+) -> None:
+    x, weight = problem(filters, channels, kernel, 2, height, width, torch.float64)
+    with kernels.disabled():  # one channel is the compiled loop's
+        ours, theirs = convolutions.convolve(x, weight, padding), functional.conv2d(x, weight, padding=padding)
+        wide = max(padding[0] - kernel[0], padding[1] - kernel[1]) >= 0
+        assert type(ours.grad_fn) is type(theirs.grad_fn)
+        assert ("transpose" in str(ours.grad_fn.next_functions[1][0]).lower()) is not wide
+        y = torch.randn_like(theirs).requires_grad_()
+        assert_same_gradients(ours, theirs, (x, weight), y.detach())
+        if not wide:  # such a padding no transposed convolution has
+            back = convolutions.transpose(y, weight, padding)
+            other = functional.conv_transpose2d(y, weight, padding=padding)
+            assert_same_gradients(back, other, (y, weight), torch.randn_like(other))
+            assert torch.autograd.gradgradcheck(
+                lambda a, b: convolutions.convolve(a, b, padding), (x.detach().requires_grad_(), weight)
+            )
+
+
+def assert_same_gradients(ours: Tensor, theirs: Tensor, by: tuple[Tensor, Tensor], g: Tensor) -> None:
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-13)
+    for mine, other in zip(torch.autograd.grad(ours, by, g), torch.autograd.grad(theirs, by, g), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=1e-12)
