@@ -143,8 +143,8 @@ def fit_pixels(
         CheckpointError: the checkpoint is of another model, other data, options or another seed.
         FloatingPointError: the loss is not finite at a start.
         TypeError: train, val or options are of another type, or model and data of different precision.
-        ValueError: there are fewer steps than a horizon, or nothing to train; or the data are too many, or the model
-            not one, for the Jacobian.
+        ValueError: there are fewer steps than a horizon, or nothing to train; or solutions are too large, or the model
+            is not one, for the Jacobian.
     """
     options = PixelFitOptions() if options is None else options
     if not isinstance(options, PixelFitOptions):
