@@ -97,7 +97,7 @@ class LeastSquares:
 
         every = torch.eye(weights.numel(), dtype=weights.dtype, device=weights.device)
         # the primal values are those of all directions, and are computed once
-        return torch.cat([vmap(column)(some) for some in every.split(TOGETHER)]).T
+        return torch.cat([vmap(column)(some) for some in torch.split(every, TOGETHER)]).T
 
     @torch.no_grad()
     def weights(self) -> Tensor:
@@ -117,7 +117,8 @@ class LeastSquares:
             ValueError: see the class's text.
         """
         normal, slope = weights.new_zeros(weights.numel(), weights.numel()), torch.zeros_like(weights)
-        for pieces, roots in zip(self._pieces.split(self._together), self._roots.split(self._together), strict=True):
+        parts = (torch.split(one, self._together) for one in (self._pieces, self._roots))
+        for pieces, roots in zip(*parts, strict=True):
             jacobian = self.jacobian(weights, pieces, roots)
             normal += jacobian.T @ jacobian
             slope += jacobian.T @ self._residuals(weights, pieces, roots).ravel()
