@@ -11,8 +11,8 @@ The networks, the data and the steps are those of Celledoni, Jackaman, Murari an
 pixels, two convolutions of 5 × 5, three substeps of Euler with shared weights, 3, 4 and then 5 steps ahead. Their data
 are finite elements, ours are exact (``contractive_gnn.datasets.pdes``). They train with Adam on up to 1,000 solutions;
 we on ``--count``, among which every pair of wave numbers is, from biases at which no ReLU is cut off and a second layer
-of zeros: the networks of a hundred weights by Levenberg's and Marquardt's method, the others by L-BFGS. Time is counted
-in δt: a network's weights are those of ``δt X``.
+of zeros: by Levenberg's and Marquardt's method, Fisher's network by some L-BFGS before. Time is counted in δt: a
+network's weights are those of ``δt X``.
 
 ``train`` begins with ``--starts`` random networks, a short training of one step ahead each, and goes on with the one
 whose loss is the lowest. It goes on where it was stopped: checkpoints lie in ``--scratch``, a line for each training
@@ -103,11 +103,12 @@ class Network:
     @property
     def stages(self) -> tuple[PixelFitOptions, ...]:
         """A short training, from several starts; one step ahead to the end; three, four and five steps ahead."""
-        if self.width > 2:  # too many weights for a Jacobian of all pixels
-            one = PixelFitOptions(horizons=(1,), rounds=1, iterations=200, noise=self.noise)
-            return one, replace(one, rounds=4), replace(one, horizons=HORIZONS, rounds=4)
-        one = PixelFitOptions(horizons=(1,), rounds=1, iterations=4, noise=self.noise, method="levenberg-marquardt")
-        return one, replace(one, rounds=4, iterations=10), replace(one, horizons=HORIZONS, iterations=2)
+        if self.width > 2:  # of some hundred weights: gradients come far before a Jacobian is worth its time
+            short = PixelFitOptions(horizons=(1,), rounds=1, iterations=200, noise=self.noise)
+            one = replace(short, rounds=12, iterations=2, method="levenberg-marquardt")
+            return short, short, one, replace(one, horizons=HORIZONS, rounds=1)
+        short = PixelFitOptions(horizons=(1,), rounds=1, iterations=4, noise=self.noise, method="levenberg-marquardt")
+        return short, replace(short, rounds=4, iterations=10), replace(short, horizons=HORIZONS, iterations=2)
 
 
 NETWORKS: Mapping[str, Network] = {
@@ -313,8 +314,8 @@ def train(name: str, given: argparse.Namespace) -> None:
     best = min(range(given.starts), key=losses.__getitem__)
     model = build(network, best, given.size)
     results = []
-    for options in stages:
-        path = given.scratch / f"{name}-{given.size}-ahead-{options.horizons[-1]}.pt"
+    for number, options in enumerate(stages, start=1):
+        path = given.scratch / f"{name}-{given.size}-stage-{number}.pt"
         results.append(fit_pixels(model, data, options, val=val, checkpoint=path, progress=given.progress))
     line = key | {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -322,7 +323,7 @@ def train(name: str, given: argparse.Namespace) -> None:
         "start_losses": losses,
         "noise": network.noise,
         "keeps_norm": network.keeps_norm,
-        "method": short.method,
+        "method": stages[-1].method,
         "losses": [result.rounds[-1].loss for result in results],
         "evaluations": sum(result.rounds[-1].evaluations for result in results),
         "seconds": round(sum(result.seconds for result in results), 1),

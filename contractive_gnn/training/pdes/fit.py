@@ -23,6 +23,9 @@ from contractive_gnn.training.least_squares import Damped, LeastSquares
 from contractive_gnn.training.pdes.prediction import relative_errors
 from contractive_gnn.training.rollout import rollout
 
+#: λ of Levenberg's and Marquardt's method at the beginning of a stage
+DAMPING = 1e-2
+
 
 @dataclass(frozen=True, kw_only=True)
 class PixelFitOptions:
@@ -30,8 +33,8 @@ class PixelFitOptions:
 
     Attributes:
         horizons: how many steps the loss looks ahead, one stage of the training after the other; at least 1 each.
-        rounds: of each stage, at least 1: a round is what lies between two records, and two checkpoints. Each starts
-            the method anew.
+        rounds: of each stage, at least 1: a round is what lies between two records, and two checkpoints. L-BFGS starts
+            anew in each.
         iterations: of the method in a round, at least 1.
         noise: ε ≥ 0: uniform noise from ``[−ε, ε]`` is added to each start, drawn anew for each stage, so that the
             network learns to come back to solutions that it has left.
@@ -161,9 +164,11 @@ def fit_pixels(
     path = None if checkpoint is None else Path(checkpoint)
     saved = None if path is None else load_checkpoint(path, identity=identity)
     records: list[PixelRound] = []
+    damping = DAMPING
     if saved is not None:
         model.load_state_dict(saved["model"])
         records = [PixelRound(**record) for record in saved["records"]]
+        damping = saved["damping"]
     resumed = len(records)
     shown = Progress(shown=progress, steps=len(options.horizons) * options.rounds, done=resumed)
     model.train()
@@ -173,13 +178,15 @@ def fit_pixels(
             if left <= 0:
                 continue
             goal = _Goal(model, train, options, horizon, seed=seed + stage)
+            if left < options.rounds:  # an earlier run has begun with the stage
+                goal.damping = damping
             for _ in range(left):
                 record = _round(model, goal, options, records, val)
                 records.append(record)
                 shown.step()
                 shown.epoch({"loss": record.loss, "val_error": record.val_error})
                 if path is not None:
-                    _save(path, model, records, identity)
+                    _save(path, model, records, goal.damping, identity)
     finally:
         shown.close()
     model.eval()
@@ -205,6 +212,7 @@ class _Goal:
         self.weights = weights.to(device)
         self.evaluations = 0
         self.squares: LeastSquares | None = None
+        self.damping = DAMPING
 
     def __call__(self) -> Tensor:
         self.evaluations += 1
@@ -242,7 +250,9 @@ class _Goal:
             loss = float(self())
         if not math.isfinite(loss):
             return
-        self.evaluations += self.squares.descend(Damped(loss, 1e-2, 0), iterations=iterations).evaluations
+        state = self.squares.descend(Damped(loss, self.damping, 0), iterations=iterations)
+        self.evaluations += state.evaluations
+        self.damping = state.damping
 
 
 def _round(
@@ -274,9 +284,10 @@ def _round(
     )
 
 
-def _save(path: Path, model: nn.Module, records: list[PixelRound], identity: dict[str, str]) -> None:
+def _save(path: Path, model: nn.Module, records: list[PixelRound], damping: float, identity: dict[str, str]) -> None:
     lines = [asdict(record) for record in records]
-    save_checkpoint(path, {"model": model.state_dict(), "records": lines}, identity=identity)
+    state = {"model": model.state_dict(), "records": lines, "damping": damping}
+    save_checkpoint(path, state, identity=identity)
     with replacing(path.with_suffix(".jsonl")) as partial:
         partial.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 

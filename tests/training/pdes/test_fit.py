@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ from contractive_gnn.nn import Flow
 from contractive_gnn.training import least_squares
 from contractive_gnn.training.images import CheckpointError
 from contractive_gnn.training.least_squares import LeastSquares
-from contractive_gnn.training.pdes import PixelFitOptions, fit_pixels, relative_errors, rollout
+from contractive_gnn.training.pdes import PixelFitOptions, PixelRound, fit, fit_pixels, relative_errors, rollout
 
 SIZE = 24
 SMALL = PixelFitOptions(horizons=(1, 2), rounds=2, iterations=4)
@@ -124,15 +126,26 @@ def test_least_squares_go_to_the_bottom_where_gradients_stop() -> None:
     assert ends["levenberg-marquardt"] < 1e-3 * ends["lbfgs"]
 
 
-def test_least_squares_go_on_where_they_stopped(tmp_path: Path) -> None:
+def test_least_squares_go_on_where_they_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train, path = data(2, 1), tmp_path / "heat.pt"
-    options = PixelFitOptions(horizons=(1,), rounds=2, iterations=1, noise=0.05, method="levenberg-marquardt")
-    whole, other = network(train), network(train, seed=5)
-    first = fit_pixels(whole, train, options, checkpoint=path, progress=False)
+    options = PixelFitOptions(horizons=(1,), rounds=3, iterations=1, noise=0.05, method="levenberg-marquardt")
+    whole, stopped, other = network(train), network(train), network(train, seed=5)
+    fit_pixels(whole, train, options, progress=False)
+
+    class Stop(Exception):
+        pass
+
+    def one_round(*given: Any, plain: Callable[..., PixelRound] = fit._round) -> PixelRound:
+        if given[3]:
+            raise Stop
+        return plain(*given)
+
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(fit, "_round", one_round)
+        fit_pixels(stopped, train, options, checkpoint=path, progress=False)
     again = fit_pixels(other, train, options, checkpoint=path, progress=False)
-    assert (first.resumed, again.resumed) == (0, 2)
-    assert again.rounds == first.rounds
-    assert again.rounds[1].loss < again.rounds[0].loss
+    assert again.resumed == 1
+    assert again.rounds[2].loss < again.rounds[1].loss < again.rounds[0].loss
     assert torch.equal(weights(other), weights(whole))
     with pytest.raises(CheckpointError, match="another training"):
         fit_pixels(other, train, replace(options, method="lbfgs"), checkpoint=path, progress=False)
