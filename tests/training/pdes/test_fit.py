@@ -140,9 +140,10 @@ def test_least_squares_go_on_where_they_stopped(tmp_path: Path, monkeypatch: pyt
             raise Stop
         return plain(*given)
 
-    with monkeypatch.context() as patch, pytest.raises(Stop):
+    with monkeypatch.context() as patch:
         patch.setattr(fit, "_round", one_round)
-        fit_pixels(stopped, train, options, checkpoint=path, progress=False)
+        with pytest.raises(Stop):
+            fit_pixels(stopped, train, options, checkpoint=path, progress=False)
     again = fit_pixels(other, train, options, checkpoint=path, progress=False)
     assert again.resumed == 1
     assert again.rounds[2].loss < again.rounds[1].loss < again.rounds[0].loss
