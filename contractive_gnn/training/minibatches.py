@@ -294,10 +294,12 @@ def induced(data: Data, nodes: Tensor) -> Data:
         raise ValueError(f"nodes must be int64 [m], got {given}; take mask.nonzero().flatten() of a mask")
     if len(nodes) and (int(nodes.min()) < 0 or int(nodes.max()) >= int(data.num_nodes)):
         raise ValueError(f"nodes must be from 0 to {data.num_nodes - 1}, got {int(nodes.min())} to {int(nodes.max())}")
-    if len(torch.unique(nodes)) < len(nodes):
+    nodes = nodes.to(data.edge_index.device)
+    place = torch.full((int(data.num_nodes),), -1, dtype=torch.int64, device=nodes.device)
+    number = torch.arange(len(nodes), device=nodes.device)
+    place[nodes] = number
+    if not torch.equal(place[nodes], number):
         raise ValueError("nodes must be distinct, got some of them twice; take nodes.unique()")
-    place = torch.full((int(data.num_nodes),), -1, dtype=torch.int64, device=data.edge_index.device)
-    place[nodes.to(place.device)] = torch.arange(len(nodes), device=place.device)
     inside = (place[data.edge_index] >= 0).all(dim=0).nonzero().flatten()
     batch = _batch(data, nodes, inside, place)
     batch.seed_mask = torch.ones(len(nodes), dtype=torch.bool, device=batch.x.device)
