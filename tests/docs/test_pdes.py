@@ -90,3 +90,14 @@ def test_the_exact_network_is_compared_after_many_steps(script: ModuleType, name
     row = script.compared(name, equation, "periodic", 2)
     assert row["right_hand_side"] < 1e-13
     assert row["after_40_steps"] < 1e-12
+
+
+def test_training_solutions_begin_in_turn(script: ModuleType) -> None:
+    network = script.NETWORKS["fisher"]
+    data = script.load_pde("fisher", count=5, steps=network.steps, size=20)
+    pieces = script.pieces(network, data)
+    assert pieces.steps == max(script.HORIZONS)
+    for i, begin in enumerate([0, 10, 20, 30, 0]):
+        assert torch.equal(pieces.states[i], data.states[i, begin : begin + 6])
+    heat = script.load_pde("heat", count=2, steps=5, size=20)
+    assert torch.equal(script.pieces(script.NETWORKS["heat"], heat).states, heat.states)
