@@ -431,6 +431,11 @@ def split(given: argparse.Namespace) -> None:
 # the page ------------------------------------------------------------------------------------------------------------
 
 
+def in_words(value: float) -> str:
+    """A figure; of a prediction that ran away there is none."""
+    return f"{value:.1e}" if math.isfinite(value) else "ran away"
+
+
 def table(results: Path, page: Path) -> None:
     """Write what was measured into the page."""
     lines = read(results / "exact.jsonl")
@@ -457,8 +462,9 @@ def table(results: Path, page: Path) -> None:
         if line is None:
             errors.append([name, ABSENT, *[""] * (len(REPORTED) - 1)])
             continue
-        errors.append([name, *(f"{line['mean'][n - 1]:.1e} ({line['worst'][n - 1]:.1e})" for n in REPORTED)])
-        cost = [f"{line['norm_drift']:.1e}", f"{line['evaluations']:,}", f"{line['cpu_seconds']:.0f} s"]
+        pairs = [(line["mean"][n - 1], line["worst"][n - 1]) for n in REPORTED]
+        errors.append([name, *(f"{in_words(mean)} ({in_words(worst)})" for mean, worst in pairs)])
+        cost = [in_words(line["norm_drift"]), f"{line['evaluations']:,}", f"{line['cpu_seconds']:.0f} s"]
         costs.append([name, str(line["parameters"]), *cost])
     tables = [markdown(["network", *(f"{n} δt" for n in REPORTED)], errors)]
     if costs:
