@@ -69,7 +69,7 @@ def convolve(x: Tensor, weight: Tensor, padding: Pair) -> Tensor:
         if available(x, weight, spread, padding):
             found: Tensor = _Convolution.apply(x, weight, padding)
             return found
-    if 2 * weight.size(0) <= weight.size(1) and (turned := _turned(weight, padding)) is not None:
+    if (turned := _turned(weight, padding)) is not None:
         return conv_transpose2d(x, *turned)
     return conv2d(x, weight, padding=padding)
 
@@ -82,7 +82,7 @@ def transpose(y: Tensor, weight: Tensor, padding: Pair) -> Tensor:
     if available(y, weight, y.numel(), padding):
         found: Tensor = _Transpose.apply(y, weight, padding)
         return found
-    if 2 * weight.size(0) <= weight.size(1) and (turned := _turned(weight, padding)) is not None:
+    if (turned := _turned(weight, padding)) is not None:
         return conv2d(y, *turned)
     return conv_transpose2d(y, weight, padding=padding)
 
@@ -93,7 +93,8 @@ def _turned(weight: Tensor, padding: Pair) -> tuple[Tensor, None, int, Pair] | N
     None where it is not faster, and where the padding is wider than the kernel.
     """
     rest = weight.size(2) - 1 - padding[0], weight.size(3) - 1 - padding[1]
-    if weight.dtype != torch.float64 or weight.device.type != "cpu" or min(rest) < 0:
+    few = 2 * weight.size(0) <= weight.size(1)
+    if not few or weight.dtype != torch.float64 or weight.device.type != "cpu" or min(rest) < 0:
         return None
     return weight.flip(2, 3).transpose(0, 1), None, 1, rest
 
