@@ -7,12 +7,17 @@ gradient of the convolution by its input. Both are taken where :func:`available`
 other gradients, these are torch's own functions.
 
 In double precision torch spreads the windows of all input channels out in memory, or for a transposed convolution
-those of the output's. So there a convolution into half as many channels, or fewer, is written as a transposed one, with
-the kernel turned by a half, and the other way round: of 10 channels into one it is several times as fast.
+those of the output's. The loop is several times as fast there, also into a dozen channels. And a convolution into half
+as many channels, or fewer, is written as a transposed one, with the kernel turned by a half, and the other way round:
+of 10 channels into one it is several times as fast.
+
+Both directions can be differentiated in forward mode, and batched, by ``torch.func``. The members of a batch are
+further images, or where they differ in their kernels further channels.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 import torch
@@ -21,20 +26,19 @@ from torch.nn import Parameter
 from torch.nn.functional import conv2d, conv_transpose2d
 
 from contractive_gnn.compiled import kernels
-from contractive_gnn.graph import transformed
 
 Pair: TypeAlias = tuple[int, int]
 
-CHANNELS: Final = 3
+CHANNELS: Final[Mapping[torch.dtype, int]] = {torch.float32: 3, torch.float64: 16}
 """The loop serves up to so many channels of the input: with more, torch is as fast."""
 WIDTHS: Final = (3, 5, 7, 9)
 """The widths of the kernels that the loop is written out for."""
-LEAST: Final = 1 << 20
+LEAST: Final[Mapping[torch.dtype, int]] = {torch.float32: 1 << 20, torch.float64: 1 << 17}
 """So many products are worth the call."""
 
 
 def available(image: Tensor, weight: Tensor, spread: int, padding: Pair) -> bool:
-    """Whether the compiled loop serves a convolution of stride 1; it only knows reverse-mode differentiation.
+    """Whether the compiled loop serves a convolution of stride 1.
 
     Args:
         image: a tensor that takes part.
@@ -44,19 +48,25 @@ def available(image: Tensor, weight: Tensor, spread: int, padding: Pair) -> bool
     """
     return (
         not torch.compiler.is_compiling()
-        and weight.size(1) <= CHANNELS
+        and image.dtype == weight.dtype in CHANNELS
+        and weight.size(1) <= CHANNELS[image.dtype]
         and weight.size(3) in WIDTHS
-        and image.dtype in (torch.float32, torch.float64)
-        and weight.dtype == image.dtype
         and all(type(tensor) in (Tensor, Parameter) for tensor in (image, weight))
         and padding[0] < weight.size(2)
         and padding[1] < weight.size(3)
         and image.device.type == weight.device.type == "cpu"
-        and spread * weight[0].numel() >= LEAST
+        and spread * weight[0].numel() >= LEAST[image.dtype]
         and kernels.enabled()
         and not torch.is_autocast_enabled("cpu")
-        and not (transformed(image) or transformed(weight))
+        and not any(map(torch._C._functorch.is_legacy_batchedtensor, (image, weight)))
+        and not _twice_forward()
     )
+
+
+def _twice_forward() -> bool:
+    """Whether forward mode is differentiated in forward mode: there torch takes what a Function gives for constant."""
+    transformations = torch._C._functorch.get_interpreter_stack() or ()
+    return sum(one.key() == torch._C._functorch.TransformType.Jvp for one in transformations) > 1
 
 
 def convolve(x: Tensor, weight: Tensor, padding: Pair) -> Tensor:
@@ -106,12 +116,55 @@ def _by_weight(x: Tensor, g: Tensor, weight: Tensor, padding: Pair) -> Tensor:
     return found
 
 
+def _many(
+    function: Callable[[Tensor, Tensor, Pair], Tensor],
+    batched: tuple[int | None, ...],
+    x: Tensor,
+    weight: Tensor,
+    padding: Pair,
+    channel: int,
+) -> tuple[Tensor, int]:
+    """All members of a batch at once: as more images, or as more channels of the result, kernel's axis ``channel``."""
+    of_x, of_weight, _ = batched
+    if of_weight is None:
+        assert of_x is not None
+        many = x.movedim(of_x, 0)
+        return function(many.flatten(0, 1), weight, padding).unflatten(0, many.shape[:2]), 0
+    kernels = weight.movedim(of_weight, 0)
+    if of_x is None:
+        joined = kernels.movedim(0, channel).flatten(channel, channel + 1)
+        return function(x, joined, padding).unflatten(1, (kernels.size(0), kernels.size(channel + 1))), 1
+    each = zip(x.movedim(of_x, 0), kernels, strict=True)
+    return torch.stack([function(one, kernel, padding) for one, kernel in each]), 0
+
+
+def _tangent(
+    function: Callable[[Tensor, Tensor, Pair], Tensor], ctx: Any, by_x: Tensor | None, by_weight: Tensor | None
+) -> Tensor:
+    """Of a function that is linear in either argument."""
+    x, weight = ctx.saved_tensors
+    parts = []
+    if by_x is not None:
+        parts.append(function(by_x, weight, ctx.padding))
+    if by_weight is not None:
+        parts.append(function(x, by_weight, ctx.padding))
+    return sum(parts[1:], parts[0])
+
+
+def _save(ctx: Any, inputs: tuple[Tensor, Tensor, Pair]) -> None:
+    x, weight, ctx.padding = inputs
+    ctx.save_for_backward(x, weight)
+    ctx.save_for_forward(x, weight)
+
+
 class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, padding: Pair) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.padding = padding
+    def forward(x: Tensor, weight: Tensor, padding: Pair) -> Tensor:
         return conv2d(x, weight, padding=padding)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Pair], output: Tensor) -> None:
+        _save(ctx, inputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
@@ -120,16 +173,26 @@ class _Convolution(torch.autograd.Function):
         by_weight = _by_weight(x, grads[0], weight, ctx.padding) if ctx.needs_input_grad[1] else None
         return by_x, by_weight, None
 
+    @staticmethod
+    def jvp(ctx: Any, by_x: Tensor | None, by_weight: Tensor | None, _: None) -> Tensor:
+        return _tangent(convolve, ctx, by_x, by_weight)
+
+    @staticmethod
+    def vmap(info: Any, batched: Any, x: Tensor, weight: Tensor, padding: Pair) -> tuple[Tensor, int]:
+        return _many(convolve, batched, x, weight, padding, 0)
+
 
 class _Transpose(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, y: Tensor, weight: Tensor, padding: Pair) -> Tensor:
+    def forward(y: Tensor, weight: Tensor, padding: Pair) -> Tensor:
         from contractive_gnn.compiled import convolution_loops  # numba is imported where it is needed
 
-        ctx.save_for_backward(y, weight)
-        ctx.padding = padding
         image, kernel = (tensor.detach().contiguous().numpy() for tensor in (y, weight))
         return torch.from_numpy(convolution_loops.transpose(image, kernel, padding))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Pair], output: Tensor) -> None:
+        _save(ctx, inputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
@@ -137,3 +200,11 @@ class _Transpose(torch.autograd.Function):
         by_y = convolve(grads[0], weight, ctx.padding) if ctx.needs_input_grad[0] else None
         by_weight = _by_weight(grads[0], y, weight, ctx.padding) if ctx.needs_input_grad[1] else None
         return by_y, by_weight, None
+
+    @staticmethod
+    def jvp(ctx: Any, by_y: Tensor | None, by_weight: Tensor | None, _: None) -> Tensor:
+        return _tangent(transpose, ctx, by_y, by_weight)
+
+    @staticmethod
+    def vmap(info: Any, batched: Any, y: Tensor, weight: Tensor, padding: Pair) -> tuple[Tensor, int]:
+        return _many(transpose, batched, y, weight, padding, 1)

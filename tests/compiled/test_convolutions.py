@@ -1,5 +1,8 @@
 """The compiled transposed convolution against torch's: values, gradients, second derivatives, and where it serves."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -23,7 +26,7 @@ SHAPES = [
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """However little there is to do."""
-    monkeypatch.setattr(convolutions, "LEAST", 0)
+    monkeypatch.setattr(convolutions, "LEAST", dict.fromkeys(convolutions.LEAST, 0))
 
 
 def problem(
@@ -127,7 +130,7 @@ def test_torch_does_what_the_loop_does_not_serve() -> None:
         assert convolutions.transpose(y, weight, (1, 1)).dtype == torch.bfloat16
 
 
-def test_traces_and_transformations_take_torchs_way() -> None:
+def test_traces_and_batches_of_gradients_take_torchs_way() -> None:
     operator = Conv2d(torch.randn(4, 1, 3, 3), padding=1)
     y = torch.randn(2, 4, 8, 8)
     expected = operator.adjoint(y)
@@ -137,9 +140,6 @@ def test_traces_and_transformations_take_torchs_way() -> None:
             return operator.adjoint(y)
 
     torch.testing.assert_close(torch.export.export(Adjoint(), (y,)).module()(y), expected)
-    torch.testing.assert_close(torch.vmap(operator.adjoint)(y), expected)
-    tangent = torch.func.jvp(operator.adjoint, (y,), (y,))[1]
-    torch.testing.assert_close(tangent, expected)
     x = torch.randn(1, 1, 4, 4, requires_grad=True)
     out = operator(x)
     batched = torch.autograd.grad(out, x, torch.eye(out.numel()).view(-1, *out.shape), is_grads_batched=True)[0]
@@ -148,37 +148,50 @@ def test_traces_and_transformations_take_torchs_way() -> None:
     )
 
 
-FEWER = [
-    # out, in, kernel, padding, height, width
-    pytest.param(1, 10, (5, 5), (0, 0), 9, 11, id="one"),
-    pytest.param(2, 4, (3, 5), (2, 1), 6, 7, id="full-and-part"),
-    pytest.param(1, 2, (1, 1), (0, 0), 3, 2, id="pointwise"),
-    pytest.param(1, 4, (2, 3), (3, 4), 5, 6, id="wider-than-the-kernel"),
-]
+def curved(function: Callable[..., Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """Something with second derivatives by both arguments."""
+    return lambda x, weight: function(x, weight, padding=(1, 1)).sin()
 
 
-@pytest.mark.parametrize(("filters", "channels", "kernel", "padding", "height", "width"), FEWER)
-def test_into_fewer_channels_in_double_precision(
-    filters: int, channels: int, kernel: tuple[int, int], padding: tuple[int, int], height: int, width: int
-) -> None:
-    x, weight = problem(filters, channels, kernel, 2, height, width, torch.float64)
-    with kernels.disabled():  # one channel is the compiled loop's
-        ours, theirs = convolutions.convolve(x, weight, padding), functional.conv2d(x, weight, padding=padding)
-        wide = max(padding[0] - kernel[0], padding[1] - kernel[1]) >= 0
-        assert type(ours.grad_fn) is type(theirs.grad_fn)
-        assert ("transpose" in str(ours.grad_fn.next_functions[1][0]).lower()) is not wide
-        y = torch.randn_like(theirs).requires_grad_()
-        assert_same_gradients(ours, theirs, (x, weight), y.detach())
-        if not wide:  # such a padding no transposed convolution has
-            back = convolutions.transpose(y, weight, padding)
-            other = functional.conv_transpose2d(y, weight, padding=padding)
-            assert_same_gradients(back, other, (y, weight), torch.randn_like(other))
-            assert torch.autograd.gradgradcheck(
-                lambda a, b: convolutions.convolve(a, b, padding), (x.detach().requires_grad_(), weight)
-            )
+TRANSFORMATIONS: dict[str, Callable[[Callable[[Tensor, Tensor], Tensor], Tensor, Tensor], Any]] = {
+    "jvp": lambda f, x, w: torch.func.jvp(f, (x, w), (x.cos(), w.cos())),
+    "jvp of one": lambda f, x, w: torch.func.jvp(lambda v: f(x, v), (w,), (w.cos(),)),
+    "jvp of jvp": lambda f, x, w: torch.func.jvp(
+        lambda v: torch.func.jvp(lambda u: f(u, v), (x,), (x.cos(),))[1], (w,), (w.cos(),)
+    ),
+    "grad": lambda f, x, w: torch.func.grad(lambda *a: f(*a).sum(), argnums=(0, 1))(x, w),
+    "jacfwd of jacfwd": lambda f, x, w: torch.func.jacfwd(torch.func.jacfwd(lambda v: f(x, v).sum()))(w),
+    "jacfwd of jacrev": lambda f, x, w: torch.func.jacfwd(torch.func.jacrev(lambda v: f(x, v).sum()))(w),
+    "jacrev of jacfwd": lambda f, x, w: torch.func.jacrev(torch.func.jacfwd(lambda v: f(x, v).sum()))(w),
+    "jacrev of jacrev": lambda f, x, w: torch.func.jacrev(torch.func.jacrev(lambda v: f(x, v).sum()))(w),
+    "grad of jvp": lambda f, x, w: torch.func.grad(lambda v: torch.func.jvp(f, (v, w), (x, w))[1].sum())(x),
+    "images": lambda f, x, w: torch.vmap(lambda v: f(v, w), in_dims=1)(torch.stack([x, x.cos(), x.sin()], dim=1)),
+    "kernels": lambda f, x, w: torch.vmap(lambda v: f(x, v), in_dims=3)(torch.stack([w, w.cos(), w.sin()], dim=3)),
+    "both": lambda f, x, w: torch.vmap(f, in_dims=(0, -1))(torch.stack([x, x.cos()]), torch.stack([w, w.sin()], -1)),
+    "jacfwd": lambda f, x, w: torch.func.jacfwd(lambda v: f(x, v))(w),
+    "jacrev": lambda f, x, w: torch.func.jacrev(lambda v: f(v, w))(x),
+}
 
 
-def assert_same_gradients(ours: Tensor, theirs: Tensor, by: tuple[Tensor, Tensor], g: Tensor) -> None:
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-13)
-    for mine, other in zip(torch.autograd.grad(ours, by, g), torch.autograd.grad(theirs, by, g), strict=True):
-        torch.testing.assert_close(mine, other, rtol=0, atol=1e-12)
+@pytest.mark.parametrize("way", TRANSFORMATIONS)
+@pytest.mark.parametrize("pair", ["convolve", "transpose"])
+def test_transformations_of_torch_func(way: str, pair: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 1 if pair == "convolve" else 3, 4, 5, dtype=torch.float64, generator=generator)
+    weight = torch.randn(3, 1, 3, 3, dtype=torch.float64, generator=generator)
+    calls = []
+    transposed = convolutions._Transpose.apply
+    monkeypatch.setattr(convolutions._Transpose, "apply", lambda *given: calls.append(1) or transposed(*given))
+    mine = TRANSFORMATIONS[way](curved(getattr(convolutions, pair)), x, weight)
+    torch_s = {"convolve": functional.conv2d, "transpose": functional.conv_transpose2d}[pair]
+    torch.testing.assert_close(mine, TRANSFORMATIONS[way](curved(torch_s), x, weight))
+    if pair == "transpose":
+        assert bool(calls) != (way in ("jvp of jvp", "jacfwd of jacfwd"))
+
+
+@pytest.mark.parametrize("pair", ["convolve", "transpose"])
+def test_forward_mode(pair: str) -> None:
+    x = torch.randn(2, 1 if pair == "convolve" else 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(3, 1, 3, 3, dtype=torch.float64, requires_grad=True)
+    function = curved(getattr(convolutions, pair))
+    assert torch.autograd.gradcheck(function, (x, weight), check_forward_ad=True)
