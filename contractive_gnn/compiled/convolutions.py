@@ -1,4 +1,4 @@
-r"""Convolutions of few channels into many, with a fast way back.
+"""Convolutions of few channels into many, with a fast way back.
 
 The adjoint of a convolution of one grey image by 32 filters sums over 32 channels and writes one. The library behind
 torch's convolutions computes many output channels side by side, and so runs at a fraction of its speed there: by half a
