@@ -16,6 +16,7 @@ from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import Scheme, solver, trajectory
 from contractive_gnn.nn.arguments import check_dynamics, check_features, edge_list, widened
 from contractive_gnn.nn.batch import graph_by_graph
+from contractive_gnn.nn.bound import simple
 from contractive_gnn.nn.flow import FlowConv, FlowGNN
 from contractive_gnn.nn.sparse import dropout as dropped
 from contractive_gnn.norms import number
@@ -125,7 +126,13 @@ class ConservativeConv(FlowConv):
             yield state.to(dtype)
 
     def lipschitz(self, graph: Graph) -> float:
-        """``q^K`` with q that of a step; it grows with the depth for all but the diffusion, and may be ``inf``."""
+        """``q^K`` with q that of a step; it grows with the depth for all but the diffusion, and may be ``inf``.
+
+        Raises:
+            InputError: for a graph that is not undirected and simple, with finite weights of at least 0.
+            ValueError: where no largest step is known.
+        """
+        graph = simple(graph)
         q = solver(self.scheme).lipschitz(self.dynamics.on(graph), number(self.step_size(graph)))
         constant = 1.0
         for _ in range(self.num_steps):

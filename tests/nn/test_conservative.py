@@ -14,6 +14,7 @@ from contractive_gnn.dynamics import (
     VolumeCoupling,
 )
 from contractive_gnn.graph import Graph
+from contractive_gnn.inputs import InputError
 from contractive_gnn.nn import ConservativeConv, FlowConv, FlowGNN, build
 from contractive_gnn.norms import jacobian, number
 from contractive_gnn.operators import dirichlet_energy
@@ -161,6 +162,24 @@ def test_a_constant_holds_for_the_layer() -> None:
             )
         assert float(moved.norm()) <= bound * float((state(seed=1) - state(seed=2)).norm()) * (1 + 1e-9)
     assert ConservativeConv(VolumeCoupling(4).double(), num_steps=10_000).lipschitz(GRAPH) == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("edges", "weights"),
+    [
+        ([[0, 0, 0], [1, 2, 3]], [1.0, 1.0, 1.0]),  # directed: a star whose step expands
+        ([[0, 1], [1, 0]], [-3.0, -3.0]),
+        ([[0, 1], [1, 0]], [float("nan"), float("nan")]),
+    ],
+)
+def test_a_constant_is_refused_on_a_graph_that_it_is_not_proved_on(
+    edges: list[list[int]], weights: list[float]
+) -> None:
+    graph = Graph(torch.tensor(edges), torch.tensor(weights, dtype=torch.float64), 4)
+    layer = ConservativeConv(MassDiffusion(1, learn_weight=False), share=1.0)
+    for bound in (layer.lipschitz, FlowConv(MassDiffusion(1)).lipschitz):
+        with pytest.raises(InputError):
+            bound(graph)
 
 
 def test_a_batch_is_graph_by_graph() -> None:
