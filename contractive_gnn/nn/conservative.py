@@ -11,7 +11,7 @@ from torch import Tensor
 from contractive_gnn import activations
 from contractive_gnn.activations import Activation
 from contractive_gnn.checks import check_real, check_whole
-from contractive_gnn.dynamics import Dynamics, HamiltonianFlow, MassDiffusion, VolumeCoupling
+from contractive_gnn.dynamics import Dynamics, HamiltonianFlow, MassDiffusion, VectorField, VolumeCoupling
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import Scheme, solver, trajectory
 from contractive_gnn.nn.arguments import check_dynamics, check_features, edge_list, widened
@@ -41,7 +41,7 @@ class ConservativeConv(FlowConv):
     Args:
         dynamics: a field that conserves something.
         num_steps: K ≥ 1.
-        share: of the largest step, in (0, 1]; below 1 for two shears.
+        share: of the largest step, in (0, 1]; below 1 for the sum of two shears, whose limit is open.
         scheme: a name of :data:`contractive_gnn.integrators.SCHEMES`, or a scheme; None for the first of ``"euler"``,
             ``"strang"`` and ``"stormer-verlet"`` that keeps all. Of a wave Strang's is Störmer and Verlet's method for
             the positions: it evaluates the force once a step, the one for the velocities twice.
@@ -66,6 +66,11 @@ class ConservativeConv(FlowConv):
     ) -> None:
         check_real("share", share, above=0, most=1)
         check_dynamics(dynamics, type(self).__name__)
+        if _two_shears(_anywhere(dynamics)) and share == 1:
+            raise ValueError(
+                f"share must be below 1 for {type(dynamics).__name__}, the sum of two shears, whose states may grow "
+                f"without bound at the largest step itself, got {share!r}"
+            )
         super().__init__(dynamics, num_steps=num_steps, scheme=_keeping(dynamics, scheme))
         self.share = float(share)
 
@@ -75,17 +80,18 @@ class ConservativeConv(FlowConv):
         *A field that contracts*: the longest non-expansive step of the scheme. *Two shears*, each moved by a function
         of the other, with Lipschitz constants L₁ and L₂: ``2/√(L₁L₂)``. On the linear oscillation ``u̇ = L₁v``, ``v̇ =
         −L₂u`` a step of Störmer–Verlet, Strang or symplectic Euler has determinant 1 and trace ``2 − h²L₁L₂``: its
-        powers are bounded below the limit, and grow without bound above it (Hairer, Lubich, Wanner, *Geometric
-        Numerical Integration*, 2006, section I.5). So are those of every linear wave ``q̈ = −Kq`` with ``0 < K ≤
+        powers are bounded below the limit, grow linearly at it, where −1 is a double eigenvalue of a matrix that is not
+        diagonal, and exponentially above it (Hairer, Lubich, Wanner, *Geometric Numerical Integration*, 2006, section
+        I.5). So are those of every linear wave ``q̈ = −Kq`` with ``0 < K ≤
         L₁L₂``. For other shears it is the scale of the step, and no proof of stability.
 
         Raises:
             ValueError: where nothing is known.
         """
         field = self.dynamics.on(graph)
-        parts = field.parts()
-        if len(parts) == 2 and all(part.shear for part in parts):
-            product = torch.as_tensor(parts[0].field_lipschitz() * parts[1].field_lipschitz())
+        if _two_shears(field):
+            first, second = field.parts()
+            product = torch.as_tensor(first.field_lipschitz() * second.field_lipschitz())
             known, limit = torch.isfinite(product), 2.0 / product.clamp(min=torch.finfo(product.dtype).eps).sqrt()
         else:
             radius = solver(self.scheme).radius(field.norm)
@@ -203,14 +209,24 @@ class ConservativeGNN(FlowGNN):
         return self.decoder(dropped(mean, self.dropout, training=self.training))  # type: ignore[no-any-return]
 
 
+def _anywhere(dynamics: Dynamics) -> VectorField:
+    """The field on a graph of one node: what it conserves and is made of is the same on every graph."""
+    return dynamics.on(Graph(torch.zeros(2, 0, dtype=torch.long), torch.zeros(0), 1))
+
+
+def _two_shears(field: VectorField) -> bool:
+    """Whether each of two parts is moved by a function of the other."""
+    parts = field.parts()
+    return len(parts) == 2 and all(part.shear for part in parts)
+
+
 def _keeping(dynamics: Dynamics, scheme: str | Scheme | None) -> str | Scheme:
     """The scheme itself, or the first that keeps all that the field conserves but an energy.
 
     Raises:
         ValueError: it does not, or none does.
     """
-    empty = torch.zeros(2, 0, dtype=torch.long), torch.zeros(0)
-    field = dynamics.on(Graph(*empty, 1))  # what a field conserves, it conserves on every graph
+    field = _anywhere(dynamics)
     wanted = field.conserves - {"energy"}
     if not wanted:
         raise ValueError(f"{type(dynamics).__name__} declares nothing that a step could keep; FlowConv takes any field")
@@ -256,7 +272,7 @@ def wave(
         out_channels: number of classes.
         hidden_channels: positions and momenta together, even.
         num_layers: K, the steps.
-        share: of the largest stable step, see :class:`ConservativeConv`.
+        share: of the largest stable step, below 1, see :class:`ConservativeConv`.
         dropout: see :class:`ConservativeGNN`.
         activation: σ of the force along an edge.
         threshold: λ of an activation given by name; None takes its default.
@@ -309,7 +325,7 @@ def volume_coupling(
         out_channels: number of classes.
         hidden_channels: both halves together, even.
         num_layers: K, the steps.
-        share: of the largest step, see :class:`ConservativeConv`.
+        share: of the largest step, below 1, see :class:`ConservativeConv`.
         dropout: see :class:`ConservativeGNN`.
         activation: σ.
         epsilon: added to every degree.

@@ -125,6 +125,25 @@ def sizes(share: float) -> Tensor:
     return torch.linalg.vector_norm(states, dim=(1, 2))
 
 
+@pytest.mark.parametrize("field", [HamiltonianFlow(4), VolumeCoupling(4)])
+def test_the_limit_of_two_shears_is_refused(field: Dynamics) -> None:
+    with pytest.raises(ValueError, match=r"share must be below 1 for .*two shears.* got 1\.0"):
+        ConservativeConv(field, share=1.0)
+    ConservativeConv(field, share=0.999)
+
+
+@pytest.mark.parametrize("name", ["wave", "volume-coupling"])
+def test_the_models_of_two_shears_refuse_their_limit(name: str) -> None:
+    with pytest.raises(ValueError, match="share must be below 1"):
+        build(name, 4, 3, hidden_channels=4, share=1)
+
+
+def test_at_its_largest_step_a_wave_grows_linearly() -> None:
+    grown = sizes(1.0)
+    assert float(grown[-1]) > 100 * float(grown[0])
+    assert float(grown[-1]) == pytest.approx(2 * float(grown[200]), rel=0.05)
+
+
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
 def test_below_its_largest_step_a_wave_is_bounded(share: float) -> None:
     assert float(sizes(share).max()) < 30 * float(sizes(share)[0])
