@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from contractive_gnn.checks import check_whole
+from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.integrators import integrate
 from contractive_gnn.registry import Registry
 
@@ -41,6 +41,10 @@ class BallMap:
         image: the map, ``[..., dim]`` to ``[..., dim]``.
         orientation: 1 where it keeps the orientation, −1 where it turns it round.
 
+    Raises:
+        TypeError: for numbers that are none.
+        ValueError: for numbers out of their range.
+
     Example:
         >>> swirl = MAPS.get("swirl")
         >>> x = swirl.points(1000, seed=0)
@@ -53,6 +57,12 @@ class BallMap:
     radius: float
     image: Callable[[Tensor], Tensor]
     orientation: int = 1
+
+    def __post_init__(self) -> None:
+        check_whole("dim", self.dim, least=1)
+        check_real("radius", self.radius, above=0)
+        if self.orientation not in (1, -1):
+            raise ValueError(f"orientation must be 1 or -1, got {self.orientation!r}")
 
     def __call__(self, x: Tensor) -> Tensor:
         """The image of points of the ball.

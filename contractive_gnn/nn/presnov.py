@@ -108,8 +108,13 @@ class SphereStep(Flow):
         entries above the diagonal alone.
 
         Args:
-            radius: R.
+            radius: R, at least 0.
+
+        Raises:
+            TypeError: for a radius that is no number.
+            ValueError: for one that is negative or not finite.
         """
+        check_real("radius", radius, least=0)
         matrix = self.field.matrix
         like = next(iter((*matrix.parameters(), *matrix.buffers())))
         at_origin = matrix(like.new_zeros(matrix.dim))
@@ -118,10 +123,19 @@ class SphereStep(Flow):
         return number(turned) + 2 * radius * slope
 
     def invertible(self, radius: float) -> bool:
-        """Whether the step is proved to be a homeomorphism of the ball of this radius that keeps the orientation."""
+        """Whether the step is proved to be a homeomorphism of the ball of this radius that keeps the orientation.
+
+        Args:
+            radius: of the ball around the origin, at least 0.
+
+        Raises:
+            TypeError: for a radius that is no number.
+            ValueError: for one that is negative or not finite.
+        """
+        constant = self.field_lipschitz(radius)
         proved = self.scheme == "implicit-midpoint" and self.field.certified
         # the constant of B is a product that was rounded
-        return proved and number(self.step_size()) * self.field_lipschitz(radius) < 2 * (1 - 1e-6)
+        return proved and number(self.step_size()) * constant < 2 * (1 - 1e-6)
 
 
 class PresnovNet(nn.Module):
@@ -237,6 +251,10 @@ class PresnovNet(nn.Module):
 
         Args:
             radius: of the ball around the origin, at least 0.
+
+        Raises:
+            TypeError: for a radius that is no number.
+            ValueError: for one that is negative or not finite.
         """
         check_real("radius", radius, least=0)
         for flow in self.flows:
@@ -246,7 +264,7 @@ class PresnovNet(nn.Module):
                 h = flow.step_size()
                 origin = next(flow.parameters()).new_zeros(self.dim)
                 radius = number(flow.field.lipschitz(h)) * radius + number((h * flow.field(origin)).norm())
-            elif not (isinstance(flow, SphereStep) and flow.invertible(radius)):
+            elif not (isinstance(flow, SphereStep) and math.isfinite(radius) and flow.invertible(radius)):
                 return False
         return True
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from contractive_gnn.datasets.maps import MAPS
+from contractive_gnn.datasets.maps import MAPS, BallMap
 from contractive_gnn.norms import jacobian
 
 
@@ -73,3 +73,11 @@ def test_errors_say_what_was_expected() -> None:
         swirl(torch.zeros(4, 2, dtype=torch.long))
     with pytest.raises(ValueError, match="count must be at least 1"):
         swirl.points(0, seed=0)
+    for given, expected in (
+        ({"radius": -1.0}, "radius must be positive"),
+        ({"radius": float("nan")}, "radius must be positive"),
+        ({"dim": 0}, "dim must be at least 1"),
+        ({"orientation": 0}, "orientation must be 1 or -1"),
+    ):
+        with pytest.raises(ValueError, match=expected):
+            BallMap(**{"dim": 2, "radius": 1.0, "image": torch.neg, **given})  # type: ignore[arg-type]

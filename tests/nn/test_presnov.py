@@ -272,6 +272,22 @@ def test_it_is_traced_without_a_break() -> None:
         torch.testing.assert_close(compiled(x), model(x))
 
 
+@pytest.mark.parametrize("radius", [-100.0, -1e-9, math.nan, math.inf])
+@pytest.mark.parametrize("scheme", ["implicit-midpoint", "sphere-projection"])
+def test_nothing_is_proved_on_a_ball_that_is_none(scheme: str, radius: float) -> None:
+    torch.manual_seed(0)
+    step = SphereStep(SkewField(TriangularMatrix(2, 4)).double(), step=0.9, scheme=scheme)
+    for claim in (step.field_lipschitz, step.invertible):
+        with pytest.raises(ValueError, match="radius must be"):
+            claim(radius)
+    assert step.field_lipschitz(0.0) <= step.field_lipschitz(1.0)
+
+
+def test_where_a_bound_of_the_states_overflows_nothing_is_proved() -> None:
+    model = net(scheme="implicit-midpoint", share=0.9)
+    assert model.invertible(1e308) is False
+
+
 def test_errors_say_what_was_expected() -> None:
     with pytest.raises(ValueError, match="halves must be a sequence of 'gradient' and 'sphere'"):
         net(halves=("gradient", "radial"))
