@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from contractive_gnn.dynamics.field import VectorField
 from contractive_gnn.integrators import Invariant
+from contractive_gnn.integrators.scheme import velocity
 from contractive_gnn.norms import Norm, number
 
 
@@ -70,9 +71,9 @@ class SumField(VectorField):
     def forward(self, x: Tensor, t: Tensor | float = 0.0) -> Tensor:
         """``Σ X_i(x, t)``."""
         first, *others = self._summands()
-        value: Tensor = first(x, t)
+        value = velocity(first, x, t)
         for field in others:
-            value = value + field(x, t)
+            value = value + velocity(field, x, t)
         return value
 
     @property

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from contractive_gnn.extras import needs
-from contractive_gnn.integrators.scheme import Field
+from contractive_gnn.integrators.scheme import Field, velocity
 
 
 def integrate_continuous(
@@ -37,12 +37,13 @@ def integrate_continuous(
 
     Raises:
         MissingExtraError: torchdiffeq is not installed; :func:`integrate` needs nothing.
-        ValueError: if T is not positive.
+        TypeError: for a value of the field that is no tensor.
+        ValueError: if T is not positive, and for a value of the field of another shape than the state.
     """
     if not (total_time > 0 and math.isfinite(total_time)):
         raise ValueError(f"total_time must be a positive finite number, got {total_time!r}")
     with needs("ode", "integrate_continuous"):
         from torchdiffeq import odeint
     times = torch.tensor([t0, t0 + total_time], dtype=x.dtype, device=x.device)
-    end: Tensor = odeint(lambda t, y: field(y, t), x, times, method=method, rtol=rtol, atol=atol)[-1]
+    end: Tensor = odeint(lambda t, y: velocity(field, y, t), x, times, method=method, rtol=rtol, atol=atol)[-1]
     return end

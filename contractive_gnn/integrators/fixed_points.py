@@ -37,7 +37,8 @@ def fixed_point(
         max_iterations: of either iteration.
 
     Raises:
-        ValueError: where f depends on a tensor that asks for a gradient and is not one of ``inputs``.
+        ValueError: where f depends on a tensor that asks for a gradient and is not one of ``inputs``, and where its
+            value has another shape than x.
         NotImplementedError: under forward mode, torch.func or a vectorised backward pass.
         ConvergenceError: where the tolerance is not met.
     """
@@ -66,6 +67,10 @@ def _settle(f: Callable[[Tensor], Tensor], x: Tensor, settings: _Settings, what:
     residual = math.inf
     for _ in range(settings.max_iterations):
         new = f(x)
+        if new.shape != x.shape:  # a residual that broadcasts is of nothing
+            raise ValueError(
+                f"the map must give what has the shape of the start, {list(x.shape)}, got {list(new.shape)}"
+            )
         if not x.numel():
             return new
         residual = float((new - x).abs().max()) / max(1.0, float(new.abs().max()))

@@ -7,7 +7,7 @@ import math
 from torch import Tensor
 
 from contractive_gnn.integrators.errors import ConvergenceError
-from contractive_gnn.integrators.scheme import Field, Solve, Time
+from contractive_gnn.integrators.scheme import Field, Solve, Time, velocity
 from contractive_gnn.norms import number
 
 
@@ -23,6 +23,8 @@ def implicit_stage(field: Field, x: Tensor, t: Time, h: Time, solve: Solve, *, w
         what: the scheme, for the message.
 
     Raises:
+        TypeError: for a value of the field that is no tensor.
+        ValueError: for one of another shape than x.
         ConvergenceError: where the residual stays above the tolerance.
     """
     largest = solve.max_euler_step
@@ -30,7 +32,7 @@ def implicit_stage(field: Field, x: Tensor, t: Time, h: Time, solve: Solve, *, w
     goal = solve.tolerance * max(1.0, float(x.detach().abs().max())) if x.numel() else 0.0
     y, residual = x, math.inf
     for _ in range(solve.max_iterations):
-        gap = x + h * field(y, t) - y
+        gap = x + h * velocity(field, y, t) - y
         residual = float(gap.detach().abs().max()) if x.numel() else 0.0
         y = y + theta * gap
         if residual <= goal:

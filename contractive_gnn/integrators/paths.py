@@ -56,9 +56,11 @@ def trajectory(
         max_iterations: of implicit schemes, for each step.
 
     Raises:
-        TypeError: for numbers that are none, and a start that is no floating point tensor, real or complex.
+        TypeError: for numbers that are none, and a start that is no floating point tensor, real or complex; (stepped)
+            for a value of the field that is no tensor.
         ValueError: for an unknown scheme, a negative ``num_steps``, a step that is not positive and finite (of a tensor
-            the value is not looked at), or a field without the structure that the scheme needs.
+            the value is not looked at), or a field without the structure that the scheme needs; (stepped) for a value
+            of the field of another shape than the state.
         ConvergenceError: where the implicit equation is not solved within ``max_iterations``.
     """
     method = solver(scheme)

@@ -10,7 +10,7 @@ from torch import Tensor
 from contractive_gnn.integrators.implicit import implicit_stage
 from contractive_gnn.integrators.invariants import Invariant
 from contractive_gnn.integrators.radii import Table, absolutely_monotonic, circle_contractive
-from contractive_gnn.integrators.scheme import Field, Scheme, Solve, StructuredField, Time, register_scheme
+from contractive_gnn.integrators.scheme import Field, Scheme, Solve, StructuredField, Time, register_scheme, velocity
 from contractive_gnn.norms import Norm, number
 
 
@@ -177,7 +177,7 @@ class RungeKutta(Scheme):
         if self.explicit:
             slopes: list[Tensor] = []
             for row, c in zip(self.a, self.c, strict=True):
-                slopes.append(field(_moved(x, h, row, slopes), t + c * h))
+                slopes.append(velocity(field, _moved(x, h, row, slopes), t + c * h))
             return _moved(x, h, self.b, slopes)
         alpha = self.a[0][0]
         y = implicit_stage(field, x, t + alpha * h, alpha * h, solve, what=self._title)

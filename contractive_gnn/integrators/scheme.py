@@ -22,6 +22,24 @@ Field = Callable[[Tensor, Time], Tensor]
 """``(x, t) ↦ X(x, t)``, of the shape of ``x``; t is a scalar tensor where the step or the start time is one."""
 
 
+def velocity(field: Field, x: Tensor, t: Time) -> Tensor:
+    """``X(x, t)``, of the shape of x: another shape may broadcast, and a step would be of another field.
+
+    Raises:
+        TypeError: for a value that is no tensor.
+        ValueError: for a value of another shape than that of the state.
+    """
+    value: object = field(x, t)
+    if not isinstance(value, Tensor):
+        raise TypeError(f"a field must give a tensor of the shape of its state, {list(x.shape)}, got {value!r}")
+    if value.shape != x.shape:
+        raise ValueError(
+            f"a field must give a value of the shape of its state, {list(x.shape)}, got {list(value.shape)}: reshape "
+            "what it gives, or give the state another shape"
+        )
+    return value
+
+
 @runtime_checkable
 class StructuredField(Protocol):
     """A field that says what it is made of, as a :class:`~contractive_gnn.dynamics.field.VectorField` does."""

@@ -30,6 +30,7 @@ from contractive_gnn.integrators.scheme import (
     register_scheme,
     solver,
     title,
+    velocity,
 )
 from contractive_gnn.norms import Norm
 
@@ -125,7 +126,7 @@ class Splitting(Scheme):
         for index, share in self.flows(len(parts)):
             part, length = parts[index], h if share == 1 else share * h
             if part.shear:
-                x = x + length * part(x, middle)
+                x = x + length * velocity(part, x, middle)
             else:
                 x = solver(self.inner).advance(_Held(part, middle), x, middle, length, solve)
         return x

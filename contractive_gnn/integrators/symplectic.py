@@ -13,7 +13,16 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from contractive_gnn.integrators.scheme import Field, Solve, StructuredField, Time, register_scheme, solver, title
+from contractive_gnn.integrators.scheme import (
+    Field,
+    Solve,
+    StructuredField,
+    Time,
+    register_scheme,
+    solver,
+    title,
+    velocity,
+)
 from contractive_gnn.integrators.splitting import Splitting
 from contractive_gnn.norms import number
 
@@ -95,7 +104,7 @@ class BlanesMoan(Partitioned):
         assert isinstance(field, StructuredField)
         parts, spent = field.parts(), [0.0, 0.0]
         for index, share in self.flows(len(parts)):
-            x = x + share * h * parts[index](x, t + spent[1 - index] * h)
+            x = x + share * h * velocity(parts[index], x, t + spent[1 - index] * h)
             spent[index] += share
         return x
 

@@ -47,7 +47,8 @@ class Flow(Stepping):
     Raises:
         TypeError: for a field that is no :class:`~contractive_gnn.dynamics.VectorField`.
         ValueError: for numbers out of their range, and a field without the structure that the scheme needs; (called)
-            where the field has no contractive step and ``constrained`` is True.
+            where the field has no contractive step and ``constrained`` is True, and where its value has another shape
+            than the state.
 
     Example:
         >>> from contractive_gnn.dynamics import Diffusion

@@ -11,6 +11,7 @@ from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.dynamics import Dynamics, VectorField
 from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import fixed_point
+from contractive_gnn.integrators.scheme import velocity
 from contractive_gnn.nn.arguments import (
     check_dynamics,
     check_features,
@@ -34,7 +35,7 @@ class _Euler(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``x + h X(x)``."""
-        return x + self.step * self.field(x)  # type: ignore[no-any-return]
+        return x + self.step * velocity(self.field, x, 0.0)
 
 
 class _Rest(nn.Module):

@@ -11,6 +11,7 @@ from contractive_gnn.datasets.errors import InvalidTrajectoriesError
 from contractive_gnn.datasets.systems.system import FloatArray, System
 from contractive_gnn.datasets.systems.trajectories import Trajectories
 from contractive_gnn.dynamics import VectorField
+from contractive_gnn.integrators.scheme import velocity
 
 
 def solve(
@@ -35,7 +36,7 @@ def solve(
 
     Raises:
         InvalidTrajectoriesError: the solver gives up, as where a solution is not bounded.
-        ValueError: starts of another shape or type.
+        ValueError: starts of another shape or type, and a field whose value has another shape than they.
     """
     from scipy.integrate import solve_ivp
 
@@ -48,7 +49,7 @@ def solve(
 
     @torch.no_grad()
     def slope(t: float, x: FloatArray) -> FloatArray:
-        found: FloatArray = field(torch.from_numpy(x).view(starts.shape), t).numpy().ravel()
+        found: FloatArray = velocity(field, torch.from_numpy(x).view(starts.shape), t).numpy().ravel()
         return found
 
     times = step * np.arange(num_steps + 1)

@@ -13,6 +13,7 @@ from scipy.special import ellipj, ellipk
 from torch import Tensor
 
 from contractive_gnn import integrators
+from contractive_gnn.dynamics import SumField
 from contractive_gnn.dynamics.field import VectorField
 from contractive_gnn.integrators import (
     SCHEMES,
@@ -25,7 +26,9 @@ from contractive_gnn.integrators import (
     SphereProjection,
     Strang,
     Time,
+    fixed_point,
     integrate,
+    integrate_continuous,
     num_substeps,
     register_scheme,
     solver,
@@ -550,3 +553,63 @@ def test_a_projection_from_the_origin_is_refused_and_the_origin_stays() -> None:
 def test_what_cannot_be_integrated_is_refused(changed: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         integrate(lambda x, t: -x, **{"x": torch.ones(2), "step": 0.1, "num_steps": 2, **changed})
+
+
+def broadcasting(value: Callable[[Tensor], Any]) -> Function:
+    """Two shears whose value is not of the shape of the state, and their sum."""
+    halves = (Function(lambda x, t: value(x), shear=True) for _ in range(2))
+    return Function(lambda x, t: value(x), *halves)
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize(
+    ("value", "shape", "given"),
+    [
+        (lambda x: -x.squeeze(-1), (4, 1), r"\[4\]"),  # the sum is [4, 4]
+        (lambda x: -x.sum(dim=-1), (4, 4), r"\[4\]"),  # the sum has the shape of the state, and is wrong
+        (lambda x: -x.sum(), (4, 1), r"\[\]"),
+        (lambda x: -x.unsqueeze(0), (4, 1), r"\[1, 4, 1\]"),
+    ],
+)
+def test_a_value_that_only_broadcasts_to_the_state_is_refused(
+    name: str, value: Callable[[Tensor], Tensor], shape: tuple[int, ...], given: str
+) -> None:
+    x = torch.rand(shape, dtype=torch.float64)
+    expected = rf"of the shape of its state, {list(shape)}".replace("[", r"\[").replace("]", r"\]")
+    with pytest.raises(ValueError, match=f"{expected}, got {given}"):
+        integrate(broadcasting(value), x, step=0.1, num_steps=1, scheme=name)
+
+
+def test_a_value_that_is_no_tensor_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"a tensor of the shape of its state, \[2\], got 1\.0"):
+        integrate(lambda x, t: 1.0, double(1.0, 2.0), step=0.1, num_steps=1)  # type: ignore[arg-type, return-value]
+
+
+def test_a_broadcasting_value_is_refused_in_a_sum_a_map_and_continuous_time() -> None:
+    field = broadcasting(lambda x: -x.sum(dim=-1))
+    x = torch.rand(3, 3, dtype=torch.float64)
+    with pytest.raises(ValueError, match="shape of its state"):
+        SumField(Function(lambda x, t: -x), field)(x)
+    with pytest.raises(ValueError, match=r"the shape of the start, \[3, 3\], got \[3\]"):
+        fixed_point(lambda y: 0.1 * y.sum(dim=-1), x)
+    pytest.importorskip("torchdiffeq")
+    with pytest.raises(ValueError, match="shape of its state"):
+        integrate_continuous(field, x, total_time=1.0)
+
+
+def test_the_shape_is_compared_where_a_step_is_traced_and_mapped() -> None:
+    def step(x: Tensor) -> Tensor:
+        return integrate(lambda y, t: -y, x, step=0.5, num_steps=2, scheme="rk4")
+
+    x = torch.rand(5, 3, dtype=torch.float64)
+    torch._dynamo.reset()
+    compiled = torch.compile(step, backend="aot_eager", fullgraph=True, dynamic=True)
+    torch.testing.assert_close(compiled(x), step(x))
+    torch.testing.assert_close(torch.func.vmap(step)(x), step(x))
+
+    class Layer(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return step(x)
+
+    exported = torch.export.export(Layer(), (x,), dynamic_shapes=({0: torch.export.Dim("n")},)).module()
+    torch.testing.assert_close(exported(x[:2]), step(x[:2]))

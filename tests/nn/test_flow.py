@@ -279,3 +279,14 @@ def test_a_field_of_a_domain_is_not_taken_for_a_dynamics() -> None:
         EquilibriumConv(field)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="AlternatingConv takes a Dynamics, got int"):
         AlternatingConv(GraphGradientFlow(2, mu=0.5), 3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("scheme", ["euler", "implicit-midpoint"])
+def test_a_field_whose_value_only_broadcasts_is_refused(scheme: str) -> None:
+    class Flat(VectorField):
+        def forward(self, x: Tensor, t: Tensor | float = 0.0) -> Tensor:
+            return -x.squeeze(-1)
+
+    layer = Flow(Flat(), num_steps=1, step=0.1, constrained=False, scheme=scheme)
+    with pytest.raises(ValueError, match=r"shape of its state, \[4, 1\], got \[4\]"):
+        layer(torch.rand(4, 1))
