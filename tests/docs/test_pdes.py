@@ -92,6 +92,7 @@ def test_the_exact_network_is_compared_after_many_steps(script: ModuleType, name
     assert row["after_40_steps"] < 1e-12
 
 
+@pytest.mark.filterwarnings("ignore:20 × 20 points do not resolve")
 def test_training_solutions_begin_in_turn(script: ModuleType) -> None:
     network = script.NETWORKS["fisher"]
     data = script.load_pde("fisher", count=5, steps=network.steps, size=20)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -19,6 +20,8 @@ from contractive_gnn.datasets.pdes import (
     plane_waves,
     time_step,
 )
+from contractive_gnn.datasets.pdes.loading import _solved
+from contractive_gnn.datasets.pdes.spectral import top_third
 from contractive_gnn.dynamics.pdes import FiniteDifferences, burgers, fisher, gray_scott, heat
 from contractive_gnn.integrators import integrate
 
@@ -48,6 +51,7 @@ def test_heat_damps_each_wave_by_its_rate() -> None:
         assert ratio == pytest.approx(math.exp(-rate * 4 * data.step), rel=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:32 × 32 points do not resolve")
 @pytest.mark.parametrize("name", ["fisher", "burgers", "gray-scott"])
 def test_the_other_solutions_are_those_of_finite_differences_of_order_six(name: str) -> None:
     size, steps = 32, 2
@@ -91,6 +95,7 @@ def test_a_solution_of_the_other_library() -> None:
     torch.testing.assert_close(ours, torch.as_tensor(theirs.data), rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:20 × 20 points do not resolve")
 @pytest.mark.parametrize("name", PDES)
 def test_the_same_seed_gives_the_same_data_and_another_one_other_data(name: str) -> None:
     first, again, other = (load_pde(name, count=1, steps=1, size=20, seed=seed) for seed in (0, 0, 1))
@@ -125,6 +130,80 @@ def test_starts_are_what_they_are_called() -> None:
     torch.testing.assert_close(1 - w[:, 0], 2 * w[:, 1])
 
 
+@pytest.mark.parametrize(
+    ("name", "steps", "shows"), [("fisher", 8, None), ("burgers", 2, None), ("burgers", 12, 6), ("gray-scott", 3, None)]
+)
+def test_solutions_are_those_of_a_grid_twice_as_fine_until_a_warning_says_otherwise(
+    name: str, steps: int, shows: int | None
+) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        states = load_pde(name, count=1, steps=steps, dtype=DOUBLE).states
+    found = [str(warning.message) for warning in caught if warning.category is UserWarning]
+    start = states[:, 0]
+    fine = start
+    for axis in (-2, -1):
+        fine = refined(fine, axis)
+    fine_states = _solved(name, fine, [k * time_step(name, 100) for k in range(steps + 1)], 1 / 200)
+    error = (states - fine_states[..., ::2, ::2]).flatten(3).norm(dim=3) / states.flatten(3).norm(dim=3)
+    errors = error.amax(dim=(0, 2)).tolist()
+    if shows is None:
+        assert not found
+        assert max(errors) < 1e-7
+    else:
+        (message,) = found
+        assert f"from step {shows} on" in message
+        assert f"take a larger size, or at most {shows - 1} steps" in message
+        assert max(errors[:shows]) < 1e-7 < 1e-4 < max(errors)
+
+
+def refined(u: Tensor, axis: int) -> Tensor:
+    """The trigonometric polynomial through the points, at twice as many."""
+    n = u.size(axis)
+    waves = torch.fft.rfft(u, dim=axis)
+    highest = waves.narrow(axis, n // 2, 1) / 2
+    waves = torch.cat([waves.narrow(axis, 0, n // 2), highest], dim=axis)
+    return 2 * torch.fft.irfft(waves, n=2 * n, dim=axis)
+
+
+def test_what_the_grid_does_not_resolve_from_the_start_needs_a_finer_one() -> None:
+    with pytest.warns(UserWarning, match=r"16 × 16 points .* of gray-scott from step 0 on.* take a larger size$"):
+        load_pde("gray-scott", count=1, steps=1, size=16)
+
+
+def test_the_highest_third_is_measured_along_each_axis() -> None:
+    n = 12
+    x = torch.arange(n, dtype=DOUBLE) * 2 * math.pi / n
+    low, high = torch.cos(4 * x), torch.cos(5 * x)
+    assert float(top_third(low[:, None] * low, 2)) < 1e-15
+    for u in (high[:, None] * low, low[:, None] * high):
+        assert float(top_third(u, 2)) == pytest.approx(1.0)
+    assert float(top_third(low + high, 1)) == pytest.approx(0.5**0.5)
+    assert float(top_third(torch.zeros(3, n), 1).max()) == 0.0
+
+
+def test_a_state_is_that_of_a_step_of_its_own() -> None:
+    """Of Fisher's equation the solver's steps are as long as is stable: between them nothing is controlled."""
+    states = load_pde("fisher", count=1, steps=12, dtype=DOUBLE).states
+    for k in range(12):
+        alone = _solved("fisher", states[:, k], [0.0, time_step("fisher", 100)], 1 / 100)[:, 1]
+        assert float((alone - states[:, k + 1]).norm() / alone.norm()) < 1e-9
+
+
+def test_blobs_that_meet_are_smooth() -> None:
+    w = blobs(3, (128, 128), generator=torch.Generator().manual_seed(0), number=12)
+    assert float(top_third(w[:, 1], 2).max()) < 1e-9
+    assert float(w[:, 1].max()) <= 0.25
+
+
+def test_the_size_is_checked_before_the_step_follows_from_it() -> None:
+    for size, error in ((0, ValueError), (-3, ValueError), (7, ValueError), (20.0, TypeError), ("a", TypeError)):
+        with pytest.raises(error, match="size must be"):
+            load_pde("heat", count=1, steps=1, size=size)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="size must be at least 1, got 0"):
+        time_step("heat", 0)
+
+
 def test_arguments_are_checked() -> None:
     with pytest.raises(ValueError, match="no data set of an equation is called 'wave'"):
         load_pde("wave", count=1, steps=1)
@@ -143,7 +222,7 @@ def test_arguments_are_checked() -> None:
         PixelData(torch.full((1, 2, 1, 4), math.nan), step=1.0, spacing=1.0, name="blown up")
     with pytest.raises(TypeError, match="floating point tensor"):
         PixelData(torch.ones(1, 2, 1, 4, dtype=torch.long), step=1.0, spacing=1.0, name="whole")
-    with pytest.raises(RuntimeError, match="the reference solution stopped"):
+    with pytest.raises(RuntimeError, match=r"the reference solution stopped .* take a finer grid or fewer steps"):
         method_of_lines(torch.ones(2), lambda u: u**3 * 1e3, [0.0, 1.0])
 
 
