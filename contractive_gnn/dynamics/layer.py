@@ -13,9 +13,10 @@ from contractive_gnn import activations
 from contractive_gnn.activations import Activation
 from contractive_gnn.operators import Composition, Conv2d, Dense, GraphGradient, KnownNorm, Operator, Stencil, Sum
 from contractive_gnn.operators.base import described
+from contractive_gnn.operators.precision import Exact
 
 
-class Layer(nn.Module):
+class Layer(Exact):
     r"""``x ↦ σ(Ax + b)``, with what a bound must know of it checked.
 
     Args:
@@ -63,6 +64,7 @@ class Layer(nn.Module):
             self.register_parameter("bias", bias)
         elif isinstance(bias, Tensor):
             self.register_buffer("bias", bias)
+            self._keep("bias")
         else:
             raise TypeError(f"bias must be a tensor, or an nn.Parameter where it is learned, got {_described(bias)}")
         if bias is not None and not bias.is_floating_point():

@@ -7,12 +7,13 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from contractive_gnn.checks import check_real, check_whole
 from contractive_gnn.norms import Norm
 from contractive_gnn.operators.base import Operator, require_finite
 from contractive_gnn.operators.differences import central_weights, check_order
+from contractive_gnn.operators.precision import Exact, rounded_taps
 from contractive_gnn.operators.singular import require_decomposable, rounding
 from contractive_gnn.operators.walls import (
     REFLECTING,
@@ -26,7 +27,7 @@ from contractive_gnn.operators.walls import (
 )
 
 
-class Stencil(Operator):
+class Stencil(Exact, Operator):
     r"""``(Au)_i = Σ_t K_t u_{i+t−o}`` on a grid in one, two or three dimensions.
 
     Beyond the grid u repeats (``"periodic"``), is 0 (``"zero"``), or is reflected (``"dirichlet"`` and ``"neumann"``,
@@ -49,6 +50,10 @@ class Stencil(Operator):
       (Riesz and Thorin). The smaller one is taken, and no lower bound is known.
 
     In ℓ1 and ℓ∞ the norms are exact: sums of ``|K|``, and next to walls that reflect of what falls together there.
+
+    A fixed kernel is kept as it was given: ``.float()`` rounds it so that taps that sum to 0 still do
+    (:func:`~contractive_gnn.operators.precision.rounded_taps`), and ``.double()`` has it again. A learned one is
+    converted as torch does it.
 
     Args:
         kernel: K, ``[k₁, …, k_d]``; or ``[m, k₁, …, k_d]`` for m of them, whose results stand beside each other; or
@@ -108,6 +113,8 @@ class Stencil(Operator):
         self.size = size
         self.boundary = boundary
         self.origin = tuple(map(int, place))
+        if not isinstance(kernel, nn.Parameter):
+            self._keep("kernel")
 
     @classmethod
     def laplacian(
@@ -137,7 +144,7 @@ class Stencil(Operator):
         kernel = torch.zeros([order + 1] * len(size), dtype=torch.float64)
         for axis, h in enumerate(_spacings(spacing, len(size))):
             kernel += _along(central_weights(2, order) / h**2, axis, len(size), at=order // 2)
-        return cls(kernel.to(dtype or torch.get_default_dtype()), size=size, boundary=boundary)
+        return cls(kernel, size=size, boundary=boundary).to(dtype or torch.get_default_dtype())
 
     @classmethod
     def gradient(
@@ -157,7 +164,8 @@ class Stencil(Operator):
         kernels = torch.zeros([len(size), *[2] * len(size)], dtype=torch.float64)
         for axis, h in enumerate(_spacings(spacing, len(size))):
             kernels[axis] = _along(torch.tensor([-1.0, 1.0], dtype=torch.float64) / h, axis, len(size), at=0)
-        return cls(kernels.to(dtype or torch.get_default_dtype()), size=size, boundary=boundary, origin=[0] * len(size))
+        stencil = cls(kernels, size=size, boundary=boundary, origin=[0] * len(size))
+        return stencil.to(dtype or torch.get_default_dtype())
 
     @classmethod
     def central_difference(
@@ -190,7 +198,7 @@ class Stencil(Operator):
         shape = [1] * len(size)
         shape[axis] = order + 1
         kernel = central_weights(1, order) / spacing
-        return cls(kernel.view(shape).to(dtype or torch.get_default_dtype()), size=size, boundary=boundary)
+        return cls(kernel.view(shape), size=size, boundary=boundary).to(dtype or torch.get_default_dtype())
 
     def forward(self, x: Tensor) -> Tensor:
         """The differences of ``[..., N₁, …, N_d]``, or of ``[..., in, N₁, …, N_d]``."""
@@ -302,6 +310,9 @@ class Stencil(Operator):
         """How many points the kernel reads in front of a point and behind it, along each axis."""
         taps = self.kernel.shape[-len(self.size) :]
         return [(o, k - 1 - o) for o, k in zip(self.origin, taps, strict=True)]
+
+    def _rounded(self, exact: Tensor, dtype: torch.dtype) -> Tensor:
+        return rounded_taps(exact, dtype, self.origin)
 
     def _kernels(self) -> Tensor:
         """``[out, in, k₁, …, k_d]``."""

@@ -13,9 +13,10 @@ from contractive_gnn.dynamics.spectrum import Spectrum
 from contractive_gnn.integrators import Invariant
 from contractive_gnn.norms import L2
 from contractive_gnn.operators import Stencil, rounding
+from contractive_gnn.operators.precision import Exact
 
 
-class FiniteDifferences(VectorField):
+class FiniteDifferences(Exact, VectorField):
     r"""``X(u)_f = Σ_j c_j Π_k ℓ_jk(u)``, the right-hand side of a partial differential equation on a grid.
 
     Of a linear one the operator is known, ``X(u) = Au``, and it is ‖A‖-Lipschitz. Where A is symmetric (the heat
@@ -25,7 +26,8 @@ class FiniteDifferences(VectorField):
 
     Args:
         polynomial: the equation.
-        dtype: of the kernels; None for torch's default.
+        dtype: of the kernels; None for torch's default. They are kept in float64: ``.double()`` has those, and in every
+            precision kernels that sum to 0 still do, so that the mass is kept.
 
     Shapes:
         ``[..., fields, N₁, …, N_d]``.
@@ -54,14 +56,15 @@ class FiniteDifferences(VectorField):
         for product in polynomial.products:
             places = tuple(_place(form, forms) for form in product.factors)
             self._products.append((product.into, product.coefficient, places))
-        self.forms, constants = polynomial.stencil(forms, dtype)
+        self.forms, constants = polynomial.stencil(forms, torch.float64)
         self.register_buffer("constants", constants)
+        self._keep("constants")
         kernel = polynomial.linear()
-        dtype = dtype or torch.get_default_dtype()
         self.whole: Stencil | None = None
         if kernel is not None:  # one operator, of which the constants are
             kernel = kernel[0, 0] if polynomial.fields == 1 else kernel
-            self.whole = Stencil(kernel.to(dtype), size=polynomial.size, boundary=polynomial.boundary)
+            self.whole = Stencil(kernel, size=polynomial.size, boundary=polynomial.boundary)
+        self.to(dtype or torch.get_default_dtype())
 
     @property
     def conserves(self) -> frozenset[Invariant]:  # type: ignore[override]

@@ -48,7 +48,7 @@ def exact_network(
     Args:
         polynomial: the equation.
         learned: whether the kernels and biases are parameters, which start at the exact ones.
-        dtype: of them; None for torch's default.
+        dtype: of them; None for torch's default. What is not learned is kept in float64, and ``.double()`` has it.
 
     Returns:
         ``X(u) = C max(Su + b, 0)^p`` with p the degree, on states ``[..., fields, N₁, …, N_d]``.
@@ -75,13 +75,13 @@ def exact_network(
             both += [form, AffineForm(-form.kernel, -form.constant)]
             columns += [column, (-1.0) ** power * column]
     dtype = dtype or torch.get_default_dtype()
-    inner, bias = polynomial.stencil(both, dtype)
-    kernel = torch.stack(columns).to(dtype).view(len(columns), polynomial.fields, *[1] * len(polynomial.size))
+    inner, bias = polynomial.stencil(both, dtype if learned else torch.float64)
+    kernel = torch.stack(columns).view(len(columns), polynomial.fields, *[1] * len(polynomial.size))
     if learned:
         inner = Stencil(nn.Parameter(inner.kernel), size=polynomial.size, boundary=polynomial.boundary)
-        kernel, bias = nn.Parameter(kernel), nn.Parameter(bias)
+        kernel, bias = nn.Parameter(kernel.to(dtype)), nn.Parameter(bias)
     outer = Stencil(kernel, size=polynomial.size, boundary=polynomial.boundary)
-    return PerceptronField(inner, RectifiedPower(power), outer=outer, bias=bias)
+    return PerceptronField(inner, RectifiedPower(power), outer=outer, bias=bias).to(dtype)
 
 
 def untrained_network(

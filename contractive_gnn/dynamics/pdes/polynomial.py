@@ -128,13 +128,17 @@ class StencilPolynomial:
         return tuple(max(lengths) for lengths in zip(*shapes, strict=True))
 
     def stencil(self, forms: Sequence[AffineForm], dtype: torch.dtype | None = None) -> tuple[Stencil, Tensor]:
-        """Several forms as one operator to ``[m, N₁, …]``, and their constants, ``[m, 1, …, 1]``."""
+        """Several forms as one operator to ``[m, N₁, …]``, and their constants, ``[m, 1, …, 1]``.
+
+        The operator keeps the kernels in float64, and those that sum to 0 do in every precision, see
+        :class:`~contractive_gnn.operators.Stencil`.
+        """
         taps = self.taps()
         dtype = dtype or torch.get_default_dtype()
-        kernels = torch.stack([form.widened(taps) for form in forms]).to(dtype)
+        kernels = torch.stack([form.widened(taps) for form in forms])
         constants = torch.tensor([form.constant for form in forms], dtype=torch.float64).to(dtype)
         return (
-            Stencil(kernels, size=self.size, boundary=self.boundary),
+            Stencil(kernels, size=self.size, boundary=self.boundary).to(dtype),
             constants.view(-1, *[1] * len(self.size)),
         )
 

@@ -19,6 +19,16 @@ def _() -> FiniteDifferences:
     return FiniteDifferences(heat((6,), alpha=0.5, spacing=0.5, boundary="dirichlet", order=4))
 
 
+@register_field("heat-of-order-4")
+def _() -> FiniteDifferences:
+    return FiniteDifferences(heat((8,), alpha=0.3, order=4))
+
+
+@register_field("heat-of-order-6")
+def _() -> FiniteDifferences:
+    return FiniteDifferences(heat((7, 8), alpha=0.3, spacing=(0.1, 0.07), boundary="neumann", order=6))
+
+
 @register_field("heat-network")
 def _() -> PerceptronField:
     return exact_network(heat((5, 4), alpha=0.5), learned=True)

@@ -69,6 +69,16 @@ def test_it_is_the_finite_difference_method_to_rounding(size: tuple[int, ...], o
         assert float((network(u) - expected).abs().max() / expected.abs().max()) < 1e-14
 
 
+@pytest.mark.parametrize("order", [2, 4, 6])
+def test_built_in_single_precision_it_is_exact_in_double(order: int) -> None:
+    for equation in equations((9,), "periodic", order):
+        network = exact_network(equation, dtype=torch.float32)
+        assert {tensor.dtype for tensor in network.buffers()} == {torch.float32}
+        u = torch.rand(equation.fields, 9, dtype=DOUBLE, generator=torch.Generator().manual_seed(0))
+        expected = FiniteDifferences(equation, dtype=DOUBLE)(u)
+        assert float((network.double()(u) - expected).abs().max() / expected.abs().max()) < 1e-14
+
+
 def test_many_steps_of_it_are_those_of_the_method() -> None:
     """Three substeps a step, forty steps, as far as the paper goes."""
     equation = fisher((20, 20), alpha=0.01, spacing=0.05)
