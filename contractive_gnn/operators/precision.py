@@ -68,9 +68,11 @@ def rounded_taps(kernel: Tensor, dtype: torch.dtype, origin: Sequence[int]) -> T
     vanishes = total(kernel).abs() <= kernel.numel() * torch.finfo(kernel.dtype).eps * size
     misses = total(near.double()) != 0
     unit = torch.ldexp(torch.full_like(size, torch.finfo(dtype).eps / 2), torch.frexp(size).exponent)
-    fine = ((kernel == 0) | (kernel.abs() >= _FINE * unit)).all(dim=axes, keepdim=True)  # type: ignore[arg-type]
+    fine = ((kernel == 0) | (kernel.abs() >= _FINE * unit)).all(dim=axes, keepdim=True)
     taps = torch.where(fine, torch.round(kernel / unit) * unit, near.double())
-    middle = (..., *(slice(o, o + 1) for o in origin))
-    taps[middle] = 0.0
-    taps[middle] = -total(taps)
+    middle = taps
+    for axis, o in zip(axes, origin, strict=True):
+        middle = middle.narrow(axis, o, 1)
+    middle.zero_()
+    middle.copy_(-total(taps))
     return torch.where(vanishes & misses, taps.to(dtype), near)

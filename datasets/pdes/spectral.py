@@ -122,4 +122,5 @@ def top_third(u: Tensor, dimensions: int) -> Tensor:
         j = torch.fft.fftfreq(u.size(axis), dtype=torch.float64).abs()
         top |= (j > 1 / 3).view(-1, *[1] * (-1 - axis))
     part, whole = (torch.linalg.vector_norm(waves, dim=axes) for waves in (size * top, size))
-    return part / torch.where(whole == 0, 1.0, whole)
+    share: Tensor = part / torch.where(whole == 0, 1.0, whole)
+    return share
