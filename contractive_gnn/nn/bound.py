@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from contractive_gnn import inputs
-from contractive_gnn.dynamics import Dynamics
+from contractive_gnn.dynamics import Dynamics, OnGraph
 from contractive_gnn.graph import Graph
 from contractive_gnn.nn.parametrizations import Constraint
 from contractive_gnn.nn.plain import altered, plain_type, reduced_precision
@@ -258,6 +258,18 @@ def simple(graph: Graph) -> Graph:
         InputError: if it is not undirected and simple, with finite weights of at least 0.
     """
     return inputs.undirected(graph.edge_weight.new_empty(graph.num_nodes, 0), graph.edge_index, graph.edge_weight)
+
+
+def simple_graphs(*fields: nn.Module) -> None:
+    """Check every graph that a field is bound to, in its summands too.
+
+    Raises:
+        InputError: for one that is not undirected and simple, with finite weights of at least 0.
+    """
+    for field in fields:
+        for part in field.modules():
+            if isinstance(part, OnGraph):
+                simple(part.graph)
 
 
 def layer_bound(dynamics: Dynamics, graph: Graph, x: Tensor, step: Tensor | float) -> LayerBound:

@@ -20,7 +20,7 @@ from contractive_gnn.nn.arguments import (
     widened,
 )
 from contractive_gnn.nn.batch import graph_by_graph
-from contractive_gnn.nn.bound import simple
+from contractive_gnn.nn.bound import simple, simple_graphs
 from contractive_gnn.norms import number
 
 FIRST_LOGIT = 2.0  # of the share of the longest step that a learned one takes first: 0.88
@@ -180,7 +180,12 @@ class Alternating(_Pairs):
         return self._follow(self.contracting, self.expanding, x, self.steps()).to(x.dtype)
 
     def lipschitz(self) -> float:
-        """The product of the constants of all steps; at most ``bound`` up to rounding, unless steps are held."""
+        """The product of the constants of all steps; at most ``bound`` up to rounding, unless steps are held.
+
+        Raises:
+            InputError: for a field on a graph that is not undirected and simple, with finite weights of at least 0.
+        """
+        simple_graphs(self.contracting, self.expanding)
         return self._constant(self.contracting, self.expanding, self.steps())
 
 

@@ -15,7 +15,16 @@ from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import Scheme, solver
 from contractive_gnn.nn.arguments import check_dynamics, check_features, check_field, check_floating, edge_list, widened
 from contractive_gnn.nn.batch import graph_by_graph
-from contractive_gnn.nn.bound import CoupledBound, compose, doubt, layer_bound, linear_norm, simple, unknown
+from contractive_gnn.nn.bound import (
+    CoupledBound,
+    compose,
+    doubt,
+    layer_bound,
+    linear_norm,
+    simple,
+    simple_graphs,
+    unknown,
+)
 from contractive_gnn.nn.sparse import Linear, dropout
 from contractive_gnn.nn.stepping import Stepping
 from contractive_gnn.norms import number
@@ -96,7 +105,11 @@ class Flow(Stepping):
 
         Of steps that are q-Lipschitz for a fixed anchor, κ > 0 and μ the field's ``anchor_lipschitz``, it is
         ``Q + (1 − Q) μ/κ`` with ``Q = q^K``; see :meth:`FlowConv.lipschitz`.
+
+        Raises:
+            InputError: for a field on a graph that is not undirected and simple, with finite weights of at least 0.
         """
+        simple_graphs(self.field)
         return self._constant(self.field, self.step_size())
 
 

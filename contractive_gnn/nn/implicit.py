@@ -22,7 +22,7 @@ from contractive_gnn.nn.arguments import (
     widened,
 )
 from contractive_gnn.nn.batch import graph_by_graph
-from contractive_gnn.nn.bound import simple
+from contractive_gnn.nn.bound import simple, simple_graphs
 from contractive_gnn.norms import number
 
 
@@ -117,7 +117,12 @@ class Equilibrium(_Rest):
         return self._solve(self.field.anchored(x), x)
 
     def lipschitz(self) -> float:
-        """``anchor_lipschitz/κ`` in the field's norm; ``inf`` where it does not contract."""
+        """``anchor_lipschitz/κ`` in the field's norm; ``inf`` where it does not contract.
+
+        Raises:
+            InputError: for a field on a graph that is not undirected and simple, with finite weights of at least 0.
+        """
+        simple_graphs(self.field)
         return self._constant(self.field)
 
 

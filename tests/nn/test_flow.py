@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from contractive_gnn import datasets
-from contractive_gnn.dynamics import Diffusion, GradientFlow, GraphGradientFlow, VectorField
+from contractive_gnn.dynamics import Diffusion, GradientFlow, GraphGradientFlow, SumField, VectorField
 from contractive_gnn.graph import Graph
+from contractive_gnn.inputs import InputError
 from contractive_gnn.integrators import SCHEMES, Invariant, RungeKutta, solver
-from contractive_gnn.nn import AlternatingConv, EquilibriumConv, Flow, FlowConv
+from contractive_gnn.nn import Alternating, AlternatingConv, Equilibrium, EquilibriumConv, Flow, FlowConv
 from contractive_gnn.norms import number
 from contractive_gnn.operators import Dense
 
@@ -290,3 +291,16 @@ def test_a_field_whose_value_only_broadcasts_is_refused(scheme: str) -> None:
     layer = Flow(Flat(), num_steps=1, step=0.1, constrained=False, scheme=scheme)
     with pytest.raises(ValueError, match=r"shape of its state, \[4, 1\], got \[4\]"):
         layer(torch.rand(4, 1))
+
+
+def test_a_constant_is_refused_where_a_field_is_bound_to_a_graph_that_it_is_not_proved_on() -> None:
+    edges = torch.tensor([[0, 0, 0], [1, 2, 3]])  # directed
+    x = torch.zeros(4, 1, dtype=torch.float64)
+    diffusion = Diffusion(mu=0.5).on(Graph.of(x, edges))
+    for layer in (Flow(diffusion), Flow(SumField(diffusion, diffusion)), Equilibrium(diffusion)):
+        with pytest.raises(InputError, match="directed"):
+            layer.lipschitz()
+    descent = GraphGradientFlow(1, mu=0.5, learn_weight=False).double().on(Graph.of(x, edges))
+    ascent = GradientFlow(Dense(torch.eye(1, dtype=torch.float64)), expansive=True)
+    with pytest.raises(InputError, match="directed"):
+        Alternating(descent, ascent, num_pairs=1).lipschitz()
