@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, jvp, vmap
 
+from contractive_gnn.training.rollout import rollout
+
 #: pieces that are differentiated at a time in reverse mode, and weights in forward mode
 CHUNK, TOGETHER = 512, 5
 #: entries of the states of pieces that stay in cache while so many weights are differentiated
@@ -75,12 +77,10 @@ class LeastSquares:
 
     def _residuals(self, weights: Tensor, pieces: Tensor, roots: Tensor) -> Tensor:
         """``[m, K · entries of a state]``."""
-        named, x = self._named(weights), pieces[:, 0]
-        gaps = []
-        for k in range(1, pieces.size(1)):
-            x = functional_call(self._model, named, (x,))
-            gaps.append((x - pieces[:, k]).flatten(1) * roots[:, k - 1 : k])
-        return torch.cat(gaps, dim=1)
+        named = self._named(weights)
+        predicted = rollout(lambda x: functional_call(self._model, named, (x,)), pieces[:, 0], pieces.size(1) - 1)
+        gaps = (predicted - pieces)[:, 1:].flatten(2) * roots.unsqueeze(2)
+        return gaps.flatten(1)
 
     def _by_rows(self, weights: Tensor, pieces: Tensor, roots: Tensor) -> Tensor:
         def of_a_piece(weights: Tensor, piece: Tensor, roots: Tensor) -> Tensor:

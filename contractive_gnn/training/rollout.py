@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from contractive_gnn.checks import check_whole
 
 
-def rollout(model: nn.Module, x: Tensor, num_steps: int) -> Tensor:
+def rollout(model: Callable[[Tensor], Tensor], x: Tensor, num_steps: int) -> Tensor:
     """``x, Φ(x), Φ(Φ(x)), …``: the states after 0 to K applications of a model.
 
     Args:

@@ -309,6 +309,13 @@ def test_a_jacobian_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch
         polish_trajectories(network(), TRAIN)
 
 
+def test_residuals_of_answers_of_another_shape_are_refused() -> None:
+    squares = LeastSquares(nn.Linear(2, 1).double(), TRAIN.windows(2))
+    for asked in (squares.residuals, squares.normal_equations):
+        with pytest.raises(ValueError, match="a step keeps the shape"):
+            asked(squares.weights())
+
+
 # predictions
 
 
