@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from contractive_gnn.checks import check_real, check_whole
+from contractive_gnn.training.lbfgs import descend
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +98,8 @@ def fit_map(
 
     Raises:
         TypeError: for options that are none.
-        ValueError: for points and images of different shapes or dtypes, no points, and a model without parameters.
+        ValueError: for points and images of different shapes or dtypes, no points, a model without parameters, and one
+            whose answers are of another shape than the images.
         FloatingPointError: the loss is not finite at the start, or under Adam.
     """
     options = MapFitOptions() if options is None else options
@@ -117,18 +119,36 @@ def fit_map(
     scale = float((y - x).square().sum(dim=1).mean()) or 1.0
 
     def loss() -> Tensor:
-        difference: Tensor = model(x) - y
-        return difference.square().sum(dim=1).mean() / scale
+        answers: Tensor = model(x)
+        if answers.shape != y.shape:
+            raise ValueError(
+                f"{type(model).__name__} takes points {list(x.shape)} to {list(answers.shape)}, and their images are "
+                f"{list(y.shape)}: give a model that takes [n, d] to [n, d]"
+            )
+        return (answers - y).square().sum(dim=1).mean() / scale
 
     def error() -> float:
         with torch.no_grad():
             return math.sqrt(float(loss()) * scale)
 
+    start = error()
+    if not math.isfinite(start):
+        raise FloatingPointError(f"the loss is {start} at the start; give finite points and images, or smaller weights")
     with torch.enable_grad():
-        start = error()
         _adam(loss, learning, options)
-        after_adam = error()
-        taken = _lbfgs(loss, learning, options)
+    after_adam = error()
+    if not math.isfinite(after_adam):
+        raise FloatingPointError(f"the loss is {after_adam} after Adam; lower lr, or the steps")
+    taken = 0
+    if options.lbfgs_steps:
+        taken = descend(
+            loss,
+            learning,
+            iterations=options.lbfgs_steps,
+            history=options.history,
+            tolerance_grad=1e-12,
+            tolerance_change=1e-15,
+        ).iterations
     model.eval()
     return MapFit(start, after_adam, error(), taken, time.perf_counter() - begun)
 
@@ -173,37 +193,3 @@ def _adam(loss: Callable[[], Tensor], learning: list[nn.Parameter], options: Map
         value.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
-
-
-def _lbfgs(loss: Callable[[], Tensor], learning: list[nn.Parameter], options: MapFitOptions) -> int:
-    """Take the steps, and go back to the best parameters: the line search may end at a worse or an infinite value."""
-    if not options.lbfgs_steps:
-        return 0
-    best, kept = math.inf, [parameter.detach().clone() for parameter in learning]
-    optimiser = torch.optim.LBFGS(
-        learning,
-        max_iter=options.lbfgs_steps,
-        history_size=options.history,
-        line_search_fn="strong_wolfe",
-        tolerance_grad=1e-12,
-        tolerance_change=1e-15,
-    )
-
-    def closure() -> Tensor:
-        nonlocal best
-        optimiser.zero_grad()
-        value = loss()
-        value.backward()  # type: ignore[no-untyped-call]
-        found = float(value.detach())
-        if found < best:
-            best = found
-            for place, parameter in zip(kept, learning, strict=True):
-                place.copy_(parameter.detach())
-        return value
-
-    optimiser.step(closure)  # type: ignore[no-untyped-call]
-    with torch.no_grad():
-        for place, parameter in zip(kept, learning, strict=True):
-            parameter.copy_(place)
-    state = optimiser.state[learning[0]]
-    return int(state.get("n_iter", 0))

@@ -78,6 +78,18 @@ def test_the_same_start_gives_the_same_fit() -> None:
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
+def test_a_loss_that_is_not_finite_is_refused_wherever_it_comes_up() -> None:
+    x = draw(5, 2)
+    last = MapFitOptions(adam_steps=0, lbfgs_steps=5)
+    for options in (SHORT, last):
+        with pytest.raises(FloatingPointError, match="the loss is nan at the start"):
+            fit_map(nn.Linear(2, 2).double(), x, torch.full_like(x, torch.nan), options)
+    with pytest.raises(FloatingPointError, match="at step 1 of Adam; lower lr"):
+        fit_map(nn.Linear(2, 2).double(), x, x.flip(1), MapFitOptions(adam_steps=3, lr=1e300))
+    with pytest.raises(FloatingPointError, match="after Adam; lower lr"):
+        fit_map(nn.Linear(2, 2).double(), x, x.flip(1), MapFitOptions(adam_steps=1, lr=1e300))
+
+
 def test_errors_say_what_was_expected() -> None:
     x, model = draw(5, 2), small()
     with pytest.raises(ValueError, match=r"two tensors \[n, d\] of one dtype, got \[5, 2\] torch.float64 and \[4, 2\]"):
@@ -88,8 +100,8 @@ def test_errors_say_what_was_expected() -> None:
         fit_map(nn.Identity(), x, x)
     with pytest.raises(TypeError, match="options must be MapFitOptions"):
         fit_map(model, x, x, {"lr": 0.1})  # type: ignore[arg-type]
-    with pytest.raises(FloatingPointError, match="the loss is nan at step 0 of Adam"):
-        fit_map(model, x, torch.full_like(x, torch.nan), SHORT)
+    with pytest.raises(ValueError, match=r"Linear takes points \[5, 2\] to \[5, 1\], and their images are \[5, 2\]"):
+        fit_map(nn.Linear(2, 1).double(), x, x.flip(1))
     with pytest.raises(ValueError, match="give a step of Adam or of L-BFGS at least"):
         MapFitOptions(adam_steps=0, lbfgs_steps=0)
     with pytest.raises(ValueError, match="lr must be positive"):

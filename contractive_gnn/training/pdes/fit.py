@@ -19,8 +19,9 @@ from contractive_gnn.lines import replacing
 from contractive_gnn.training.batches.checkpoint import load_checkpoint, model_identity, save_checkpoint
 from contractive_gnn.training.batches.options import check_choice
 from contractive_gnn.training.batches.progress import Progress
+from contractive_gnn.training.lbfgs import descend
 from contractive_gnn.training.least_squares import Damped, LeastSquares
-from contractive_gnn.training.pdes.prediction import relative_errors
+from contractive_gnn.training.pdes.prediction import check_sizes, relative_errors
 from contractive_gnn.training.rollout import rollout
 
 #: λ of Levenberg's and Marquardt's method at the beginning of a stage
@@ -76,7 +77,7 @@ class PixelRound:
         horizon: of the stage.
         loss: at its end, of the training data with their noise.
         val_error: mean relative error of the last step of the validation data; None without any.
-        evaluations: of the loss, since the start.
+        evaluations: of the loss, in all rounds until now.
         seconds: wall time of the round, without the validation.
         cpu_seconds: of all threads of this process, likewise.
     """
@@ -131,7 +132,8 @@ def fit_pixels(
     Optimization*, chapter 7), or by Levenberg's and Marquardt's method
     (:class:`~contractive_gnn.training.least_squares.LeastSquares`). Take float64: with rounding of 1e-7 both end early.
 
-    With a checkpoint the state is saved after each round, and a later call goes on from there to the same weights.
+    The weights after a round are the best that the method has seen in it. With a checkpoint the state is saved after
+    each round, and a later call goes on from there to the same weights.
 
     Args:
         model: Φ, such as ``Flow(untrained_network((100, 100)), num_steps=3, step=train.step / 3, constrained=False)``.
@@ -144,10 +146,11 @@ def fit_pixels(
 
     Raises:
         CheckpointError: the checkpoint is of another model, other data, options or another seed.
-        FloatingPointError: the loss is not finite at a start.
+        FloatingPointError: the loss is not finite at the start of a stage.
         TypeError: train, val or options are of another type, or model and data of different precision.
-        ValueError: there are fewer steps than a horizon, or nothing to train; or solutions are too large, or the model
-            is not one, for the Jacobian.
+        ValueError: there are fewer steps than a horizon, or nothing to train; a solution is 0 after a step, of which
+            there is no relative loss or error; val has another step; or solutions are too large, or the model is not
+            one, for the Jacobian.
     """
     options = PixelFitOptions() if options is None else options
     if not isinstance(options, PixelFitOptions):
@@ -208,11 +211,17 @@ class _Goal:
         self.targets = states[:, 1:].to(device)
         weights = torch.ones(states.shape[0], horizon, dtype=states.dtype)
         if options.loss == "relative":
-            weights = 1.0 / states[:, 1:].flatten(2).square().mean(dim=2)
+            weights = 1.0 / _mean_squares(states)
         self.weights = weights.to(device)
         self.evaluations = 0
         self.squares: LeastSquares | None = None
         self.damping = DAMPING
+        self.loss = self.value()
+        if not math.isfinite(self.loss):
+            raise FloatingPointError(
+                f"the loss is {self.loss} with a horizon of {horizon} steps: the network blows up from where it "
+                "starts; take a shorter horizon first, a shorter step, or smaller weights"
+            )
 
     def __call__(self) -> Tensor:
         self.evaluations += 1
@@ -220,39 +229,33 @@ class _Goal:
         squares = (predicted - self.targets).flatten(2).square().mean(dim=2)
         return (self.weights * squares).mean()
 
+    @torch.no_grad()
+    def value(self) -> float:
+        """The loss, without a gradient."""
+        return float(self())
+
     def by_gradients(self, iterations: int) -> None:
         """So many iterations of L-BFGS."""
         # A new one each time: a ReLU's kinks can leave it with pairs that point nowhere, and there it would stay.
-        optimiser = torch.optim.LBFGS(
-            [parameter for parameter in self.model.parameters() if parameter.requires_grad],
-            lr=1.0,
-            max_iter=iterations,
-            history_size=iterations,
-            tolerance_grad=0.0,
-            tolerance_change=0.0,
-            line_search_fn="strong_wolfe",
-        )
-
-        def closure() -> Tensor:
-            optimiser.zero_grad()
-            loss = self()
-            loss.backward()  # type: ignore[no-untyped-call]
-            return loss
-
-        optimiser.step(closure)  # type: ignore[no-untyped-call]
+        learning = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        descend(self, learning, iterations=iterations, history=iterations)
 
     def by_least_squares(self, iterations: int) -> None:
         """So many iterations of Levenberg's and Marquardt's method."""
         if self.squares is None:
             pieces = torch.cat([self.start.unsqueeze(1), self.targets], dim=1)
             self.squares = LeastSquares(self.model, pieces, self.weights)
-        with torch.no_grad():
-            loss = float(self())
-        if not math.isfinite(loss):
-            return
-        state = self.squares.descend(Damped(loss, self.damping, 0), iterations=iterations)
+        state = self.squares.descend(Damped(self.loss, self.damping, 0), iterations=iterations)
         self.evaluations += state.evaluations
         self.damping = state.damping
+
+    def improve(self, method: str, iterations: int) -> None:
+        """So many iterations of a method, after which the loss is at most what it was."""
+        if method == "lbfgs":
+            self.by_gradients(iterations)
+        else:
+            self.by_least_squares(iterations)
+        self.loss = self.value()
 
 
 def _round(
@@ -260,17 +263,7 @@ def _round(
 ) -> PixelRound:
     wall, cpu = time.perf_counter(), time.process_time()
     before = goal.evaluations
-    if options.method == "lbfgs":
-        goal.by_gradients(options.iterations)
-    else:
-        goal.by_least_squares(options.iterations)
-    with torch.no_grad():
-        loss = float(goal())
-    if not math.isfinite(loss):
-        raise FloatingPointError(
-            f"the loss is {loss} with a horizon of {goal.horizon} steps: the network blows up from where it starts; "
-            "take a shorter horizon first, a shorter step, or smaller weights"
-        )
+    goal.improve(options.method, options.iterations)
     seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
     error: float | None = None
     if val is not None:
@@ -280,8 +273,13 @@ def _round(
         )
     done = records[-1].evaluations if records else 0
     return PixelRound(
-        len(records) + 1, goal.horizon, loss, error, done + goal.evaluations - before, seconds, cpu_seconds
+        len(records) + 1, goal.horizon, goal.loss, error, done + goal.evaluations - before, seconds, cpu_seconds
     )
+
+
+def _mean_squares(states: Tensor) -> Tensor:
+    """Of each solution after each step, ``[solutions, steps]``."""
+    return states[:, 1:].flatten(2).square().mean(dim=2)
 
 
 def _save(path: Path, model: nn.Module, records: list[PixelRound], damping: float, identity: dict[str, str]) -> None:
@@ -310,3 +308,15 @@ def _check_data(model: nn.Module, train: PixelData, val: PixelData | None, optio
             f"{train.name} has {train.steps} steps, fewer than the horizon of {max(options.horizons)}; make longer "
             "solutions, or give shorter horizons"
         )
+    if options.loss == "relative":
+        squares = _mean_squares(train.states[:, : max(options.horizons) + 1])
+        if bool((wrong := ~torch.isfinite(1.0 / squares) | torch.isinf(squares)).any()):
+            which, step = wrong.nonzero()[0].tolist()
+            raise ValueError(
+                f"solution {which} of {train.name} has a mean square of {float(squares[which, step]):g} after step "
+                f"{step + 1}, by which loss='relative' cannot divide; take loss='mse', or leave the solution out"
+            )
+    if val is not None:
+        if val.step != train.step:
+            raise ValueError(f"train has a state every {train.step:g}, val every {val.step:g}: give both the same step")
+        check_sizes(val)

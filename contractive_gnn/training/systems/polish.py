@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import time
@@ -17,10 +16,10 @@ from torch.nn.utils import parametrize
 
 from contractive_gnn.checks import check_whole
 from contractive_gnn.datasets.systems import Trajectories
-from contractive_gnn.integrators import ConvergenceError
 from contractive_gnn.training.batches.checkpoint import load_checkpoint, model_identity, save_checkpoint
 from contractive_gnn.training.batches.options import check_choice
 from contractive_gnn.training.batches.place import place
+from contractive_gnn.training.lbfgs import descend
 from contractive_gnn.training.least_squares import Damped, LeastSquares
 from contractive_gnn.training.rollout import rollout
 
@@ -143,41 +142,13 @@ def polish_trajectories(
 
 
 def _round(learning: list[nn.Parameter], loss: Callable[[], Tensor], *, scale: float) -> tuple[float, int]:
-    """A hundred iterations of L-BFGS from the present weights: the least loss of them, and how often it was asked for.
+    """A hundred iterations of L-BFGS from the present weights, whose loss is the scale: its end, and how many losses.
 
-    The weights are then those of that loss. A line search may try weights with which an implicit scheme finds no
-    solution: that ends the round.
+    A line search may try weights with which an implicit scheme finds no solution: that ends the round.
     """
-    best, least, tried = _copied(learning), scale, 0
-    optimiser = torch.optim.LBFGS(
-        learning,
-        max_iter=ROUND["lbfgs"],
-        max_eval=4 * ROUND["lbfgs"],
-        history_size=ROUND["lbfgs"],
-        tolerance_grad=0.0,
-        tolerance_change=0.0,
-        line_search_fn="strong_wolfe",
-    )
-
-    def closure() -> float:
-        nonlocal best, least, tried
-        tried += 1
-        optimiser.zero_grad()
-        value = loss()
-        (value / (1e-4 * scale)).backward()  # type: ignore[no-untyped-call]
-        found = float(value.detach())
-        if found < least:
-            best, least = _copied(learning), found
-        return found / (1e-4 * scale)
-
-    if scale > 0:
-        with torch.enable_grad(), contextlib.suppress(ConvergenceError):
-            optimiser.step(closure)  # type: ignore[no-untyped-call]
-    with torch.no_grad():
-        for parameter, kept in zip(learning, best, strict=True):
-            parameter.copy_(kept)
-    return least, tried
-
-
-def _copied(learning: list[nn.Parameter]) -> list[Tensor]:
-    return [parameter.detach().clone() for parameter in learning]
+    if scale == 0:
+        return scale, 0
+    unit = 1e-4 * scale
+    count = ROUND["lbfgs"]
+    found = descend(lambda: loss() / unit, learning, iterations=count, evaluations=4 * count, history=count)
+    return min(unit * found.loss, scale), found.evaluations

@@ -202,6 +202,48 @@ def test_losses_weigh_steps_differently() -> None:
     assert found[0] < found[1]
 
 
+def test_a_line_search_that_blows_up_leaves_the_best_weights() -> None:
+    train = load_pde("heat", count=3, steps=3, size=12, waves=(1, 2), dtype=torch.float64)
+    torch.manual_seed(17)
+    field = untrained_network((12, 12), taps=3, width=6, power=2).double()
+    model = Flow(field, num_steps=3, step=1 / 3, constrained=False)
+    before = float(relative_errors(model, train).square().mean())
+    options = PixelFitOptions(horizons=(3,), rounds=6, iterations=8)
+    losses = [one.loss for one in fit_pixels(model, train, options, progress=False).rounds]
+    assert bool(weights(model).isfinite().all())
+    assert [before, *losses] == sorted([before, *losses], reverse=True)
+    assert float(relative_errors(model, train).square().mean()) == pytest.approx(losses[-1])
+
+
+def test_a_start_that_blows_up_is_left_as_it_is() -> None:
+    train = data()
+    for method in ("lbfgs", "levenberg-marquardt"):
+        model = network(train)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(1e200)
+        before = weights(model)
+        with pytest.raises(FloatingPointError, match="with a horizon of 1 steps: the network blows up from where it"):
+            fit_pixels(model, train, replace(SMALL, method=method), progress=False)  # type: ignore[arg-type]
+        assert torch.equal(weights(model), before)
+
+
+def test_a_solution_that_is_nought_has_no_relative_loss_or_error() -> None:
+    train = data()
+    states = train.states.clone()
+    states[1, 2] = 0.0
+    nought = replace(train, states=states)
+    model = network(train)
+    with pytest.raises(ValueError, match=r"solution 1 of long waves .* 0 after step 2, .*take loss='mse'"):
+        fit_pixels(model, nought, SMALL, progress=False)
+    with pytest.raises(ValueError, match="solution 1 of long waves is 0 after step 2"):
+        fit_pixels(model, train, SMALL, val=nought, progress=False)
+    with pytest.raises(ValueError, match="solution 1 of long waves is 0 after step 2"):
+        relative_errors(model, nought)
+    fit_pixels(model, nought, replace(SMALL, loss="mse"), progress=False)
+    fit_pixels(model, nought, replace(SMALL, horizons=(1,)), progress=False)  # which does not look so far
+
+
 def test_what_blows_up_is_infinitely_far_off() -> None:
     train = data(1, 2)
     model = network(train)
@@ -224,6 +266,8 @@ def test_arguments_are_checked() -> None:
         fit_pixels(model, train.states, SMALL)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="options must be PixelFitOptions"):
         fit_pixels(model, train, {"rounds": 2})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"val every .*give both the same step"):
+        fit_pixels(model, train, SMALL, val=replace(train, step=2 * train.step))
     fixed = Flow(exact_network(heat((SIZE, SIZE), alpha=0.01)).double(), num_steps=1, step=0.1, constrained=False)
     with pytest.raises(ValueError, match="no parameter that learns"):
         fit_pixels(fixed, train, SMALL)
