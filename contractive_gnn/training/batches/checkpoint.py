@@ -13,7 +13,7 @@ from torch import nn
 
 from contractive_gnn.lines import replacing
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 class CheckpointError(ValueError):

@@ -21,14 +21,10 @@ from torch.optim.swa_utils import AveragedModel
 from contractive_gnn.lines import append_line, open_alone
 from contractive_gnn.seeding import seeded
 from contractive_gnn.training.batches.averaging import moving_average
-from contractive_gnn.training.batches.checkpoint import (
-    CheckpointError,
-    load_checkpoint,
-    model_identity,
-    save_checkpoint,
-)
+from contractive_gnn.training.batches.checkpoint import load_checkpoint, model_identity, save_checkpoint
 from contractive_gnn.training.batches.options import BatchLoopOptions
 from contractive_gnn.training.batches.progress import Progress
+from contractive_gnn.training.batches.saved_model import SavedModel
 
 Batch = TypeVar("Batch")
 Figures = dict[str, float | None]
@@ -118,12 +114,12 @@ def run(
         saved = None if checkpoint is None else load_checkpoint(checkpoint, identity=identity)
         if options.memory_format is not None:
             model.to(memory_format=options.memory_format)
-        state = _State(model, learning, options, steps=options.epochs * task.steps, seed=seed)
+        kept = SavedModel(model, task.probe)
+        state = _State(model, list(learning.values()), options, steps=options.epochs * task.steps, seed=seed)
         records: list[Figures] = []
         if saved is not None:
-            _check_learning(list(learning), saved.get("learning"), checkpoint)
+            kept.restore(saved["model"], checkpoint)
             state.restore(saved)
-            _check_probe(_probed(model, task), saved["probe"], model, checkpoint)
             records = saved["records"]
         resumed = len(records)
         if record is not None:
@@ -132,12 +128,12 @@ def run(
         shown = Progress(shown=progress, steps=options.epochs * task.steps, done=resumed * task.steps)
         try:
             for epoch in range(resumed, options.epochs):
-                figures, answers = _epoch(model, task, options, state, shown, epoch)
+                figures, answers = _epoch(model, task, options, state, kept, shown, epoch)
                 records.append(figures)
                 shown.epoch(figures)
                 if checkpoint is not None and record is not None:
-                    kept = {**state.saved(), "records": records, "probe": answers}
-                    save_checkpoint(checkpoint, kept, identity=identity)
+                    now = {**state.saved(), "model": kept.saved(answers), "records": records}
+                    save_checkpoint(checkpoint, now, identity=identity)
                     _append(record, [figures])
         finally:
             shown.close()
@@ -147,14 +143,13 @@ def run(
 
 
 class _State:
-    """All that changes while a model is trained."""
+    """All that changes while a model is trained, beside the model."""
 
     def __init__(
-        self, model: nn.Module, learning: dict[str, nn.Parameter], options: BatchLoopOptions, *, steps: int, seed: int
+        self, model: nn.Module, learning: list[nn.Parameter], options: BatchLoopOptions, *, steps: int, seed: int
     ) -> None:
         self.model = model
-        self.learning = list(learning)
-        self.optimiser = _optimiser(list(learning.values()), options)
+        self.optimiser = _optimiser(learning, options)
         self.schedule: LRScheduler
         if options.schedule == "one-cycle":
             # torch divides by the length of the rise less one step, which must not be 0: then it is almost that
@@ -185,8 +180,6 @@ class _State:
     def saved(self) -> dict[str, Any]:
         """For :func:`save_checkpoint`."""
         return {
-            "learning": self.learning,
-            "model": self.model.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -197,7 +190,6 @@ class _State:
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Go back to what :meth:`saved` gave."""
-        self.model.load_state_dict(saved["model"])
         if self.average is not None:
             self.average.load_state_dict(saved["average"])
         self.optimiser.load_state_dict(saved["optimiser"])
@@ -214,7 +206,13 @@ class _State:
 
 
 def _epoch(
-    model: nn.Module, task: Task[Batch], options: BatchLoopOptions, state: _State, shown: Progress, epoch: int
+    model: nn.Module,
+    task: Task[Batch],
+    options: BatchLoopOptions,
+    state: _State,
+    saved: SavedModel,
+    shown: Progress,
+    epoch: int,
 ) -> tuple[Figures, Tensor]:
     """Train for an epoch, and judge what it came to: the figures, and the model's answers to the probe."""
     wall, cpu = time.perf_counter(), time.process_time()
@@ -239,7 +237,7 @@ def _epoch(
             right, counts = right + float(step.right), True
         shown.step()
     seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
-    answers = _probed(model, task)
+    answers = saved.answers()
     if not all(bool(value.isfinite().all()) for value in (answers, *model.parameters())):
         raise _not_finite(f"the weights or the answers of the model are not finite after epoch {epoch + 1}")
     kept = state.kept
@@ -262,33 +260,6 @@ def _not_finite(what: str) -> FloatingPointError:
     return FloatingPointError(
         f"{what}; lower max_lr, or lengthen the warm-up. A checkpoint is that of the epoch before"
     )
-
-
-@torch.no_grad()
-def _probed(model: nn.Module, task: Task[Batch]) -> Tensor:
-    model.eval()
-    return task.probe(model).float().cpu()
-
-
-def _check_learning(here: list[str], there: list[str] | None, checkpoint: Path | None) -> None:
-    """What a user has frozen shows in no text of the model, and the optimiser's state is of what was not."""
-    if there is not None and there != here:
-        others = sorted({*here} ^ {*there})
-        raise CheckpointError(
-            f"{checkpoint} belongs to another training: {', '.join(others)} learned there or learn here, not both; "
-            "freeze the same parameters, delete the checkpoint to train from the start, or give another path"
-        )
-
-
-def _check_probe(answers: Tensor, saved: Tensor, model: nn.Module, checkpoint: Path | None) -> None:
-    """Not every argument of a model shows in its text: with the same weights it must also give the same answers."""
-    scale = 1.0 + float(saved.abs().max())
-    if answers.shape != saved.shape or not float((answers - saved).abs().max()) <= 1e-4 * scale:
-        raise CheckpointError(
-            f"{checkpoint} belongs to another model: with the weights that were saved, {type(model).__name__} gives "
-            "other answers than it gave then. Build it with the same arguments (activation, mean, steps, …), delete "
-            "the checkpoint to train from the start, or give another path"
-        )
 
 
 def _optimiser(learning: list[nn.Parameter], options: BatchLoopOptions) -> torch.optim.Optimizer:

@@ -95,7 +95,8 @@ def fit_images(
     With a checkpoint the training is saved after each epoch, whole or not at all, and its record is written beside, one
     epoch a line: that of ``net.pt`` in ``net.pt.jsonl``. Killed and called again with the same arguments, it goes on
     where it was, to the same weights bit for bit (on the same machine, with the same number of threads); the weights
-    that the model was given then count for nothing. One run at a time has a checkpoint.
+    that learn, as the model was given, then count for nothing. What the training does not change, such as frozen
+    weights and a fixed mean of the images, must be what it was. One run at a time has a checkpoint.
 
     Args:
         model: images ``[n, c, H, W]`` in [0, 1] to scores ``[n, classes]``; it is trained where its parameters are,

@@ -19,6 +19,7 @@ from contractive_gnn.lines import replacing
 from contractive_gnn.training.batches.checkpoint import load_checkpoint, model_identity, save_checkpoint
 from contractive_gnn.training.batches.options import check_choice
 from contractive_gnn.training.batches.progress import Progress
+from contractive_gnn.training.batches.saved_model import SavedModel
 from contractive_gnn.training.lbfgs import descend
 from contractive_gnn.training.least_squares import Damped, LeastSquares
 from contractive_gnn.training.pdes.prediction import check_sizes, relative_errors
@@ -160,16 +161,19 @@ def fit_pixels(
     _check_data(model, train, val, options)
     identity = {
         **{field.name: repr(getattr(options, field.name)) for field in fields(options)},
-        "train": f"{train.name} {train.digest[:16]}",
+        "train": _named(train),
+        "val": "None" if val is None else _named(val),
         "seed": str(seed),
         "model": model_identity(model),
     }
     path = None if checkpoint is None else Path(checkpoint)
     saved = None if path is None else load_checkpoint(path, identity=identity)
+    device = next(model.parameters()).device
+    kept = SavedModel(model, lambda asked: asked(train.states[:4, 0].to(device)))
     records: list[PixelRound] = []
     damping = DAMPING
     if saved is not None:
-        model.load_state_dict(saved["model"])
+        kept.restore(saved["model"], path)
         records = [PixelRound(**record) for record in saved["records"]]
         damping = saved["damping"]
     resumed = len(records)
@@ -189,7 +193,7 @@ def fit_pixels(
                 shown.step()
                 shown.epoch({"loss": record.loss, "val_error": record.val_error})
                 if path is not None:
-                    _save(path, model, records, goal.damping, identity)
+                    _save(path, kept, records, goal.damping, identity)
     finally:
         shown.close()
     model.eval()
@@ -282,9 +286,13 @@ def _mean_squares(states: Tensor) -> Tensor:
     return states[:, 1:].flatten(2).square().mean(dim=2)
 
 
-def _save(path: Path, model: nn.Module, records: list[PixelRound], damping: float, identity: dict[str, str]) -> None:
+def _named(data: PixelData) -> str:
+    return f"{data.name} {data.digest[:16]}"
+
+
+def _save(path: Path, kept: SavedModel, records: list[PixelRound], damping: float, identity: dict[str, str]) -> None:
     lines = [asdict(record) for record in records]
-    state = {"model": model.state_dict(), "records": lines, "damping": damping}
+    state = {"model": kept.saved(kept.answers()), "records": lines, "damping": damping}
     save_checkpoint(path, state, identity=identity)
     with replacing(path.with_suffix(".jsonl")) as partial:
         partial.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

@@ -19,6 +19,7 @@ from contractive_gnn.datasets.systems import Trajectories
 from contractive_gnn.training.batches.checkpoint import load_checkpoint, model_identity, save_checkpoint
 from contractive_gnn.training.batches.options import check_choice
 from contractive_gnn.training.batches.place import place
+from contractive_gnn.training.batches.saved_model import SavedModel
 from contractive_gnn.training.lbfgs import descend
 from contractive_gnn.training.least_squares import Damped, LeastSquares
 from contractive_gnn.training.rollout import rollout
@@ -117,8 +118,9 @@ def polish_trajectories(
         raise FloatingPointError(f"the loss is {losses[0]} at the start: train the model before, by fit_trajectories")
     state, seconds = Damped(losses[0], 1e-2, 0), 0.0
     saved = None if path is None else load_checkpoint(path, identity=identity)
+    kept = SavedModel(model, lambda asked: asked(pieces[:4, 0]))
     if saved is not None:
-        model.load_state_dict(saved["model"])
+        kept.restore(saved["model"], path)
         losses, seconds = saved["losses"], saved["seconds"]
         state = Damped(losses[-1], saved["damping"], saved["evaluations"])
     squares = LeastSquares(model, pieces) if method == "levenberg-marquardt" else None
@@ -133,9 +135,9 @@ def polish_trajectories(
         losses.append(state.loss)
         seconds += time.perf_counter() - begin
         if path is not None:
-            kept = {"model": model.state_dict(), "losses": losses, "seconds": seconds}
-            kept |= {"damping": state.damping, "evaluations": state.evaluations}
-            save_checkpoint(path, kept, identity=identity)
+            now = {"model": kept.saved(kept.answers()), "losses": losses, "seconds": seconds}
+            now |= {"damping": state.damping, "evaluations": state.evaluations}
+            save_checkpoint(path, now, identity=identity)
     for parameter in learning:
         parameter.grad = None
     return PolishResult(tuple(losses), resumed, state.evaluations, seconds)

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from contractive_gnn.datasets.pdes import PixelData, laplacian_symbol, linear_solution, load_pde, plane_waves
-from contractive_gnn.dynamics.pdes import exact_network, heat, untrained_network
+from contractive_gnn.dynamics import SumField
+from contractive_gnn.dynamics.pdes import FiniteDifferences, exact_network, heat, untrained_network
 from contractive_gnn.integrators import SphereProjection
 from contractive_gnn.nn import Flow
 from contractive_gnn.training import least_squares
@@ -102,6 +103,32 @@ def test_a_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
             fit_pixels(again, train, other, checkpoint=path, progress=False)
     with pytest.raises(CheckpointError, match="another training"):
         fit_pixels(again, data(seed=4), SMALL, checkpoint=path, progress=False)
+
+
+def test_a_checkpoint_keeps_to_its_equation_its_arguments_and_its_validation(tmp_path: Path) -> None:
+    train, path = data(2, 1), tmp_path / "heat.pt"
+    options = PixelFitOptions(horizons=(1,), rounds=1, iterations=2)
+
+    def model(alpha: float = 0.01, **flow: object) -> Flow:
+        torch.manual_seed(0)
+        known = FiniteDifferences(heat((SIZE, SIZE), alpha=alpha, spacing=1 / SIZE), dtype=torch.float64)
+        field = SumField(known, untrained_network((SIZE, SIZE)).double())
+        return Flow(field, num_steps=3, step=train.step / 3, constrained=False, **flow)  # type: ignore[arg-type]
+
+    fit_pixels(model(), train, options, checkpoint=path, progress=False)
+    assert fit_pixels(model(), train, options, checkpoint=path, progress=False).resumed == 1
+    with pytest.raises(CheckpointError, match=r"another model: .*\.kernel, which no training changed"):
+        fit_pixels(model(alpha=0.02), train, options, checkpoint=path, progress=False)
+    with pytest.raises(CheckpointError, match="val: None there, long waves"):
+        fit_pixels(model(), train, options, val=data(1, 1, seed=1), checkpoint=path, progress=False)
+    frozen = model()
+    next(parameter for parameter in frozen.parameters() if parameter.requires_grad).requires_grad_(False)
+    with pytest.raises(CheckpointError, match="learned there or learn here, not both"):
+        fit_pixels(frozen, train, options, checkpoint=path, progress=False)
+    turned = model()
+    turned.register_forward_hook(lambda module, given, answer: -answer)
+    with pytest.raises(CheckpointError, match="Flow gives other answers than it gave then"):
+        fit_pixels(turned, train, options, checkpoint=path, progress=False)
 
 
 def test_noise_is_drawn_from_the_seed_and_changes_what_is_learned() -> None:

@@ -10,7 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from contractive_gnn.datasets.systems import Trajectories, pendulum, simulate
-from contractive_gnn.dynamics import HamiltonianField, PerceptronEnergy, SeparableHamiltonian
+from contractive_gnn.dynamics import (
+    HamiltonianField,
+    PerceptronEnergy,
+    QuadraticEnergy,
+    RidgeEnergy,
+    SeparableHamiltonian,
+)
 from contractive_gnn.integrators import ConvergenceError
 from contractive_gnn.nn import Flow
 from contractive_gnn.seeding import seeded
@@ -103,6 +109,39 @@ def test_a_checkpoint_goes_on_bit_for_bit(tmp_path: Path) -> None:
     assert torch.equal(weights(again), weights(whole))
     with pytest.raises(CheckpointError, match="belongs to another training"):
         fit_trajectories(again, VAL, QUICK, val=VAL, checkpoint=tmp_path / "c.pt", progress=False)
+
+
+def test_a_checkpoint_keeps_to_the_tensors_that_do_not_learn(tmp_path: Path) -> None:
+    """The mass is no parameter: the training leaves it alone, and so does a checkpoint."""
+
+    def model(mass: float) -> Flow:
+        with seeded(0):
+            field = SeparableHamiltonian(QuadraticEnergy(mass * torch.eye(1)), RidgeEnergy(1, 8)).double()
+        return Flow(field, num_steps=1, step=0.2, constrained=False, scheme="strang")
+
+    for fit in (
+        lambda model: fit_trajectories(
+            model, TRAIN, TrajectoryFitOptions(epochs=1, steps=5), progress=False, checkpoint=tmp_path / "fit.pt"
+        ),
+        lambda model: polish_trajectories(
+            model, TRAIN, method="lbfgs", iterations=1, checkpoint=tmp_path / "polished.pt"
+        ),
+    ):
+        fit(model(1.0))
+        assert fit(model(1.0)).resumed == 1
+        other = model(2.0)
+        with pytest.raises(CheckpointError, match="which no training changed, had other values there than here"):
+            fit(other)
+        assert float(other.field.kinetic.matrix) == 2.0  # type: ignore[arg-type, union-attr]
+
+
+def test_polishing_refuses_a_checkpoint_of_a_model_that_answers_otherwise(tmp_path: Path) -> None:
+    file = tmp_path / "p.pt"
+    polish_trajectories(network(), TRAIN, iterations=1, checkpoint=file)
+    turned = network()
+    turned.register_forward_hook(lambda module, given, answer: -answer)
+    with pytest.raises(CheckpointError, match="Flow gives other answers than it gave then"):
+        polish_trajectories(turned, TRAIN, iterations=1, checkpoint=file)
 
 
 class _StoppedAfter(nn.Module):
