@@ -27,7 +27,8 @@ def test_a_parabola_ends_at_its_bottom() -> None:
 
 @pytest.mark.parametrize("beyond", [math.inf, math.nan])
 def test_a_loss_that_is_no_number_is_never_kept(beyond: float) -> None:
-    w, seen = weight(), []
+    w = weight()
+    seen: list[tuple[float, float]] = []
 
     def loss() -> Tensor:
         value = (w - 3).square().sum() * (beyond if float(w.detach()) > 1.5 else 1.0)
@@ -48,7 +49,8 @@ def test_no_number_at_the_start_leaves_the_weights() -> None:
 
 @pytest.mark.parametrize("error", [ConvergenceError, KeyboardInterrupt])
 def test_what_ends_it_leaves_the_best_weights(error: type[BaseException]) -> None:
-    w, seen = weight(), []
+    w = weight()
+    seen: list[tuple[float, float]] = []
 
     def loss() -> Tensor:
         if len(seen) == 3:

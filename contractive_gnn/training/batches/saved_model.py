@@ -103,7 +103,7 @@ def _digest(value: Tensor) -> str:
     value = value.detach().cpu()
     parts = [value]
     if value.layout != torch.strided:
-        entries = value.to_sparse_coo().coalesce()
+        entries = value.to_sparse(layout=torch.sparse_coo).coalesce()
         parts = [entries.indices(), entries.values()]
     content = b"".join(part.contiguous().flatten().view(torch.uint8).numpy().tobytes() for part in parts)
     return f"{value.dtype} {list(value.shape)} {hashlib.sha256(content).hexdigest()[:16]}"

@@ -93,7 +93,7 @@ def pruned(share: float = 0.5) -> nn.Module:
     model = nn.Linear(4, 4)
     mask = torch.ones(4, 4)
     mask[: int(4 * share)] = 0.0
-    prune.custom_from_mask(model, "weight", mask)
+    prune.custom_from_mask(model, "weight", mask)  # type: ignore[no-untyped-call]
     return model
 
 
