@@ -44,6 +44,8 @@ class Dynamics(nn.Module, ABC):
     """Whether the state is a row of channels for each node, so that it can be a layer; else a matrix, or both."""
     conserves: frozenset[Invariant] = frozenset()
     """What the exact flow keeps on every graph, see :class:`~contractive_gnn.dynamics.field.VectorField`."""
+    invariant_axes: tuple[int, ...] = (-2,)
+    """What mass and norm sum over: here the nodes, so that each channel has its own."""
     shear: bool = False
     """Whether ``DX·X = 0`` on every graph."""
 
@@ -143,6 +145,14 @@ class Dynamics(nn.Module, ABC):
     def field_lipschitz(self, graph: Graph) -> Tensor | float:
         """A Lipschitz constant of X itself, not of a step; see :meth:`VectorField.field_lipschitz`, whose way it is."""
         return VectorField.field_lipschitz(OnGraph(self, graph))
+
+    def energy(self, x: Tensor, graph: Graph) -> Tensor:
+        """H, which the flow without an anchor keeps where :attr:`conserves` names the energy: a scalar tensor.
+
+        Raises:
+            NotImplementedError: where the dynamics has none, or does not say which.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define energy(x, graph), what its flow keeps")
 
     def parts(self) -> tuple[Dynamics, ...]:
         """Dynamics whose sum this one is on every graph, for splitting methods; one alone where it cannot be split."""
@@ -257,6 +267,11 @@ class OnGraph(VectorField):
         return self.dynamics.conserves
 
     @property
+    def invariant_axes(self) -> tuple[int, ...]:  # type: ignore[override]
+        """Those of the dynamics."""
+        return self.dynamics.invariant_axes
+
+    @property
     def shear(self) -> bool:  # type: ignore[override]
         """That of the dynamics."""
         return self.dynamics.shear
@@ -299,6 +314,10 @@ class OnGraph(VectorField):
         """Those of the dynamics, on this graph."""
         parts = self.dynamics.parts()
         return (self,) if len(parts) == 1 else tuple(part.on(self.graph, self.anchor) for part in parts)
+
+    def energy(self, x: Tensor) -> Tensor:
+        """See :meth:`Dynamics.energy`."""
+        return self.dynamics.energy(x, self.graph)
 
     def euler(self, x: Tensor, *, step: Tensor | float, num_steps: int) -> Tensor:
         """The dynamics' own way to the state after K Euler steps: compiled in one where it has a kernel."""

@@ -24,6 +24,9 @@ class VectorField(nn.Module, ABC):
         norm: of every claim. Leading batch axes of x are part of the state: in ℓ1, ℓ2 and ℓ∞ a constant that holds for
             each sample holds for the batch, and the other way round.
         conserves: what the exact flow keeps.
+        invariant_axes: what mass and norm sum over, each entry of the other axes having its own: here the last one, so
+            that every sample of ``[..., d]`` has. None where it depends on the state's meaning, and a projection is
+            to be told.
         shear: whether ``DX·X = 0``, so that one Euler step of any length is the exact flow: q moves by a function of p
             alone, say.
         where: what an error adds to the field's name to say what it is bound to, after a space; empty for nothing.
@@ -31,6 +34,7 @@ class VectorField(nn.Module, ABC):
 
     norm: Norm = L2
     conserves: frozenset[Invariant] = frozenset()
+    invariant_axes: tuple[int, ...] | None = (-1,)
     shear: bool = False
     where: str = ""
 

@@ -113,6 +113,7 @@ class GradientFlow(VectorField):
         check_real("mu", mu, least=0)
         check_flag("expansive", expansive)
         self.layer = Layer(operator, activation, bias=bias)
+        self.invariant_axes = (-1,) if operator.last_axis else None
         self.mu = float(mu)
         self.expansive = expansive
         if anchor is not None:

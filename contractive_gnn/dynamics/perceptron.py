@@ -68,6 +68,8 @@ class PerceptronField(VectorField):
                     "take its normalization 'sym' or 'none'"
                 )
         self.outer = outer
+        alone = all(operator is None or operator.last_axis for operator in (inner, outer))
+        self.invariant_axes = (-1,) if alone else None
 
     def forward(self, x: Tensor, t: Tensor | float = 0.0) -> Tensor:
         """Evaluate X; the field does not depend on time."""

@@ -86,6 +86,12 @@ class SumField(VectorField):
         """What all of them keep, but for the energy: each may have one of its own."""
         return frozenset.intersection(*(field.conserves for field in self._summands())) - {"energy"}
 
+    @property
+    def invariant_axes(self) -> tuple[int, ...] | None:  # type: ignore[override]
+        """Those of the summands that know theirs; None where they differ, or none does."""
+        known = {field.invariant_axes for field in self._summands()} - {None}
+        return known.pop() if len(known) == 1 else None
+
     def rate(self) -> Tensor | float:
         """``Σ κ_i``."""
         return _added([field.rate() for field in self._summands()])

@@ -17,7 +17,16 @@ from torch import Tensor
 
 from contractive_gnn.integrators.errors import ConvergenceError
 from contractive_gnn.integrators.invariants import Invariant
-from contractive_gnn.integrators.scheme import Field, Scheme, Solve, Time, register_scheme, solver
+from contractive_gnn.integrators.scheme import (
+    Field,
+    Scheme,
+    Solve,
+    StructuredField,
+    Time,
+    register_scheme,
+    solver,
+    title,
+)
 
 
 @dataclass(frozen=True)
@@ -26,11 +35,16 @@ class Projection(Scheme):
 
     Attributes:
         inner: the scheme of the step, by name.
-        dim: the axes of one sample; the others are batch axes, and each sample has its own invariant.
+        dim: the axes of one invariant, such as ``(-3, -2, -1)`` for images; the others are batch axes. None: the
+            field's :attr:`~contractive_gnn.dynamics.VectorField.invariant_axes`, for a plain function the last one.
+
+    Raises:
+        ValueError: on a field that does not know its axes, where ``dim`` is None, and one that keeps the invariant
+            along other axes than ``dim``: the projection would follow another equation.
     """
 
     inner: str = "heun"
-    dim: tuple[int, ...] = (-1,)
+    dim: tuple[int, ...] | None = None
 
     @property
     def order(self) -> int:  # type: ignore[override]
@@ -43,8 +57,20 @@ class Projection(Scheme):
         return solver(self.inner).explicit
 
     def lacks(self, field: Field) -> str:
-        """What the inner scheme needs."""
-        return solver(self.inner).lacks(field)
+        """What the inner scheme needs, and the axes of the invariant."""
+        if missing := solver(self.inner).lacks(field):
+            return missing
+        own = field.invariant_axes if isinstance(field, StructuredField) else (-1,)
+        if self.dim is None:
+            unknown = f"the axes of one invariant, which {title(field)} does not know: dim=(-1,) for vectors, say, or "
+            return unknown + "dim=(-3, -2, -1) for images" if own is None else ""
+        kept = self.preserves & field.conserves if isinstance(field, StructuredField) else ()
+        if kept and own is not None and set(own) != set(self.dim):
+            return (
+                f"dim={own}, the axes along which {title(field)} keeps the {', '.join(sorted(kept))}, or none: with "
+                f"dim={self.dim} it would follow another equation"
+            )
+        return ""
 
     def keeps(self, field: Field) -> frozenset[Invariant]:
         """The projection's own invariant, whatever the field."""
@@ -52,11 +78,16 @@ class Projection(Scheme):
 
     def advance(self, field: Field, x: Tensor, t: Time, h: Time, solve: Solve) -> Tensor:
         """The inner step, projected."""
-        return self.project(solver(self.inner).advance(field, x, t, h, solve), x)
+        return self.project(solver(self.inner).advance(field, x, t, h, solve), x, self.axes(field))
 
-    def project(self, y: Tensor, x: Tensor) -> Tensor:
-        """The state nearest to y with the invariant of x."""
-        raise NotImplementedError(f"{type(self).__name__} must define project(y, x)")
+    def axes(self, field: Field) -> tuple[int, ...]:
+        """The axes of one invariant on this field, which has passed :meth:`check`."""
+        own = field.invariant_axes if isinstance(field, StructuredField) else None
+        return self.dim or own or (-1,)
+
+    def project(self, y: Tensor, x: Tensor, dim: tuple[int, ...]) -> Tensor:
+        """The state nearest to y with the invariant of x, of each entry of the axes that are not in ``dim``."""
+        raise NotImplementedError(f"{type(self).__name__} must define project(y, x, dim)")
 
 
 @dataclass(frozen=True)
@@ -65,10 +96,11 @@ class SphereProjection(Projection):
 
     Attributes:
         inner: the scheme of the step, by name.
-        dim: the axes of one sample: ``(-1,)`` for vectors, ``(-3, -2, -1)`` for images.
+        dim: the axes of one sample: ``(-1,)`` for vectors, ``(-3, -2, -1)`` for images; None for the field's own.
 
     Raises:
         ConvergenceError: in a step, where y = 0 and x is not: no point of the sphere is nearest.
+        ValueError: see :class:`Projection`.
 
     Example:
         ``integrate(field, images, step=0.1, num_steps=10, scheme=SphereProjection("rk4", dim=(-3, -2, -1)))``
@@ -78,9 +110,9 @@ class SphereProjection(Projection):
 
     preserves = frozenset[Invariant]({"norm"})
 
-    def project(self, y: Tensor, x: Tensor) -> Tensor:
+    def project(self, y: Tensor, x: Tensor, dim: tuple[int, ...]) -> Tensor:
         """``y ‖x‖/‖y‖``; the origin is a sphere of its own."""
-        wanted, found = (torch.linalg.vector_norm(z, dim=self.dim, keepdim=True) for z in (x, y))
+        wanted, found = (torch.linalg.vector_norm(z, dim=dim, keepdim=True) for z in (x, y))
         zero = found == 0
         lost = (zero & (wanted > 0)).any()
         message = "a step ended at the origin, from where no point of the sphere is nearest: take a shorter step"
@@ -98,16 +130,19 @@ class MassProjection(Projection):
 
     Attributes:
         inner: the scheme of the step, by name.
-        dim: the axes of one sample.
+        dim: the axes of one sample; None for the field's own.
+
+    Raises:
+        ValueError: see :class:`Projection`.
     """
 
     name: str = "mass-projection"
 
     preserves = frozenset[Invariant]({"mass"})
 
-    def project(self, y: Tensor, x: Tensor) -> Tensor:
+    def project(self, y: Tensor, x: Tensor, dim: tuple[int, ...]) -> Tensor:
         """Take the same amount off every entry."""
-        return y - (y - x).mean(dim=self.dim, keepdim=True)
+        return y - (y - x).mean(dim=dim, keepdim=True)
 
 
 @dataclass(frozen=True)
@@ -116,7 +151,7 @@ class LinearProjection(Projection):
 
     Attributes:
         inner: the scheme of the step, by name.
-        dim: ``(-1,)``.
+        dim: ``(-1,)``, or None for it.
         weights: w, one for each entry of the last axis.
 
     Raises:
@@ -133,10 +168,14 @@ class LinearProjection(Projection):
         """Refuse weights that are no direction."""
         if not any(self.weights) or not all(map(math.isfinite, self.weights)):
             raise ValueError(f"weights must be finite numbers, not all of them 0, got {self.weights}")
-        if self.dim != (-1,):
+        if self.dim not in (None, (-1,)):
             raise ValueError(f"a linear projection acts along the last axis, dim=(-1,), got {self.dim}")
 
-    def project(self, y: Tensor, x: Tensor) -> Tensor:
+    def axes(self, field: Field) -> tuple[int, ...]:
+        """The last one: the field knows nothing of w."""
+        return (-1,)
+
+    def project(self, y: Tensor, x: Tensor, dim: tuple[int, ...]) -> Tensor:
         """Take off what lies along w."""
         if x.size(-1) != len(self.weights):
             raise ValueError(

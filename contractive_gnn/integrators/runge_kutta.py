@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
 from contractive_gnn.integrators.implicit import implicit_stage
@@ -23,15 +24,15 @@ class RungeKutta(Scheme):
 
     Attributes:
         name: its key in :data:`SCHEMES`.
-        order: of convergence.
+        order: of convergence, at least 1; checked against the table up to 4.
         a: the rows of A; strictly lower triangular for an explicit scheme. An implicit one has one stage.
         b: the weights, of sum 1.
         circle_radius: contractivity radius in ℓ2; checked against the table.
         monotonicity_radius: contractivity radius in every norm; checked against the table.
 
     Raises:
-        ValueError: for a table of another shape, weights of another sum, an implicit scheme of several stages, and a
-            radius beyond that of the table.
+        ValueError: for a table of another shape or with numbers that are not finite, weights of another sum, an
+            implicit scheme of several stages, and an order or a radius beyond that of the table.
     """
 
     name: str
@@ -46,18 +47,38 @@ class RungeKutta(Scheme):
         s = len(self.b)
         if s == 0 or len(self.a) != s or any(len(row) != s for row in self.a):
             raise ValueError(f"{self.name}: a must be {s} rows of {s} numbers, one for each of b, got {self.a}")
+        if not all(map(math.isfinite, (*self.b, *(value for row in self.a for value in row)))):
+            raise ValueError(f"{self.name}: a and b must be finite numbers, got {self.a} and {self.b}")
         if abs(math.fsum(self.b) - 1) > 1e-12:
             raise ValueError(f"{self.name}: the weights b must sum to 1, got {math.fsum(self.b):g}")
         if not self.explicit and s > 1:
             raise ValueError(
                 f"{self.name}: an implicit scheme has one stage here, got {s}; write a Scheme of your own with advance"
             )
+        if (reached := self._order()) < min(self.order, 4) or self.order < 1:
+            raise ValueError(f"{self.name}: its table has order {reached} by the conditions up to 4, got {self.order}")
         if self.circle_radius and not circle_contractive(self.a, self.b, self.circle_radius):
             raise ValueError(f"{self.name}: its table is not contractive in l2 with radius {self.circle_radius:g}")
         if self.monotonicity_radius and not absolutely_monotonic(self.a, self.b, self.monotonicity_radius):
             raise ValueError(
                 f"{self.name}: its table is not contractive in every norm with radius {self.monotonicity_radius:g}"
             )
+
+    def _order(self) -> int:
+        """The order by the conditions of trees up to four nodes (Hairer, Nørsett, Wanner 1993, table II.2.2)."""
+        a, b = np.array(self.a), np.array(self.b)
+        c = a.sum(axis=1)
+        conditions = (
+            (2, (b @ c, 1 / 2)),
+            (3, (b @ c**2, 1 / 3), (b @ a @ c, 1 / 6)),
+            (4, (b @ c**3, 1 / 4), (b * c @ a @ c, 1 / 8), (b @ a @ c**2, 1 / 12), (b @ a @ a @ c, 1 / 24)),
+        )
+        reached = 1
+        for order, *equations in conditions:
+            if any(abs(found - wanted) > 1e-12 for found, wanted in equations):
+                break
+            reached = order
+        return reached
 
     @property
     def preserves(self) -> frozenset[Invariant]:  # type: ignore[override]

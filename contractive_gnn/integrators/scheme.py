@@ -53,6 +53,10 @@ class StructuredField(Protocol):
         """What the exact flow keeps."""
 
     @property
+    def invariant_axes(self) -> tuple[int, ...] | None:
+        """The axes that mass and norm sum over; None where that is not known."""
+
+    @property
     def shear(self) -> bool:
         """Whether one Euler step of any length is the exact flow."""
 

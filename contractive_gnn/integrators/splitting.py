@@ -51,6 +51,10 @@ class _Held:
         return self.part.conserves
 
     @property
+    def invariant_axes(self) -> tuple[int, ...] | None:
+        return self.part.invariant_axes
+
+    @property
     def shear(self) -> bool:
         return self.part.shear
 

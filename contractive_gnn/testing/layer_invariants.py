@@ -3,7 +3,7 @@ r"""What the steps of a layer keep on a graph, measured at each of them.
 ================ ============================================================== ===============================
 what             measured, of the states ``x_0, x_1, …``                        how
 ================ ============================================================== ===============================
-``mass``         ``max_c |Σ_i x_k − Σ_i x_0| / Σ_i |x_0|``, of each channel c   drift over all steps
+``mass``         ``max_c |Σ_i x_k − Σ_i x_0| / max_c Σ_i |x_0|``, channels c    drift over all steps
 ``symplectic``   ``√N |ω(M_k u, M_k v) − ω(u, v)| / (‖u‖ ‖v‖)``                 at each step, random u and v
 ``volume``       ``|log |det M_k||``                                            at each step
 ================ ============================================================== ===============================
@@ -93,7 +93,7 @@ def layer_violations(
         return integrate(field, y, step=h, num_steps=1, scheme=method)
 
     worst: dict[Invariant, float] = dict.fromkeys(asked, 0.0)
-    mass, size = x.sum(dim=0), x.abs().sum(dim=0).clamp(min=torch.finfo(x.dtype).tiny)
+    mass, size = x.sum(dim=0), float(x.abs().sum(dim=0).max()) or 1.0
     with torch.no_grad():
         for k, y in enumerate(trajectory(field, x, step=h, num_steps=count, scheme=method)):
             found: dict[Invariant, float] = {}

@@ -46,8 +46,8 @@ def violations(
     """The largest violation of each invariant along the trajectories of some states; see the module's table.
 
     Args:
-        field: X, which does not depend on time.
-        x: the states, ``[..., d]``, each of them a sample of its own.
+        field: X, which does not depend on time; its ``invariant_axes`` are those of a sample, and the last ones.
+        x: the states, each of them a sample of its own: ``[..., d]``, of a field on a grid ``[..., fields, N₁, …]``.
         of: the invariants; the field need not conserve them.
         step: h.
         num_steps: K ≥ 1.
@@ -60,7 +60,8 @@ def violations(
     Raises:
         NotImplementedError: where the energy is asked for, and the field does not say which it is.
         TypeError: for a field on a graph, whose rows are no samples of their own.
-        ValueError: for a field that depends on time, where volume or form is asked for, and as
+        ValueError: for a field that depends on time, where volume or form is asked for, one that does not say which
+            axes a sample has, the form of a sample with several axes, and as
             :func:`~contractive_gnn.integrators.trajectory`.
 
     Example:
@@ -82,13 +83,23 @@ def violations(
             "the state in a VectorField of your own"
         )
     asked = list(dict.fromkeys(of))
+    axes = sorted(field.invariant_axes or ())
+    if not axes or axes != list(range(-len(axes), 0)) or x.dim() < len(axes):
+        raise ValueError(
+            f"a sample has the last axes of a state, and {field} sums over {field.invariant_axes} of a state of shape "
+            f"{list(x.shape)}: set the field's invariant_axes, (-1,) for vectors"
+        )
+    if len(axes) > 1 and "symplectic" in asked:
+        raise ValueError(f"the form is that of vectors (q | p), and a sample of {field} has {len(axes)} axes")
+    shape, x = x.shape[-len(axes) :], x.flatten(-len(axes))
     worst: dict[Invariant, float] = dict.fromkeys(asked, 0.0)
     slack = max(1e-6, 100 * (tolerance or 0.0))  # an implicit step of many states is solved for all of them at once
     local = [name for name in asked if name in ("volume", "symplectic")]
     drifting = [name for name in asked if name not in local]
 
     def one(y: Tensor) -> Tensor:
-        return integrate(field, y, step=step, num_steps=1, scheme=scheme, tolerance=tolerance)
+        end = integrate(field, y.unflatten(-1, shape), step=step, num_steps=1, scheme=scheme, tolerance=tolerance)
+        return end.flatten(-len(shape))
 
     def note(name: Invariant, value: Tensor) -> None:
         largest = float(value.max()) if value.numel() else 0.0
@@ -97,8 +108,11 @@ def violations(
     def measure(states: list[Tensor], after: Tensor) -> None:
         """What is asked for of the steps that begin at these states; the last one ends at ``after``."""
         visited = torch.stack(states)
+        if not bool(visited.isfinite().all() and after.isfinite().all()):
+            worst.update(dict.fromkeys(asked, math.inf))
+            return
         for name in drifting:
-            note(name, drift(field, name, torch.cat([visited, after[None]]), x))
+            note(name, drift(field, name, torch.cat([visited, after[None]]), x, shape))
         if local:
             reached = torch.cat([visited[1:], after[None]])
             if not torch.allclose(one(visited), reached, rtol=slack, atol=slack, equal_nan=True):
@@ -109,7 +123,9 @@ def violations(
 
     states: list[Tensor] = []
     with torch.no_grad():
-        for y in trajectory(field, x, step=step, num_steps=num_steps, scheme=scheme, tolerance=tolerance):
+        start = x.unflatten(-1, shape)
+        for y in trajectory(field, start, step=step, num_steps=num_steps, scheme=scheme, tolerance=tolerance):
+            y = y.flatten(-len(shape))
             if len(states) == CHUNK:
                 measure(states, y)
                 states = []
@@ -119,14 +135,15 @@ def violations(
     return worst
 
 
-def drift(field: VectorField, of: Invariant, states: Tensor, start: Tensor) -> Tensor:
+def drift(field: VectorField, of: Invariant, states: Tensor, start: Tensor, shape: tuple[int, ...] = (-1,)) -> Tensor:
     """How far mass, norm or energy of these states are from those of the start, relative; ``[...]``.
 
     Args:
         field: whose energy is meant.
         of: ``"mass"``, ``"norm"`` or ``"energy"``.
-        states: ``[..., d]``.
+        states: ``[..., d]``, samples flattened.
         start: of a shape that broadcasts to it.
+        shape: of a sample as the field takes it.
 
     Raises:
         ValueError: for another invariant: volume and form are of a map, not of a state.
@@ -139,8 +156,8 @@ def drift(field: VectorField, of: Invariant, states: Tensor, start: Tensor) -> T
         change = (torch.linalg.vector_norm(states, dim=-1) - length).abs()
         return torch.where(change > 0, change / length, change)
     if of == "energy":
-        energy = field.energy(start)
-        return (field.energy(states) - energy).abs() / energy.abs().clamp(min=1.0)
+        before, after = (field.energy(z.unflatten(-1, shape)) for z in (start, states))
+        return (after - before).abs() / before.abs().clamp(min=1.0)
     raise ValueError(f"a state has a mass, a norm and an energy, got {of!r}")
 
 
@@ -160,7 +177,7 @@ def volume_defect(matrix: Tensor) -> Tensor:
 
 
 def symplectic_defect(matrix: Tensor) -> Tensor:
-    """``‖MᵀJM − J‖₂`` for a state ``(q | p)``, ``[..., 2d, 2d]`` to ``[...]``.
+    """``‖MᵀJM − J‖₂`` for a state ``(q | p)``, ``[..., 2d, 2d]`` to ``[...]``; ``inf`` where M is not finite.
 
     Raises:
         ValueError: for matrices that are not square, or of an odd size.
@@ -168,8 +185,10 @@ def symplectic_defect(matrix: Tensor) -> Tensor:
     size = matrix.size(-1) if matrix.dim() > 1 else 0
     if matrix.dim() < 2 or matrix.size(-2) != size or size % 2:
         raise ValueError(f"a symplectic form needs square matrices of an even size, got shape {list(matrix.shape)}")
-    defect: Tensor = torch.linalg.matrix_norm(matrix.mT @ canonical(matrix, split=(size,)) - _form(matrix), 2)
-    return defect
+    defect = matrix.mT @ canonical(matrix, split=(size,)) - _form(matrix)
+    finite = defect.isfinite().all(dim=-1).all(dim=-1)  # an SVD takes nothing else
+    length = torch.linalg.matrix_norm(torch.where(finite[..., None, None], defect, 0.0), 2)
+    return torch.where(finite, length, math.inf)
 
 
 def canonical(matrix: Tensor, *, split: tuple[int, ...]) -> Tensor:

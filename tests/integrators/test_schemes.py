@@ -15,11 +15,13 @@ from torch import Tensor
 from contractive_gnn import integrators
 from contractive_gnn.dynamics import SumField
 from contractive_gnn.dynamics.field import VectorField
+from contractive_gnn.dynamics.pdes import FiniteDifferences, advection, untrained_network
 from contractive_gnn.integrators import (
     SCHEMES,
     Invariant,
     LieTrotter,
     LinearProjection,
+    MassProjection,
     RungeKutta,
     Scheme,
     Solve,
@@ -466,6 +468,10 @@ def test_the_old_names_warn_and_work() -> None:
         ((1, ((0.0,),), (0.5,), 0.0, 0.0), "must sum to 1, got 0.5"),
         ((1, ((0.0, 0.0),), (0.5, 0.5), 0.0, 0.0), "a must be 2 rows of 2 numbers"),
         ((4, ((0.25, 0.0), (0.5, 0.25)), (0.5, 0.5), 0.0, 0.0), "an implicit scheme has one stage here, got 2"),
+        ((4, ((0.0,),), (1.0,), 0.0, 0.0), "its table has order 1 by the conditions up to 4, got 4"),
+        ((3, ((0.0, 0.0), (0.5, 0.0)), (0.0, 1.0), 0.0, 0.0), "its table has order 2"),
+        ((0, ((0.0,),), (1.0,), 0.0, 0.0), "its table has order 1 by the conditions up to 4, got 0"),
+        ((1, ((0.0,),), (math.nan,), 0.0, 0.0), "must be finite numbers"),
         ((1, ((0.0,),), (1.0,), 1.01, 1.0), "not contractive in l2 with radius 1.01"),
         ((1, ((0.0,),), (1.0,), 1.0, 1.01), "not contractive in every norm with radius 1.01"),
         ((2, ((0.5,),), (1.0,), math.inf, math.inf), "not contractive in every norm with radius inf"),
@@ -494,6 +500,27 @@ def test_subschemes_and_axes_make_schemes_of_their_own() -> None:
     torch.testing.assert_close(sample[0], sample[2], rtol=1e-13, atol=0)
     torch.testing.assert_close(ends[1].norm(dim=-1), images.norm(dim=-1), rtol=1e-13, atol=0)
     assert not torch.allclose(ends[0].norm(dim=-1), images.norm(dim=-1))
+
+
+def test_a_projection_sums_over_the_axes_that_the_field_names() -> None:
+    i = torch.arange(16, dtype=torch.float64) / 16
+    start = (2 + torch.sin(2 * math.pi * i)[:, None] + torch.cos(2 * math.pi * i)[None, :])[None]
+    moved = FiniteDifferences(advection((16, 16), speed=(1.0, 0.5), spacing=1 / 16, order=4), dtype=torch.float64)
+    exact = integrate(moved, start, step=1e-3, num_steps=200, scheme="rk4")
+    errors = []
+    for steps in (20, 40):
+        end = integrate(moved, start, step=0.2 / steps, num_steps=steps, scheme="sphere-projection")
+        assert abs(float(end.norm() / start.norm()) - 1) < 1e-14
+        errors.append(float((end - exact).norm()))
+    assert errors[0] / errors[1] == pytest.approx(4, rel=0.05)  # Heun's order
+    for scheme in (SphereProjection(dim=(-1,)), MassProjection(dim=(-2, -1))):
+        with pytest.raises(ValueError, match="would follow another equation"):
+            integrate(moved, start, step=0.01, num_steps=1, scheme=scheme)
+    learned = untrained_network((16, 16)).double()
+    with pytest.raises(ValueError, match=r"the axes of one invariant.*dim=\(-3, -2, -1\) for images"):
+        integrate(learned, start, step=0.01, num_steps=1, scheme="sphere-projection")
+    end = integrate(learned, start, step=0.01, num_steps=1, scheme=SphereProjection(dim=(-3, -2, -1)))
+    assert abs(float(end.norm() / start.norm()) - 1) < 1e-14
 
 
 def test_a_linear_invariant_is_kept_and_the_step_is_the_nearest_one() -> None:

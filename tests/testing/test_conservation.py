@@ -13,7 +13,9 @@ from contractive_gnn.dynamics import (
     FIELDS,
     CenteredField,
     CouplingField,
+    Dynamics,
     HamiltonianField,
+    HamiltonianFlow,
     PerceptronEnergy,
     QuadraticEnergy,
     SeparableHamiltonian,
@@ -22,6 +24,7 @@ from contractive_gnn.dynamics import (
 )
 from contractive_gnn.dynamics.conservative import EnergyGradient, HalfShear
 from contractive_gnn.dynamics.conservative.shear import halves, pushed
+from contractive_gnn.graph import Graph
 from contractive_gnn.integrators import (
     SCHEMES,
     ConvergenceError,
@@ -34,8 +37,9 @@ from contractive_gnn.integrators import (
     register_scheme,
 )
 from contractive_gnn.registry import temporary
-from contractive_gnn.testing import verify_field
+from contractive_gnn.testing import claims, verify_field, verify_one
 from contractive_gnn.testing.conservation import identities, promises, step_from, stepped
+from contractive_gnn.testing.graphs import cycle
 
 SHEAR, COUPLING, SKEW, MASS = (
     importlib.import_module(f"contractive_gnn.dynamics.conservative.{name}")
@@ -55,7 +59,7 @@ def without_sign(self: EnergyGradient, x: Tensor) -> Tensor:
     return self.energy.gradient(x)
 
 
-def left_out(self: Scheme, y: Tensor, x: Tensor) -> Tensor:
+def left_out(self: Scheme, y: Tensor, x: Tensor, dim: tuple[int, ...]) -> Tensor:
     return y
 
 
@@ -159,7 +163,7 @@ def test_a_broken_promise_is_found(mutation: str, monkeypatch: pytest.MonkeyPatc
 
 def test_a_scheme_of_ones_own_is_tried_where_it_promises() -> None:
     class Forgetful(SphereProjection):
-        def project(self, y: Tensor, x: Tensor) -> Tensor:
+        def project(self, y: Tensor, x: Tensor, dim: tuple[int, ...]) -> Tensor:
             return y
 
     with temporary():
@@ -172,11 +176,13 @@ def test_a_scheme_of_ones_own_is_tried_where_it_promises() -> None:
 def test_what_is_tried_of_a_hamiltonian_field() -> None:
     field = FIELDS.get("separable-hamiltonian")()
     assert [what.split(":")[0] for what, _ in identities(field)] == [
+        "is the sum of its parts",
         "keeps the energy",
         "keeps the volume",
         "keeps dq ∧ dp",
     ]
-    kept = {what.split(" keeps: ")[0]: what.split(" keeps: ")[1] for what, _ in promises(field)}
+    kept = dict(what.split(" keeps: ") for what, _ in promises(field) if " keeps: " in what)
+    assert "stormer-verlet follows the field" in [what for what, _ in promises(field)]
     assert kept["stormer-verlet"] == kept["implicit-midpoint"] == "symplectic, volume"
     assert "rk4" not in kept
     assert list(promises(FIELDS.get("perceptron")())) == []
@@ -208,6 +214,132 @@ class Steep(VectorField):
     def forward(self, x: Tensor, t: Tensor | float = 0.0) -> Tensor:
         push = 1.0 + 1e9 * torch.relu(x[..., :1] - 0.3)
         return torch.cat([push, -push], dim=-1)
+
+
+class Sink(VectorField):
+    """Keeps nothing, whatever it declares."""
+
+    def forward(self, x: Tensor, t: Tensor | float = 0.0) -> Tensor:
+        return -x
+
+    def energy(self, x: Tensor) -> Tensor:
+        return x.square().sum(dim=-1)
+
+    def state(self, *, generator: torch.Generator | None = None) -> Tensor:
+        return torch.randn(4, 3, dtype=torch.float64, generator=generator)
+
+
+class AlongTheWrongAxis(Sink):
+    """One sum for a column of all samples, where each sample has to have its own."""
+
+    def forward(self, x: Tensor, t: Tensor | float = 0.0) -> Tensor:
+        return x - x.mean(dim=-2, keepdim=True)
+
+
+class BetweenSamples(Sink):
+    """Turns two samples into each other: the norm of both together stays."""
+
+    def forward(self, x: Tensor, t: Tensor | float = 0.0) -> Tensor:
+        return torch.stack([x[1], -x[0], x[3], -x[2]])
+
+
+@pytest.mark.parametrize(
+    ("field", "kept"),
+    [(Sink, "mass"), (Sink, "energy"), (Sink, "volume"), (AlongTheWrongAxis, "mass"), (BetweenSamples, "norm")],
+)
+def test_each_sample_has_an_invariant_of_its_own(field: type[Sink], kept: Invariant) -> None:
+    own = type("Own", (field,), {"conserves": frozenset({kept})})
+    assert verify_field("own", own, tries=40).word == "BROKEN"
+    if field is not Sink:  # all samples together keep it
+        whole = type("Whole", (own,), {"invariant_axes": (-2,) if kept == "mass" else (-2, -1)})
+        assert verify_field("whole", whole, tries=40).word == "holds"
+
+
+def test_what_cannot_be_tried_is_refused() -> None:
+    strange = type("Strange", (Sink,), {"conserves": frozenset({"volumne"})})
+    with pytest.raises(ValueError, match="'volumne', which nothing here can try; a flow may keep mass, norm"):
+        verify_field("strange", strange, tries=20)
+    silent = type("Silent", (Sink,), {"conserves": frozenset({"energy"}), "energy": VectorField.energy})
+    with pytest.raises(NotImplementedError, match="Silent must define energy"):
+        verify_field("silent", silent, tries=20)
+
+
+class Mixing(Dynamics):
+    """Moves one channel into the other one: the sum of both stays, of neither."""
+
+    norm, conserves, anchor_lipschitz = "l2", frozenset[Invariant]({"mass"}), 0.0
+
+    def field(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None, t: Tensor | float = 0.0) -> Tensor:
+        return torch.stack([-x[:, 0], x[:, 0]], dim=1)
+
+    def rate(self, graph: Graph) -> float:
+        return -2.0
+
+    def max_step(self, graph: Graph) -> float:
+        return 0.0
+
+
+class Losing(Mixing):
+    """Says which energy it keeps, and does not."""
+
+    conserves = frozenset[Invariant]({"energy"})
+
+    def energy(self, x: Tensor, graph: Graph) -> Tensor:
+        return x.square().sum()
+
+
+@pytest.mark.parametrize("dynamics", [Mixing, Losing])
+def test_channels_and_energies_on_a_graph_are_tried(dynamics: type[Mixing]) -> None:
+    assert "conserved" in {claim.kind for claim, _ in verify_one("own", dynamics, tries=40).broken}
+    assert [claim.what for claim, _ in claims(HamiltonianFlow(2).double(), cycle(5)) if "energy" in claim.what]
+
+
+class LostSign(SeparableHamiltonian):
+    """The force of its second part has the wrong sign; that of the field is right."""
+
+    def parts(self) -> tuple[VectorField, ...]:
+        return super().parts()[0], HalfShear(EnergyGradient(self.potential), moves="second")
+
+
+def test_parts_are_the_field() -> None:
+    verdict = verify_field("lost", lambda: LostSign(QuadraticEnergy(torch.eye(1)), PerceptronEnergy(1, 4)), tries=100)
+    assert "is the sum of its parts: ΣX_i = X" in {claim.what for claim, _ in verdict.broken}
+
+
+class Lazy(Scheme):
+    """Stands still, which keeps everything."""
+
+    name, order, preserves = "lazy-of-a-test", 8, frozenset[Invariant]({"mass", "norm", "symplectic", "energy"})
+
+    def advance(self, field: Any, x: Tensor, t: Any, h: Any, solve: Any) -> Tensor:
+        return x
+
+
+class Overcorrected(SphereProjection):
+    """Keeps the energy of the spring by going nowhere near the flow: half of the way."""
+
+    def advance(self, field: Any, x: Tensor, t: Any, h: Any, solve: Any) -> Tensor:
+        return super().advance(field, x, t, h / 2, solve)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "field"), [(Lazy(), "separable-hamiltonian"), (Overcorrected(name="over-of-a-test"), "skew-field")]
+)
+def test_a_scheme_that_goes_elsewhere_is_found(scheme: Scheme, field: str) -> None:
+    with temporary():
+        register_scheme(scheme)
+        verdict = verify_field(field, FIELDS.get(field), tries=100)
+    assert {claim.what for claim, _ in verdict.broken} == {f"{scheme.name} follows the field"}
+
+
+def test_an_energy_that_a_scheme_promises_is_tried() -> None:
+    class Careless(RungeKutta):
+        preserves = frozenset[Invariant]({"energy"})
+
+    with temporary():
+        register_scheme(Careless("careless-of-a-test", 1, ((0.0,),), (1.0,), 0.0, 0.0))
+        verdict = verify_field("spring", FIELDS.get("separable-hamiltonian"), tries=100)
+    assert {claim.what for claim, _ in verdict.broken} == {"careless-of-a-test keeps: energy"}
 
 
 def test_an_implicit_step_that_is_never_solved_says_so() -> None:

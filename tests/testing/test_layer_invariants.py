@@ -42,6 +42,15 @@ def test_what_is_not_declared_is_lost(kept: str, of: str) -> None:
     assert found(kept, of, num_steps=4) > 1e-3
 
 
+def test_a_channel_without_mass_is_measured_by_the_others() -> None:
+    x = torch.randn(8, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).abs()
+    x[:, 2] = 0.0
+    kept = layer_violations(layer("mass"), x, GRAPH.edge_index, GRAPH.edge_weight, of=["mass"])
+    assert kept["mass"] < 1e-12
+    nothing = layer_violations(layer("mass"), 0 * x, GRAPH.edge_index, GRAPH.edge_weight, of=["mass"])
+    assert nothing["mass"] < 1e-12
+
+
 def test_a_random_walk_loses_the_mass() -> None:
     walk = FlowConv(Diffusion(activation="identity", mu=0.0), num_steps=2)
     x = torch.randn(8, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

@@ -18,7 +18,9 @@ from contractive_gnn.dynamics import (
     SkewField,
     VectorField,
 )
+from contractive_gnn.dynamics.pdes import FiniteDifferences, advection, untrained_network
 from contractive_gnn.graph import Graph
+from contractive_gnn.integrators import Invariant
 from contractive_gnn.testing import sample_jacobians, symplectic_defect, violations, volume_defect
 from contractive_gnn.testing.steps import CHUNK, drift
 
@@ -51,6 +53,27 @@ def test_the_form_and_the_volume_are_two_things() -> None:
     canonical = torch.diag(torch.tensor([2.0, 1.0, 0.5, 1.0], dtype=torch.float64))
     assert float(symplectic_defect(canonical)) == 0
     assert symplectic_defect(torch.stack([stretch, canonical])).shape == (2,)
+
+
+def test_a_sample_of_a_grid_is_the_whole_grid() -> None:
+    moved = FiniteDifferences(advection((6, 5), speed=(1.0, 0.5), spacing=0.2), dtype=torch.float64)
+    u = torch.rand(3, 1, 6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    options = {"of": ["mass", "norm", "volume"], "step": 0.01, "num_steps": 20}
+    found = violations(moved, u, scheme="implicit-midpoint", **options)
+    assert max(found.values()) < 1e-12
+    lost = violations(moved, u, scheme="euler", **options)
+    assert lost["mass"] < 1e-13
+    assert min(lost["norm"], lost["volume"]) > 1e-3
+    with pytest.raises(ValueError, match="the form is that of vectors"):
+        violations(moved, u, of=["symplectic"], step=0.01, num_steps=1, scheme="euler")
+    with pytest.raises(ValueError, match="set the field's invariant_axes"):
+        violations(untrained_network((6, 5)).double(), u, of=["norm"], step=0.01, num_steps=1, scheme="euler")
+
+
+@pytest.mark.parametrize("name", ["mass", "norm", "energy", "volume", "symplectic"])
+def test_what_is_not_finite_keeps_nothing(name: Invariant) -> None:
+    found = violations(spring(), start(math.nan, 1.0), of=[name], step=0.1, num_steps=2, scheme="strang")
+    assert found[name] == math.inf
 
 
 def test_more_steps_than_a_chunk_are_all_measured() -> None:

@@ -71,6 +71,11 @@ class FiniteDifferences(Exact, VectorField):
         """What the equation says."""
         return self.polynomial.conserves
 
+    @property
+    def invariant_axes(self) -> tuple[int, ...]:  # type: ignore[override]
+        """The fields and the grid: an invariant is one number for each sample."""
+        return tuple(range(-1 - len(self.polynomial.size), 0))
+
     def forward(self, x: Tensor, t: Tensor | float = 0.0) -> Tensor:
         """Evaluate X; the field does not depend on time."""
         z = self.forms(x) + self.constants
