@@ -129,12 +129,13 @@ def _many(
     if of_weight is None:
         assert of_x is not None
         many = x.movedim(of_x, 0)
-        return function(many.flatten(0, 1), weight, padding).unflatten(0, many.shape[:2]), 0
-    kernels = weight.movedim(of_weight, 0)
+        return torch.unflatten(function(many.flatten(0, 1), weight, padding), 0, many.shape[:2]), 0
+    members = weight.movedim(of_weight, 0)
     if of_x is None:
-        joined = kernels.movedim(0, channel).flatten(channel, channel + 1)
-        return function(x, joined, padding).unflatten(1, (kernels.size(0), kernels.size(channel + 1))), 1
-    each = zip(x.movedim(of_x, 0), kernels, strict=True)
+        joined = members.movedim(0, channel).flatten(channel, channel + 1)
+        sizes = members.size(0), members.size(channel + 1)
+        return torch.unflatten(function(x, joined, padding), 1, sizes), 1
+    each = zip(x.movedim(of_x, 0), members, strict=True)
     return torch.stack([function(one, kernel, padding) for one, kernel in each]), 0
 
 

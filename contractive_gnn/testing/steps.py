@@ -98,7 +98,8 @@ def violations(
     drifting = [name for name in asked if name not in local]
 
     def one(y: Tensor) -> Tensor:
-        end = integrate(field, y.unflatten(-1, shape), step=step, num_steps=1, scheme=scheme, tolerance=tolerance)
+        whole = torch.unflatten(y, -1, shape)
+        end = integrate(field, whole, step=step, num_steps=1, scheme=scheme, tolerance=tolerance)
         return end.flatten(-len(shape))
 
     def note(name: Invariant, value: Tensor) -> None:
@@ -123,7 +124,7 @@ def violations(
 
     states: list[Tensor] = []
     with torch.no_grad():
-        start = x.unflatten(-1, shape)
+        start = torch.unflatten(x, -1, shape)
         for y in trajectory(field, start, step=step, num_steps=num_steps, scheme=scheme, tolerance=tolerance):
             y = y.flatten(-len(shape))
             if len(states) == CHUNK:
@@ -156,7 +157,7 @@ def drift(field: VectorField, of: Invariant, states: Tensor, start: Tensor, shap
         change = (torch.linalg.vector_norm(states, dim=-1) - length).abs()
         return torch.where(change > 0, change / length, change)
     if of == "energy":
-        before, after = (field.energy(z.unflatten(-1, shape)) for z in (start, states))
+        before, after = (field.energy(torch.unflatten(z, -1, shape)) for z in (start, states))
         return (after - before).abs() / before.abs().clamp(min=1.0)
     raise ValueError(f"a state has a mass, a norm and an energy, got {of!r}")
 
