@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -87,13 +88,14 @@ class StencilPolynomial:
         boundary: of the grid, see :mod:`contractive_gnn.operators.walls`.
         fields: how many values there are at a point.
         products: all of them.
-        conserves: what the exact flow keeps; whoever builds it has proved it.
+        conserves: what the exact flow keeps; :class:`~contractive_gnn.dynamics.pdes.FiniteDifferences` looks at it.
 
     Shapes:
         a state is ``[..., fields, N₁, …, N_d]``.
 
     Raises:
-        ValueError: for products that do not fit the fields, or kernels that do not fit the grid.
+        ValueError: for products that do not fit the fields, kernels that do not fit the grid, or something unknown
+            that it conserves.
     """
 
     name: str
@@ -107,6 +109,8 @@ class StencilPolynomial:
         check_whole("fields", self.fields, least=1)
         if not self.products:
             raise ValueError(f"{self.name} needs at least one product, got none")
+        if strangers := sorted(set(self.conserves) - set(get_args(Invariant))):
+            raise ValueError(f"{self.name} may conserve {', '.join(get_args(Invariant))}, got {', '.join(strangers)}")
         for product in self.products:
             if product.into >= self.fields:
                 raise ValueError(f"{self.name} has {self.fields} fields, and a product goes into field {product.into}")

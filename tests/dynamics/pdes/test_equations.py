@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -185,7 +186,7 @@ def test_in_double_precision_it_is_what_was_built_there(order: int) -> None:
         assert torch.equal(field(u), FiniteDifferences(equation, dtype=DOUBLE)(u))
 
 
-def test_beyond_their_hypotheses_mass_and_norm_are_lost() -> None:
+def test_beyond_their_hypotheses_mass_and_norm_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dirichlet's walls let heat out, walls of either kind reflect what is carried, and so nothing is declared."""
     for equation in (
         heat((9,), alpha=1.0, boundary="dirichlet"),
@@ -197,6 +198,9 @@ def test_beyond_their_hypotheses_mass_and_norm_are_lost() -> None:
         x = field.state(generator=torch.Generator().manual_seed(0))
         assert abs(float(field(x).sum())) > 1e-3
     lying = StencilPolynomial("lying", (9,), "dirichlet", 1, heat((9,), alpha=1.0).products, frozenset({"mass"}))
+    with pytest.raises(ValueError, match="lying says that it conserves the mass"):
+        FiniteDifferences(lying)
+    monkeypatch.setattr(FiniteDifferences, "_check_conserved", lambda self: None)
     assert verify_field("lying", lambda: FiniteDifferences(lying), tries=50).word == "BROKEN"
 
 
@@ -263,3 +267,28 @@ def test_arguments_are_checked() -> None:
         of_stencil(Stencil.gradient((4,)))
     with pytest.raises(ValueError, match=r"expected a tensor of shape \[..., 1, 4\]"):
         FiniteDifferences(heat((4,), alpha=1.0))(torch.ones(4))
+
+
+@pytest.mark.parametrize(
+    ("equation", "kept"),
+    [
+        (replace(advection((8,), speed=(1.0,)), boundary="neumann"), "norm"),
+        (replace(advection((40, 40), speed=(1.0, 0.5)), boundary="neumann"), "mass"),
+        (replace(heat((8,), alpha=0.5), conserves=frozenset({"norm"})), "norm"),
+        (replace(heat((8,), alpha=0.5, boundary="dirichlet"), conserves=frozenset({"mass"})), "mass"),
+        (replace(burgers((8,), viscosity=0.1), conserves=frozenset({"norm"})), "norm"),
+    ],
+)
+def test_what_an_equation_does_not_keep_is_refused(equation: StencilPolynomial, kept: str) -> None:
+    with pytest.raises(ValueError, match=f"says that it conserves the {kept}, which changes at the rate"):
+        FiniteDifferences(replace(equation, conserves=frozenset({kept})))
+    assert FiniteDifferences(replace(equation, conserves=frozenset())).certified
+
+
+def test_a_volume_is_certified_where_it_follows_from_the_norm() -> None:
+    moved = advection((8,), speed=(1.0,))
+    assert FiniteDifferences(moved).certified
+    assert "volume" in moved.conserves
+    assert not FiniteDifferences(replace(moved, conserves=frozenset({"volume"}))).certified
+    with pytest.raises(ValueError, match="may conserve mass, norm, volume, symplectic, energy, got volumne"):
+        replace(moved, conserves=frozenset({"volumne"}))
