@@ -285,6 +285,11 @@ def test_what_an_equation_does_not_keep_is_refused(equation: StencilPolynomial, 
     assert FiniteDifferences(replace(equation, conserves=frozenset())).certified
 
 
+def test_a_field_without_values_is_built() -> None:
+    with torch.device("meta"):
+        assert FiniteDifferences(replace(heat((8,), alpha=0.5), conserves=frozenset({"norm"}))).constants.is_meta
+
+
 def test_a_volume_is_certified_where_it_follows_from_the_norm() -> None:
     moved = advection((8,), speed=(1.0,))
     assert FiniteDifferences(moved).certified
