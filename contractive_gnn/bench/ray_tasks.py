@@ -75,11 +75,8 @@ class RayTasks:
         with _cluster(self.address, self.at_once) as ray, _seen_by_all(self.folder) as token:
             origin = _Origin(Path.cwd(), token, _software(), plugins.loaded())
             tasks: _Tasks[Message] = _Tasks(ray, origin, self.at_once)
-            try:
-                for stage in stages:
-                    yield from tasks.run(stage)
-            finally:
-                tasks.cancel()
+            for stage in stages:  # what still runs when this ends is ended with the connection
+                yield from tasks.run(stage)
 
 
 @dataclass(frozen=True)
@@ -207,12 +204,6 @@ class _Tasks(Generic[Message]):
     def _begin(self, begun: _Begun[Message]) -> None:
         job = self.ray.cloudpickle.dumps(begun.job)
         self.running[self.task.remote(job, self.origin)] = begun
-
-    def cancel(self) -> None:
-        """Stop what still runs."""
-        for stream in self.running:
-            self.ray.cancel(stream, force=True)
-        self.running.clear()
 
 
 def _words(error: Exception) -> str:
