@@ -146,13 +146,13 @@ class Dynamics(nn.Module, ABC):
         """A Lipschitz constant of X itself, not of a step; see :meth:`VectorField.field_lipschitz`, whose way it is."""
         return VectorField.field_lipschitz(OnGraph(self, graph))
 
-    def energy(self, x: Tensor, graph: Graph) -> Tensor:
-        """H, which the flow without an anchor keeps where :attr:`conserves` names the energy: a scalar tensor.
+    def energy(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None) -> Tensor:
+        """H, which the flow keeps where :attr:`conserves` names the energy: a scalar tensor.
 
         Raises:
             NotImplementedError: where the dynamics has none, or does not say which.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define energy(x, graph), what its flow keeps")
+        raise NotImplementedError(f"{type(self).__name__} must define energy(x, graph, anchor=…), what its flow keeps")
 
     def parts(self) -> tuple[Dynamics, ...]:
         """Dynamics whose sum this one is on every graph, for splitting methods; one alone where it cannot be split."""
@@ -317,7 +317,7 @@ class OnGraph(VectorField):
 
     def energy(self, x: Tensor) -> Tensor:
         """See :meth:`Dynamics.energy`."""
-        return self.dynamics.energy(x, self.graph)
+        return self.dynamics.energy(x, self.graph, anchor=self.anchor)
 
     def euler(self, x: Tensor, *, step: Tensor | float, num_steps: int) -> Tensor:
         """The dynamics' own way to the state after K Euler steps: compiled in one where it has a kernel."""

@@ -402,6 +402,17 @@ class EdgeActivation(Activation):
             return self.sigma.antisymmetric(d)
         return self.root * self.sigma.antisymmetric(d / self.root.masked_fill(self.root == 0, 1.0))
 
+    def potential(self, d: Tensor) -> Tensor:
+        """``a φ(d/√a)``, φ the even part of σ's potential."""
+        scaled = d if self.root is None else d / self.root.masked_fill(self.root == 0, 1.0)
+        value = self.sigma.potential(scaled)
+        if not self.sigma.odd:
+            value = (value + self.sigma.potential(-scaled)) / 2
+        if self.root is None:
+            return value
+        weight = self.root.square()
+        return (weight.squeeze(-1) if self.group else weight) * value
+
 
 _DEGREE = GraphGradientFlow.degree
 _OWN, _OWN_EULER = methods(GraphGradientFlow, "message"), methods(GraphGradientFlow, "message", "field")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -99,16 +98,17 @@ class HamiltonianFlow(Dynamics):
         """That of the gradient flow at the positions."""
         return self.descent.structure_lipschitz(graph, None if x is None else x.chunk(2, dim=1)[0])
 
-    def energy(self, x: Tensor, graph: Graph) -> Tensor:
-        """``‖p‖²/2 + Φ(q) − Φ(0)`` without an anchor, a scalar tensor.
+    def energy(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None) -> Tensor:
+        """``‖p‖²/2 + Φ(q) − Φ(0)``, a scalar tensor.
 
-        ``Φ(q) − Φ(0) = ∫₀¹ ⟨∇Φ(sq), q⟩ ds`` by Gauss–Legendre with 64 points: exact for a linear σ.
+        Raises:
+            NotImplementedError: where σ does not say what its potential is.
         """
         q, p = x.chunk(2, dim=1)
-        energy = p.square().sum() / 2
-        for node, weight in zip(*np.polynomial.legendre.leggauss(64), strict=True):
-            energy = energy - weight / 2 * (self.descent.field((node + 1) / 2 * q, graph) * q).sum()
-        return energy
+        flow = self.descent.gradient_flow(graph)
+        energy = p.square().sum() / 2 + flow.sigma.potential(flow.operator(q)).sum()
+        pulled = q / 2 if anchor is None else q / 2 - anchor.chunk(2, dim=1)[0]
+        return energy + self.descent.mu * (q * pulled).sum()
 
 
 class Drift(Dynamics):

@@ -93,7 +93,7 @@ def layer_violations(
         return integrate(field, y, step=h, num_steps=1, scheme=method)
 
     worst: dict[Invariant, float] = dict.fromkeys(asked, 0.0)
-    mass, size = x.sum(dim=0), float(x.abs().sum(dim=0).max()) or 1.0
+    mass, size = x.sum(dim=0), float(x.detach().abs().sum(dim=0).max()) or 1.0
     with torch.no_grad():
         for k, y in enumerate(trajectory(field, x, step=h, num_steps=count, scheme=method)):
             found: dict[Invariant, float] = {}

@@ -1,5 +1,7 @@
 """The Hamiltonian flow and its two shears: what they claim, and what a symplectic scheme keeps of them."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -72,3 +74,18 @@ def test_a_symplectic_layer_keeps_the_volume() -> None:
     matrix = torch.autograd.functional.jacobian(lambda y: layer._follow(layer.field, y, 0.3), state())
     size = state().numel()
     torch.testing.assert_close(torch.linalg.det(matrix.reshape(size, size)), torch.ones((), dtype=torch.float64))
+
+
+@pytest.mark.parametrize("activation", ["tanh", "huber", "leaky-relu", "group-mcp"])
+@pytest.mark.parametrize("placement", ["inside", "outside"])
+@pytest.mark.parametrize("normalization", ["none", "sym"])
+def test_the_energy_is_that_of_the_force_with_its_anchor(activation: str, placement: Any, normalization: Any) -> None:
+    generator = torch.Generator().manual_seed(0)
+    dynamics = HamiltonianFlow(
+        6, mu=0.3, activation=activation, placement=placement, normalization=normalization
+    ).double()
+    x, anchor = 3 * torch.randn(2, GRAPH.num_nodes, 6, dtype=torch.float64, generator=generator)
+    slope = torch.func.grad(dynamics.energy)(x, GRAPH, anchor=anchor)
+    by_q, by_p = slope.chunk(2, dim=1)
+    torch.testing.assert_close(torch.cat([by_p, -by_q], dim=1), dynamics.field(x, GRAPH, anchor=anchor))
+    assert abs(number(dynamics.energy(0 * x, GRAPH, anchor=anchor))) < 1e-300

@@ -284,7 +284,7 @@ class Losing(Mixing):
 
     conserves = frozenset[Invariant]({"energy"})
 
-    def energy(self, x: Tensor, graph: Graph) -> Tensor:
+    def energy(self, x: Tensor, graph: Graph, *, anchor: Tensor | None = None) -> Tensor:
         return x.square().sum()
 
 
