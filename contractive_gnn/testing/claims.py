@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from contractive_gnn.dynamics import Dynamics, VectorField
 from contractive_gnn.graph import Graph
 from contractive_gnn.norms import LipschitzBound, Norm, lipschitz_adversarial, lipschitz_sampled, number
-from contractive_gnn.testing.conservation import Residual, identities, promises
+from contractive_gnn.testing.conservation import Residual, directions, identities, promises
 
 SLACK = 1e-9
 """Largest excess that rounding may explain: float64, states of order 1, differences of at least 0.01."""
 
 
-STEP_COST = 20
-"""Steps of a scheme, with their Jacobian, take the place of so many tries."""
+STEP_COST, DIRECTION_COST = 20, 200
+"""Steps of a scheme, with their Jacobian, take the place of so many tries; where a step goes shows everywhere."""
 
 Kind = Literal["step", "rate", "field", "anchor", "conserved", "kept", "structure", "uniform"]
 
@@ -164,6 +164,8 @@ def field_claims(
         yield Claim("conserved", what, name, 0.0), _conservation_search(field, x, residual)
     for what, residual in promises(field):
         yield Claim("kept", what, name, 0.0), _conservation_search(field, x, residual, cost=STEP_COST)
+    for what, residual in directions(field):
+        yield Claim("kept", what, name, 0.0), _conservation_search(field, x, residual, cost=DIRECTION_COST)
 
 
 def _conservation_search(field: VectorField, x: Tensor, residual: Residual, *, cost: int = 1) -> Search:

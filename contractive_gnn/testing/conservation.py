@@ -147,7 +147,13 @@ def promises(field: VectorField) -> Iterator[tuple[str, Residual]]:
                     field, x, t, scheme=scheme, kept=kept
                 ),
             )
-        if kept & field.conserves:
+
+
+def directions(field: VectorField) -> Iterator[tuple[str, Residual]]:
+    """That each scheme goes along the field which promises to keep something that it conserves, with its residual."""
+    for name in SCHEMES if field.conserves else ():
+        scheme = SCHEMES.get(name)
+        if not scheme.lacks(field) and scheme.keeps(field) & field.conserves:
             yield (
                 f"{name} follows the field",
                 lambda field, x, t, scheme=scheme: deviation(field, x, t, scheme=scheme),  # type: ignore[misc]
