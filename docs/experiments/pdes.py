@@ -485,6 +485,7 @@ def picture(results: Path, given: argparse.Namespace, file: Path) -> None:
     with needs("images", "the picture"):
         import matplotlib as mpl
         import matplotlib.pyplot as plt
+        from PIL import Image
     lines = {line["network"]: line for line in read(results / "train.jsonl")}
     shown = [name for name in ("heat-noise", "advection-norm", "fisher-noise") if trained(name, given) is not None]
     with mpl.rc_context(STYLE):
@@ -518,6 +519,7 @@ def picture(results: Path, given: argparse.Namespace, file: Path) -> None:
                 figure.colorbar(bar, ax=axes, shrink=0.8)
         file.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(file, dpi=90)
+    Image.open(file).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(file, optimize=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -218,14 +218,15 @@ def middle(rows: Sequence[Row], what: Callable[[Row], float | None]) -> str:
 
 def error_table(rows: Sequence[Row], noise: float) -> str:
     """Errors at ten times the horizon."""
-    systems = [name for name in SETTINGS if any(row.get("system") == name for row in rows)]
+    systems = [name for name in SETTINGS if any((row.get("system"), row.get("noise")) == (name, noise) for row in rows)]
     names = dict.fromkeys(itertools.chain(*(networks(SYSTEMS[name]()) for name in systems)))
     body = []
     for network in names:
         cells = []
         for name in systems:
             found = chosen(rows, name, network, noise)
-            cells.append(middle(found, lambda row: row["error"][str(FURTHER)]["mean"]))
+            absent = "not measured" if network in networks(SYSTEMS[name]()) else ""
+            cells.append(middle(found, lambda row: row["error"][str(FURTHER)]["mean"]) or absent)
         if any(cells):
             body.append([network, *cells])
     return markdown(["network", *systems], body)
