@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import get_args
 
 import torch
@@ -133,31 +134,25 @@ def shear(field: VectorField, x: Tensor, t: float) -> float:
 
 def promises(field: VectorField) -> Iterator[tuple[str, Residual]]:
     """What each scheme promises to keep of a field that conserves it, in words, with its residual."""
-    if not field.conserves:
-        return
-    for name in SCHEMES:
-        scheme = SCHEMES.get(name)
-        if scheme.lacks(field):
-            continue
-        if kept := scheme.keeps(field):
-            words = ", ".join(sorted(kept))
-            yield (
-                f"{name} keeps: {words}",
-                lambda field, x, t, kept=kept, scheme=scheme: stepped(  # type: ignore[misc]
-                    field, x, t, scheme=scheme, kept=kept
-                ),
-            )
+    for scheme, kept in _keepers(field):
+        yield f"{scheme.name} keeps: {', '.join(sorted(kept))}", partial(stepped, scheme=scheme, kept=kept)
 
 
 def directions(field: VectorField) -> Iterator[tuple[str, Residual]]:
     """That each scheme goes along the field which promises to keep something that it conserves, with its residual."""
-    for name in SCHEMES if field.conserves else ():
+    for scheme, kept in _keepers(field):
+        if kept & field.conserves:  # a projection keeps its invariant of every field, and leaves the others' flow
+            yield f"{scheme.name} follows the field", partial(deviation, scheme=scheme)
+
+
+def _keepers(field: VectorField) -> Iterator[tuple[Scheme, frozenset[Invariant]]]:
+    """The schemes that promise to keep something of a field that conserves something, and what."""
+    if not field.conserves:
+        return
+    for name in SCHEMES:
         scheme = SCHEMES.get(name)
-        if not scheme.lacks(field) and scheme.keeps(field) & field.conserves:
-            yield (
-                f"{name} follows the field",
-                lambda field, x, t, scheme=scheme: deviation(field, x, t, scheme=scheme),  # type: ignore[misc]
-            )
+        if not scheme.lacks(field) and (kept := scheme.keeps(field)):
+            yield scheme, kept
 
 
 def stepped(field: VectorField, x: Tensor, t: float, *, scheme: Scheme, kept: frozenset[Invariant]) -> float:
